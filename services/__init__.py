@@ -1,0 +1,1 @@
+"""The services, each thin: parse, wire, serve."""

@@ -1,0 +1,1 @@
+"""Postjournal keeps a stateful Python service alive on Apache Kafka."""

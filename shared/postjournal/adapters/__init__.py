@@ -1,0 +1,1 @@
+"""The world: Kafka, Redis, sockets, clocks."""

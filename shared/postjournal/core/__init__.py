@@ -1,0 +1,1 @@
+"""The pure core: records, fold, decisions. No I/O, clock, randomness, threads or logging."""

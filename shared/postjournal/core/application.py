@@ -1,0 +1,100 @@
+"""What the engine needs of an application; users import it from `postjournal.app`.
+
+Everything here runs on every replica and must be a pure function of its arguments: no clock, no
+randomness, no I/O, no iteration over unordered sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+import msgspec
+
+from postjournal.core.records import MAX_ID_LENGTH, Outcome
+
+S = TypeVar("S")
+C = TypeVar("C", bound="Command")
+E = TypeVar("E")
+
+
+class Command(msgspec.Struct, tag_field="type", gc=False, frozen=True, kw_only=True):
+    """Base of an application's commands. `type` is the tag, `id` makes a repeat recognisable."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+
+
+class Event(msgspec.Struct, tag_field="type", gc=False, frozen=True, kw_only=True):
+    """Base of an application's events."""
+
+
+class Output(msgspec.Struct, gc=False, kw_only=True):
+    """Base of what a sink publishes. The engine sets `seq`: dense from 0, per sink and shard."""
+
+    seq: int = -1
+
+
+class Rejected(msgspec.Struct, frozen=True, gc=False):
+    """Returned by `decide` instead of events; `reason` is a short stable word."""
+
+    reason: str
+
+
+class Context(msgspec.Struct, gc=False):
+    """What a decision may know besides state and command; valid during the call only.
+
+    `time`: the journal's clock, ms since the Unix epoch; `id`: the command's; `shard`: from 0.
+    """
+
+    time: int
+    shard: int
+    id: str = ""
+
+
+class Application(Generic[S, C, E]):
+    """A state machine that Postjournal keeps alive. Subclass it; name it in POSTJOURNAL_APP.
+
+    `command_type` and `event_type` are msgspec types (a union of tagged structs, usually);
+    `sources` are topic names without the namespace.
+    """
+
+    command_type: ClassVar[Any]
+    event_type: ClassVar[Any]
+    sources: ClassVar[tuple[str, ...]] = ("commands",)
+    schema_version: ClassVar[int] = 1
+
+    def initial_state(self) -> S:
+        """The state before the first command."""
+        raise NotImplementedError
+
+    def decide(self, state: S, command: C, context: Context) -> Sequence[E] | Rejected:
+        """The events that `command` causes, all or none of them, or why it is rejected.
+
+        Must not change `state`. An exception rejects the command (reason `failed`) and sends it
+        to the dead-letter topic.
+        """
+        raise NotImplementedError
+
+    def evolve(self, state: S, event: E) -> None:
+        """Apply one event to `state`, in place. An exception halts the shard."""
+        raise NotImplementedError
+
+    @property
+    def sinks(self) -> Mapping[str, Callable[[Outcome[E], Context, S], Iterable[Output]]]:
+        """Sink name → what it publishes for one outcome, `state` being the one just after it.
+
+        For a repeated command `outcome` is the first one, with `replayed` set.
+        """
+        return {}
+
+    def query(self, state: S, query: Mapping[str, str]) -> object | None:
+        """Answer a read from `state`; None means not found. The answer must be JSON-encodable."""
+        raise NotImplementedError
+
+    def dump(self, state: S) -> bytes:
+        """The state for a snapshot; by default its JSON."""
+        return msgspec.json.encode(state)
+
+    def load(self, schema_version: int, data: bytes) -> S:
+        """The state out of a snapshot that `schema_version` of this application wrote."""
+        raise NotImplementedError

@@ -1,0 +1,61 @@
+"""Every exception that Postjournal raises, in one tree.
+
+    PostjournalError
+    ├── ConfigurationError        the operator can mend it; the process must not start
+    │   ├── TopicMismatch         a topic exists with other settings than the contract's
+    │   └── ShardCountMismatch    POSTJOURNAL_SHARDS differs from the topics' partitions
+    ├── ShardHalted               this shard must not go on; nothing is lost
+    │   ├── JournalDamaged        an entry's running hash does not fit the journal before it
+    │   ├── ApplicationFaulty     `evolve` or a sink raised, or is not deterministic
+    │   └── SinkAhead             a sink's topic holds more than the journal explains
+    ├── JournalUnavailable        Kafka does not answer; try again later
+    └── SequenceGap               a subscriber missed at least one output
+
+Faults of the world raise one of these; a bug of ours fails an assertion. HTTP status codes are
+chosen in `services` only.
+"""
+
+
+class PostjournalError(Exception):
+    """The root of the tree."""
+
+
+class ConfigurationError(PostjournalError):
+    """The operator's configuration cannot work; the message says what to change."""
+
+
+class TopicMismatch(ConfigurationError):
+    """A topic exists with settings that would lose data or break the order."""
+
+
+class ShardCountMismatch(ConfigurationError):
+    """The configured number of shards is not the topics' number of partitions."""
+
+
+class ShardHalted(PostjournalError):
+    """The shard stops processing and keeps what it has; other shards go on."""
+
+
+class JournalDamaged(ShardHalted):
+    """`digest_before` of an otherwise acceptable entry differs: a bug or a damaged log."""
+
+
+class ApplicationFaulty(ShardHalted):
+    """Application code that must not fail did, or gave another result than the leader's."""
+
+
+class SinkAhead(ShardHalted):
+    """A sink's topic holds a sequence that the journal has not produced."""
+
+
+class JournalUnavailable(PostjournalError):
+    """Kafka did not answer in time."""
+
+
+class SequenceGap(PostjournalError):
+    """A subscriber was handed sequence `got` while `expected` never came."""
+
+    def __init__(self, topic: str, partition: int, expected: int, got: int) -> None:
+        """`expected` and `got` are sequences of `topic`'s partition `partition`."""
+        super().__init__(f"{topic}/{partition}: expected seq {expected}, got {got}")
+        self.topic, self.partition, self.expected, self.got = topic, partition, expected, got

@@ -1,0 +1,123 @@
+"""The records of the journal partition, as they stand on the wire.
+
+JSON objects; `kind` names them. An outside reader needs nothing but design.md, section 1, to
+fold them. `Entry` is generic in the application's event type, so that one decoder call turns a
+whole entry into typed events.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeAlias, TypeVar
+
+import msgspec
+
+E = TypeVar("E")
+
+GENESIS_DIGEST = "0" * 32
+"""The digest before the first accepted entry."""
+
+MAX_ID_LENGTH = 128
+"""Characters of a command's id; longer ones make a command invalid."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
+    """Where a poison command stands in its source, and why it could not be decided.
+
+    It is in the journal so that the dead-letter record, like any output, is a pure function of
+    the journal. `value` is the beginning of the source record, at most 1,024 characters.
+    """
+
+    topic: str
+    offset: int
+    error: str
+    value: str
+
+
+class Outcome(msgspec.Struct, Generic[E], omit_defaults=True, frozen=True, gc=False):
+    """What became of one command: an item of an entry's `batch`, and what sinks are given.
+
+    Exactly one of `events` (accepted) and `rejected` (the reason) is set. In a journal item of a
+    repeated command neither is: `replayed` alone says that the first outcome stands. What sinks
+    are given for a repeat is the first outcome with `replayed` set.
+    """
+
+    id: str
+    type: str | None = None
+    events: tuple[E, ...] | None = None
+    rejected: str | None = None
+    replayed: bool = False
+    dead_letter: DeadLetter | None = None
+
+
+class Claim(msgspec.Struct, tag_field="kind", tag="claim", frozen=True):
+    """A standby asks to lead `epoch`; `seen` is the last journal offset that it has read."""
+
+    epoch: int
+    replica: str
+    incarnation: str
+    address: str
+    seen: int
+
+
+class Entry(msgspec.Struct, Generic[E], tag_field="kind", tag="entry", frozen=True):
+    """A batch of decided commands. `next_…`-like maps (`sources`, `sinks`) are exclusive ends.
+
+    `sources`: topic → next offset after this batch; `sinks`: sink → next sequence after this
+    batch; `published`: sink → first sequence not yet known to be in the sink's topic; `time`:
+    the leader's wall clock, ms since the Unix epoch.
+    """
+
+    epoch: int
+    seq: int
+    batch: tuple[Outcome[E], ...]
+    sources: dict[str, int]
+    sinks: dict[str, int]
+    published: dict[str, int]
+    time: int
+    digest_before: str
+
+
+class Heartbeat(msgspec.Struct, tag_field="kind", tag="heartbeat", frozen=True):
+    """The leader lives; `seq` is its next."""
+
+    epoch: int
+    seq: int
+    published: dict[str, int]
+    time: int
+
+
+class Resign(msgspec.Struct, tag_field="kind", tag="resign", frozen=True, omit_defaults=True):
+    """The leader steps down; `successor` is the name of the replica asked to claim at once."""
+
+    epoch: int
+    successor: str | None = None
+
+
+class Foreign(msgspec.Struct, frozen=True):
+    """A journal record that is none of the four kinds; it is void. Never written by us."""
+
+    error: str
+
+
+Record: TypeAlias = Claim | Entry[E] | Heartbeat | Resign | Foreign
+
+
+class Codec(Generic[E]):
+    """Turns records into bytes and back for one application's event type."""
+
+    def __init__(self, event_type: object) -> None:
+        """`event_type`: a msgspec struct, or a union of tagged ones."""
+        self._encoder = msgspec.json.Encoder()
+        wire = Claim | Entry[event_type] | Heartbeat | Resign  # type: ignore[valid-type]
+        self._decoder: msgspec.json.Decoder[Record[E]] = msgspec.json.Decoder(wire)
+
+    def encode(self, record: Record[E]) -> bytes:
+        """The record as JSON, field order as declared, so equal records give equal bytes."""
+        return self._encoder.encode(record)
+
+    def decode(self, value: bytes | None) -> Record[E]:
+        """The record, or `Foreign` with the reason when the bytes are none."""
+        try:
+            return self._decoder.decode(value or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return Foreign(str(error))

@@ -1,0 +1,260 @@
+"""The sample application: a ledger of accounts in which money is conserved.
+
+Events carry the balances that they lead to, so that outputs need no look into the state and a
+repeat of a command is answered with the balances of the first time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+
+from postjournal.app import Application, Command, Context, Event, Outcome, Output, Rejected
+
+MAX_AMOUNT = 2**53 - 1
+"""Minor units; the largest integer that every JSON reader keeps exact (RFC 8259, section 6)."""
+
+Amount = Annotated[int, msgspec.Meta(ge=1, le=MAX_AMOUNT)]
+AccountName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+
+class Open(Command, tag="open", frozen=True, gc=False, kw_only=True):
+    """Open an account with balance 0."""
+
+    account: AccountName
+
+
+class Deposit(Command, tag="deposit", frozen=True, gc=False, kw_only=True):
+    """Money comes into the ledger."""
+
+    account: AccountName
+    amount: Amount
+
+
+class Withdraw(Command, tag="withdraw", frozen=True, gc=False, kw_only=True):
+    """Money leaves the ledger."""
+
+    account: AccountName
+    amount: Amount
+
+
+class Transfer(Command, tag="transfer", frozen=True, gc=False, kw_only=True):
+    """Money moves between two accounts."""
+
+    source: AccountName = msgspec.field(name="from")
+    to: AccountName
+    amount: Amount
+
+
+class Opened(Event, tag="opened", frozen=True, gc=False, kw_only=True):
+    """An account exists, with balance 0."""
+
+    account: str
+
+
+class Deposited(Event, tag="deposited", frozen=True, gc=False, kw_only=True):
+    """`balance` is the account's after the deposit."""
+
+    account: str
+    amount: int
+    balance: int
+
+
+class Withdrawn(Event, tag="withdrawn", frozen=True, gc=False, kw_only=True):
+    """`balance` is the account's after the withdrawal."""
+
+    account: str
+    amount: int
+    balance: int
+
+
+class Transferred(Event, tag="transferred", frozen=True, gc=False, kw_only=True):
+    """The balances are those after the transfer."""
+
+    source: str = msgspec.field(name="from")
+    to: str
+    amount: int
+    from_balance: int
+    to_balance: int
+
+
+class Result(Output, gc=False, kw_only=True):
+    """One per command, in the order of decision. `balances`: account → balance after it."""
+
+    id: str
+    type: str | None
+    status: str
+    reason: str | None
+    balances: dict[str, int]
+    shard: int
+    time: int
+    replayed: bool
+
+
+class Balance(Output, gc=False, kw_only=True):
+    """One per changed account; `id` is the command's."""
+
+    account: str
+    balance: int
+    id: str
+
+
+LedgerCommand = Open | Deposit | Withdraw | Transfer
+LedgerEvent = Opened | Deposited | Withdrawn | Transferred
+Accounts = dict[str, int]
+
+UNKNOWN_ACCOUNT = Rejected("unknown_account")
+ACCOUNT_EXISTS = Rejected("account_exists")
+INSUFFICIENT_FUNDS = Rejected("insufficient_funds")
+SAME_ACCOUNT = Rejected("same_account")
+INVALID = Rejected("invalid")
+
+
+def balances_after(event: LedgerEvent) -> Accounts:
+    """Account → balance for each account that `event` changed."""
+    kind = type(event)
+    if kind is Transferred:
+        return {event.source: event.from_balance, event.to: event.to_balance}  # type: ignore[union-attr]
+    if kind is Opened:
+        return {event.account: 0}  # type: ignore[union-attr]
+    return {event.account: event.balance}  # type: ignore[union-attr]
+
+
+class Ledger(Application[Accounts, LedgerCommand, LedgerEvent]):
+    """State: account → balance in minor units, one dict per shard."""
+
+    command_type = LedgerCommand
+    event_type = LedgerEvent
+    sources = ("commands", "feed")
+
+    def initial_state(self) -> Accounts:
+        """No accounts."""
+        return {}
+
+    def decide(
+        self, state: Accounts, command: LedgerCommand, context: Context
+    ) -> Sequence[LedgerEvent] | Rejected:
+        """Exactly one event, or a reason."""
+        del context  # no rule of the ledger depends on time
+        if type(command) is Transfer:
+            return _transfer(state, command)
+        if type(command) is Deposit:
+            return _deposit(state, command)
+        if type(command) is Withdraw:
+            return _withdraw(state, command)
+        assert type(command) is Open
+        if command.account in state:
+            return ACCOUNT_EXISTS
+        return (Opened(account=command.account),)
+
+    def evolve(self, state: Accounts, event: LedgerEvent) -> None:
+        """Set the balances that the event carries."""
+        if type(event) is Transferred:
+            state[event.source] = event.from_balance
+            state[event.to] = event.to_balance
+        elif type(event) is Opened:
+            state[event.account] = 0
+        else:
+            state[event.account] = event.balance  # type: ignore[union-attr]
+
+    @property
+    def sinks(
+        self,
+    ) -> Mapping[
+        str, Callable[[Outcome[LedgerEvent], Context, Accounts], Iterable[Output]]
+    ]:
+        """`results`: one per command; `balances`: one per changed account."""
+        return {"results": _results, "balances": _balances}
+
+    def query(self, state: Accounts, query: Mapping[str, str]) -> object | None:
+        """`account` → its balance, or None when it is unknown."""
+        account = query.get("account", "")
+        if account not in state:
+            return None
+        return {"account": account, "balance": state[account]}
+
+    def load(self, schema_version: int, data: bytes) -> Accounts:
+        """There has been one schema so far."""
+        assert schema_version == 1
+        return msgspec.json.decode(data, type=dict[str, int])
+
+
+def _transfer(state: Accounts, command: Transfer) -> Sequence[LedgerEvent] | Rejected:
+    source, to, amount = command.source, command.to, command.amount
+    if source == to:
+        return SAME_ACCOUNT
+    have, other = state.get(source), state.get(to)
+    if have is None or other is None:
+        return UNKNOWN_ACCOUNT
+    if have < amount:
+        return INSUFFICIENT_FUNDS
+    if other + amount > MAX_AMOUNT:
+        return INVALID
+    return (
+        Transferred(
+            source=source,
+            to=to,
+            amount=amount,
+            from_balance=have - amount,
+            to_balance=other + amount,
+        ),
+    )
+
+
+def _deposit(state: Accounts, command: Deposit) -> Sequence[LedgerEvent] | Rejected:
+    have = state.get(command.account)
+    if have is None:
+        return UNKNOWN_ACCOUNT
+    balance = have + command.amount
+    if balance > MAX_AMOUNT:
+        return INVALID
+    return (Deposited(account=command.account, amount=command.amount, balance=balance),)
+
+
+def _withdraw(state: Accounts, command: Withdraw) -> Sequence[LedgerEvent] | Rejected:
+    have = state.get(command.account)
+    if have is None:
+        return UNKNOWN_ACCOUNT
+    if have < command.amount:
+        return INSUFFICIENT_FUNDS
+    balance = have - command.amount
+    return (Withdrawn(account=command.account, amount=command.amount, balance=balance),)
+
+
+def _results(
+    outcome: Outcome[LedgerEvent], context: Context, state: Accounts
+) -> tuple[Output, ...]:
+    del state  # events carry the balances
+    events = outcome.events
+    return (
+        Result(
+            id=outcome.id,
+            type=outcome.type,
+            status="rejected" if events is None else "accepted",
+            reason=outcome.rejected,
+            balances=balances_after(events[0]) if events else {},
+            shard=context.shard,
+            time=context.time,
+            replayed=outcome.replayed,
+        ),
+    )
+
+
+def _balances(
+    outcome: Outcome[LedgerEvent], context: Context, state: Accounts
+) -> tuple[Output, ...]:
+    del context, state
+    if not outcome.events or outcome.replayed:  # a repeat changes nothing
+        return ()
+    event = outcome.events[0]
+    if type(event) is Transferred:
+        return (
+            Balance(account=event.source, balance=event.from_balance, id=outcome.id),
+            Balance(account=event.to, balance=event.to_balance, id=outcome.id),
+        )
+    return tuple(
+        Balance(account=account, balance=balance, id=outcome.id)
+        for account, balance in balances_after(event).items()
+    )

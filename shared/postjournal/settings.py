@@ -1,0 +1,73 @@
+"""The configuration of every service: environment variables, read once at start."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from postjournal.core.errors import ConfigurationError
+
+NAME = re.compile(r"[a-zA-Z0-9._-]{1,100}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Each field is set by the environment variable that its comment names."""
+
+    bootstrap: str  # POSTJOURNAL_BOOTSTRAP: Kafka's host:port list
+    namespace: str  # POSTJOURNAL_NAMESPACE: the topics' prefix
+    shards: int  # POSTJOURNAL_SHARDS: partitions of every topic
+    replication: int  # POSTJOURNAL_REPLICATION: replication factor of topics that we create
+    app: str  # POSTJOURNAL_APP: package.module:Class
+    replica: str  # POSTJOURNAL_REPLICA: this replica's name; the host name by default
+    advertise: str  # POSTJOURNAL_ADVERTISE: host at which other containers reach this one
+    bind: str  # POSTJOURNAL_BIND: address that servers listen on
+    http_port: int  # POSTJOURNAL_HTTP_PORT
+    tripwire_port: int  # POSTJOURNAL_TRIPWIRE_PORT
+    redis_url: str  # POSTJOURNAL_REDIS_URL
+    dedupe_window: int  # POSTJOURNAL_DEDUPE_WINDOW: command ids remembered per shard
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read the variables; raises `ConfigurationError` naming the one that is wrong."""
+        env = os.environ if environment is None else environment
+        host = socket.gethostname()
+        settings = cls(
+            bootstrap=env.get("POSTJOURNAL_BOOTSTRAP", "localhost:9092"),
+            namespace=env.get("POSTJOURNAL_NAMESPACE", "ledger"),
+            shards=_whole_number(env, "POSTJOURNAL_SHARDS", 1, 1, 1000),
+            replication=_whole_number(env, "POSTJOURNAL_REPLICATION", 1, 1, 100),
+            app=env.get("POSTJOURNAL_APP", "postjournal.ledger:Ledger"),
+            replica=env.get("POSTJOURNAL_REPLICA") or host,
+            advertise=env.get("POSTJOURNAL_ADVERTISE") or host,
+            bind=env.get("POSTJOURNAL_BIND", "127.0.0.1"),
+            http_port=_whole_number(env, "POSTJOURNAL_HTTP_PORT", 7070, 0, 65535),
+            tripwire_port=_whole_number(env, "POSTJOURNAL_TRIPWIRE_PORT", 7071, 0, 65535),
+            redis_url=env.get("POSTJOURNAL_REDIS_URL", "redis://localhost:6379/0"),
+            dedupe_window=_whole_number(env, "POSTJOURNAL_DEDUPE_WINDOW", 100_000, 1, 100_000_000),
+        )
+        for variable, value in (
+            ("POSTJOURNAL_NAMESPACE", settings.namespace),
+            ("POSTJOURNAL_REPLICA", settings.replica),
+        ):
+            if not NAME.fullmatch(value):
+                raise ConfigurationError(f"{variable}={value!r}: use 1-100 of a-z A-Z 0-9 . _ -")
+        return settings
+
+
+def _whole_number(
+    env: Mapping[str, str], variable: str, default: int, lowest: int, highest: int
+) -> int:
+    text = env.get(variable) or str(default)
+    try:
+        number = int(text)
+    except ValueError:
+        number = lowest - 1
+    if not lowest <= number <= highest:
+        raise ConfigurationError(
+            f"{variable}={text!r}: must be a whole number from {lowest} to {highest}"
+        )
+    return number

@@ -1,0 +1,93 @@
+"""The records of the status topic: what replicas say of themselves, for views and people.
+
+Written by replicas once a second and at each change; read by the gateway, the leader view and
+the command line. Nothing that safety needs depends on them. Partition = shard.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True, kw_only=True):
+    """One replica's view of one shard.
+
+    `state`: restoring, catching_up, standby, claiming, leader, resigning, reader or halted;
+    `leader`: the name of the shard's leader as this replica's journal has it, or None;
+    `since`: when that leadership began, ms since the Unix epoch (the reader's clock);
+    `lag`: journal records not yet applied, or None when unknown; `lag_s`: seconds since this
+    replica was last known to have read everything; `http`, `tripwire`: host:port; `time`: ms
+    since the Unix epoch.
+    """
+
+    replica: str
+    incarnation: str
+    pid: int
+    shard: int
+    state: str
+    epoch: int
+    leader: str | None
+    leader_address: str | None
+    since: int
+    seq: int
+    digest: str
+    lag: int | None
+    lag_s: float
+    http: str
+    tripwire: str
+    time: int
+    error: str | None = None
+
+
+class Failover(msgspec.Struct, tag_field="kind", tag="failover", frozen=True, kw_only=True):
+    """One takeover, told by the new leader. Durations in ms.
+
+    `detect`: from the old leader's last accepted record (as read here) to the suspicion;
+    `claim`: to the own claim's read-back; `resume`: to the first own entry's or, when there was
+    no command, the first own heartbeat's read-back; `total`: their sum. `cause`: tripwire,
+    silence, resigned or no_leader.
+    """
+
+    shard: int
+    epoch: int
+    previous: str | None
+    leader: str
+    cause: str
+    detect_ms: float
+    claim_ms: float
+    resume_ms: float
+    total_ms: float
+    time: int
+
+
+class Handover(msgspec.Struct, tag_field="kind", tag="handover", frozen=True, kw_only=True):
+    """A control record: the leader of `shard` is asked to resign in favour of `successor`.
+
+    `successor` None: whoever claims first. `time`: ms since the Unix epoch.
+    """
+
+    shard: int
+    successor: str | None = None
+    time: int
+
+
+StatusRecord = ReplicaStatus | Failover
+
+_status_decoder = msgspec.json.Decoder(StatusRecord)
+_handover_decoder = msgspec.json.Decoder(Handover)
+
+
+def decode_status(value: bytes | None) -> StatusRecord | None:
+    """The record, or None when it is of another kind or version (a view skips it)."""
+    try:
+        return _status_decoder.decode(value or b"")
+    except msgspec.DecodeError:
+        return None
+
+
+def decode_handover(value: bytes | None) -> Handover | None:
+    """The handover command, or None when the control record is another command."""
+    try:
+        return _handover_decoder.decode(value or b"")
+    except msgspec.DecodeError:
+        return None
