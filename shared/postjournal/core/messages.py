@@ -1,0 +1,320 @@
+"""What goes into a replica's `step` (messages) and what comes out of it (effects).
+
+The order of effects is the contract: the runtime carries them out one after the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from postjournal.core.application import Output
+
+# --- messages: the world tells the replica -------------------------------------------------
+
+
+@dataclass(slots=True)
+class JournalRecords:
+    """Records of the shard's journal partition in offset order: (offset, value)."""
+
+    records: list[tuple[int, bytes]]
+
+
+SourceRecord: TypeAlias = tuple[int, bytes | None, bytes | None, int]
+"""(offset, key, value, timestamp in ms since the Unix epoch)"""
+
+
+@dataclass(slots=True)
+class SourceRecords:
+    """Records of one source topic's partition in offset order."""
+
+    topic: str
+    records: list[SourceRecord]
+
+
+@dataclass(slots=True)
+class AppendLanded:
+    """`count` more appends (claims do not count) of this incarnation were acknowledged."""
+
+    count: int
+
+
+@dataclass(slots=True)
+class AppendFailed:
+    """An append (not a claim) of this incarnation was given up; it may have landed all the same."""
+
+    error: str
+
+
+@dataclass(slots=True)
+class JournalEnd:
+    """The offset after the journal's last record, as the broker said; None: it did not answer."""
+
+    end: int | None
+
+
+@dataclass(slots=True)
+class TripwireFired:
+    """The connection to the leader of `epoch` closed and one reconnect did not succeed."""
+
+    epoch: int
+
+
+@dataclass(slots=True)
+class SinkTail:
+    """The sequence after that of the last record in the sink's topic; 0 when it has none."""
+
+    sink: str
+    next_seq: int
+
+
+@dataclass(slots=True)
+class Published:
+    """Every output of `sink` before `next_seq` that this leadership published is acknowledged."""
+
+    sink: str
+    next_seq: int
+
+
+@dataclass(slots=True)
+class PublishFailed:
+    """The sink's producer failed; what was in flight may or may not be in the topic."""
+
+    sink: str
+    error: str
+
+
+@dataclass(slots=True)
+class HandoverAsked:
+    """An operator wants the leader to resign; `successor` is a replica's name or None."""
+
+    successor: str | None = None
+
+
+@dataclass(slots=True)
+class StopAsked:
+    """The process wants to end: resign if leading, then `Stopped`."""
+
+
+@dataclass(slots=True)
+class QueryAsked:
+    """A read. `linearizable`: only a leader answers, after a barrier. `token` comes back."""
+
+    token: Any
+    query: dict[str, str]
+    linearizable: bool
+
+
+@dataclass(slots=True)
+class Tick:
+    """Time has passed."""
+
+
+Message: TypeAlias = (
+    JournalRecords
+    | SourceRecords
+    | AppendLanded
+    | AppendFailed
+    | JournalEnd
+    | TripwireFired
+    | SinkTail
+    | Published
+    | PublishFailed
+    | HandoverAsked
+    | StopAsked
+    | QueryAsked
+    | Tick
+)
+
+# --- effects: the replica tells the world --------------------------------------------------
+
+
+@dataclass(slots=True)
+class Append:
+    """Append to the journal, in the order of the calls; answered by Append{Landed,Failed}."""
+
+    value: bytes
+
+
+@dataclass(slots=True)
+class AppendClaim:
+    """Append a claim with a short delivery time-out; never answered."""
+
+    value: bytes
+
+
+@dataclass(slots=True)
+class PurgeClaims:
+    """Drop claims that have not left the process."""
+
+
+@dataclass(slots=True)
+class ProbeEnd:
+    """Ask the broker for the journal's end; answered by JournalEnd."""
+
+
+@dataclass(slots=True)
+class WatchLeader:
+    """Hold a tripwire connection to `address` (host:port), the leader of `epoch`."""
+
+    address: str
+    epoch: int
+
+
+@dataclass(slots=True)
+class UnwatchLeader:
+    """Let go of the tripwire."""
+
+
+@dataclass(slots=True)
+class OpenSources:
+    """Deliver source records from `offsets` (topic → next offset; absent: from the beginning)."""
+
+    offsets: dict[str, int]
+
+
+@dataclass(slots=True)
+class HoldSources:
+    """Stop delivering source records until ReleaseSources: enough are waiting."""
+
+
+@dataclass(slots=True)
+class ReleaseSources:
+    """Deliver source records again, from where they were held."""
+
+
+@dataclass(slots=True)
+class CloseSources:
+    """Deliver no source records until the next OpenSources."""
+
+
+@dataclass(slots=True)
+class OpenSink:
+    """Drop what the sink's producer holds, take a fresh one, read the tail: SinkTail."""
+
+    sink: str
+
+
+@dataclass(slots=True)
+class CloseSinks:
+    """Drop what the sinks' producers hold; Published and PublishFailed end."""
+
+
+@dataclass(slots=True)
+class Publish:
+    """Publish `outputs` (dense `seq`) in order; answered by Published or PublishFailed."""
+
+    sink: str
+    outputs: list[Output]
+
+
+@dataclass(slots=True)
+class Reply:
+    """Answer a QueryAsked. `error` is None, not_leader, not_ready or failed: TEXT."""
+
+    token: Any
+    result: object
+    seq: int
+    epoch: int
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Rebuild:
+    """Throw this replica away and start a new incarnation from the journal; always the last."""
+
+
+@dataclass(slots=True)
+class Stopped:
+    """This replica has stopped as asked; always the last."""
+
+
+@dataclass(slots=True)
+class RoleChanged:
+    """For people and metrics."""
+
+    role: str
+    epoch: int
+    reason: str
+
+
+@dataclass(slots=True)
+class TookOver:
+    """For people and metrics; see `postjournal.status.Failover`."""
+
+    epoch: int
+    previous: str | None
+    cause: str
+    detect_ms: int
+    claim_ms: int
+    resume_ms: int
+
+
+@dataclass(slots=True)
+class EntryStable:
+    """For metrics: an own entry was read back `append_ms` after its append.
+
+    `oldest_ms`: the source timestamp of its first command, ms since the Unix epoch.
+    """
+
+    commands: int
+    rejected: int
+    replayed: int
+    append_ms: int
+    oldest_ms: int
+
+
+@dataclass(slots=True)
+class RecordVoid:
+    """For metrics: a void record was read. `alarm`: a running hash does not fit."""
+
+    kind: str
+    offset: int
+    alarm: bool = False
+
+
+Effect: TypeAlias = (
+    Append
+    | AppendClaim
+    | PurgeClaims
+    | ProbeEnd
+    | WatchLeader
+    | UnwatchLeader
+    | OpenSources
+    | HoldSources
+    | ReleaseSources
+    | CloseSources
+    | OpenSink
+    | CloseSinks
+    | Publish
+    | Reply
+    | Rebuild
+    | Stopped
+    | RoleChanged
+    | TookOver
+    | EntryStable
+    | RecordVoid
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of a replica. Times in ms; the defaults are design.md's."""
+
+    batch_commands: int = 500  # commands in an entry, at most
+    batch_bytes: int = 1_000_000  # source bytes in an entry, at most (one command may exceed it)
+    pipeline_entries: int = 4  # own entries not yet read back, at most
+    pipeline_commands: int = 250  # a further entry in the pipeline is worth this many commands
+    pending_commands: int = 8_000  # source records waiting for a decision: hold at this many
+    unpublished_outputs: int = 60_000  # outputs of a sink not acknowledged: stop deciding
+    heartbeat_ms: int = 100  # a leader that appended nothing for this long shows life
+    silence_ms: int = 400  # a leader not heard of for this long is suspected
+    tripwire_grace_ms: int = 50  # records read this soon after a tripwire fired prove no life
+    claim_retry_ms: int = 150  # a claim not read back for this long is repeated
+    probe_retry_ms: int = 100  # the journal's end is asked for again after this long
+    successor_grace_ms: int = 50  # others leave a resigned leader's successor this long
+    readback_ms: int = 2_000  # acknowledged and not read back for this long: resign
+    resign_ms: int = 1_000  # finish what is in flight for this long, then resign all the same
+    stop_ms: int = 3_000  # a stop takes at most this long
+    first_heartbeat_ms: int = 10  # a new leader with no command shows life this soon
+    dedupe_window: int = field(default=100_000)  # command ids remembered

@@ -1,0 +1,101 @@
+"""What a replica of one shard needs of the world. Adapters and the simulation implement it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from postjournal.core.application import Output
+from postjournal.core.messages import EntryStable, Message, RecordVoid, RoleChanged, TookOver
+
+
+class ShardLog(Protocol):
+    """One shard's partitions: journal, sources, sinks. Used by one thread.
+
+    What is asked for here is answered by messages from `poll`, in an order the implementation
+    chooses, but: journal records come in offset order without omission; source records of a
+    topic likewise; after `rewind` nothing comes that belongs to the time before it, and after
+    `open_sources` no source record of the time before it.
+    """
+
+    def poll(self, timeout_ms: int) -> Sequence[Message]:
+        """What has happened; waits up to `timeout_ms` when nothing has."""
+
+    def append(self, value: bytes) -> None:
+        """Append to the journal, in order; AppendLanded or AppendFailed follows."""
+
+    def append_claim(self, value: bytes) -> None:
+        """Append to the journal, soon or never; nothing follows."""
+
+    def purge_claims(self) -> None:
+        """Drop claims not yet sent."""
+
+    def probe_end(self) -> None:
+        """JournalEnd follows."""
+
+    def open_sources(self, offsets: dict[str, int]) -> None:
+        """Deliver SourceRecords from `offsets` (topic → next offset; absent: the beginning)."""
+
+    def hold_sources(self) -> None:
+        """Deliver none until `release_sources`; nothing is skipped."""
+
+    def release_sources(self) -> None:
+        """Deliver again from where `hold_sources` stopped."""
+
+    def close_sources(self) -> None:
+        """Deliver none until the next `open_sources`."""
+
+    def open_sink(self, sink: str) -> None:
+        """Drop what is queued, take a fresh producer, read the tail: SinkTail follows."""
+
+    def publish(self, sink: str, outputs: list[Output]) -> None:
+        """Publish in order; Published follows, or PublishFailed once."""
+
+    def close_sinks(self) -> None:
+        """Drop what is queued; no Published, PublishFailed or SinkTail follows any more."""
+
+    def rewind(self) -> None:
+        """Deliver the journal from its beginning again, to a new incarnation."""
+
+
+class Tripwire(Protocol):
+    """Notices within a millisecond that the leader's process is gone.
+
+    Firing reaches the replica as `TripwireFired` through `poll`.
+    """
+
+    def watch(self, address: str, epoch: int) -> None:
+        """Hold a connection to `address` (host:port); replaces the one before."""
+
+    def unwatch(self) -> None:
+        """Let go of it."""
+
+    def poll(self) -> Sequence[Message]:
+        """What has happened since the last call; never waits."""
+
+
+class Clock(Protocol):
+    """Time, as integers in ms."""
+
+    def monotonic_ms(self) -> int:
+        """For durations."""
+
+    def wall_ms(self) -> int:
+        """Since the Unix epoch: what goes into the journal."""
+
+
+class Inbox(Protocol):
+    """What people and other threads ask of the replica."""
+
+    def poll(self) -> Sequence[Message]:
+        """HandoverAsked, StopAsked, QueryAsked; never waits."""
+
+    def reply(self, token: Any, result: object, seq: int, epoch: int, error: str | None) -> None:
+        """Answer a QueryAsked."""
+
+
+class Observer(Protocol):
+    """Metrics, log lines, status records. Must not raise."""
+
+    def observe(self, event: RoleChanged | TookOver | EntryStable | RecordVoid) -> None:
+        """One thing that happened."""

@@ -1,0 +1,104 @@
+"""The one loop: poll the world, step the replica, carry out the effects in order.
+
+Production and the simulation run this very code over different ports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from postjournal.core import messages as m
+from postjournal.core.replica import Replica
+from postjournal.ports import Clock, Inbox, Observer, ShardLog, Tripwire
+
+IDLE_POLL_MS = 2
+"""librdkafka cannot wake a poll from outside; tripwires and queries wait for at most this long."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The ports of one shard's replica."""
+
+    log: ShardLog
+    tripwire: Tripwire
+    inbox: Inbox
+    clock: Clock
+    observer: Observer
+
+
+class Runtime:
+    """Runs one shard's replica; owned by one thread.
+
+    `make_replica(incarnation)` builds a replica with nothing in it; `new_incarnation()` gives an
+    id that was never used before.
+    """
+
+    def __init__(
+        self,
+        make_replica: Callable[[str], Replica[Any, Any, Any]],
+        new_incarnation: Callable[[], str],
+        world: World,
+    ) -> None:
+        """Builds the first incarnation; nothing is asked of the world before `start`."""
+        self._make_replica = make_replica
+        self._new_incarnation = new_incarnation
+        self._world = world
+        self.stopped = False
+        self.replica = make_replica(new_incarnation())
+        self._carry_out = self._dispatch()
+
+    def start(self) -> None:
+        """The replica's first effects."""
+        clock = self._world.clock
+        self._perform(self.replica.start(clock.monotonic_ms(), clock.wall_ms()))
+
+    def turn(self, timeout_ms: int = IDLE_POLL_MS) -> None:
+        """One round. Raises `ShardHalted` when this shard must not go on."""
+        world = self._world
+        arrived = [*world.log.poll(timeout_ms), *world.tripwire.poll(), *world.inbox.poll()]
+        incarnation = self.replica.incarnation
+        for message in arrived or (m.Tick(),):
+            if self.replica.incarnation != incarnation or self.stopped:
+                return  # what arrived was for the incarnation before
+            now_ms, wall_ms = world.clock.monotonic_ms(), world.clock.wall_ms()
+            self._perform(self.replica.step(message, now_ms, wall_ms))
+
+    def _perform(self, effects: list[m.Effect]) -> None:
+        for effect in effects:
+            self._carry_out[type(effect)](effect)
+
+    def _dispatch(self) -> dict[type, Callable[[Any], None]]:
+        log, tripwire = self._world.log, self._world.tripwire
+        inbox, observe = self._world.inbox, self._world.observer.observe
+        return {
+            m.Append: lambda e: log.append(e.value),
+            m.AppendClaim: lambda e: log.append_claim(e.value),
+            m.PurgeClaims: lambda _: log.purge_claims(),
+            m.ProbeEnd: lambda _: log.probe_end(),
+            m.OpenSources: lambda e: log.open_sources(e.offsets),
+            m.HoldSources: lambda _: log.hold_sources(),
+            m.ReleaseSources: lambda _: log.release_sources(),
+            m.CloseSources: lambda _: log.close_sources(),
+            m.OpenSink: lambda e: log.open_sink(e.sink),
+            m.Publish: lambda e: log.publish(e.sink, e.outputs),
+            m.CloseSinks: lambda _: log.close_sinks(),
+            m.WatchLeader: lambda e: tripwire.watch(e.address, e.epoch),
+            m.UnwatchLeader: lambda _: tripwire.unwatch(),
+            m.Reply: lambda e: inbox.reply(e.token, e.result, e.seq, e.epoch, e.error),
+            m.Rebuild: lambda _: self._rebuild(),
+            m.Stopped: lambda _: self._stop(),
+            m.RoleChanged: observe,
+            m.TookOver: observe,
+            m.EntryStable: observe,
+            m.RecordVoid: observe,
+        }
+
+    def _rebuild(self) -> None:
+        self.replica = self._make_replica(self._new_incarnation())
+        self._world.log.rewind()
+        self.start()
+
+    def _stop(self) -> None:
+        self.stopped = True
