@@ -1,12 +1,13 @@
-"""The names of the topics, and which partition (= shard) a key belongs to."""
+"""The names of the topics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-DEFAULT_KEY = "main"
-"""The key of a command that names no ledger."""
+from postjournal.core.sharding import DEFAULT_KEY, shard_of
+
+__all__ = ["DEADLETTER", "DEFAULT_KEY", "Topics", "shard_of"]
 
 DEADLETTER = "deadletter"
 """The engine's own sink: one record per command that could not be decided."""
@@ -64,28 +65,3 @@ class Topics:
             self.control,
             self.status,
         )
-
-
-def shard_of(key: bytes, shards: int) -> int:
-    """The shard of a key: murmur2, as Kafka's Java clients partition by default.
-
-    librdkafka calls the same function `murmur2_random`; `partitioner` must be set to it, since
-    its own default (CRC32) differs.
-    """
-    return (_murmur2(key) & 0x7FFFFFFF) % shards
-
-
-def _murmur2(data: bytes) -> int:
-    """org.apache.kafka.common.utils.Utils.murmur2, as an unsigned 32-bit integer."""
-    m, mask = 0x5BD1E995, 0xFFFFFFFF
-    h = 0x9747B28C ^ len(data)
-    whole = len(data) & ~3
-    for i in range(0, whole, 4):
-        k = int.from_bytes(data[i : i + 4], "little") * m & mask
-        k = (k ^ k >> 24) * m & mask
-        h = (h * m & mask) ^ k
-    rest = data[whole:]
-    if rest:
-        h = (h ^ int.from_bytes(rest, "little")) * m & mask
-    h = (h ^ h >> 13) * m & mask
-    return h ^ h >> 15

@@ -5,7 +5,6 @@
     │   ├── TopicMismatch         a topic exists with other settings than the contract's
     │   └── ShardCountMismatch    POSTJOURNAL_SHARDS differs from the topics' partitions
     ├── ShardHalted               this shard must not go on; nothing is lost
-    │   ├── JournalDamaged        an entry's running hash does not fit the journal before it
     │   ├── ApplicationFaulty     `evolve` or a sink raised, or is not deterministic
     │   └── SinkAhead             a sink's topic holds more than the journal explains
     ├── JournalUnavailable        Kafka does not answer; try again later
@@ -34,10 +33,6 @@ class ShardCountMismatch(ConfigurationError):
 
 class ShardHalted(PostjournalError):
     """The shard stops processing and keeps what it has; other shards go on."""
-
-
-class JournalDamaged(ShardHalted):
-    """`digest_before` of an otherwise acceptable entry differs: a bug or a damaged log."""
 
 
 class ApplicationFaulty(ShardHalted):

@@ -162,9 +162,7 @@ class Ledger(Application[Accounts, LedgerCommand, LedgerEvent]):
     @property
     def sinks(
         self,
-    ) -> Mapping[
-        str, Callable[[Outcome[LedgerEvent], Context, Accounts], Iterable[Output]]
-    ]:
+    ) -> Mapping[str, Callable[[Outcome[LedgerEvent], Context, Accounts], Iterable[Output]]]:
         """`results`: one per command; `balances`: one per changed account."""
         return {"results": _results, "balances": _balances}
 

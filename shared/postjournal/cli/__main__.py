@@ -1,0 +1,5 @@
+"""`python -m postjournal.cli`: what the launcher runs."""
+
+from postjournal.cli.main import main
+
+main()

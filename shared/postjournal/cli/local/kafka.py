@@ -1,0 +1,91 @@
+"""A Kafka broker as a local process: KRaft, one node, broker and controller in one."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+
+from postjournal.cli.errors import OperationFailed
+from postjournal.cli.local.layout import Layout
+from postjournal.cli.local.ports import HOST
+
+LOWEST_JAVA = 17  # for brokers, since Kafka 4.0
+
+
+def broker_properties(data: Path, port: int, controller_port: int) -> str:
+    """server.properties of the broker.
+
+    The voters are static: a dynamic quorum would keep the controller's port of the first start.
+    """
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+        "log.dirs": str(data),
+        "auto.create.topics.enable": "false",
+        "offsets.topic.replication.factor": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        # A lone consumer need not wait for company.
+        "group.initial.rebalance.delay.ms": "0",
+        "num.network.threads": "3",
+        "num.io.threads": "4",
+    }
+    return "".join(f"{key}={value}\n" for key, value in settings.items())
+
+
+def broker_command(libraries: Path, configuration: Path) -> list[str]:
+    """The broker's command line; it logs to stderr, without its 400 lines of settings."""
+    simple_logger = "-Dorg.slf4j.simpleLogger"
+    return [
+        *("java", "-Xms512m", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"),
+        *(f"{simple_logger}.showDateTime=true", f"{simple_logger}.dateTimeFormat=HH:mm:ss.SSS"),
+        f"{simple_logger}.log.org.apache.kafka.common.config.AbstractConfig=warn",
+        *("-cp", f"{libraries}/*", "kafka.Kafka", str(configuration)),
+    ]
+
+
+def format_storage(layout: Layout, libraries: Path) -> None:
+    """Give an empty data directory its cluster id; one in use is left alone."""
+    if (layout.kafka_data / "meta.properties").exists():
+        return
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    done = subprocess.run(
+        [
+            *("java", "-XX:TieredStopAtLevel=1", "-cp", f"{libraries}/*"),
+            *("kafka.tools.StorageTool", "format", "--ignore-formatted"),
+            # Said as an option: an id may begin with a hyphen.
+            *(f"--cluster-id={cluster}", "-c", str(layout.kafka_configuration)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise OperationFailed(f"Kafka's storage cannot be formatted:\n{done.stderr[-1000:]}")
+
+
+def check_java() -> None:
+    """Raise `OperationFailed` unless a Java that can run Kafka is on the PATH."""
+    advice = f"Java {LOWEST_JAVA} or later must be on the PATH to run Kafka; or use Docker"
+    if shutil.which("java") is None:
+        raise OperationFailed(f"java was not found: {advice}")
+    done = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
+    found = java_major(done.stderr)
+    if found is None or found < LOWEST_JAVA:
+        raise OperationFailed(f"java is version {found or 'unknown'}: {advice}")
+
+
+def java_major(text: str) -> int | None:
+    """The major version in the output of `java -version`."""
+    match = re.search(r'version "(?:1\.)?(\d+)', text)
+    return int(match[1]) if match else None

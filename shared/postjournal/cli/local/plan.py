@@ -1,0 +1,57 @@
+"""The record of a running local system: what was started, and where it listens."""
+
+from __future__ import annotations
+
+import msgspec
+
+from postjournal.cli.local.layout import Layout
+from postjournal.cli.local.ports import HOST
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """`token`: in the environment of every process of the system, and in no other's.
+
+    `ports`: port name → number; `socket`: supervisord's control socket; `environment`: what
+    the caller adds to the services' environment.
+    """
+
+    token: str
+    namespace: str
+    replicas: int
+    shards: int
+    ports: dict[str, int]
+    socket: str
+    environment: dict[str, str]
+
+    @property
+    def replica_names(self) -> list[str]:
+        """`replica-1` and so on."""
+        return [f"replica-{i + 1}" for i in range(self.replicas)]
+
+    def address(self, name: str) -> str:
+        """host:port of the port `name`, for example `kafka` or `replica-1/tripwire`."""
+        return f"{HOST}:{self.ports[name]}"
+
+    def url(self, name: str) -> str:
+        """The HTTP address of the port `name`."""
+        return f"http://{self.address(name)}"
+
+    @property
+    def redis_url(self) -> str:
+        """What `POSTJOURNAL_REDIS_URL` is set to."""
+        return f"redis://{self.address('redis')}/0"
+
+
+def read_plan(layout: Layout) -> Plan | None:
+    """The record in the state directory; None when there is none, or one of another version."""
+    try:
+        return msgspec.json.decode(layout.plan.read_bytes(), type=Plan)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def write_plan(layout: Layout, plan: Plan) -> None:
+    """Replace the record, whole or not at all."""
+    new = layout.plan.with_suffix(".new")
+    new.write_bytes(msgspec.json.format(msgspec.json.encode(plan)))
+    new.replace(layout.plan)

@@ -1,0 +1,113 @@
+"""The fold: which records of the journal count, and who leads. The heart of the system.
+
+Every replica folds the same offsets with this function and so reaches the same verdict on every
+record, with no other coordination (design.md, section 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from hashlib import blake2b
+from typing import Any
+
+from postjournal.core.records import (
+    GENESIS_DIGEST,
+    Claim,
+    Entry,
+    Foreign,
+    Heartbeat,
+    Record,
+    Resign,
+)
+
+
+class Verdict(Enum):
+    """What a record is to every replica, for ever."""
+
+    ACCEPTED = "accepted"
+    VOID = "void"
+    VOID_ALARM = "void_alarm"  # all is right but the running hash: a bug, or a damaged log
+
+
+def next_digest(digest: str, value: bytes) -> str:
+    """BLAKE2b-128 of the digest before (its 32 hex characters) and the entry's value as stored."""
+    running = blake2b(digest.encode("ascii"), digest_size=16)
+    running.update(value)
+    return running.hexdigest()
+
+
+@dataclass(slots=True)
+class JournalState:
+    """What the journal up to some offset says.
+
+    `leader`: the incarnation that leads `epoch`, None in epoch 0; `alive_at`: the offset of its
+    last accepted record; `published`: sink → first sequence not yet known to be in the topic.
+    `claim` is the accepted claim itself: the leader's name and address for people and tripwires.
+    """
+
+    epoch: int = 0
+    leader: str | None = None
+    alive_at: int = -1
+    resigned: bool = False
+    next_seq: int = 0
+    digest: str = GENESIS_DIGEST
+    published: dict[str, int] = field(default_factory=dict)
+    claim: Claim | None = None
+    successor: str | None = None
+
+    def fold(self, offset: int, record: Record[Any], value: bytes) -> Verdict:
+        """Take in the record at `offset`; `value` is its bytes as stored."""
+        kind = type(record)
+        if kind is Entry:
+            return self._entry(offset, record, value)  # type: ignore[arg-type]
+        if kind is Heartbeat:
+            return self._heartbeat(offset, record)  # type: ignore[arg-type]
+        if kind is Claim:
+            return self._claim(offset, record)  # type: ignore[arg-type]
+        if kind is Resign:
+            return self._resign(offset, record)  # type: ignore[arg-type]
+        assert kind is Foreign
+        return Verdict.VOID
+
+    def _claim(self, offset: int, claim: Claim) -> Verdict:
+        if claim.epoch != self.epoch + 1 or claim.seen < self.alive_at:
+            return Verdict.VOID
+        self.epoch, self.leader, self.alive_at = claim.epoch, claim.incarnation, offset
+        self.resigned, self.successor, self.claim = False, None, claim
+        return Verdict.ACCEPTED
+
+    def _entry(self, offset: int, entry: Entry[Any], value: bytes) -> Verdict:
+        if not self._in_office(entry.epoch) or entry.seq != self.next_seq or not entry.batch:
+            return Verdict.VOID
+        if entry.digest_before != self.digest:
+            return Verdict.VOID_ALARM
+        self.alive_at = offset
+        self.next_seq += len(entry.batch)
+        self.digest = next_digest(self.digest, value)
+        self._mark(entry.published)
+        return Verdict.ACCEPTED
+
+    def _heartbeat(self, offset: int, heartbeat: Heartbeat) -> Verdict:
+        if not self._in_office(heartbeat.epoch) or heartbeat.seq != self.next_seq:
+            return Verdict.VOID
+        self.alive_at = offset
+        self._mark(heartbeat.published)
+        return Verdict.ACCEPTED
+
+    def _resign(self, offset: int, resign: Resign) -> Verdict:
+        if resign.epoch != self.epoch or self.leader is None:
+            return Verdict.VOID
+        self.alive_at, self.resigned, self.successor = offset, True, resign.successor
+        return Verdict.ACCEPTED
+
+    def _in_office(self, epoch: int) -> bool:
+        """Epoch 0 has no leader and accepts nothing."""
+        return epoch == self.epoch and self.leader is not None and not self.resigned
+
+    def _mark(self, published: dict[str, int]) -> None:
+        """Marks only rise: a new leader may know less than its predecessor did."""
+        marks = self.published
+        for sink, next_seq in published.items():
+            if next_seq > marks.get(sink, 0):
+                marks[sink] = next_seq

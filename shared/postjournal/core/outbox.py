@@ -1,0 +1,138 @@
+"""Outputs of one sink that are not yet known to be in its topic, and from where to publish."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from postjournal.core.application import Output
+from postjournal.core.errors import SinkAhead
+
+
+class Outbox:
+    """What every replica keeps of one sink: a dense run of outputs ending at `next_seq`.
+
+    Kept in the chunks in which they were made (one per entry), so that a whole entry's outputs
+    are handed on and forgotten at once.
+    """
+
+    __slots__ = ("_chunks", "next_seq", "sink")
+
+    def __init__(self, sink: str) -> None:
+        """An outbox that has seen no output."""
+        self.sink = sink
+        self.next_seq = 0
+        self._chunks: deque[list[Output]] = deque()
+
+    def add(self, outputs: list[Output]) -> None:
+        """Number the outputs of one entry and keep them."""
+        if not outputs:
+            return
+        seq = self.next_seq
+        for output in outputs:
+            output.seq = seq
+            seq += 1
+        self.next_seq = seq
+        self._chunks.append(outputs)
+
+    def forget(self, published: int) -> None:
+        """Drop the chunks that lie wholly before `published`."""
+        chunks = self._chunks
+        while chunks and chunks[0][-1].seq < published:
+            chunks.popleft()
+
+    def between(self, start: int, end: int) -> list[list[Output]]:
+        """The outputs with `start <= seq < end`, in chunks."""
+        found: deque[list[Output]] = deque()
+        for chunk in reversed(self._chunks):  # what is wanted is nearly always at the end
+            first, last = chunk[0].seq, chunk[-1].seq
+            if last < start:
+                break
+            if first >= start and last < end:
+                found.appendleft(chunk)
+            elif first < end:
+                found.appendleft(chunk[max(start - first, 0) : end - first])
+        return list(found)
+
+    def __len__(self) -> int:
+        """How many outputs are kept."""
+        return self.next_seq - self._chunks[0][0].seq if self._chunks else 0
+
+
+class _Phase(Enum):
+    OPENING = "opening"  # the topic's tail is being read
+    FIRST = "first"  # the first request is alone in flight
+    FLOWING = "flowing"
+
+
+class Publication:
+    """One leadership's publishing to one sink: where it starts, and what is acknowledged.
+
+    The first output is alone in flight until it is acknowledged: a fresh idempotent producer's
+    first request may be lost while a second one lands, which would leave a gap for subscribers.
+    """
+
+    __slots__ = ("_outbox", "_phase", "_sent", "acknowledged", "stable")
+
+    def __init__(self, outbox: Outbox, published: int) -> None:
+        """`published`: the journal's mark. Everything in the outbox is stable at a takeover."""
+        self._outbox = outbox
+        self._phase = _Phase.OPENING
+        self.stable = outbox.next_seq
+        self.acknowledged = published
+        self._sent = published
+
+    @property
+    def backlog(self) -> int:
+        """Outputs decided and not acknowledged."""
+        return self._outbox.next_seq - self.acknowledged
+
+    @property
+    def complete(self) -> bool:
+        """Everything stable is in the topic."""
+        return self._phase is not _Phase.OPENING and self.acknowledged >= self.stable
+
+    def reopen(self) -> None:
+        """The producer was replaced: nothing goes out until the tail is known."""
+        self._phase = _Phase.OPENING
+
+    def opened(self, tail: int) -> list[list[Output]]:
+        """The topic's tail is known: what to publish now. Raises `SinkAhead`."""
+        if tail > self.stable:
+            raise SinkAhead(
+                f"sink {self._outbox.sink}: its topic's last record has seq {tail - 1}, but the "
+                f"journal explains only {self.stable}; was the journal's topic made anew? "
+                "Move the sink's topic away, or restore the journal"
+            )
+        self.acknowledged = self._sent = max(self.acknowledged, tail)
+        self._phase = _Phase.FIRST
+        return self._first()
+
+    def advance(self, stable: int) -> list[list[Output]]:
+        """Outputs before `stable` may go out: those to publish now."""
+        self.stable = stable
+        if self._phase is _Phase.FLOWING:
+            return self._rest()
+        if self._phase is _Phase.FIRST and self._sent == self.acknowledged:
+            return self._first()
+        return []
+
+    def on_acknowledged(self, next_seq: int) -> list[list[Output]]:
+        """The contiguous acknowledged prefix ends at `next_seq`: what to publish now."""
+        if self._phase is _Phase.OPENING:
+            return []  # of the producer before
+        self.acknowledged = max(self.acknowledged, next_seq)
+        if self._phase is _Phase.FIRST:
+            self._phase = _Phase.FLOWING
+            return self._rest()
+        return []
+
+    def _first(self) -> list[list[Output]]:
+        chunks = self._outbox.between(self._sent, min(self._sent + 1, self.stable))
+        self._sent += len(chunks)
+        return chunks
+
+    def _rest(self) -> list[list[Output]]:
+        chunks = self._outbox.between(self._sent, self.stable)
+        self._sent = max(self._sent, self.stable)
+        return chunks

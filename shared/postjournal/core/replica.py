@@ -1,0 +1,471 @@
+"""A replica of one shard: every role and every transition.
+
+    restoring ──► catching_up ──► standby ◄──────────────┐
+                                  │    ▲ void claim,      │ leadership ended,
+                        suspicion │    │ leader lives     │ nothing undecided
+                                  ▼    │                  │
+                                 claiming ──► leader ──► resigning
+                                   own claim     │          │
+                                   accepted      ▼          ▼
+                                             rebuilding (a new incarnation follows)
+
+What ends leadership: an accepted claim of another, an own record read back void with a gap, a
+failed append, own records that land and are not read back, the own resignation. Never a void
+record of somebody else. `step` is the only way in; the order of effects is the contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+from postjournal.core import messages as m
+from postjournal.core.application import Application, Command
+from postjournal.core.fold import JournalState, Verdict
+from postjournal.core.machine import Machine, ShardPlace
+from postjournal.core.records import Claim, Codec, Entry, Heartbeat, Record, Resign
+from postjournal.core.tenure import InFlight, Tenure
+
+S = TypeVar("S")
+C = TypeVar("C", bound=Command)
+E = TypeVar("E")
+
+
+class Role(Enum):
+    """What a replica is doing; the values are what people see."""
+
+    RESTORING = "restoring"
+    CATCHING_UP = "catching_up"
+    STANDBY = "standby"
+    CLAIMING = "claiming"
+    LEADER = "leader"
+    RESIGNING = "resigning"
+    REBUILDING = "rebuilding"
+    STOPPED = "stopped"
+
+
+class Cause(Enum):
+    """Why a standby claims."""
+
+    NO_LEADER = "no_leader"
+    RESIGNED = "resigned"
+    TRIPWIRE = "tripwire"
+    SILENCE = "silence"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a replica is: name, this start's unique id, tripwire address (host:port), shard."""
+
+    replica: str
+    incarnation: str
+    address: str
+    place: ShardPlace
+
+
+@dataclass(slots=True)
+class _Suspicion:
+    cause: Cause
+    since_ms: int
+    heard_ms: int  # when the old leader was last heard of
+    previous: str | None
+
+
+class Replica(Generic[S, C, E]):
+    """The pure engine of one shard. Times are integers in ms."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        application: Application[S, C, E],
+        limits: m.Limits,
+    ) -> None:
+        """A replica that has read nothing."""
+        self.identity = identity
+        self.role = Role.RESTORING
+        self.journal = JournalState()
+        self.machine: Machine[S, C, E] = Machine(application, identity.place, limits.dedupe_window)
+        self.position = 0  # the offset of the next journal record to read
+        self.tenure: Tenure[S, C, E] | None = None
+        self._application, self._limits = application, limits
+        self._codec: Codec[E] = Codec(application.event_type)
+        self._effects: list[m.Effect] = []
+        self._now_ms = self._wall_ms = 0
+        self._target: int | None = None  # catching up to this offset
+        self._heard_ms = 0  # when the leader's last accepted record was read
+        self._tripped_ms: int | None = None
+        self._suspicion: _Suspicion | None = None
+        self._broker_away = False
+        self._silence_confirmed = False
+        self._probe_due_ms = 0
+        self._claimed_ms = 0
+        self._takeover: tuple[_Suspicion, int] | None = None
+        self._stop_deadline_ms: int | None = None
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            m.JournalRecords: self._on_journal,
+            m.SourceRecords: self._on_sources,
+            m.AppendLanded: self._on_landed,
+            m.AppendFailed: self._on_append_failed,
+            m.JournalEnd: self._on_journal_end,
+            m.TripwireFired: self._on_tripwire,
+            m.SinkTail: self._on_sink_tail,
+            m.Published: self._on_published,
+            m.PublishFailed: self._on_publish_failed,
+            m.HandoverAsked: self._on_handover,
+            m.StopAsked: self._on_stop,
+            m.QueryAsked: self._on_query,
+            m.Tick: lambda _: None,
+        }
+
+    @property
+    def incarnation(self) -> str:
+        """This replica's unique id."""
+        return self.identity.incarnation
+
+    def start(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
+        """The first effects."""
+        self._begin(now_ms, wall_ms)
+        self._become(Role.RESTORING, "started")
+        self._probe()
+        return self._effects
+
+    def step(self, message: m.Message, now_ms: int, wall_ms: int) -> list[m.Effect]:
+        """Take in one message; returns what to do, in order. Raises `ShardHalted`."""
+        self._begin(now_ms, wall_ms)
+        if self.role not in (Role.REBUILDING, Role.STOPPED):
+            self._handlers[type(message)](message)
+            self._act()
+        return self._effects
+
+    def _begin(self, now_ms: int, wall_ms: int) -> None:
+        self._effects = []
+        self._now_ms, self._wall_ms = now_ms, wall_ms
+
+    # --- reading the journal ----------------------------------------------------------------
+
+    def _on_journal(self, message: m.JournalRecords) -> None:
+        for offset, value in message.records:
+            assert offset >= self.position, "the journal is read in order"
+            self.position = offset + 1
+            own = self.tenure.recognise(value) if self.tenure else None
+            record = own.record if own else self._codec.decode(value)
+            verdict = self.journal.fold(offset, record, value)
+            if verdict is Verdict.ACCEPTED:
+                self._on_accepted(record, own)
+            else:
+                self._on_void(offset, record, own, verdict)
+            if self.role in (Role.REBUILDING, Role.STOPPED):
+                return  # the rest is for the next incarnation
+
+    def _on_accepted(self, record: Record[E], own: InFlight[E] | None) -> None:
+        if type(record) is Claim:
+            self._on_new_leader(record)
+            return
+        self._leader_lives()
+        if type(record) is Resign:
+            if self.tenure is not None:  # only this leader writes its epoch's resignation
+                self._end_leadership("resigned")
+            return
+        if own is not None:
+            assert self.tenure is not None
+            self._effects += self.tenure.on_stable(own, self._now_ms)
+            self._report_takeover()
+        elif type(record) is Entry:
+            assert self.tenure is None, "an accepted entry of this epoch that is not ours"
+            self.machine.apply(record)
+        self.machine.forget(self.journal.published)
+
+    def _on_void(
+        self, offset: int, record: Record[E], own: InFlight[E] | None, verdict: Verdict
+    ) -> None:
+        kind = type(record).__name__.lower()
+        self._effects.append(m.RecordVoid(kind, offset, verdict is Verdict.VOID_ALARM))
+        if type(record) is Claim and record.incarnation == self.incarnation:
+            if self.role is Role.CLAIMING:
+                self._become(Role.STANDBY, "claim void")
+        elif self.tenure is not None and self._is_lost_to_us(record, own, verdict):
+            self._end_leadership(f"own {kind} at offset {offset} is void")
+
+    def _is_lost_to_us(self, record: Record[E], own: InFlight[E] | None, verdict: Verdict) -> bool:
+        """Only this leader writes entries and heartbeats of its epoch.
+
+        A void one of them with a gap means that an earlier one never landed. Without a gap it is
+        a retry that landed twice.
+        """
+        assert self.tenure is not None
+        if not isinstance(record, Entry | Heartbeat) or record.epoch != self.tenure.epoch:
+            return False
+        if own is None and verdict is Verdict.VOID_ALARM:
+            return False  # somebody else's forgery; ours is still to come
+        return own is not None or record.seq > self.journal.next_seq
+
+    def _on_new_leader(self, claim: Claim) -> None:
+        suspicion, self._suspicion = self._suspicion, None
+        was_claiming = self.role is Role.CLAIMING
+        self._tripped_ms, self._silence_confirmed, self._broker_away = None, False, False
+        self._heard_ms = self._now_ms
+        if self.tenure is not None:
+            self._end_leadership(f"{claim.replica} leads epoch {claim.epoch}")
+            if self.role is not Role.STANDBY:
+                return
+        if claim.incarnation == self.incarnation:
+            self._lead(suspicion)
+            return
+        if was_claiming:
+            self._effects.append(m.PurgeClaims())
+            self._become(Role.STANDBY, f"{claim.replica} claimed first")
+        if self.role is Role.STANDBY:
+            self._effects.append(m.WatchLeader(claim.address, claim.epoch))
+
+    def _leader_lives(self) -> None:
+        """The leader's last record was read just now. Suspicion ends, unless a tripwire fired
+        so shortly before that the record was in flight when the process died."""
+        self._heard_ms = self._now_ms
+        if self.tenure is not None:
+            return
+        self._broker_away = self._silence_confirmed = False
+        tripped_ms = self._tripped_ms
+        if tripped_ms is not None:
+            if self._now_ms - tripped_ms < self._limits.tripwire_grace_ms:
+                return
+            self._tripped_ms = None
+            self._watch()
+        if self.journal.resigned or self._suspicion is None:
+            return
+        self._suspicion = None
+        if self.role is Role.CLAIMING:
+            self._effects.append(m.PurgeClaims())
+            self._become(Role.STANDBY, "the leader lives")
+
+    # --- roles ------------------------------------------------------------------------------
+
+    def _become(self, role: Role, reason: str) -> None:
+        self.role = role
+        self._effects.append(m.RoleChanged(role.value, self.journal.epoch, reason))
+
+    def _act(self) -> None:
+        """What the role has to do whatever the message was: level-triggered duties."""
+        if self._stop_deadline_ms is not None and self._now_ms >= self._stop_deadline_ms:
+            self._stop()
+        elif self.tenure is not None:
+            self._act_as_leader(self.tenure)
+        elif self.role in (Role.STANDBY, Role.CLAIMING):
+            self._act_as_standby()
+        elif self.role is Role.CATCHING_UP:
+            self._act_catching_up()
+        elif self.role is Role.RESTORING and self._now_ms >= self._probe_due_ms:
+            self._probe()
+
+    def _act_as_leader(self, tenure: Tenure[S, C, E]) -> None:
+        if tenure.is_deaf(self._now_ms):
+            self._effects.append(tenure.resign_at_once(self._now_ms))
+            self._end_leadership("own records land and are not read back")
+            return
+        self._effects += tenure.pump(self._now_ms, self._wall_ms)
+
+    def _act_catching_up(self) -> None:
+        assert self._target is not None
+        if self.position >= self._target:
+            self._heard_ms = self._now_ms
+            self._become(Role.STANDBY, "caught up")
+            self._watch()
+            self._act_as_standby()
+
+    def _act_as_standby(self) -> None:
+        cause = self._find_cause()
+        if cause is None:
+            return
+        if self._suspicion is None or self._suspicion.cause is not cause:
+            self._suspect(cause)
+        if self.role is Role.CLAIMING:
+            if self._now_ms - self._claimed_ms < self._limits.claim_retry_ms:
+                return
+            self._silence_confirmed = False
+            self._become(Role.STANDBY, "claim lost")
+        if cause is not Cause.SILENCE or self._silence_confirmed:
+            self._claim()
+        elif self._now_ms >= self._probe_due_ms:
+            self._probe()
+
+    def _find_cause(self) -> Cause | None:
+        journal, limits = self.journal, self._limits
+        silent_ms = self._now_ms - self._heard_ms
+        if journal.leader is None:
+            return Cause.NO_LEADER
+        if journal.resigned:
+            return Cause.RESIGNED if silent_ms >= self._courtesy_ms() else None
+        if self._tripped_ms is not None:
+            return Cause.TRIPWIRE
+        return Cause.SILENCE if silent_ms >= limits.silence_ms else None
+
+    def _courtesy_ms(self) -> int:
+        """How long to leave a vacant leadership to others."""
+        if self.journal.leader == self.incarnation:
+            return self._limits.silence_ms  # we have just resigned it
+        if self.journal.successor in (None, self.identity.replica):
+            return 0
+        return self._limits.successor_grace_ms
+
+    def _suspect(self, cause: Cause) -> None:
+        claim = self.journal.claim
+        self._suspicion = _Suspicion(
+            cause, self._now_ms, self._heard_ms, claim.replica if claim else None
+        )
+
+    def _claim(self) -> None:
+        self._claimed_ms = self._now_ms
+        self._silence_confirmed = False
+        identity = self.identity
+        claim = Claim(
+            epoch=self.journal.epoch + 1,
+            replica=identity.replica,
+            incarnation=identity.incarnation,
+            address=identity.address,
+            seen=self.position - 1,
+        )
+        assert self._suspicion is not None
+        self._become(Role.CLAIMING, self._suspicion.cause.value)
+        self._effects.append(m.AppendClaim(self._codec.encode(claim)))
+
+    def _lead(self, suspicion: _Suspicion | None) -> None:
+        self.tenure = Tenure(self.machine, self._codec, self.journal, self._limits, self._now_ms)
+        self._takeover = (suspicion, self._now_ms) if suspicion else None
+        self._effects.append(m.UnwatchLeader())
+        self._effects.append(m.OpenSources(dict(self.machine.sources)))
+        self._effects += [m.OpenSink(sink) for sink in self.machine.outboxes]
+        self._become(Role.LEADER, "claim accepted")
+
+    def _end_leadership(self, reason: str) -> None:
+        tenure, self.tenure = self.tenure, None
+        assert tenure is not None
+        self._takeover = None
+        self._effects += [m.CloseSources(), m.CloseSinks(), *tenure.refuse_answers()]
+        if self._stop_deadline_ms is not None:
+            self._stop()
+        elif tenure.has_undecided_fate:
+            self._become(Role.REBUILDING, reason)
+            self._effects.append(m.Rebuild())
+        else:
+            self._heard_ms = self._now_ms
+            self._become(Role.STANDBY, reason)
+
+    def _stop(self) -> None:
+        self._become(Role.STOPPED, "asked to stop")
+        self._effects.append(m.Stopped())
+
+    def _report_takeover(self) -> None:
+        if self._takeover is None:
+            return
+        (suspicion, led_ms), self._takeover = self._takeover, None
+        self._effects.append(
+            m.TookOver(
+                epoch=self.journal.epoch,
+                previous=suspicion.previous,
+                cause=suspicion.cause.value,
+                detect_ms=suspicion.since_ms - suspicion.heard_ms,
+                claim_ms=led_ms - suspicion.since_ms,
+                resume_ms=self._now_ms - led_ms,
+            )
+        )
+
+    def _watch(self) -> None:
+        claim = self.journal.claim
+        if claim is not None and not self.journal.resigned:
+            self._effects.append(m.WatchLeader(claim.address, claim.epoch))
+
+    def _probe(self) -> None:
+        self._probe_due_ms = self._now_ms + self._limits.probe_retry_ms
+        self._effects.append(m.ProbeEnd())
+
+    # --- what the world says ----------------------------------------------------------------
+
+    def _on_journal_end(self, message: m.JournalEnd) -> None:
+        end = message.end
+        if self.role is Role.RESTORING:
+            if end is not None:
+                self._target = end
+                self._become(Role.CATCHING_UP, f"the journal ends at offset {end}")
+        elif self.role in (Role.STANDBY, Role.CLAIMING):
+            self._on_probed(end)
+
+    def _on_probed(self, end: int | None) -> None:
+        """A silent leader is suspected only where the journal itself answers, and is all read."""
+        if end is None:
+            self._broker_away = True
+        elif self._broker_away:
+            self._broker_away = False
+            self._heard_ms = self._now_ms  # the leader gets the same time to come back
+        elif end <= self.position:
+            self._silence_confirmed = True
+
+    def _on_tripwire(self, message: m.TripwireFired) -> None:
+        if message.epoch == self.journal.epoch and self.tenure is None:
+            self._tripped_ms = self._now_ms
+
+    def _on_sources(self, message: m.SourceRecords) -> None:
+        if self.tenure is not None and message.records:
+            self._effects += self.tenure.take_in(message.topic, message.records)
+
+    def _on_landed(self, message: m.AppendLanded) -> None:
+        if self.tenure is not None:
+            self.tenure.on_landed(message.count)
+
+    def _on_append_failed(self, message: m.AppendFailed) -> None:
+        if self.tenure is not None:
+            self._end_leadership(f"an append failed: {message.error}")
+
+    def _on_sink_tail(self, message: m.SinkTail) -> None:
+        if self.tenure is not None:
+            self._effects += self.tenure.on_tail(message)
+
+    def _on_published(self, message: m.Published) -> None:
+        if self.tenure is not None:
+            self._effects += self.tenure.on_published(message)
+
+    def _on_publish_failed(self, message: m.PublishFailed) -> None:
+        if self.tenure is not None:
+            self._effects += self.tenure.on_publish_failed(message.sink)
+
+    def _on_handover(self, message: m.HandoverAsked) -> None:
+        if self.tenure is not None and message.successor != self.identity.replica:
+            self._resign_when_done(message.successor)
+
+    def _on_stop(self, message: m.StopAsked) -> None:
+        del message
+        if self.tenure is None:
+            self._stop()
+        elif self._stop_deadline_ms is None:
+            self._stop_deadline_ms = self._now_ms + self._limits.stop_ms
+            self._resign_when_done(None)
+
+    def _resign_when_done(self, successor: str | None) -> None:
+        assert self.tenure is not None
+        self.tenure.close(successor, self._now_ms)
+        self._become(Role.RESIGNING, "asked to")
+
+    def _on_query(self, message: m.QueryAsked) -> None:
+        if self.role in (Role.RESTORING, Role.CATCHING_UP):
+            self._reply(message.token, error="not_ready")
+        elif message.linearizable and self.tenure is None:
+            self._reply(message.token, error="not_leader")
+        else:
+            self._answer(message)
+
+    def _answer(self, message: m.QueryAsked) -> None:
+        try:
+            result = self._application.query(self.machine.state, message.query)
+        except Exception as error:  # noqa: BLE001 - user code; a read must not stop the shard
+            self._reply(message.token, error=f"failed: {type(error).__name__}: {error}")
+            return
+        if self.tenure is None:
+            self._reply(message.token, result)
+        else:
+            self._effects += self.tenure.answer_later(
+                message.token, result, linearizable=message.linearizable
+            )
+
+    def _reply(self, token: Any, result: object = None, error: str | None = None) -> None:
+        seq = self.journal.next_seq - 1
+        self._effects.append(m.Reply(token, result, seq, self.journal.epoch, error))
