@@ -1,1 +1,1 @@
-
+"""The replica: the engine of every shard in one process, with its HTTP and its tripwire."""

@@ -73,7 +73,7 @@ class Handover(msgspec.Struct, tag_field="kind", tag="handover", frozen=True, kw
 
 StatusRecord = ReplicaStatus | Failover
 
-_status_decoder = msgspec.json.Decoder(StatusRecord)
+_status_decoder: msgspec.json.Decoder[StatusRecord] = msgspec.json.Decoder(StatusRecord)
 _handover_decoder = msgspec.json.Decoder(Handover)
 
 

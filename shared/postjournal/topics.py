@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from postjournal.core.machine import DEADLETTER
 from postjournal.core.sharding import DEFAULT_KEY, shard_of
 
 __all__ = ["DEADLETTER", "DEFAULT_KEY", "Topics", "shard_of"]
-
-DEADLETTER = "deadletter"
-"""The engine's own sink: one record per command that could not be decided."""
 
 
 @dataclass(frozen=True)

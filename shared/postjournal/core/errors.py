@@ -6,6 +6,7 @@
     │   └── ShardCountMismatch    POSTJOURNAL_SHARDS differs from the topics' partitions
     ├── ShardHalted               this shard must not go on; nothing is lost
     │   ├── ApplicationFaulty     `evolve` or a sink raised, or is not deterministic
+    │   ├── RecordsMissing        Kafka has deleted records that the shard needs next
     │   └── SinkAhead             a sink's topic holds more than the journal explains
     ├── JournalUnavailable        Kafka does not answer; try again later
     └── SequenceGap               a subscriber missed at least one output
@@ -37,6 +38,10 @@ class ShardHalted(PostjournalError):
 
 class ApplicationFaulty(ShardHalted):
     """Application code that must not fail did, or gave another result than the leader's."""
+
+
+class RecordsMissing(ShardHalted):
+    """Kafka has deleted records that this shard still needs."""
 
 
 class SinkAhead(ShardHalted):

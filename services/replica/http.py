@@ -1,0 +1,97 @@
+"""The replica's HTTP: liveness, readiness, who leads, metrics, state, reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import TimeoutError as AnswerTimeout
+from typing import Any
+
+import msgspec
+from flask import Flask, Response, request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from services.replica.shard import ShardRunner
+
+QUERY_TIMEOUT_S = 2.0
+READY = ("standby", "claiming", "leader", "resigning")
+ERROR_STATUS = {"not_leader": 409, "not_ready": 503}
+
+
+def make_app(replica: str, shards: Sequence[ShardRunner]) -> Flask:
+    """The WSGI application; reads from the shards' threads."""
+    app = Flask(__name__)
+
+    @app.get("/livez")
+    def livez() -> Response:
+        return _json({"live": True}, 200 if all(each.alive for each in shards) else 503)
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        states = {each.shard: each.status.state for each in shards}
+        ready = all(state in READY for state in states.values())
+        return _json({"ready": ready, "shards": states}, 200 if ready else 503)
+
+    @app.get("/leader")
+    def leader() -> Response:
+        found = _shard_named(shards, request.args.get("shard", "0"))
+        if found is None:
+            return _json({"error": "no such shard"}, 404)
+        status = found.status
+        leads = status.state in ("leader", "resigning")
+        body = {
+            "shard": found.shard,
+            "leader": status.leader,
+            "address": status.leader_address,
+            "epoch": status.epoch,
+            "is_leader": leads,
+        }
+        return _json(body, 200 if leads else 503)
+
+    @app.get("/state")
+    def state() -> Response:
+        statuses = [each.status for each in shards]
+        return _json({"replica": replica, "pid": os.getpid(), "shards": statuses})
+
+    @app.get("/query/<shard>")
+    def query(shard: str) -> Response:
+        found = _shard_named(shards, shard)
+        if found is None:
+            return _json({"error": "no such shard"}, 404)
+        return _query(replica, found, request.args.to_dict())
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def _query(replica: str, shard: ShardRunner, query: dict[str, str]) -> Response:
+    consistency = query.pop("consistency", "leader")
+    if consistency not in ("leader", "any"):
+        return _json({"error": "consistency must be leader or any"}, 400)
+    future = shard.inbox.ask(query, linearizable=consistency == "leader")
+    try:
+        answer = future.result(QUERY_TIMEOUT_S)
+    except AnswerTimeout:
+        future.cancel()
+        return _json({"error": "no answer in time"}, 503)
+    if answer.error is not None:
+        return _json({"error": answer.error}, ERROR_STATUS.get(answer.error, 500))
+    body = {
+        "result": answer.result,
+        "seq": answer.seq,
+        "epoch": answer.epoch,
+        "shard": shard.shard,
+        "replica": replica,
+    }
+    return _json(body, 404 if answer.result is None else 200)
+
+
+def _shard_named(shards: Sequence[ShardRunner], name: str) -> ShardRunner | None:
+    return next((each for each in shards if str(each.shard) == name), None)
+
+
+def _json(body: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status, content_type="application/json")

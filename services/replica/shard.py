@@ -1,0 +1,235 @@
+"""One shard of a replica: a thread that owns the engine, and what it says of itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import uuid
+from typing import Any
+
+import msgspec
+from confluent_kafka import KafkaException, Producer
+
+from postjournal.adapters import kafka_settings
+from postjournal.adapters.clock import SystemClock
+from postjournal.adapters.inbox import QueueInbox
+from postjournal.adapters.kafka_log import KafkaLog
+from postjournal.adapters.tripwire import TripwireClient
+from postjournal.core import messages as m
+from postjournal.core.application import Application
+from postjournal.core.errors import ShardHalted
+from postjournal.core.machine import ShardPlace
+from postjournal.core.replica import Identity, Replica
+from postjournal.runtime import Runtime, World
+from postjournal.settings import Settings
+from postjournal.status import Failover, ReplicaStatus, StatusRecord
+from postjournal.topics import Topics
+from services.replica import metrics
+
+log = logging.getLogger(__name__)
+
+STATUS_EVERY_MS = 1_000
+LIVE_WITHIN_MS = 5_000
+"""A loop that has not turned for this long does not live (`/livez`)."""
+
+
+class Addresses(msgspec.Struct, frozen=True):
+    """Where others reach this process: host:port each."""
+
+    http: str
+    tripwire: str
+
+
+class ShardRunner:
+    """Runs one shard in a thread. `status` may be read by any thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        topics: Topics,
+        application: Application[Any, Any, Any],
+        shard: int,
+        addresses: Addresses,
+    ) -> None:
+        """Connects; nothing runs before `start`."""
+        self.shard = shard
+        self.inbox = QueueInbox()
+        self._settings, self._topics, self._addresses = settings, topics, addresses
+        self._application = application
+        self._label = str(shard)
+        self._clock = SystemClock()
+        self._say = Producer(kafka_settings.control_producer(settings.bootstrap) | {"log_level": 2})
+        self._log = KafkaLog(settings.bootstrap, topics, shard)
+        world = World(self._log, TripwireClient(), self.inbox, self._clock, self)
+        self._runtime = Runtime(self._make_replica, lambda: uuid.uuid4().hex, world)
+        self._state = "restoring"
+        self._error: str | None = None
+        self._since_ms = self._caught_up_ms = self._clock.wall_ms()
+        self._turned_ms = self._clock.monotonic_ms()
+        self._status_due_ms = 0
+        self.status = self._make_status(None)
+        self._thread = threading.Thread(target=self._run, name=f"shard-{shard}", daemon=True)
+
+    def _make_replica(self, incarnation: str) -> Replica[Any, Any, Any]:
+        place = ShardPlace(self.shard, self._settings.shards)
+        name = self._settings.replica
+        identity = Identity(name, incarnation, self._addresses.tripwire, place)
+        limits = m.Limits(dedupe_window=self._settings.dedupe_window)
+        return Replica(identity, self._application, limits)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end after `inbox.ask_to_stop()`; whether it has come."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        """The loop turns, or has halted knowingly."""
+        turning = self._clock.monotonic_ms() - self._turned_ms < LIVE_WITHIN_MS
+        return self._state == "halted" or (self._thread.is_alive() and turning)
+
+    # --- the thread -------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._runtime.start()
+            while not self._runtime.stopped:
+                self._runtime.turn()
+                self._turned_ms = now_ms = self._clock.monotonic_ms()
+                if now_ms >= self._status_due_ms:
+                    self._status_due_ms = now_ms + STATUS_EVERY_MS
+                    self._report()
+            self._log.close()
+        except ShardHalted as error:
+            self._halt(str(error))
+        except Exception as error:
+            log.exception("shard %d: a bug; the shard halts", self.shard)
+            self._halt(f"bug: {type(error).__name__}: {error}")
+        self._report()
+        self._say.flush(1.0)
+
+    def _halt(self, error: str) -> None:
+        log.critical("shard %d halts: %s", self.shard, error)
+        self._state, self._error = "halted", error
+        metrics.show_role(self._label, "halted")
+
+    # --- what happens (ports.Observer) ------------------------------------------------------
+
+    def observe(self, event: m.RoleChanged | m.TookOver | m.EntryStable | m.RecordVoid) -> None:
+        """Metrics, a log line, a status record."""
+        if type(event) is m.EntryStable:
+            metrics.count_entry(self._label, event, self._clock.wall_ms())
+        elif type(event) is m.RoleChanged:
+            self._on_role(event)
+        elif type(event) is m.TookOver:
+            self._on_takeover(event)
+        elif type(event) is m.RecordVoid:
+            self._on_void(event)
+
+    def _on_role(self, event: m.RoleChanged) -> None:
+        quiet = event.role == "claiming" or event.reason.startswith("claim")
+        level = logging.DEBUG if quiet and event.role != "leader" else logging.INFO
+        log.log(
+            level, "shard %d: %s (epoch %d, %s)", self.shard, event.role, event.epoch, event.reason
+        )
+        self._state = event.role
+        metrics.show_role(self._label, event.role)
+        self._status_due_ms = 0 if level == logging.INFO else self._status_due_ms
+
+    def _on_void(self, event: m.RecordVoid) -> None:
+        metrics.VOID.labels(self._label, event.kind).inc()
+        if event.alarm:
+            metrics.ALARMS.labels(self._label).inc()
+            log.error(
+                "shard %d: the entry at offset %d is void for its running hash alone: "
+                "a bug or a damaged log; run `./postjournal verify`",
+                self.shard,
+                event.offset,
+            )
+
+    def _on_takeover(self, event: m.TookOver) -> None:
+        metrics.count_failover(self._label, event)
+        total_ms = event.detect_ms + event.claim_ms + event.resume_ms
+        log.info(
+            "shard %d: took over from %s in %d ms (%s; detect %d, claim %d, resume %d)",
+            *(self.shard, event.previous, total_ms, event.cause),
+            *(event.detect_ms, event.claim_ms, event.resume_ms),
+        )
+        self._tell(
+            Failover(
+                shard=self.shard,
+                epoch=event.epoch,
+                previous=event.previous,
+                leader=self._settings.replica,
+                cause=event.cause,
+                detect_ms=event.detect_ms,
+                claim_ms=event.claim_ms,
+                resume_ms=event.resume_ms,
+                total_ms=total_ms,
+                time=self._clock.wall_ms(),
+            )
+        )
+
+    # --- what it says of itself -------------------------------------------------------------
+
+    def _report(self) -> None:
+        known_end = None if self._runtime.stopped else self._log.known_end()
+        replica = self._runtime.replica
+        lag = None if known_end is None else max(known_end - replica.position, 0)
+        if replica.journal.epoch != self.status.epoch:
+            self._since_ms = self._clock.wall_ms()
+        if lag == 0:
+            self._caught_up_ms = self._clock.wall_ms()
+        self.status = self._make_status(lag)
+        self._tell(self.status)
+        self._measure(self.status)
+
+    def _make_status(self, lag: int | None) -> ReplicaStatus:
+        replica, wall_ms = self._runtime.replica, self._clock.wall_ms()
+        journal = replica.journal
+        claim = None if journal.resigned else journal.claim
+        return ReplicaStatus(
+            replica=self._settings.replica,
+            incarnation=replica.incarnation,
+            pid=os.getpid(),
+            shard=self.shard,
+            state=self._state,
+            epoch=journal.epoch,
+            leader=claim.replica if claim else None,
+            leader_address=claim.address if claim else None,
+            since=self._since_ms,
+            seq=journal.next_seq,
+            digest=journal.digest,
+            lag=lag,
+            lag_s=max(wall_ms - self._caught_up_ms, 0) / 1000,
+            http=self._addresses.http,
+            tripwire=self._addresses.tripwire,
+            time=wall_ms,
+            error=self._error,
+        )
+
+    def _tell(self, record: StatusRecord) -> None:
+        value = msgspec.json.encode(record)
+        key = self._settings.replica.encode()
+        try:
+            self._say.produce(self._topics.status, value, key=key, partition=self.shard)
+            self._say.poll(0)
+        except (BufferError, KafkaException) as error:
+            log.warning("shard %d: status not sent: %s", self.shard, error)
+
+    def _measure(self, status: ReplicaStatus) -> None:
+        label, replica = self._label, self._runtime.replica
+        metrics.EPOCH.labels(label).set(status.epoch)
+        metrics.SEQUENCE.labels(label).set(status.seq)
+        metrics.LAG_SECONDS.labels(label).set(status.lag_s)
+        if status.lag is not None:
+            metrics.LAG_RECORDS.labels(label).set(status.lag)
+        in_flight = len(replica.tenure.inflight) if replica.tenure else 0
+        metrics.IN_FLIGHT.labels(label).set(in_flight)
+        for sink, outbox in replica.machine.outboxes.items():
+            metrics.SINK_LAG.labels(label, sink).set(len(outbox))

@@ -1,0 +1,291 @@
+"""A shard's partitions on a real Kafka: the `ShardLog` port.
+
+One consumer is assigned journal, sources and control together; on a standby the sources are
+paused. Producers and connections exist before a takeover needs them: assigning a partition or
+asking for a producer id at that moment would cost hundreds of milliseconds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from functools import partial
+from operator import methodcaller
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+
+from postjournal.adapters import kafka_settings
+from postjournal.adapters.kafka_sink import SinkWriter, TailReader, discard
+from postjournal.core import messages as m
+from postjournal.core.application import Output
+from postjournal.core.errors import RecordsMissing
+from postjournal.status import decode_handover
+from postjournal.topics import Topics
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGES = 2_000
+"""Messages taken at once: a leader decides and reads back in turns of some milliseconds."""
+
+PROBE_TIMEOUT_S = 0.2
+"""A broker that does not tell the journal's end in this time counts as away."""
+
+CONNECTION_LOST = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)
+
+_error, _topic = methodcaller("error"), methodcaller("topic")
+_offset, _key, _value = methodcaller("offset"), methodcaller("key"), methodcaller("value")
+
+
+class KafkaLog:
+    """See `ports.ShardLog`. `shard` is the partition of all topics."""
+
+    def __init__(self, bootstrap: str, topics: Topics, shard: int) -> None:
+        """Connects in the background; the topics must exist."""
+        self._bootstrap, self._topics, self._shard = bootstrap, topics, shard
+        self._arrived: deque[m.Message] = deque()
+        self._generation = 0
+        self._journal = TopicPartition(topics.journal, shard, 0)
+        self._sources = [TopicPartition(topic, shard, 0) for topic in topics.source_topics]
+        self._paused = True
+        self._held = False
+        self._consumer = self._make_consumer()
+        self._appender = self._make_appender()
+        self._claimer = Producer(_quiet(kafka_settings.claim_producer(bootstrap)))
+        self._warm(self._appender)
+        self._warm(self._claimer)
+        self._tails = TailReader(bootstrap, topics.sink_topics, shard)
+        self._writers = {
+            sink: SinkWriter(bootstrap, sink, topic, shard)
+            for sink, topic in topics.sink_topics.items()
+        }
+        self._to_open: set[str] = set()
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def poll(self, timeout_ms: int) -> list[m.Message]:
+        """Records in as few messages as possible: journal first, then each source."""
+        self._serve_producers()
+        if self._arrived:
+            timeout_ms = 0
+        first = self._consumer.poll(timeout_ms / 1000)
+        arrived: list[m.Message] = []
+        if first is not None:
+            arrived = self._sort([first, *self._consumer.consume(MAX_MESSAGES, 0)])
+        self._serve_producers()
+        if self._arrived:
+            arrived += self._arrived
+            self._arrived.clear()
+        return arrived
+
+    def _serve_producers(self) -> None:
+        self._appender.poll(0)
+        self._claimer.poll(0)
+        for writer in self._writers.values():
+            writer.collect(self._arrived)
+        if self._to_open:
+            self._tails.read(frozenset(self._to_open))
+            self._to_open.clear()
+        self._tails.collect(self._arrived)
+
+    def _sort(self, messages: list[Message]) -> list[m.Message]:
+        if any(map(_error, messages)):
+            messages = [each for each in messages if not self._is_error(each)]
+        by_topic: dict[str, list[Message]] = {}
+        for topic, message in zip(map(_topic, messages), messages, strict=True):
+            try:
+                by_topic[topic].append(message)
+            except KeyError:
+                by_topic[topic] = [message]
+        journal = by_topic.pop(self._topics.journal, ())
+        control = by_topic.pop(self._topics.control, ())
+        sorted_: list[m.Message] = []
+        if journal:
+            records = list(zip(map(_offset, journal), map(_value, journal), strict=True))
+            sorted_.append(m.JournalRecords(records))
+        sorted_ += [m.SourceRecords(topic, _rows(each)) for topic, each in by_topic.items()]
+        for message in control:
+            command = decode_handover(message.value())
+            if command is not None and command.shard == self._shard:
+                sorted_.append(m.HandoverAsked(command.successor))
+        return sorted_
+
+    def _is_error(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return False
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise RecordsMissing(
+                f"{message.topic()}/{self._shard}: Kafka no longer has the records that this "
+                f"shard needs next ({error.str()}); was the topic trimmed or made anew?"
+            )
+        log.warning("shard %d: Kafka says: %s", self._shard, error.str())
+        return True
+
+    def rewind(self) -> None:
+        """From the journal's beginning, for a new incarnation."""
+        self._generation += 1
+        self._arrived.clear()
+        self.close_sources()
+        self.close_sinks()
+        discard(self._appender)
+        self._appender = self._make_appender()
+        self._consumer.seek(self._journal)
+        self._arrived.clear()
+
+    def probe_end(self) -> None:
+        """Asks the broker, not the cache."""
+        try:
+            _, end = self._consumer.get_watermark_offsets(
+                self._journal, timeout=PROBE_TIMEOUT_S, cached=False
+            )
+        except KafkaException:
+            self._arrived.append(m.JournalEnd(None))
+        else:
+            self._arrived.append(m.JournalEnd(end))
+
+    def known_end(self) -> int | None:
+        """The journal's end as of the last fetch, without asking; None when unknown."""
+        _, end = self._consumer.get_watermark_offsets(self._journal, cached=True)
+        return end if end >= 0 else None
+
+    # --- sources ----------------------------------------------------------------------------
+
+    def open_sources(self, offsets: dict[str, int]) -> None:
+        """Seek, then resume: the partitions are assigned already."""
+        for partition in self._sources:
+            position = offsets.get(partition.topic, 0)
+            self._consumer.seek(TopicPartition(partition.topic, self._shard, position))
+        self._paused, self._held = False, False
+        self._consumer.resume(self._sources)
+
+    def hold_sources(self) -> None:
+        """librdkafka goes on from the last record it handed out."""
+        self._held = True
+        self._consumer.pause(self._sources)
+
+    def release_sources(self) -> None:
+        """Only what was held; closed sources stay closed."""
+        if self._held and not self._paused:
+            self._consumer.resume(self._sources)
+        self._held = False
+
+    def close_sources(self) -> None:
+        """What librdkafka had fetched is dropped by the seek of the next `open_sources`."""
+        if not self._paused:
+            self._consumer.pause(self._sources)
+        self._paused = True
+
+    # --- appending --------------------------------------------------------------------------
+
+    def append(self, value: bytes) -> None:
+        """One record, one delivery report."""
+        report = partial(self._on_append, self._generation)
+        try:
+            self._appender.produce(
+                self._topics.journal, value, partition=self._shard, on_delivery=report
+            )
+        except (BufferError, KafkaException) as error:
+            self._arrived.append(m.AppendFailed(str(error)))
+
+    def _on_append(self, generation: int, error: KafkaError | None, message: Message) -> None:
+        del message
+        if generation != self._generation:
+            return
+        if error is None:
+            self._arrived.append(m.AppendLanded(1))
+        else:
+            self._arrived.append(m.AppendFailed(error.str()))
+
+    def append_claim(self, value: bytes) -> None:
+        """A claim that cannot even be queued is a claim lost: the replica repeats it."""
+        try:
+            self._claimer.produce(self._topics.journal, value, partition=self._shard)
+        except (BufferError, KafkaException) as error:
+            log.warning("shard %d: claim not sent: %s", self._shard, error)
+
+    def purge_claims(self) -> None:
+        """In the queue only: what is in flight may land."""
+        self._claimer.purge(in_queue=True, in_flight=False)
+
+    # --- sinks ------------------------------------------------------------------------------
+
+    def open_sink(self, sink: str) -> None:
+        """The tails of all sinks opened in one turn are read together, by another thread."""
+        self._writers[sink].renew_if_used()
+        self._to_open.add(sink)
+        self._tails.forget(sink)
+
+    def publish(self, sink: str, outputs: list[Output]) -> None:
+        """Encoding happens here: a standby keeps outputs as structs and never encodes them."""
+        self._writers[sink].write(outputs)
+
+    def close_sinks(self) -> None:
+        """Fresh producers are made now, so that the next takeover finds them connected."""
+        self._to_open.clear()
+        for sink, writer in self._writers.items():
+            self._tails.forget(sink)
+            writer.renew_if_used()
+
+    def close(self) -> None:
+        """Sends what is queued (a resignation), then lets go of everything."""
+        self._appender.flush(1.0)
+        self._tails.close()
+        for writer in self._writers.values():
+            writer.close()
+        self._consumer.close()
+
+    # --- making clients ---------------------------------------------------------------------
+
+    def _make_consumer(self) -> Consumer:
+        config = kafka_settings.engine_consumer(self._bootstrap)
+        consumer = Consumer(_quiet(config) | {"error_cb": self._on_client_error})
+        control = TopicPartition(self._topics.control, self._shard, OFFSET_END)
+        consumer.assign([self._journal, *self._sources, control])
+        consumer.pause(self._sources)
+        return consumer
+
+    def _make_appender(self) -> Producer:
+        return Producer(_quiet(kafka_settings.journal_producer(self._bootstrap)))
+
+    def _warm(self, producer: Producer) -> None:
+        warm(producer, self._topics.journal)
+
+    def _on_client_error(self, error: KafkaError) -> None:
+        """A lost connection: silence from now on says nothing about the leader."""
+        if error.code() in CONNECTION_LOST:
+            self._arrived.append(m.JournalEnd(None))
+
+
+def _rows(messages: list[Message]) -> list[m.SourceRecord]:
+    stamps = [message.timestamp()[1] for message in messages]
+    return list(
+        zip(
+            map(_offset, messages),
+            map(_key, messages),
+            map(_value, messages),
+            stamps,
+            strict=True,
+        )
+    )
+
+
+def warm(producer: Producer, topic: str) -> None:
+    """Connect and learn the topic's leader now rather than at the first record."""
+    try:
+        producer.list_topics(topic, timeout=1.0)
+    except KafkaException as error:
+        log.warning("Kafka does not answer yet (%s); going on", error.args[0].str())
+
+
+def _quiet(config: dict[str, Any]) -> dict[str, Any]:
+    """librdkafka prints each failed connection attempt; we say once that Kafka is away."""
+    return config | {"log_level": 2}

@@ -1,0 +1,222 @@
+"""Publishing to one sink's partition, and reading the last record of each at a takeover."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from functools import partial
+from queue import SimpleQueue
+from time import monotonic, sleep
+
+import msgspec
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+
+from postjournal.adapters import kafka_settings
+from postjournal.core import messages as m
+from postjournal.core.application import Output
+
+log = logging.getLogger(__name__)
+
+LATEST = -1
+"""ListOffsets' timestamp for 'the end of the partition' (KIP-79)."""
+
+RETRY_S = 0.1
+"""A sink that failed or did not answer is tried again after this long."""
+
+
+class _Sequenced(msgspec.Struct):
+    seq: int
+
+
+_sequence_of = msgspec.json.Decoder(_Sequenced).decode
+
+
+def discard(producer: Producer) -> None:
+    """Drop what it holds, without waiting for its threads to end."""
+    producer.purge(in_queue=True, in_flight=True)
+    threading.Thread(target=producer.close, daemon=True).start()
+
+
+class SinkWriter:
+    """An idempotent producer for one sink, replaced whenever its history is in doubt.
+
+    Only the last record of each `write` has a delivery report: the producer keeps the order
+    and never gives up on a record, so its acknowledgement is that of all before it; a record
+    that cannot be delivered at all is a fatal error of the producer (gapless guarantee).
+    """
+
+    def __init__(self, bootstrap: str, sink: str, topic: str, shard: int) -> None:
+        """Connects in the background."""
+        self._bootstrap, self._sink, self._topic, self._shard = bootstrap, sink, topic, shard
+        self._encode = msgspec.json.Encoder().encode
+        self._generation = 0
+        self._used = False
+        self._failed = False
+        self._arrived: deque[m.Message] = deque()
+        self._producer = self._make()
+
+    def _make(self) -> Producer:
+        config = kafka_settings.sink_producer(self._bootstrap)
+        config |= {"log_level": 2, "error_cb": partial(self._on_error, self._generation)}
+        producer = Producer(config)
+        try:
+            producer.list_topics(self._topic, timeout=1.0)  # connect and learn the leader now
+        except KafkaException as error:
+            log.warning("%s: Kafka does not answer yet: %s", self._topic, error.args[0].str())
+        return producer
+
+    def renew_if_used(self) -> None:
+        """What the producer holds is dropped; its reports are no longer heard."""
+        if not self._used:
+            return
+        self._generation += 1
+        self._arrived.clear()
+        discard(self._producer)
+        self._producer = self._make()
+        self._used = self._failed = False
+
+    def write(self, outputs: list[Output]) -> None:
+        """Queue `outputs`; the report of the last one stands for all."""
+        self._used = True
+        encode = self._encode
+        batch: list[dict[str, object]] = [{"value": encode(output)} for output in outputs]
+        report = partial(self._on_delivery, self._generation, outputs[-1].seq + 1)
+        batch[-1]["callback"] = report
+        try:
+            queued = self._producer.produce_batch(self._topic, batch, partition=self._shard)
+        except (BufferError, KafkaException) as error:
+            self._fail(str(error))
+            return
+        if queued < len(batch):
+            self._fail(f"{len(batch) - queued} records could not be queued")
+
+    def collect(self, into: deque[m.Message]) -> None:
+        """Serve delivery reports and hand on what they say."""
+        self._producer.poll(0)
+        if self._arrived:
+            into.extend(self._arrived)
+            self._arrived.clear()
+
+    def close(self) -> None:
+        """Give queued outputs a moment; the next leader publishes what does not get out."""
+        self._producer.flush(0.5)
+        discard(self._producer)
+
+    def _on_delivery(
+        self, generation: int, next_seq: int, error: KafkaError | None, message: Message
+    ) -> None:
+        del message
+        if generation != self._generation:
+            return
+        if error is None:
+            self._arrived.append(m.Published(self._sink, next_seq))
+        else:
+            self._fail(error.str())
+
+    def _on_error(self, generation: int, error: KafkaError) -> None:
+        if generation == self._generation and error.fatal():
+            self._fail(error.str())
+
+    def _fail(self, error: str) -> None:
+        if not self._failed:
+            log.warning("%s/%d: publishing failed: %s", self._topic, self._shard, error)
+            self._failed = True
+            self._arrived.append(m.PublishFailed(self._sink, error))
+
+
+class TailReader:
+    """Reads the sequence of the last record of sinks, in a thread of its own."""
+
+    def __init__(self, bootstrap: str, sink_topics: dict[str, str], shard: int) -> None:
+        """Assigns the sinks' partitions, paused, so that a seek is all that is left to do."""
+        self._sinks = {topic: sink for sink, topic in sink_topics.items()}
+        self._topics = sink_topics
+        self._shard = shard
+        self._wanted: SimpleQueue[dict[str, int] | None] = SimpleQueue()
+        self._found: SimpleQueue[tuple[str, int, int]] = SimpleQueue()
+        self._generations = dict.fromkeys(sink_topics, 0)
+        self._consumer = Consumer(kafka_settings.tail_consumer(bootstrap) | {"log_level": 2})
+        partitions = [TopicPartition(topic, shard, 0) for topic in self._sinks]
+        self._consumer.assign(partitions)
+        self._consumer.pause(partitions)
+        self._thread = threading.Thread(target=self._run, daemon=True, name=f"tails-{shard}")
+        self._thread.start()
+
+    def read(self, sinks: frozenset[str]) -> None:
+        """SinkTail for each comes out of `collect` as soon as the broker has told."""
+        self._wanted.put({sink: self._generations[sink] for sink in sinks})
+
+    def forget(self, sink: str) -> None:
+        """What is being read of this sink is of no interest any more."""
+        self._generations[sink] += 1
+
+    def collect(self, into: deque[m.Message]) -> None:
+        """Hand on what was found."""
+        while not self._found.empty():
+            sink, generation, next_seq = self._found.get()
+            if generation == self._generations[sink]:
+                into.append(m.SinkTail(sink, next_seq))
+
+    def close(self) -> None:
+        """End the thread."""
+        self._wanted.put(None)
+        self._thread.join(2.0)
+
+    def _run(self) -> None:
+        while (wanted := self._wanted.get()) is not None:
+            while wanted and self._is_current(wanted):
+                try:
+                    found = self._read([self._topics[sink] for sink in wanted])
+                except KafkaException as error:
+                    log.warning("sink tails not read: %s; trying again", error.args[0].str())
+                    sleep(RETRY_S)
+                    continue
+                for topic, next_seq in found.items():
+                    sink = self._sinks[topic]
+                    self._found.put((sink, wanted.pop(sink), next_seq))
+        self._consumer.close()
+
+    def _is_current(self, wanted: dict[str, int]) -> bool:
+        return any(self._generations[sink] == each for sink, each in wanted.items())
+
+    def _read(self, topics: list[str]) -> dict[str, int]:
+        """Topic → next sequence, of those that answered in time. Raises KafkaException."""
+        asked = [TopicPartition(topic, self._shard, LATEST) for topic in topics]
+        found: dict[str, int] = {}
+        last: list[TopicPartition] = []
+        for partition in self._consumer.offsets_for_times(asked, timeout=1.0):
+            if partition.error is not None:
+                raise KafkaException(partition.error)
+            if partition.offset > 0:
+                last.append(TopicPartition(partition.topic, self._shard, partition.offset - 1))
+            else:
+                found[partition.topic] = 0
+        return found | self._read_last(last)
+
+    def _read_last(self, last: list[TopicPartition]) -> dict[str, int]:
+        if not last:
+            return {}
+        for partition in last:
+            self._consumer.seek(partition)
+        self._consumer.resume(last)
+        found: dict[str, int] = {}
+        give_up = monotonic() + 1.0
+        while len(found) < len(last) and monotonic() < give_up:
+            message = self._consumer.poll(0.05)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                found[str(message.topic())] = _sequence_of(message.value() or b"").seq + 1
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                found[str(message.topic())] = 0  # retention has emptied the topic
+        self._consumer.pause(last)
+        return found

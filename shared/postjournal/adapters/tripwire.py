@@ -1,0 +1,163 @@
+"""The tripwire: a TCP connection that closes when the leader's process dies.
+
+A killed process's sockets are closed by its kernel within a millisecond. A paused process, or a
+cut network, closes nothing: for those there is the silence rule. Nothing is ever sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import socket
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from postjournal.core import messages as m
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 1.0
+"""For a first connection, which is not urgent; an address of a dead container answers nothing."""
+
+RECONNECT_TIMEOUT_S = 0.010
+"""design.md, section 2: one reconnect within 10 ms tells a false alarm from a dead process."""
+
+RETRY_S = 1.0
+"""A leader whose tripwire was never reached is tried again after this long."""
+
+
+class TripwireServer:
+    """Accepts connections and holds them until the process ends."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Listens at once; raises OSError when the address is taken. Port 0: any free one."""
+        self._listener = socket.create_server((host, port), backlog=128)
+        self.port: int = self._listener.getsockname()[1]
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        threading.Thread(target=self._serve, daemon=True, name="tripwire-server").start()
+
+    def _serve(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is self._listener:
+                    self._accept()
+                else:
+                    self._drop_if_closed(key.fileobj)  # type: ignore[arg-type]
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError as error:  # the peer has gone again, or no descriptors are left
+            log.warning("tripwire: accept failed: %s", error)
+            return
+        connection.setblocking(False)
+        self._selector.register(connection, selectors.EVENT_READ)
+
+    def _drop_if_closed(self, connection: socket.socket) -> None:
+        try:
+            open_ = bool(connection.recv(1024))
+        except BlockingIOError:
+            return
+        except OSError:
+            open_ = False
+        if not open_:
+            self._selector.unregister(connection)
+            connection.close()
+
+
+class TripwireClient:
+    """See `ports.Tripwire`. One for each shard, with a thread of its own."""
+
+    def __init__(self, connect: Callable[..., socket.socket] = socket.create_connection) -> None:
+        """Watches nothing yet."""
+        self._connect = connect
+        self._fired: SimpleQueue[m.Message] = SimpleQueue()
+        self._target: tuple[str, int] | None = None  # (address, epoch); swapped atomically
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_out.setblocking(False)
+        self._wake_in.setblocking(False)
+        threading.Thread(target=self._run, daemon=True, name="tripwire").start()
+
+    def watch(self, address: str, epoch: int) -> None:
+        """Hold a connection to `address`; replaces the one before."""
+        self._retarget((address, epoch))
+
+    def unwatch(self) -> None:
+        """Let go."""
+        self._retarget(None)
+
+    def poll(self) -> list[m.Message]:
+        """TripwireFired, if so. Never waits."""
+        messages: list[m.Message] = []
+        while not self._fired.empty():
+            messages.append(self._fired.get())
+        return messages
+
+    def _retarget(self, target: tuple[str, int] | None) -> None:
+        self._target = target
+        with contextlib.suppress(BlockingIOError):  # a wake-up is waiting already
+            self._wake_in.send(b"x")
+
+    def _run(self) -> None:
+        while True:
+            target = self._target
+            if target is None:
+                self._wait_for_wake(None)
+                continue
+            connection = self._try_connect(target[0], CONNECT_TIMEOUT_S)
+            if connection is None:
+                self._wait_for_wake(RETRY_S)
+            else:
+                self._hold(connection, target)
+
+    def _hold(self, connection: socket.socket, target: tuple[str, int]) -> None:
+        """Until the connection closes or another target is set."""
+        while self._target is target:
+            if not self._closes(connection):
+                continue
+            connection.close()
+            again = self._try_connect(target[0], RECONNECT_TIMEOUT_S)
+            if again is None:
+                if self._target is target:
+                    self._target = None
+                    self._fired.put(m.TripwireFired(target[1]))
+                return
+            log.info("tripwire: the connection to %s closed, and is back", target[0])
+            connection = again
+        connection.close()
+
+    def _closes(self, connection: socket.socket) -> bool:
+        """Waits for the connection or a wake-up; whether it was the connection that closed."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection, selectors.EVENT_READ)
+            selector.register(self._wake_out, selectors.EVENT_READ)
+            ready = {key.fileobj for key, _ in selector.select()}
+        if self._wake_out in ready:
+            self._drain()
+        if connection not in ready:
+            return False
+        try:
+            return not connection.recv(1024)
+        except OSError:
+            return True
+
+    def _wait_for_wake(self, timeout_s: float | None) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_out, selectors.EVENT_READ)
+            if selector.select(timeout_s):
+                self._drain()
+
+    def _drain(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._wake_out.recv(1024):
+                pass
+
+    def _try_connect(self, address: str, timeout_s: float) -> socket.socket | None:
+        host, _, port = address.rpartition(":")
+        try:
+            return self._connect((host, int(port)), timeout=timeout_s)
+        except (OSError, ValueError):
+            return None
