@@ -57,13 +57,21 @@ class Runtime:
     def turn(self, timeout_ms: int = IDLE_POLL_MS) -> None:
         """One round. Raises `ShardHalted` when this shard must not go on."""
         world = self._world
-        arrived = [*world.log.poll(timeout_ms), *world.tripwire.poll(), *world.inbox.poll()]
+        from_log = world.log.poll(timeout_ms)
         incarnation = self.replica.incarnation
-        for message in arrived or (m.Tick(),):
-            if self.replica.incarnation != incarnation or self.stopped:
-                return  # what arrived was for the incarnation before
-            now_ms, wall_ms = world.clock.monotonic_ms(), world.clock.wall_ms()
-            self._perform(self.replica.step(message, now_ms, wall_ms))
+        for message in from_log:
+            if self.replica.incarnation != incarnation:
+                break  # the rest was for the incarnation before
+            self._step(message)
+        from_elsewhere = [*world.tripwire.poll(), *world.inbox.poll()]
+        for message in from_elsewhere:
+            self._step(message)
+        if not from_log and not from_elsewhere:
+            self._step(m.Tick())
+
+    def _step(self, message: m.Message) -> None:
+        clock = self._world.clock
+        self._perform(self.replica.step(message, clock.monotonic_ms(), clock.wall_ms()))
 
     def _perform(self, effects: list[m.Effect]) -> None:
         for effect in effects:

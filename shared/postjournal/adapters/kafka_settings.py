@@ -143,8 +143,9 @@ def engine_consumer(bootstrap: str) -> Config:
 def tail_consumer(bootstrap: str) -> Config:
     """Reads the last record of each sink at a takeover."""
     return _consumer(bootstrap) | {
-        # One record is wanted, not a buffer of them.
-        "queued.min.messages": 1,
+        # A fetch that found nothing must not hold up the next one; there is none while the
+        # partitions are paused.
+        "fetch.wait.max.ms": 1,
         "max.partition.fetch.bytes": 65_536,
     }
 

@@ -207,6 +207,9 @@ class TailReader:
         for partition in last:
             self._consumer.seek(partition)
         self._consumer.resume(last)
+        # librdkafka's broker thread sleeps for up to 1 s while nothing is fetched, and a resume
+        # does not wake it; any request does.
+        self._consumer.get_watermark_offsets(last[0], timeout=1.0, cached=False)
         found: dict[str, int] = {}
         give_up = monotonic() + 1.0
         while len(found) < len(last) and monotonic() < give_up:

@@ -24,12 +24,15 @@ class Command(msgspec.Struct, tag_field="type", gc=False, frozen=True, kw_only=T
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 
 
-class Event(msgspec.Struct, tag_field="type", gc=False, frozen=True, kw_only=True):
+class Event(msgspec.Struct, tag_field="type", gc=False, frozen=True):
     """Base of an application's events."""
 
 
 class Output(msgspec.Struct, gc=False, kw_only=True):
-    """Base of what a sink publishes. The engine sets `seq`: dense from 0, per sink and shard."""
+    """Base of what a sink publishes. The engine sets `seq`: dense from 0, per sink and shard.
+
+    `seq` is keyword-only here, so that a subclass's own fields can be given by position.
+    """
 
     seq: int = -1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from postjournal.core.records import Outcome
@@ -17,7 +18,7 @@ class DedupeWindow(Generic[E]):
     order of first decisions.
     """
 
-    __slots__ = ("_order", "_outcomes", "size")
+    __slots__ = ("_order", "_outcomes", "get", "size")
 
     def __init__(self, size: int) -> None:
         """`size` must be the same on every replica of a shard."""
@@ -25,19 +26,20 @@ class DedupeWindow(Generic[E]):
         self.size = size
         self._outcomes: dict[str, Outcome[E]] = {}
         self._order: deque[str] = deque()
-
-    def get(self, command_id: str) -> Outcome[E] | None:
-        """The first outcome of the command, or None when it is not remembered."""
-        return self._outcomes.get(command_id)
+        self.get: Callable[[str], Outcome[E] | None] = self._outcomes.get
+        """The first outcome of a command id, or None when it is not remembered."""
 
     def add(self, outcome: Outcome[E]) -> None:
-        """Remember a first outcome; the oldest is forgotten when there are more than `size`."""
-        command_id = outcome.id
-        assert command_id not in self._outcomes
-        self._outcomes[command_id] = outcome
-        self._order.append(command_id)
-        if len(self._order) > self.size:
-            del self._outcomes[self._order.popleft()]
+        """Remember a first outcome; the oldest is forgotten when there are more than `size`.
+
+        The command's id must not be remembered already.
+        """
+        order = self._order
+        if len(order) >= self.size:
+            del self._outcomes[order.popleft()]
+        order.append(outcome.id)
+        self._outcomes[outcome.id] = outcome
+        assert len(self._outcomes) == len(order), "a command was decided twice"
 
     def __len__(self) -> int:
         """How many are remembered."""

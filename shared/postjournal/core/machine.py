@@ -5,7 +5,7 @@ Both ways lead to the same state, window, positions and outputs: that is the who
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
@@ -71,6 +71,7 @@ class Machine(Generic[S, C, E]):
     ) -> None:
         """An empty machine: the application's initial state, nothing remembered."""
         self.place = place
+        self._sharded = place.shards > 1
         self.state = application.initial_state()
         self.window: DedupeWindow[E] = DedupeWindow(dedupe_window)
         self.sources: dict[str, int] = {}
@@ -81,7 +82,9 @@ class Machine(Generic[S, C, E]):
         self._envelope = msgspec.json.Decoder(_Envelope)
         self._types: dict[type, str] = {}
         self._made: dict[str, list[Output]] = {}
+        self._emitters: list[tuple[Callable[..., Iterable[Output]], Callable[..., None]]] = []
         self._own_keys: dict[bytes | None, bool] = {}
+        self._evolve, self._decide = application.evolve, application.decide
 
     # --- the leader's way -------------------------------------------------------------------
 
@@ -91,7 +94,7 @@ class Machine(Generic[S, C, E]):
         Returns the items of an entry's batch. Raises `ApplicationFaulty`.
         """
         context = Context(time=time, shard=self.place.shard)
-        self._made = {sink: [] for sink in self.outboxes}
+        self._begin_batch()
         decide_one, items = self._decide_one, []
         for topic, records in runs:
             for record in records:
@@ -102,23 +105,23 @@ class Machine(Generic[S, C, E]):
 
     def _decide_one(self, topic: str, record: SourceRecord, context: Context) -> Outcome[E]:
         try:
-            command: C = self._decode(record[2] or b"")
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            command: C = self._decode(record[2])  # type: ignore[arg-type] # None: TypeError
+        except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
             return self._poison(topic, record, context, INVALID, str(error))
-        if self.place.shards > 1 and not self._is_own(record[1]):
+        if self._sharded and not self._is_own(record[1]):
             return self._poison(topic, record, context, WRONG_SHARD, "key of another shard")
-        first = self.window.get(command.id)
+        context.id = command_id = command.id
+        first = self.window.get(command_id)
         if first is not None:
             return self._repeat(first, context)
-        context.id = command.id
         try:
-            decided = self._application.decide(self.state, command, context)
+            decided = self._decide(self.state, command, context)
             events = None if type(decided) is Rejected else tuple(decided)  # type: ignore[arg-type]
         except Exception as error:  # noqa: BLE001 - whatever user code raises rejects the command
             return self._poison(topic, record, context, FAILED, f"{type(error).__name__}: {error}")
-        tag = self._types.get(type(command)) or self._tag(type(command))
         reason = decided.reason if type(decided) is Rejected else None
-        outcome: Outcome[E] = Outcome(command.id, tag, events, reason)
+        tag = self._types.get(type(command)) or self._tag(type(command))
+        outcome: Outcome[E] = Outcome(command_id, tag, events, reason)
         self._take_effect(outcome, context)
         return outcome
 
@@ -173,7 +176,7 @@ class Machine(Generic[S, C, E]):
     def apply(self, entry: Entry[E]) -> None:
         """Apply an accepted entry that another incarnation decided. Raises `ApplicationFaulty`."""
         context = Context(time=entry.time, shard=self.place.shard)
-        self._made = {sink: [] for sink in self.outboxes}
+        self._begin_batch()
         for item in entry.batch:
             if item.replayed:
                 first = self.window.get(item.id)
@@ -210,9 +213,13 @@ class Machine(Generic[S, C, E]):
             if outbox is not None:
                 outbox.forget(next_seq)
 
+    def _begin_batch(self) -> None:
+        self._made = {sink: [] for sink in self.outboxes}
+        self._emitters = [(outputs, self._made[sink].extend) for sink, outputs in self._sinks]
+
     def _take_effect(self, outcome: Outcome[E], context: Context) -> None:
         if outcome.events:
-            evolve, state = self._application.evolve, self.state
+            evolve, state = self._evolve, self.state
             try:
                 for event in outcome.events:
                     evolve(state, event)
@@ -222,15 +229,15 @@ class Machine(Generic[S, C, E]):
         self._emit(outcome, context)
 
     def _emit(self, outcome: Outcome[E], context: Context) -> None:
-        made = self._made
+        state = self.state
         context.id = outcome.id
         try:
-            for sink, outputs in self._sinks:
-                made[sink].extend(outputs(outcome, context, self.state))
+            for outputs, take in self._emitters:
+                take(outputs(outcome, context, state))
         except Exception as error:
             raise ApplicationFaulty(f"a sink failed at command {outcome.id}") from error
-        if outcome.dead_letter is not None and not outcome.replayed:
-            made[DEADLETTER].append(self._dead_letter(outcome, outcome.dead_letter, context))
+        if outcome.dead_letter is not None:
+            self._made[DEADLETTER].append(self._dead_letter(outcome, outcome.dead_letter, context))
 
     def _dead_letter(
         self, outcome: Outcome[E], letter: DeadLetter, context: Context

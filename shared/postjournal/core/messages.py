@@ -316,5 +316,4 @@ class Limits:
     readback_ms: int = 2_000  # acknowledged and not read back for this long: resign
     resign_ms: int = 1_000  # finish what is in flight for this long, then resign all the same
     stop_ms: int = 3_000  # a stop takes at most this long
-    first_heartbeat_ms: int = 10  # a new leader with no command shows life this soon
     dedupe_window: int = field(default=100_000)  # command ids remembered

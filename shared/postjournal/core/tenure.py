@@ -79,7 +79,9 @@ class Tenure(Generic[S, C, E]):
         self._held = False
         self._waiting: deque[_Waiting] = deque()
         self._appended = self._landed = self._read_back = 0
-        self._heartbeat_due_ms = now_ms + limits.first_heartbeat_ms
+        # At once: it tells everybody, and its read-back makes librdkafka fetch the sources, which
+        # were resumed while a fetch without them was waiting at the broker.
+        self._heartbeat_due_ms = now_ms
         self._unread_since_ms: int | None = None
 
     # --- sources in, entries out ------------------------------------------------------------

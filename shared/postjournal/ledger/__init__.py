@@ -48,13 +48,13 @@ class Transfer(Command, tag="transfer", frozen=True, gc=False, kw_only=True):
     amount: Amount
 
 
-class Opened(Event, tag="opened", frozen=True, gc=False, kw_only=True):
+class Opened(Event, tag="opened", frozen=True, gc=False):
     """An account exists, with balance 0."""
 
     account: str
 
 
-class Deposited(Event, tag="deposited", frozen=True, gc=False, kw_only=True):
+class Deposited(Event, tag="deposited", frozen=True, gc=False):
     """`balance` is the account's after the deposit."""
 
     account: str
@@ -62,7 +62,7 @@ class Deposited(Event, tag="deposited", frozen=True, gc=False, kw_only=True):
     balance: int
 
 
-class Withdrawn(Event, tag="withdrawn", frozen=True, gc=False, kw_only=True):
+class Withdrawn(Event, tag="withdrawn", frozen=True, gc=False):
     """`balance` is the account's after the withdrawal."""
 
     account: str
@@ -70,7 +70,7 @@ class Withdrawn(Event, tag="withdrawn", frozen=True, gc=False, kw_only=True):
     balance: int
 
 
-class Transferred(Event, tag="transferred", frozen=True, gc=False, kw_only=True):
+class Transferred(Event, tag="transferred", frozen=True, gc=False):
     """The balances are those after the transfer."""
 
     source: str = msgspec.field(name="from")
@@ -80,7 +80,7 @@ class Transferred(Event, tag="transferred", frozen=True, gc=False, kw_only=True)
     to_balance: int
 
 
-class Result(Output, gc=False, kw_only=True):
+class Result(Output, gc=False):
     """One per command, in the order of decision. `balances`: account → balance after it."""
 
     id: str
@@ -93,7 +93,7 @@ class Result(Output, gc=False, kw_only=True):
     replayed: bool
 
 
-class Balance(Output, gc=False, kw_only=True):
+class Balance(Output, gc=False):
     """One per changed account; `id` is the command's."""
 
     account: str
@@ -147,7 +147,7 @@ class Ledger(Application[Accounts, LedgerCommand, LedgerEvent]):
         assert type(command) is Open
         if command.account in state:
             return ACCOUNT_EXISTS
-        return (Opened(account=command.account),)
+        return (Opened(command.account),)
 
     def evolve(self, state: Accounts, event: LedgerEvent) -> None:
         """Set the balances that the event carries."""
@@ -190,15 +190,7 @@ def _transfer(state: Accounts, command: Transfer) -> Sequence[LedgerEvent] | Rej
         return INSUFFICIENT_FUNDS
     if other + amount > MAX_AMOUNT:
         return INVALID
-    return (
-        Transferred(
-            source=source,
-            to=to,
-            amount=amount,
-            from_balance=have - amount,
-            to_balance=other + amount,
-        ),
-    )
+    return (Transferred(source, to, amount, have - amount, other + amount),)
 
 
 def _deposit(state: Accounts, command: Deposit) -> Sequence[LedgerEvent] | Rejected:
@@ -208,7 +200,7 @@ def _deposit(state: Accounts, command: Deposit) -> Sequence[LedgerEvent] | Rejec
     balance = have + command.amount
     if balance > MAX_AMOUNT:
         return INVALID
-    return (Deposited(account=command.account, amount=command.amount, balance=balance),)
+    return (Deposited(command.account, command.amount, balance),)
 
 
 def _withdraw(state: Accounts, command: Withdraw) -> Sequence[LedgerEvent] | Rejected:
@@ -218,7 +210,7 @@ def _withdraw(state: Accounts, command: Withdraw) -> Sequence[LedgerEvent] | Rej
     if have < command.amount:
         return INSUFFICIENT_FUNDS
     balance = have - command.amount
-    return (Withdrawn(account=command.account, amount=command.amount, balance=balance),)
+    return (Withdrawn(command.account, command.amount, balance),)
 
 
 def _results(
@@ -228,14 +220,14 @@ def _results(
     events = outcome.events
     return (
         Result(
-            id=outcome.id,
-            type=outcome.type,
-            status="rejected" if events is None else "accepted",
-            reason=outcome.rejected,
-            balances=balances_after(events[0]) if events else {},
-            shard=context.shard,
-            time=context.time,
-            replayed=outcome.replayed,
+            outcome.id,
+            outcome.type,
+            "rejected" if events is None else "accepted",
+            outcome.rejected,
+            balances_after(events[0]) if events else {},
+            context.shard,
+            context.time,
+            outcome.replayed,
         ),
     )
 
@@ -246,13 +238,12 @@ def _balances(
     del context, state
     if not outcome.events or outcome.replayed:  # a repeat changes nothing
         return ()
-    event = outcome.events[0]
+    event, command_id = outcome.events[0], outcome.id
     if type(event) is Transferred:
         return (
-            Balance(account=event.source, balance=event.from_balance, id=outcome.id),
-            Balance(account=event.to, balance=event.to_balance, id=outcome.id),
+            Balance(event.source, event.from_balance, command_id),
+            Balance(event.to, event.to_balance, command_id),
         )
     return tuple(
-        Balance(account=account, balance=balance, id=outcome.id)
-        for account, balance in balances_after(event).items()
+        Balance(account, balance, command_id) for account, balance in balances_after(event).items()
     )

@@ -1,0 +1,30 @@
+"""The connection to Redis: short time-outs, and no silent retries behind the callers' backs."""
+
+from __future__ import annotations
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from postjournal.core.errors import ConfigurationError
+
+
+def connect(url: str, timeout_s: float = 2.0) -> redis.Redis:
+    """Connects at first use. Raises `ConfigurationError` when `url` is none.
+
+    A command that fails is not repeated by the client: the caller reads what is there before it
+    writes again, since the first attempt may have got through.
+    """
+    try:
+        client = redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_connect_timeout=timeout_s,
+            socket_timeout=timeout_s,
+            socket_keepalive=True,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"POSTJOURNAL_REDIS_URL={url!r}: {error}") from error
+    assert isinstance(client, redis.Redis)
+    return client

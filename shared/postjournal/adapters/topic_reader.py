@@ -1,0 +1,172 @@
+"""Following a whole topic by hand-assigned partitions, outside any consumer group."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from postjournal.adapters import kafka_settings
+from postjournal.adapters.outage import Outage
+from postjournal.adapters.topic_metadata import bounds, check_partition_count, partition_count
+from postjournal.core.errors import JournalUnavailable
+
+log = logging.getLogger(__name__)
+
+Start = Callable[[int, int], int]
+"""From a partition's first offset and its exclusive end: where to begin."""
+
+METADATA_TIMEOUT_S = 1.0
+RETRY_S = 0.1
+
+
+def beginning(low: int, high: int) -> int:
+    """Everything that the topic still has."""
+    del high
+    return low
+
+
+def end(low: int, high: int) -> int:
+    """Only what comes after the topic was opened."""
+    del low
+    return high
+
+
+def back(records: int) -> Start:
+    """The last `records` records of each partition, and what comes."""
+
+    def start(low: int, high: int) -> int:
+        return max(low, high - records)
+
+    return start
+
+
+class TopicReader:
+    """Reads all partitions of one topic. Used by one thread; never raises for a missing broker.
+
+    Offsets are asked of the broker and assigned as numbers, so that from the moment `is_open`
+    turns true nothing that is appended afterwards is missed.
+    """
+
+    def __init__(self, bootstrap: str, topic: str, partitions: int, start: Start) -> None:
+        """Connects in the background; `partitions` is what the topic must have."""
+        self._topic, self._partitions, self._start = topic, partitions, start
+        self._outage = Outage(f"topic {topic}", log)
+        settings = kafka_settings.follower_consumer(bootstrap)
+        self._consumer = Consumer(settings | {"log_level": 2, "error_cb": self._on_error})
+        self._behind: dict[int, int] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """The topic exists and its partitions are assigned."""
+        return self._behind is not None
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Everything that the topic held when it was opened has been handed out."""
+        return self._behind is not None and not self._behind
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing comes, or ""."""
+        return self._outage.why
+
+    def open(self) -> bool:
+        """Assign the partitions when the topic is there; call again until it returns True.
+
+        Waits about a second at most. Raises `ShardCountMismatch`.
+        """
+        if self._behind is not None:
+            return True
+        try:
+            found = partition_count(self._consumer, self._topic, METADATA_TIMEOUT_S)
+            if found == 0:
+                raise JournalUnavailable("does not exist yet; a replica creates it")
+            check_partition_count(self._topic, found, self._partitions)
+            self._assign()
+        except JournalUnavailable as error:
+            self._outage.begin(str(error))
+            self._consumer.poll(RETRY_S)  # serves the client's callbacks and paces the attempts
+            return False
+        self._outage.end()
+        return True
+
+    def _assign(self) -> None:
+        places, behind = [], {}
+        for partition in range(self._partitions):
+            low, high = bounds(self._consumer, self._topic, partition, METADATA_TIMEOUT_S)
+            place = self._start(low, high)
+            places.append(TopicPartition(self._topic, partition, place))
+            if place < high:
+                behind[partition] = high
+        self._consumer.assign(places)
+        self._behind = behind
+
+    def poll(self, timeout_s: float, limit: int = 2_000) -> list[Message]:
+        """The next records; waits up to `timeout_s` seconds for the first, for no other."""
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            self._look_for_broker()
+            return []
+        messages = [first, *self._consumer.consume(limit - 1, 0)]
+        records = [message for message in messages if not self._is_error(message)]
+        if records:
+            self._outage.end()
+            self._note_progress(records)
+        return records
+
+    def pause(self) -> None:
+        """Fetch nothing until `skip_to_end`."""
+        self._consumer.pause(self._all())
+
+    def skip_to_end(self) -> None:
+        """Go on with what is appended from now on. Raises `JournalUnavailable`."""
+        ends = []
+        for partition in range(self._partitions):
+            _, high = bounds(self._consumer, self._topic, partition, METADATA_TIMEOUT_S)
+            ends.append(TopicPartition(self._topic, partition, high))
+        try:
+            for place in ends:
+                self._consumer.seek(place)
+        except KafkaException as error:
+            raise JournalUnavailable(f"{self._topic}: {error.args[0].str()}") from error
+        self._consumer.resume(self._all())
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._consumer.close()
+
+    def _all(self) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, each) for each in range(self._partitions)]
+
+    def _note_progress(self, records: list[Message]) -> None:
+        if not self._behind:
+            return
+        for message in records:
+            partition, offset = message.partition(), message.offset()
+            if partition is not None and offset is not None:
+                wanted = self._behind.get(partition)
+                if wanted is not None and offset + 1 >= wanted:
+                    del self._behind[partition]
+
+    def _look_for_broker(self) -> None:
+        """The client tells when all brokers are gone, but not when one is back."""
+        if not self._outage.active:
+            return
+        try:
+            partition_count(self._consumer, self._topic, METADATA_TIMEOUT_S)
+        except JournalUnavailable:
+            return
+        self._outage.end()
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._outage.begin("Kafka is away")
+
+    def _is_error(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return False
+        self._outage.begin(error.str())
+        return True

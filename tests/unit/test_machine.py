@@ -1,0 +1,172 @@
+"""Deciding and applying lead to the same state; poison and repeats are handled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from postjournal.core.application import Command, Context, Rejected
+from postjournal.core.errors import ApplicationFaulty
+from postjournal.core.machine import DEADLETTER, Machine, ShardPlace
+from postjournal.core.records import Entry, Outcome
+from postjournal.core.sharding import shard_of
+from postjournal.ledger import Ledger
+
+FEED = "ledger.feed"
+
+
+def records(*commands: object, start: int = 0) -> list[tuple[int, bytes, bytes, int]]:
+    values = [c if isinstance(c, bytes) else msgspec.json.encode(c) for c in commands]
+    return [(start + n, b"main", value, 0) for n, value in enumerate(values)]
+
+
+def machine(window: int = 100, shards: int = 1, application: Any = None) -> Machine[Any, Any, Any]:
+    return Machine(application or Ledger(), ShardPlace(0, shards), window)
+
+
+def entry_of(decided: Machine[Any, Any, Any], batch: tuple[Outcome[Any], ...]) -> Entry[Any]:
+    return Entry(1, 0, batch, dict(decided.sources), decided.sink_ends(), {}, 7, "0" * 32)
+
+
+OPEN = {"type": "open", "id": "1", "account": "a"}
+DEPOSIT = {"type": "deposit", "id": "2", "account": "a", "amount": 5}
+
+
+def outputs(of: Machine[Any, Any, Any], sink: str) -> list[Any]:
+    return [output for chunk in of.outboxes[sink].between(0, 10**9) for output in chunk]
+
+
+def test_applying_an_entry_leads_where_deciding_it_led() -> None:
+    leader, standby = machine(), machine()
+    poison = [b"no json", {"type": "nonsense", "id": "9"}, {**DEPOSIT, "id": "3", "amount": 0}]
+    batch = leader.decide([(FEED, records(OPEN, DEPOSIT, DEPOSIT, *poison))], time=7)
+    standby.apply(entry_of(leader, batch))
+    assert standby.state == leader.state == {"a": 5}
+    assert standby.sources == leader.sources == {FEED: 6}
+    for sink in ("results", "balances", DEADLETTER):
+        assert outputs(standby, sink) == outputs(leader, sink)
+
+
+def test_outputs_are_numbered_densely_from_zero() -> None:
+    decided = machine()
+    decided.decide([(FEED, records(OPEN, DEPOSIT))], time=0)
+    decided.decide([(FEED, records({**DEPOSIT, "id": "3"}, start=2))], time=0)
+    assert [result.seq for result in outputs(decided, "results")] == [0, 1, 2]
+
+
+def test_a_repeat_takes_no_effect_and_gets_the_first_answer() -> None:
+    decided = machine()
+    changed = {**DEPOSIT, "amount": 999}  # the same id; the first one counts
+    batch = decided.decide([(FEED, records(OPEN, DEPOSIT, {**DEPOSIT, "id": "3"}, changed))], 0)
+    first, again = outputs(decided, "results")[1], outputs(decided, "results")[3]
+    assert decided.state == {"a": 10}
+    assert again.replayed
+    assert (again.id, again.balances, again.status) == (first.id, {"a": 5}, "accepted")
+    assert msgspec.json.decode(msgspec.json.encode(batch[3])) == {"id": "2", "replayed": True}
+    assert len(outputs(decided, "balances")) == 3
+
+
+def test_rejections_are_remembered_too() -> None:
+    decided = machine()
+    batch = decided.decide([(FEED, records(DEPOSIT, OPEN, DEPOSIT))], 0)
+    assert batch[0].rejected == "unknown_account"
+    assert batch[2].replayed
+    assert decided.state == {"a": 0}
+
+
+def test_an_id_that_fell_out_of_the_window_is_decided_again() -> None:
+    decided = machine(window=2)
+    more = [{**DEPOSIT, "id": str(n)} for n in range(3, 5)]
+    decided.decide([(FEED, records(OPEN, DEPOSIT, *more, DEPOSIT))], 0)
+    assert decided.state == {"a": 20}
+
+
+def test_what_is_no_command_is_rejected_and_goes_to_the_dead_letters() -> None:
+    decided = machine()
+    bad = [b"\xff\xfe", b"", b"[]", {"id": "x"}, {"type": "open", "id": "y" * 200, "account": "a"}]
+    batch = decided.decide([(FEED, records(*bad))], 0)
+    assert {item.rejected for item in batch} == {"invalid"}
+    letters = outputs(decided, DEADLETTER)
+    assert [letter.offset for letter in letters] == [0, 1, 2, 3, 4]
+    assert [letter.id for letter in letters] == [
+        *(f"{FEED}/0@0", f"{FEED}/0@1", f"{FEED}/0@2", "x", f"{FEED}/0@4")
+    ]
+
+
+def test_a_record_without_a_value_is_poison_too() -> None:
+    decided = machine()
+    batch = decided.decide([(FEED, [(0, None, None, 0)])], 0)
+    assert batch[0].rejected == "invalid"
+
+
+def test_a_key_of_another_shard_is_refused() -> None:
+    decided = machine(shards=2)
+    keys = [f"k{n}".encode() for n in range(20)]
+    rows = [
+        (n, key, msgspec.json.encode({**OPEN, "id": str(n), "account": key.decode()}), 0)
+        for n, key in enumerate(keys)
+    ]
+    batch = decided.decide([(FEED, rows)], 0)
+    expected = [None if shard_of(key, 2) == 0 else "wrong_shard" for key in keys]
+    assert [item.rejected for item in batch] == expected
+    assert None in expected
+    assert "wrong_shard" in expected
+
+
+class Faulty(Ledger):
+    """Fails in `decide` at amount 13, in `evolve` at amount 14."""
+
+    def decide(self, state: Any, command: Any, context: Context) -> Sequence[Any] | Rejected:
+        if getattr(command, "amount", 0) == 13:
+            raise RuntimeError("thirteen")
+        return super().decide(state, command, context)
+
+    def evolve(self, state: Any, event: Any) -> None:
+        if getattr(event, "amount", 0) == 14:
+            raise RuntimeError("fourteen")
+        super().evolve(state, event)
+
+
+def test_a_decision_that_raises_rejects_only_its_command() -> None:
+    decided = machine(application=Faulty())
+    bad = {**DEPOSIT, "amount": 13}
+    batch = decided.decide([(FEED, records(OPEN, bad, {**DEPOSIT, "id": "3"}))], 0)
+    assert [item.rejected for item in batch] == [None, "failed", None]
+    assert outputs(decided, DEADLETTER)[0].error == "RuntimeError: thirteen"
+    assert decided.state == {"a": 5}
+
+
+def test_an_evolve_that_raises_halts_the_shard() -> None:
+    decided = machine(application=Faulty())
+    with pytest.raises(ApplicationFaulty, match="evolve"):
+        decided.decide([(FEED, records(OPEN, {**DEPOSIT, "amount": 14}))], 0)
+
+
+def test_a_standby_with_other_sinks_than_the_leaders_halts() -> None:
+    leader, standby = machine(), machine()
+    batch = leader.decide([(FEED, records(OPEN))], 0)
+    entry = entry_of(leader, batch)
+    wrong = msgspec.structs.replace(entry, sinks={**entry.sinks, "results": 7})
+    with pytest.raises(ApplicationFaulty, match="sinks"):
+        standby.apply(wrong)
+
+
+class _Anything(Command, tag="open", frozen=True, gc=False, kw_only=True):
+    pass
+
+
+class Careless(Ledger):
+    """Returns something that is neither events nor a rejection."""
+
+    command_type = _Anything
+
+    def decide(self, state: Any, command: Any, context: Context) -> Any:
+        return None
+
+
+def test_a_decision_of_no_known_kind_rejects_its_command() -> None:
+    decided = machine(application=Careless())
+    assert decided.decide([(FEED, records(OPEN))], 0)[0].rejected == "failed"

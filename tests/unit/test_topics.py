@@ -1,0 +1,37 @@
+"""Which partition a key belongs to, and the names of the topics."""
+
+import ctypes
+
+import pytest
+
+from postjournal.core.sharding import _murmur2, shard_of
+from postjournal.topics import Topics
+
+
+# The vectors of Apache Kafka's own UtilsTest.testMurmur2.
+@pytest.mark.parametrize(
+    ("key", "hashed"),
+    [
+        ("21", -973932308),
+        ("foobar", -790332482),
+        ("a-little-bit-long-string", -985981536),
+        ("a-little-bit-longer-string", -1486304829),
+        ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+        ("abc", 479470107),
+    ],
+)
+def test_keys_are_hashed_as_kafkas_java_clients_do(key: str, hashed: int) -> None:
+    assert ctypes.c_int32(_murmur2(key.encode())).value == hashed
+
+
+def test_every_key_has_one_shard_within_range() -> None:
+    shards = {shard_of(f"key-{n}".encode(), 7) for n in range(1000)}
+    assert shards == set(range(7))
+
+
+def test_topic_names_are_those_of_the_contract() -> None:
+    topics = Topics.of("ledger", ("commands", "feed"), ("results", "balances"))
+    assert set(topics.all) == {
+        *("ledger.commands", "ledger.feed", "ledger.journal", "ledger.results"),
+        *("ledger.balances", "ledger.deadletter", "ledger.control", "ledger.status"),
+    }
