@@ -6,7 +6,6 @@ from collections import deque
 from enum import Enum
 
 from postjournal.core.application import Output
-from postjournal.core.errors import SinkAhead
 
 
 class Outbox:
@@ -97,13 +96,8 @@ class Publication:
         self._phase = _Phase.OPENING
 
     def opened(self, tail: int) -> list[list[Output]]:
-        """The topic's tail is known: what to publish now. Raises `SinkAhead`."""
-        if tail > self.stable:
-            raise SinkAhead(
-                f"sink {self._outbox.sink}: its topic's last record has seq {tail - 1}, but the "
-                f"journal explains only {self.stable}; was the journal's topic made anew? "
-                "Move the sink's topic away, or restore the journal"
-            )
+        """The topic's tail is known and not ahead of what is stable: what to publish now."""
+        assert tail <= self.stable
         self.acknowledged = self._sent = max(self.acknowledged, tail)
         self._phase = _Phase.FIRST
         return self._first()

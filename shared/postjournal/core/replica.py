@@ -259,6 +259,7 @@ class Replica(Generic[S, C, E]):
             self._probe()
 
     def _act_as_leader(self, tenure: Tenure[S, C, E]) -> None:
+        tenure.check_ahead(self.position)
         if tenure.is_deaf(self._now_ms):
             self._effects.append(tenure.resign_at_once(self._now_ms))
             self._end_leadership("own records land and are not read back")
@@ -383,7 +384,9 @@ class Replica(Generic[S, C, E]):
 
     def _on_journal_end(self, message: m.JournalEnd) -> None:
         end = message.end
-        if self.role is Role.RESTORING:
+        if self.tenure is not None:
+            self._effects += self.tenure.on_journal_end(end)
+        elif self.role is Role.RESTORING:
             if end is not None:
                 self._target = end
                 self._become(Role.CATCHING_UP, f"the journal ends at offset {end}")

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from postjournal.core import messages as m
 from postjournal.core.application import Command
+from postjournal.core.errors import SinkAhead
 from postjournal.core.fold import JournalState, next_digest
 from postjournal.core.machine import Machine, Run
 from postjournal.core.outbox import Publication
@@ -83,6 +84,8 @@ class Tenure(Generic[S, C, E]):
         # were resumed while a fetch without them was waiting at the broker.
         self._heartbeat_due_ms = now_ms
         self._unread_since_ms: int | None = None
+        self._ahead: dict[str, int] = {}  # sinks whose topic is ahead of what we have read
+        self._ahead_proof: int | None = None  # the journal's end as asked for after that
 
     # --- sources in, entries out ------------------------------------------------------------
 
@@ -244,9 +247,35 @@ class Tenure(Generic[S, C, E]):
     # --- publishing -------------------------------------------------------------------------
 
     def on_tail(self, tail: m.SinkTail) -> list[m.Effect]:
-        """Start publishing to the sink. Raises `SinkAhead`."""
-        chunks = self._publications[tail.sink].opened(tail.next_seq)
-        return [m.Publish(tail.sink, outputs) for outputs in chunks]
+        """Start publishing to the sink, unless its topic is ahead of what has been read back.
+
+        Then this leader is deposed and does not know it yet, or the topic is not this journal's:
+        `check_ahead` tells, once the journal is read up to an end asked for after the tail.
+        """
+        publication = self._publications[tail.sink]
+        if tail.next_seq > publication.stable:
+            self._ahead[tail.sink] = tail.next_seq
+            self._ahead_proof = None
+            return [m.ProbeEnd()]
+        return [m.Publish(tail.sink, outputs) for outputs in publication.opened(tail.next_seq)]
+
+    def on_journal_end(self, end: int | None) -> list[m.Effect]:
+        """The journal's end, asked for after a sink's tail was found ahead."""
+        if not self._ahead:
+            return []
+        self._ahead_proof = end
+        return [m.ProbeEnd()] if end is None else []
+
+    def check_ahead(self, position: int) -> None:
+        """Raises `SinkAhead` when all of the journal is read and does not explain a sink's tail."""
+        if not self._ahead or self._ahead_proof is None or position < self._ahead_proof:
+            return
+        sink, tail = next(iter(self._ahead.items()))
+        raise SinkAhead(
+            f"sink {sink}: its topic's last record has seq {tail - 1}, but the journal explains "
+            f"only {self._publications[sink].stable}; was the journal's topic made anew? Move "
+            "the sink's topic away, or restore the journal"
+        )
 
     def on_published(self, published: m.Published) -> list[m.Effect]:
         """The contiguous acknowledged prefix has grown."""
@@ -256,6 +285,7 @@ class Tenure(Generic[S, C, E]):
     def on_publish_failed(self, sink: str) -> list[m.Effect]:
         """Purge, a new producer, read the tail again, go on."""
         self._publications[sink].reopen()
+        self._ahead.pop(sink, None)
         return [m.OpenSink(sink)]
 
     # --- reads ------------------------------------------------------------------------------

@@ -1,0 +1,400 @@
+"""A replica's roles and transitions, one message at a time, against a journal kept by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+
+from postjournal.core import messages as m
+from postjournal.core.errors import SinkAhead
+from postjournal.core.machine import ShardPlace
+from postjournal.core.records import Claim, Codec, Heartbeat, Resign
+from postjournal.core.replica import Identity, Replica, Role
+from postjournal.ledger import Ledger, LedgerEvent
+
+T = TypeVar("T")
+FEED = "ledger.feed"
+CODEC: Codec[LedgerEvent] = Codec(Ledger.event_type)
+
+
+class Bench:
+    """A replica, its journal and a clock; what it appends lands when the test says so."""
+
+    def __init__(self, name: str = "b") -> None:
+        place = ShardPlace(0, 1)
+        self.limits = m.Limits()
+        identity = Identity(name, f"{name}-1", f"host-{name}:1", place)
+        self.replica: Replica[Any, Any, Any] = Replica(identity, Ledger(), self.limits)
+        self.now = 1000
+        self.journal: list[bytes] = []
+        self.effects: list[m.Effect] = self.replica.start(self.now, self.now)
+
+    def step(self, message: m.Message, after_ms: int = 0) -> list[m.Effect]:
+        self.now += after_ms
+        self.effects = self.replica.step(message, self.now, self.now)
+        return self.effects
+
+    def tick(self, after_ms: int) -> list[m.Effect]:
+        return self.step(m.Tick(), after_ms)
+
+    def land(self, *values: bytes, after_ms: int = 0) -> list[m.Effect]:
+        first = len(self.journal)
+        self.journal += values
+        return self.step(m.JournalRecords(list(enumerate(values, first))), after_ms)
+
+    def of(self, kind: type[T]) -> list[T]:
+        return [effect for effect in self.effects if isinstance(effect, kind)]
+
+    def feed(self, *commands: dict[str, object], offset: int = 0) -> list[m.Effect]:
+        rows: list[m.SourceRecord] = [
+            (offset + n, b"main", msgspec.json.encode(command), self.now)
+            for n, command in enumerate(commands)
+        ]
+        return self.step(m.SourceRecords(FEED, rows))
+
+
+def claim_of(other: str, epoch: int, seen: int) -> bytes:
+    return CODEC.encode(Claim(epoch, other, f"{other}-1", f"host-{other}:1", seen))
+
+
+def heartbeat(epoch: int, seq: int = 0) -> bytes:
+    return CODEC.encode(Heartbeat(epoch, seq, {}, 0))
+
+
+def standby_of(other: str = "a") -> Bench:
+    """A standby of the leader `other` in epoch 1, in sync."""
+    bench = Bench()
+    bench.step(m.JournalEnd(1))
+    bench.land(claim_of(other, 1, -1))
+    assert bench.replica.role is Role.STANDBY
+    return bench
+
+
+def leader() -> Bench:
+    """A leader of epoch 1 whose first heartbeat is read back."""
+    bench = Bench()
+    bench.step(m.JournalEnd(0))
+    (claim,) = bench.of(m.AppendClaim)
+    bench.land(claim.value)
+    (beat,) = bench.of(m.Append)
+    assert bench.replica.role is Role.LEADER
+    bench.land(beat.value)
+    return bench
+
+
+OPEN: dict[str, object] = {"type": "open", "id": "1", "account": "x"}
+
+
+def opened(number: int) -> dict[str, object]:
+    return {"type": "open", "id": f"id-{number}", "account": f"account-{number}"}
+
+
+# --- becoming leader ------------------------------------------------------------------------
+
+
+def test_an_empty_journal_is_claimed_at_once() -> None:
+    bench = Bench()
+    bench.step(m.JournalEnd(0))
+    (claim,) = bench.of(m.AppendClaim)
+    assert msgspec.json.decode(claim.value) == {
+        "kind": "claim",
+        "epoch": 1,
+        "replica": "b",
+        "incarnation": "b-1",
+        "address": "host-b:1",
+        "seen": -1,
+    }
+
+
+def test_a_standby_watches_the_leader_and_stays_quiet_while_it_lives() -> None:
+    bench = standby_of("a")
+    assert [watch.address for watch in bench.of(m.WatchLeader)] == ["host-a:1"]
+    for _ in range(50):
+        bench.land(heartbeat(1), after_ms=100)
+        assert not bench.of(m.AppendClaim)
+
+
+def test_a_fired_tripwire_is_claimed_at_once() -> None:
+    bench = standby_of()
+    bench.step(m.TripwireFired(1))
+    assert [CODEC.decode(claim.value).seen for claim in bench.of(m.AppendClaim)] == [0]  # type: ignore[union-attr]
+
+
+def test_a_tripwire_of_an_earlier_epoch_means_nothing() -> None:
+    bench = standby_of()
+    bench.step(m.TripwireFired(0))
+    assert not bench.of(m.AppendClaim)
+
+
+def test_silence_is_claimed_only_after_the_broker_confirmed_that_all_is_read() -> None:
+    bench = standby_of()
+    bench.tick(399)
+    assert not bench.of(m.ProbeEnd)
+    bench.tick(1)
+    assert bench.of(m.ProbeEnd)
+    assert not bench.of(m.AppendClaim)
+    bench.step(m.JournalEnd(2))  # a record that is not read yet
+    assert not bench.of(m.AppendClaim)
+    bench.step(m.JournalEnd(1))
+    assert bench.of(m.AppendClaim)
+
+
+def test_a_broker_that_was_away_gives_the_leader_its_time_again() -> None:
+    bench = standby_of()
+    bench.tick(400)
+    bench.step(m.JournalEnd(None))
+    bench.tick(20_000)
+    bench.step(m.JournalEnd(1))  # it is back
+    assert not bench.of(m.AppendClaim)
+    bench.tick(399)
+    assert not bench.of(m.ProbeEnd)
+    bench.tick(1)
+    bench.step(m.JournalEnd(1))
+    assert bench.of(m.AppendClaim)
+
+
+def test_a_record_in_flight_when_the_process_died_does_not_end_the_suspicion() -> None:
+    bench = standby_of()
+    bench.step(m.TripwireFired(1))
+    (stale,) = bench.of(m.AppendClaim)
+    bench.land(heartbeat(1), stale.value, after_ms=2)
+    assert bench.of(m.RecordVoid)
+    assert bench.of(m.AppendClaim), "claims again at once, having read the heartbeat"
+
+
+def test_life_later_than_that_ends_it_and_purges_the_claim() -> None:
+    bench = standby_of()
+    bench.step(m.TripwireFired(1))
+    bench.land(heartbeat(1), after_ms=bench.limits.tripwire_grace_ms)
+    assert bench.of(m.PurgeClaims)
+    assert bench.replica.role is Role.STANDBY
+
+
+def test_a_lost_claim_is_repeated() -> None:
+    bench = standby_of()
+    bench.step(m.TripwireFired(1))
+    bench.tick(bench.limits.claim_retry_ms)
+    assert bench.of(m.AppendClaim)
+
+
+def test_the_named_successor_claims_at_once_and_others_a_little_later() -> None:
+    for successor, at_once in (("b", True), (None, True), ("c", False)):
+        bench = standby_of()
+        bench.land(CODEC.encode(Resign(1, successor)))
+        assert bool(bench.of(m.AppendClaim)) is at_once
+        bench.tick(bench.limits.successor_grace_ms)
+        assert bool(bench.of(m.AppendClaim)) is not at_once
+
+
+# --- leading --------------------------------------------------------------------------------
+
+
+def test_nothing_is_published_before_its_entry_is_read_back() -> None:
+    bench = leader()
+    for sink in ("results", "balances", "deadletter"):
+        bench.step(m.SinkTail(sink, 0))
+    bench.feed(OPEN)
+    (entry,) = bench.of(m.Append)
+    assert not bench.of(m.Publish)
+    bench.land(entry.value)
+    assert [publish.sink for publish in bench.of(m.Publish)] == ["results", "balances"]
+
+
+def test_a_leader_shows_life_only_while_nothing_of_its_own_is_outstanding() -> None:
+    bench = leader()
+    bench.tick(100)
+    (beat,) = bench.of(m.Append)
+    for _ in range(30):
+        bench.tick(100)
+        assert not bench.of(m.Append)
+    bench.land(beat.value)
+    assert bench.of(m.Append)
+
+
+def test_the_pipeline_is_bounded() -> None:
+    bench = leader()
+    commands = bench.limits.batch_commands * (bench.limits.pipeline_entries + 2)
+    bench.feed(*(opened(n) for n in range(commands)))
+    assert len(bench.of(m.Append)) == bench.limits.pipeline_entries
+
+
+def test_source_records_delivered_again_are_dropped() -> None:
+    bench = leader()
+    bench.feed(OPEN)
+    (entry,) = bench.of(m.Append)
+    bench.land(entry.value)
+    bench.feed(OPEN)
+    assert not bench.of(m.Append)
+
+
+def depose(bench: Bench) -> None:
+    bench.land(claim_of("c", 2, len(bench.journal) - 1))
+
+
+def test_a_deposed_leader_with_nothing_undecided_becomes_a_standby() -> None:
+    bench = leader()
+    depose(bench)
+    assert bench.replica.role is Role.STANDBY
+    assert not bench.of(m.Rebuild)
+    assert bench.of(m.CloseSources)
+    assert bench.of(m.CloseSinks)
+    assert [watch.epoch for watch in bench.of(m.WatchLeader)] == [2]
+
+
+def test_a_deposed_leader_that_decided_what_never_landed_rebuilds() -> None:
+    bench = leader()
+    bench.feed(OPEN)
+    depose(bench)
+    assert isinstance(bench.effects[-1], m.Rebuild)
+
+
+def test_an_own_entry_over_a_gap_ends_leadership() -> None:
+    bench = leader()
+    bench.feed(*(opened(n) for n in range(bench.limits.batch_commands * 2)))
+    lost, landed = bench.of(m.Append)
+    assert lost.value != landed.value
+    bench.land(landed.value)
+    assert isinstance(bench.effects[-1], m.Rebuild)
+
+
+def test_an_own_entry_that_landed_twice_does_not() -> None:
+    bench = leader()
+    bench.feed(OPEN)
+    (entry,) = bench.of(m.Append)
+    bench.land(entry.value, entry.value)
+    assert bench.replica.role is Role.LEADER
+    assert bench.of(m.RecordVoid)
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"", b"not json", b'{"kind":"entry"}', b'{"kind":"claim","epoch":7}', b"[1]"]
+)
+def test_void_records_of_somebody_else_do_not_end_leadership(garbage: bytes) -> None:
+    bench = leader()
+    bench.land(garbage, claim_of("c", 7, 99), claim_of("c", 2, -1))
+    assert bench.replica.role is Role.LEADER
+    assert len(bench.of(m.RecordVoid)) == 3
+
+
+def test_a_failed_append_ends_leadership() -> None:
+    bench = leader()
+    bench.feed(OPEN)
+    bench.step(m.AppendFailed("timed out"))
+    assert isinstance(bench.effects[-1], m.Rebuild)
+
+
+def test_a_leader_that_lands_records_and_reads_none_back_resigns() -> None:
+    bench = leader()
+    bench.step(m.AppendLanded(1))  # of the first heartbeat
+    bench.feed(OPEN)
+    bench.step(m.AppendLanded(1))
+    bench.tick(bench.limits.readback_ms - 1)
+    assert bench.replica.role is Role.LEADER
+    bench.tick(1)
+    assert [CODEC.decode(append.value) for append in bench.of(m.Append)] == [Resign(1)]
+    assert isinstance(bench.effects[-1], m.Rebuild)
+
+
+def test_a_leader_cut_off_with_the_broker_away_waits() -> None:
+    bench = leader()
+    bench.feed(OPEN)  # neither lands nor fails
+    bench.tick(20_000)
+    assert bench.replica.role is Role.LEADER
+
+
+def test_a_sink_ahead_of_a_fully_read_journal_halts_the_shard() -> None:
+    bench = leader()
+    bench.step(m.SinkTail("results", 5))
+    assert bench.of(m.ProbeEnd)
+    with pytest.raises(SinkAhead, match="results"):
+        bench.step(m.JournalEnd(len(bench.journal)))
+
+
+def test_a_sink_ahead_of_a_leader_that_is_deposed_and_has_not_read_it_does_not() -> None:
+    bench = leader()
+    bench.step(m.SinkTail("results", 5))
+    bench.step(m.JournalEnd(len(bench.journal) + 1))
+    depose(bench)
+    assert bench.replica.role is Role.STANDBY
+
+
+# --- reads, handover, stop ------------------------------------------------------------------
+
+
+def ask(bench: Bench, *, linearizable: bool) -> list[m.Reply]:
+    bench.step(m.QueryAsked("token", {"account": "x"}, linearizable))
+    return bench.of(m.Reply)
+
+
+def test_a_linearizable_read_waits_for_a_record_appended_after_it() -> None:
+    bench = leader()
+    assert not ask(bench, linearizable=True)
+    (barrier,) = bench.of(m.Append)
+    bench.land(barrier.value)
+    assert [reply.error for reply in bench.of(m.Reply)] == [None]
+
+
+def test_a_read_of_undecided_state_waits_until_it_is_stable() -> None:
+    bench = leader()
+    bench.feed(OPEN)
+    (entry,) = bench.of(m.Append)
+    assert not ask(bench, linearizable=False)
+    bench.land(entry.value)
+    (reply,) = bench.of(m.Reply)
+    assert (reply.result, reply.seq) == ({"account": "x", "balance": 0}, 0)
+
+
+def test_answers_held_by_a_deposed_leader_are_refused() -> None:
+    bench = leader()
+    ask(bench, linearizable=True)
+    depose(bench)
+    assert [reply.error for reply in bench.of(m.Reply)] == ["not_leader"]
+
+
+def test_a_standby_answers_only_what_need_not_be_linearizable() -> None:
+    bench = standby_of()
+    assert [reply.error for reply in ask(bench, linearizable=True)] == ["not_leader"]
+    assert [reply.error for reply in ask(bench, linearizable=False)] == [None]
+
+
+def test_a_handover_finishes_what_is_in_flight_before_it_resigns() -> None:
+    bench = leader()
+    for sink in ("results", "balances", "deadletter"):
+        bench.step(m.SinkTail(sink, 0))
+    bench.feed(OPEN)
+    (entry,) = bench.of(m.Append)
+    bench.step(m.HandoverAsked("c"))
+    assert not bench.of(m.Append)
+    bench.land(entry.value)
+    bench.step(m.Published("results", 1))
+    assert not bench.of(m.Append)
+    bench.step(m.Published("balances", 1))
+    (resignation,) = bench.of(m.Append)
+    assert CODEC.decode(resignation.value) == Resign(1, "c")
+    bench.land(resignation.value)
+    assert bench.replica.role is Role.STANDBY
+
+
+def test_a_handover_to_itself_is_no_handover() -> None:
+    bench = leader()
+    bench.step(m.HandoverAsked("b"))
+    assert bench.replica.role is Role.LEADER
+
+
+@pytest.mark.parametrize("make", [standby_of, Bench])
+def test_whoever_does_not_lead_stops_at_once(make: Callable[[], Bench]) -> None:
+    bench = make()
+    bench.step(m.StopAsked())
+    assert isinstance(bench.effects[-1], m.Stopped)
+
+
+def test_a_stopping_leader_resigns_first_but_not_for_ever() -> None:
+    bench = leader()
+    bench.step(m.StopAsked())
+    bench.tick(bench.limits.resign_ms)
+    assert [CODEC.decode(append.value) for append in bench.of(m.Append)] == [Resign(1)]
+    bench.tick(bench.limits.stop_ms)
+    assert isinstance(bench.effects[-1], m.Stopped)
