@@ -4,49 +4,43 @@ from __future__ import annotations
 
 import gc
 import logging
-import signal
 import sys
 import threading
 from time import monotonic
-from types import FrameType
 
 import waitress
+from confluent_kafka import KafkaException
 
 from postjournal.adapters.kafka_admin import ensure_topics, wait_for_kafka
 from postjournal.adapters.tripwire import TripwireServer
 from postjournal.app import load_application
-from postjournal.core.errors import ConfigurationError
+from postjournal.core.errors import ConfigurationError, JournalUnavailable
 from postjournal.settings import Settings
 from postjournal.topics import Topics
+from services.process import EXIT_CONFIGURATION, configure_logging, stop_on_signal
 from services.replica.http import make_app
 from services.replica.shard import Addresses, ShardRunner
 
 log = logging.getLogger("replica")
 
-EX_CONFIG = 78  # sysexits.h: restarting will not help
 STOP_S = 6.0
+"""How long all shards together may take to resign and stop."""
 
 
 def main() -> int:
-    """Returns the exit code."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    # The state is one large, long-lived heap: look through it seldom (see docs of gc.freeze).
+    """Returns the exit code: 78 when restarting will not help, 1 when it may."""
+    configure_logging()
+    # The state is one large, long-lived heap: look through it seldom.
     gc.set_threshold(50_000, 20, 100)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: _on_signal(stop, _frame))
+    stop = stop_on_signal()
     try:
         return _serve(Settings.from_environment(), stop)
-    except (ConfigurationError, OSError) as error:
-        log.critical("%s", error)
-        return EX_CONFIG
-
-
-def _on_signal(stop: threading.Event, frame: FrameType | None) -> None:
-    del frame
-    stop.set()
+    except ConfigurationError as error:
+        log.critical("configuration: %s", error)
+        return EXIT_CONFIGURATION
+    except (JournalUnavailable, KafkaException, OSError) as error:
+        log.critical("cannot start: %s", error)
+        return 1
 
 
 def _serve(settings: Settings, stop: threading.Event) -> int:
