@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from postjournal.core.application import Command, Context, Rejected
 from postjournal.core.errors import ApplicationFaulty
 from postjournal.core.machine import DEADLETTER, Machine, ShardPlace
+from postjournal.core.messages import SourceRecord
 from postjournal.core.records import Entry, Outcome
 from postjournal.core.sharding import shard_of
 from postjournal.ledger import Ledger
@@ -18,7 +19,7 @@ from postjournal.ledger import Ledger
 FEED = "ledger.feed"
 
 
-def records(*commands: object, start: int = 0) -> list[tuple[int, bytes, bytes, int]]:
+def records(*commands: object, start: int = 0) -> list[SourceRecord]:
     values = [c if isinstance(c, bytes) else msgspec.json.encode(c) for c in commands]
     return [(start + n, b"main", value, 0) for n, value in enumerate(values)]
 
@@ -105,7 +106,7 @@ def test_a_record_without_a_value_is_poison_too() -> None:
 def test_a_key_of_another_shard_is_refused() -> None:
     decided = machine(shards=2)
     keys = [f"k{n}".encode() for n in range(20)]
-    rows = [
+    rows: list[SourceRecord] = [
         (n, key, msgspec.json.encode({**OPEN, "id": str(n), "account": key.decode()}), 0)
         for n, key in enumerate(keys)
     ]
@@ -161,7 +162,7 @@ class _Anything(Command, tag="open", frozen=True, gc=False, kw_only=True):
 class Careless(Ledger):
     """Returns something that is neither events nor a rejection."""
 
-    command_type = _Anything
+    command_type: ClassVar[Any] = _Anything
 
     def decide(self, state: Any, command: Any, context: Context) -> Any:
         return None

@@ -3,7 +3,6 @@
 import pytest
 
 from postjournal.core.application import Output
-from postjournal.core.errors import SinkAhead
 from postjournal.core.outbox import Outbox, Publication
 
 
@@ -74,8 +73,3 @@ def test_after_a_failure_publishing_goes_on_from_the_new_tail() -> None:
     publication.on_acknowledged(1)
     publication.reopen()
     assert seqs(publication.opened(4)) == [4]
-
-
-def test_a_topic_ahead_of_the_journal_is_refused() -> None:
-    with pytest.raises(SinkAhead, match="numbers"):
-        Publication(outbox(3), 0).opened(4)

@@ -82,7 +82,9 @@ def sink_producer(bootstrap: str) -> Config:
         "message.timeout.ms": 0,
         # No later record may overtake a failed one.
         "enable.gapless.guarantee": True,
-        "max.in.flight.requests.per.connection": 5,
+        # While one request is in flight the next one fills: without lingering, hundreds of
+        # records a request under load, and one record a request when there is only one.
+        "max.in.flight.requests.per.connection": 1,
         "compression.type": "lz4",
         "batch.size": 1_000_000,
         "batch.num.messages": 10_000,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -28,3 +30,9 @@ def connect(url: str, timeout_s: float = 2.0) -> redis.Redis:
         raise ConfigurationError(f"POSTJOURNAL_REDIS_URL={url!r}: {error}") from error
     assert isinstance(client, redis.Redis)
     return client
+
+
+def without_password(url: str) -> str:
+    """The URL as it may stand in a log."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

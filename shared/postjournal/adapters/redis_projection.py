@@ -8,6 +8,7 @@ MULTI/EXEC, so a balance is never in Redis without the position that accounts fo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import redis
 
@@ -46,6 +47,7 @@ class BalancesProjection:
         """
         balances_key, position_key = self._balances_key(shard), self._position_key(shard)
         known = self._known[shard]
+        pipe: Any  # redis-py's types do not tell the reads after WATCH from queued commands
         with self._redis.pipeline(transaction=True) as pipe:
             try:
                 pipe.watch(position_key)

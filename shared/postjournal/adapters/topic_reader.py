@@ -18,6 +18,7 @@ Start = Callable[[int, int], int]
 """From a partition's first offset and its exclusive end: where to begin."""
 
 METADATA_TIMEOUT_S = 1.0
+NUDGE_S = 0.05
 RETRY_S = 0.1
 
 
@@ -102,6 +103,7 @@ class TopicReader:
                 behind[partition] = high
         self._consumer.assign(places)
         self._behind = behind
+        self._nudge()
 
     def poll(self, timeout_s: float, limit: int = 2_000) -> list[Message]:
         """The next records; waits up to `timeout_s` seconds for the first, for no other."""
@@ -132,6 +134,7 @@ class TopicReader:
         except KafkaException as error:
             raise JournalUnavailable(f"{self._topic}: {error.args[0].str()}") from error
         self._consumer.resume(self._all())
+        self._nudge()
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -139,6 +142,17 @@ class TopicReader:
 
     def _all(self) -> list[TopicPartition]:
         return [TopicPartition(self._topic, each) for each in range(self._partitions)]
+
+    def _nudge(self) -> None:
+        """Ask the broker anything: it wakes librdkafka's thread that fetches.
+
+        That thread looks for partitions to fetch once a second when it has nothing else to do.
+        """
+        for partition in range(self._partitions):
+            try:
+                bounds(self._consumer, self._topic, partition, NUDGE_S)
+            except JournalUnavailable as error:
+                log.debug("%s: not nudged, so records come up to a second later", error)
 
     def _note_progress(self, records: list[Message]) -> None:
         if not self._behind:

@@ -2,4 +2,4 @@
 
 from postjournal.cli.main import main
 
-main()
+main(prog_name="./postjournal")

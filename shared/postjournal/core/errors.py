@@ -9,7 +9,8 @@
     │   ├── RecordsMissing        Kafka has deleted records that the shard needs next
     │   └── SinkAhead             a sink's topic holds more than the journal explains
     ├── JournalUnavailable        Kafka does not answer; try again later
-    └── SequenceGap               a subscriber missed at least one output
+    ├── SequenceGap               a subscriber missed at least one output
+    └── OperationFailed           (postjournal.cli.errors) a command of the command line failed
 
 Faults of the world raise one of these; a bug of ours fails an assertion. HTTP status codes are
 chosen in `services` only.

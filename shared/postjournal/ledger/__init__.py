@@ -7,7 +7,7 @@ repeat of a command is answered with the balances of the first time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -125,8 +125,8 @@ def balances_after(event: LedgerEvent) -> Accounts:
 class Ledger(Application[Accounts, LedgerCommand, LedgerEvent]):
     """State: account → balance in minor units, one dict per shard."""
 
-    command_type = LedgerCommand
-    event_type = LedgerEvent
+    command_type: ClassVar[Any] = LedgerCommand
+    event_type: ClassVar[Any] = LedgerEvent
     sources = ("commands", "feed")
 
     def initial_state(self) -> Accounts:

@@ -48,7 +48,11 @@ def _run_maven(target: Path, on_progress: Callable[[str], None]) -> None:
         *("-DincludeScope=runtime", f"-DoutputDirectory={target}"),
     ]
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as maven:
         errors = _follow(maven, on_progress)
     if maven.returncode != 0:

@@ -11,11 +11,12 @@ from postjournal.cli.local.ports import HOST
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """`token`: in the environment of every process of the system, and in no other's.
 
-    `ports`: port name → number; `socket`: supervisord's control socket; `environment`: what
-    the caller adds to the services' environment.
+    `directory`: the state directory; `ports`: port name → number; `socket`: supervisord's
+    control socket; `environment`: what the caller adds to the services' environment.
     """
 
     token: str
+    directory: str
     namespace: str
     replicas: int
     shards: int
@@ -43,11 +44,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_plan(layout: Layout) -> Plan | None:
-    """The record in the state directory; None when there is none, or one of another version."""
+    """The record in the state directory; None when there is none that this version can read.
+
+    Nor is there one in a copy of a state directory: the system is the original's.
+    """
     try:
-        return msgspec.json.decode(layout.plan.read_bytes(), type=Plan)
+        plan = msgspec.json.decode(layout.plan.read_bytes(), type=Plan)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
+    return plan if plan.directory == str(layout.directory) else None
 
 
 def write_plan(layout: Layout, plan: Plan) -> None:

@@ -1,0 +1,59 @@
+"""`python -m services.consumer`: follows one sink; the environment variable SINK says which."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from postjournal.adapters.redis_client import connect, without_password
+from postjournal.adapters.redis_projection import BalancesProjection
+from postjournal.core.errors import ConfigurationError, SequenceGap
+from postjournal.settings import Settings
+from postjournal.subscribe import subscribe
+from services.consumer.balances import BalancesUpdater
+from services.consumer.results import ResultsPrinter
+from services.process import run, stop_on_signal
+
+log = logging.getLogger("services.consumer")
+
+RESULTS, BALANCES = "results", "balances"
+
+
+def main() -> None:
+    """Until SIGTERM. Raises `ConfigurationError`."""
+    settings, sink = Settings.from_environment(), os.environ.get("SINK", RESULTS)
+    follow = {RESULTS: follow_results, BALANCES: follow_balances}.get(sink)
+    if follow is None:
+        raise ConfigurationError(f"SINK={sink!r}: it must be {RESULTS} or {BALANCES}")
+    log.info("following %s.%s at %s", settings.namespace, sink, settings.bootstrap)
+    try:
+        follow(settings)
+    except SequenceGap as gap:
+        log.critical("outputs are missing and cannot be made up for: %s", gap)
+        sys.exit(1)
+
+
+def follow_results(settings: Settings) -> None:
+    """As a member of a consumer group: several of them share the shards."""
+    topic = f"{settings.namespace}.{RESULTS}"
+    group = f"{settings.namespace}.consumer.{RESULTS}"
+    stop = stop_on_signal()
+    with subscribe(settings.bootstrap, topic, group=group) as results:
+        ResultsPrinter(results, sys.stdout.buffer).run(stop)
+
+
+def follow_balances(settings: Settings) -> None:
+    """All shards, with the positions in Redis: nobody's session has to time out at a restart."""
+    projection = BalancesProjection(connect(settings.redis_url), settings.namespace)
+    topic = f"{settings.namespace}.{BALANCES}"
+    stop = stop_on_signal()
+    with subscribe(
+        settings.bootstrap, topic, positions=projection, partitions=range(settings.shards)
+    ) as balances:
+        what = f"Redis at {without_password(settings.redis_url)}"
+        BalancesUpdater(balances, projection, settings.shards, what).run(stop)
+
+
+if __name__ == "__main__":
+    run(main)

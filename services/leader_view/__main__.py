@@ -1,0 +1,45 @@
+"""`python -m services.leader_view`: keeps the view of the cluster in Redis."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from postjournal.adapters.redis_client import connect, without_password
+from postjournal.adapters.redis_view import RedisView
+from postjournal.adapters.topic_reader import TopicReader, beginning
+from postjournal.settings import Settings
+from postjournal.topics import Topics
+from services.leader_view.follower import Follower
+from services.process import run, stop_on_signal
+
+log = logging.getLogger("services.leader_view")
+
+
+def main() -> None:
+    """Until SIGTERM. Raises `ConfigurationError`."""
+    settings = Settings.from_environment()
+    store = RedisView(connect(settings.redis_url), settings.namespace)
+    topic = Topics.of(settings.namespace, (), ()).status
+    reader = TopicReader(settings.bootstrap, topic, settings.shards, beginning)
+    stop = stop_on_signal()
+    log.info(
+        "following %s at %s into %s",
+        topic,
+        settings.bootstrap,
+        without_password(settings.redis_url),
+    )
+    try:
+        Follower(reader, store, _now_ms, f"Redis at {without_password(settings.redis_url)}").run(
+            stop
+        )
+    finally:
+        reader.close()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,216 @@
+"""The gateway's HTTP interface. `make_app` wires the handlers to what they need."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from flask import Flask, Response, g, request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from postjournal.topics import shard_of
+from services.producer import parsing, problems
+from services.producer.commands import AWAY_RETRY_S, Accepted, Submitter
+from services.producer.metrics import Metrics
+from services.producer.parsing import CommandParser
+from services.producer.ports import (
+    CommandLog,
+    ReplicaAway,
+    ReplicaClient,
+    ReplicaDirectory,
+    ResultWaiter,
+)
+from services.producer.problems import Problem
+from services.producer.reads import Consistency, Reader
+
+MAX_ACCOUNT_LENGTH = 128
+
+JSON, NDJSON = "application/json", "application/x-ndjson"
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What the handlers need."""
+
+    commands: CommandLog
+    results: ResultWaiter
+    directory: ReplicaDirectory
+    replicas: ReplicaClient
+    command_type: Any
+    shards: int
+    metrics: Metrics
+    openapi: dict[str, Any]
+
+
+def make_app(gateway: Gateway) -> Flask:
+    """The WSGI application."""
+    app = Flask("postjournal-gateway", static_folder=None)
+    problems.register(app)
+    _measure_requests(app, gateway.metrics)
+    _add_commands(app, gateway)
+    _add_reads(app, gateway)
+    _add_operations(app, gateway)
+    return app
+
+
+def _measure_requests(app: Flask, metrics: Metrics) -> None:
+    @app.before_request
+    def start() -> None:
+        g.started = time.perf_counter()
+
+    @app.after_request
+    def stop(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "unmatched"
+        metrics.requests.labels(route, request.method, response.status_code).inc()
+        metrics.request_seconds.labels(route).observe(time.perf_counter() - g.started)
+        return response
+
+
+def _add_commands(app: Flask, gateway: Gateway) -> None:
+    parser = CommandParser(gateway.command_type)
+    submitter = Submitter(gateway.commands, gateway.results, gateway.shards)
+
+    @app.post("/api/v1/commands")
+    def submit() -> Response:
+        _check_type(JSON)
+        ledger = parsing.ledger_key(request.args.get("ledger"))
+        key = parsing.idempotency_key(request.headers.get("Idempotency-Key"))
+        command = parser.command(_body(parsing.MAX_COMMAND_BYTES), key)
+        wait_s = parsing.preferred_wait_s(request.headers.getlist("Prefer")) or 0
+        accepted = submitter.submit(ledger, command, wait_s)
+        return _accepted(accepted, wait_s if gateway.results.is_offered else 0)
+
+    @app.post("/api/v1/commands/batch")
+    def submit_batch() -> Response:
+        media_type = _check_type(JSON, NDJSON)
+        ledger = parsing.ledger_key(request.args.get("ledger"))
+        key = parsing.idempotency_key(request.headers.get("Idempotency-Key"))
+        body = _body(parsing.MAX_BATCH_BYTES)
+        split = parser.split_array if media_type == JSON else parser.split_lines
+        accepted = submitter.submit_all(ledger, parser.batch(split(body), key))
+        commands = [each.told() for each in accepted]
+        return _json({"accepted": len(commands), "commands": commands}, 202)
+
+
+def _add_reads(app: Flask, gateway: Gateway) -> None:
+    reader = Reader(gateway.directory, gateway.replicas)
+
+    # `path:`, since an account's name may hold a slash.
+    @app.get("/api/v1/accounts/<path:account>")
+    def account(account: str) -> Response:
+        if len(account) > MAX_ACCOUNT_LENGTH:
+            raise Problem("malformed-request", f"account: at most {MAX_ACCOUNT_LENGTH} characters")
+        shard = shard_of(parsing.ledger_key(request.args.get("ledger")), gateway.shards)
+        try:
+            answer = reader.read(shard, _consistency(), {"account": account})
+        except ReplicaAway as away:
+            raise Problem("no-leader", str(away), retry_after_s=AWAY_RETRY_S) from away
+        return _account(account, answer)
+
+    @app.get("/api/v1/leader")
+    def leader() -> Response:
+        asked = request.args.get("shard")
+        if asked is None:
+            shards = [_leader(gateway.directory, each) for each in range(gateway.shards)]
+            return _json({"shards": shards})
+        if not (asked.isascii() and asked.isdigit()):
+            raise Problem("malformed-request", "shard: a whole number from 0")
+        if int(asked) >= gateway.shards:
+            raise Problem("not-found", f"there are {gateway.shards} shards, from 0")
+        return _json(_leader(gateway.directory, int(asked)))
+
+
+def _add_operations(app: Flask, gateway: Gateway) -> None:
+    @app.get("/livez")
+    def livez() -> Response:
+        return _json({"status": "ok"})
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        needed = (gateway.commands, gateway.results, gateway.directory)
+        troubles = list(dict.fromkeys(each.trouble for each in needed if each.trouble))
+        if troubles:
+            raise Problem("unavailable", "; ".join(troubles), retry_after_s=AWAY_RETRY_S)
+        return _json({"status": "ready"})
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        text = generate_latest(gateway.metrics.registry)
+        return Response(text, content_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/api/v1/openapi.json")
+    def openapi() -> Response:
+        return _json(gateway.openapi)
+
+
+def _json(body: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status, content_type=JSON)
+
+
+def _check_type(*accepted: str) -> str:
+    """The body's media type. Raises `Problem`."""
+    if request.mimetype not in accepted:
+        raise Problem(
+            "unsupported-media-type",
+            f"Content-Type is {request.mimetype or 'missing'}; use {' or '.join(accepted)}",
+            outcome="not_accepted",
+        )
+    return request.mimetype
+
+
+def _body(limit: int) -> bytes:
+    """Raises `Problem` when it is longer than `limit` bytes.
+
+    A chunked body is cut off by werkzeug, not refused: so one byte more than allowed is read.
+    """
+    request.max_content_length = limit + 1
+    told = request.content_length
+    body = b"" if told is not None and told > limit else request.get_data(cache=False)
+    if len(body) > limit or (told or 0) > limit:
+        raise Problem("too-large", f"at most {limit} bytes", outcome="not_accepted")
+    return body
+
+
+def _accepted(accepted: Accepted, wait_s: int) -> Response:
+    if accepted.result is None:
+        response = _json(accepted.told(), 202)
+    else:
+        response = Response(accepted.result, 200, content_type=JSON)
+    if wait_s:
+        response.headers["Preference-Applied"] = f"wait={wait_s}"
+    return response
+
+
+def _consistency() -> Consistency:
+    asked = request.args.get("consistency", "leader")
+    if asked == "leader":
+        return "leader"
+    if asked == "any":
+        return "any"
+    raise Problem("malformed-request", "consistency: leader or any")
+
+
+def _account(account: str, answer: dict[str, Any]) -> Response:
+    place = {name: answer.get(name) for name in ("seq", "epoch", "shard", "replica")}
+    result = answer["result"]
+    if result is None:
+        raise Problem("unknown-account", f"there is no account {account!r}", **place)
+    return _json({**(result if isinstance(result, dict) else {"result": result}), **place})
+
+
+def _leader(directory: ReplicaDirectory, shard: int) -> dict[str, Any]:
+    view = directory.shard(shard)
+    if view is None:
+        return {"shard": shard, "leader": None, "epoch": None}
+    return {
+        "shard": shard,
+        "leader": view.leader,
+        "address": view.address,
+        "http": view.http,
+        "epoch": view.epoch,
+        "since": view.since,
+        "state": view.state,
+        "seq": view.seq,
+    }

@@ -1,0 +1,139 @@
+"""Taking commands: into the log, and waiting for results where asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from postjournal.topics import shard_of
+from services.producer.parsing import Submission
+from services.producer.ports import (
+    Appended,
+    CommandLog,
+    Expectation,
+    Outcome,
+    ResultWaiter,
+    TooBusy,
+    Unavailable,
+    Unknown,
+)
+from services.producer.problems import Problem
+
+BUSY_RETRY_S, AWAY_RETRY_S = 1, 2
+
+REPEAT = (
+    "Repeat the request with the same id (the Idempotency-Key header): it takes effect once, "
+    "however often it arrives."
+)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A command in the log; `result` is the record of the results topic, if it was waited for."""
+
+    id: str
+    shard: int
+    offset: int
+    result: bytes | None = None
+
+    def told(self) -> dict[str, Any]:
+        """As the response's body has it."""
+        return {"id": self.id, "shard": self.shard, "offset": self.offset}
+
+
+class Submitter:
+    """Submits commands of one ledger. Raises `Problem`."""
+
+    def __init__(self, commands: CommandLog, results: ResultWaiter, shards: int) -> None:
+        """`shards`: partitions of the topics."""
+        self._commands, self._results, self._shards = commands, results, shards
+
+    def submit(self, key: bytes, command: Submission, wait_s: int) -> Accepted:
+        """One command; with `wait_s`, watch out for its result from before it is sent."""
+        shard = shard_of(key, self._shards)
+        try:
+            with self._expectation(shard, command.id, wait_s) as expected:
+                outcome = self._commands.append(key, shard, [command.value])[0]
+                accepted = _accepted(command.id, shard, outcome)
+                if expected is None:
+                    return accepted
+                result = expected.wait(wait_s)
+                return Accepted(accepted.id, shard, accepted.offset, result)
+        except (TooBusy, Unavailable) as refusal:
+            _refuse(refusal, id=command.id)
+
+    def submit_all(self, key: bytes, batch: Sequence[Submission]) -> list[Accepted]:
+        """All or, when Kafka fails halfway, `Problem` that tells of each what is known."""
+        shard = shard_of(key, self._shards)
+        try:
+            outcomes = self._commands.append(key, shard, [command.value for command in batch])
+        except (TooBusy, Unavailable) as refusal:
+            _refuse(refusal)
+        if not all(isinstance(outcome, Appended) for outcome in outcomes):
+            raise _partly(batch, shard, outcomes)
+        return [
+            _accepted(command.id, shard, outcome)
+            for command, outcome in zip(batch, outcomes, strict=True)
+        ]
+
+    def _expectation(self, shard: int, command_id: str, wait_s: int) -> Any:
+        """A context manager of an `Expectation` or None."""
+        if wait_s and self._results.is_offered:
+            return self._results.expect(shard, command_id)
+        return nullcontext[Expectation | None](None)
+
+
+def _accepted(command_id: str, shard: int, outcome: Outcome) -> Accepted:
+    if isinstance(outcome, Appended):
+        return Accepted(command_id, shard, outcome.offset)
+    if isinstance(outcome, Unknown):
+        raise Problem(
+            "outcome-unknown",
+            f"{outcome.reason}. {REPEAT}",
+            retry_after_s=AWAY_RETRY_S,
+            outcome="unknown",
+            id=command_id,
+        )
+    raise Problem(
+        "unavailable",
+        outcome.reason,
+        retry_after_s=AWAY_RETRY_S,
+        outcome="not_accepted",
+        id=command_id,
+    )
+
+
+def _refuse(refusal: TooBusy | Unavailable, **extras: Any) -> NoReturn:
+    """Nothing was sent."""
+    is_busy = isinstance(refusal, TooBusy)
+    raise Problem(
+        "too-busy" if is_busy else "unavailable",
+        str(refusal),
+        retry_after_s=BUSY_RETRY_S if is_busy else AWAY_RETRY_S,
+        outcome="not_accepted",
+        **extras,
+    ) from refusal
+
+
+def _partly(batch: Sequence[Submission], shard: int, outcomes: Sequence[Outcome]) -> Problem:
+    told = [_told(*each, shard) for each in zip(range(len(batch)), batch, outcomes, strict=True)]
+    is_unknown = any(isinstance(outcome, Unknown) for outcome in outcomes)
+    accepted = sum(isinstance(outcome, Appended) for outcome in outcomes)
+    return Problem(
+        "outcome-unknown" if is_unknown else "unavailable",
+        f"{accepted} of {len(batch)} commands were accepted; `commands` tells which. {REPEAT}",
+        retry_after_s=AWAY_RETRY_S,
+        outcome="unknown" if is_unknown else "not_accepted",
+        accepted=accepted,
+        commands=told,
+    )
+
+
+def _told(index: int, command: Submission, outcome: Outcome, shard: int) -> dict[str, Any]:
+    told: dict[str, Any] = {"index": index, "id": command.id}
+    if isinstance(outcome, Appended):
+        return told | {"outcome": "accepted", "shard": shard, "offset": outcome.offset}
+    name = "unknown" if isinstance(outcome, Unknown) else "not_accepted"
+    return told | {"outcome": name, "detail": outcome.reason}

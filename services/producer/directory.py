@@ -1,0 +1,135 @@
+"""Which replicas there are and who leads: from the status topic, in a thread."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from threading import Condition, Event, Thread
+from typing import Protocol
+
+from confluent_kafka import Message
+
+from postjournal.cluster_view import ClusterView, ReplicaView, ShardView
+from postjournal.core.errors import ShardCountMismatch
+from postjournal.status import decode_status
+from services.producer.kafka_commands import Halt
+
+log = logging.getLogger(__name__)
+
+LOOK_BACK = 200
+"""Records of each shard read at the start: more than what some replicas say in five seconds."""
+
+POLL_S = 0.2
+
+CAN_READ = ("leader", "resigning", "standby", "claiming", "reader")
+
+
+class StatusTopic(Protocol):
+    """What the directory needs of a `TopicReader`."""
+
+    @property
+    def is_open(self) -> bool:
+        """The topic is there."""
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing comes."""
+
+    def open(self) -> bool:
+        """Try to."""
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        """The next records."""
+
+    def close(self) -> None:
+        """Done."""
+
+
+class StatusDirectory:
+    """See `ReplicaDirectory`. Safe to use from many threads."""
+
+    def __init__(self, topic: StatusTopic, halt: Halt) -> None:
+        """Starts its thread. `halt` is told of a configuration that cannot work."""
+        self._topic, self._halt = topic, halt
+        self._view = ClusterView()
+        self._news = Condition()
+        self._turn = 0
+        self._closing = Event()
+        self._thread = Thread(target=self._run, name="directory", daemon=True)
+        self._thread.start()
+
+    @property
+    def trouble(self) -> str:
+        """See `ReplicaDirectory`."""
+        if self._topic.is_open:
+            return ""
+        return self._topic.trouble or "the status topic is not followed yet"
+
+    def shard(self, shard: int) -> ShardView | None:
+        """See `ReplicaDirectory`. A leader that has been silent for long is none."""
+        with self._news:
+            view = self._view.shards.get(shard)
+            if view is None or view.leader is None:
+                return view
+            leader = self._view.replicas.get((view.leader, shard))
+            if leader is None or leader.is_silent(_now_ms()):
+                return replace(view, leader=None, address=None, http=None, state="no_leader")
+            return view
+
+    def leader_addresses(self, shard: int) -> list[str]:
+        """See `ReplicaDirectory`."""
+        view = self.shard(shard)
+        return [view.http] if view is not None and view.http is not None else []
+
+    def reader_addresses(self, shard: int) -> list[str]:
+        """See `ReplicaDirectory`. They take turns."""
+        now = _now_ms()
+        with self._news:
+            found = [
+                each.status.http
+                for (_, of_shard), each in sorted(self._view.replicas.items())
+                if of_shard == shard and _can_read(each, now)
+            ]
+            self._turn += 1
+            first = self._turn % len(found) if found else 0
+        return found[first:] + found[:first]
+
+    def wait_for_news(self, timeout_s: float) -> None:
+        """See `ReplicaDirectory`."""
+        with self._news:
+            self._news.wait(timeout_s)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closing.set()
+        self._thread.join(2.0)
+
+    def _run(self) -> None:
+        try:
+            while not self._closing.is_set():
+                if self._topic.open():
+                    self._apply(self._topic.poll(POLL_S))
+        except ShardCountMismatch as error:
+            self._halt(error)
+        finally:
+            self._topic.close()
+
+    def _apply(self, messages: list[Message]) -> None:
+        if not messages:
+            return
+        with self._news:
+            for message in messages:
+                record = decode_status(message.value())
+                if record is not None:
+                    self._view.apply(record, message.timestamp()[1])
+            self._view.forget_absent(_now_ms())
+            self._news.notify_all()
+
+
+def _can_read(view: ReplicaView, now: int) -> bool:
+    return view.status.state in CAN_READ and not view.is_silent(now)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

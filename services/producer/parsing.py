@@ -1,0 +1,192 @@
+"""From the bytes of a request to commands that the application accepts. Pure."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from postjournal.core.records import MAX_ID_LENGTH
+from postjournal.topics import DEFAULT_KEY
+from services.producer.problems import Problem
+
+MAX_COMMAND_BYTES = 64 * 1024
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+MAX_BATCH = 10_000
+MAX_ERRORS_TOLD = 100
+MAX_KEY_LENGTH = 128
+MAX_WAIT_S = 30
+
+PATH_IN_MESSAGE = re.compile(r" - at `(\$.*)`$")
+VISIBLE_ASCII = re.compile(r"[\x20-\x7e]+")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A valid command: its id, and the record to be appended."""
+
+    id: str
+    value: bytes
+
+
+class Invalid(Exception):
+    """Well-formed, but no command of this application; `field` is a JSON path or None."""
+
+    def __init__(self, detail: str, field: str | None, command_id: str | None = None) -> None:
+        """`command_id`: when the body told one."""
+        super().__init__(detail)
+        self.detail, self.field, self.id = detail, field, command_id
+
+
+class CommandParser:
+    """Validates against the application's command type, and nothing else."""
+
+    def __init__(self, command_type: Any, new_id: Callable[[], str] | None = None) -> None:
+        """`new_id` makes ids for commands that bring none; UUIDs by default."""
+        self._decode = msgspec.json.Decoder(command_type).decode
+        self._decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+        self._decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+        self._encode = msgspec.json.Encoder().encode
+        self._new_id = new_id or (lambda: uuid.uuid4().hex)
+
+    def command(self, body: bytes, key: str | None) -> Submission:
+        """`key`: the id that the Idempotency-Key header asks for. Raises `Problem`."""
+        try:
+            return self._submission(body, key)
+        except Invalid as invalid:
+            problem = Problem("invalid-command", invalid.detail, outcome="not_accepted")
+            if invalid.field:
+                problem.extras["field"] = invalid.field
+            raise problem from invalid
+
+    def batch(self, bodies: Iterable[bytes], key: str | None) -> list[Submission]:
+        """All of them, or `Problem`. With `key`, the n-th gets the id `<key>-<n>` (from 0)."""
+        submissions, errors = [], []
+        for index, body in enumerate(bodies):
+            item_key = None if key is None else f"{key}-{index}"
+            try:
+                submissions.append(self._submission(body, item_key, in_batch=True))
+            except Invalid as invalid:
+                errors.append(_told(index, invalid))
+            except Problem as problem:
+                problem.detail = f"command {index}: {problem.detail}"
+                raise
+        if errors:
+            raise _invalid_batch(errors, len(submissions))
+        return submissions
+
+    def split_array(self, body: bytes) -> list[bytes]:
+        """The elements of a JSON array. Raises `Problem`."""
+        try:
+            items = _well_formed(self._decode_array, body)
+        except Invalid as invalid:
+            raise Problem(
+                "invalid-batch", "a batch is an array of commands", outcome="not_accepted"
+            ) from invalid
+        return _checked_size([bytes(item) for item in items])
+
+    def split_lines(self, body: bytes) -> list[bytes]:
+        """The lines of newline-delimited JSON; empty ones do not count. Raises `Problem`."""
+        return _checked_size([line for line in body.split(b"\n") if line.strip()])
+
+    def _submission(self, body: bytes, key: str | None, *, in_batch: bool = False) -> Submission:
+        """A batch's key only names the commands that bring no id of their own."""
+        fields = _well_formed(self._decode_object, body)
+        told = _text(fields.get("id"))
+        if "id" not in fields:
+            fields["id"] = msgspec.Raw(self._encode(key or self._new_id()))
+        elif key is not None and told != key and not in_batch:
+            raise _malformed("the Idempotency-Key header and the body's id differ")
+        try:
+            command = _well_formed(self._decode, self._encode(fields))
+        except Invalid as invalid:
+            raise Invalid(invalid.detail, invalid.field, told) from invalid
+        return Submission(command.id, self._encode(command))
+
+
+def idempotency_key(header: str | None) -> str | None:
+    """The header's value, without the quotes of a structured string. Raises `Problem`."""
+    if header is None:
+        return None
+    value = header.strip()
+    if len(value) >= 2 and value[0] == value[-1] == '"':
+        value = value[1:-1]
+    if not VISIBLE_ASCII.fullmatch(value) or len(value) > MAX_ID_LENGTH:
+        raise _malformed(f"Idempotency-Key: 1 to {MAX_ID_LENGTH} characters of printable ASCII")
+    return value
+
+
+def ledger_key(value: str | None) -> bytes:
+    """The key of the Kafka record, which picks the shard. Raises `Problem`."""
+    if value is None:
+        return DEFAULT_KEY
+    if not 1 <= len(value) <= MAX_KEY_LENGTH:
+        raise _malformed(f"ledger: 1 to {MAX_KEY_LENGTH} characters")
+    return value.encode()
+
+
+def preferred_wait_s(headers: Iterable[str]) -> int | None:
+    """`wait` of the Prefer headers (RFC 7240) in seconds, at most 30; None when there is none.
+
+    What is not understood is ignored, as the RFC demands; the first `wait` counts.
+    """
+    for preference in ",".join(headers).split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
+            seconds = value.strip().strip('"')
+            return (
+                min(int(seconds), MAX_WAIT_S) if seconds.isascii() and seconds.isdigit() else None
+            )
+    return None
+
+
+def _well_formed(decode: Callable[[bytes], Any], body: bytes) -> Any:
+    """Raises `Problem` when `body` is no JSON, `Invalid` when it is other JSON than asked for."""
+    try:
+        return decode(body)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        path = PATH_IN_MESSAGE.search(text)
+        raise Invalid(text, path[1] if path else None) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _malformed(f"not JSON: {error}") from error
+
+
+def _checked_size(bodies: list[bytes]) -> list[bytes]:
+    if not bodies:
+        raise Problem("invalid-batch", "the batch is empty", outcome="not_accepted")
+    if len(bodies) > MAX_BATCH:
+        detail = f"{len(bodies)} commands; a batch holds {MAX_BATCH} at most"
+        raise Problem("too-large", detail, outcome="not_accepted")
+    return bodies
+
+
+def _invalid_batch(errors: list[dict[str, Any]], valid: int) -> Problem:
+    return Problem(
+        "invalid-batch",
+        f"{len(errors)} of {len(errors) + valid} commands are invalid; `errors` tells "
+        f"{min(len(errors), MAX_ERRORS_TOLD)} of them",
+        outcome="not_accepted",
+        errors=errors[:MAX_ERRORS_TOLD],
+    )
+
+
+def _told(index: int, invalid: Invalid) -> dict[str, Any]:
+    told = {"index": index, "id": invalid.id, "detail": invalid.detail, "field": invalid.field}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _text(raw: msgspec.Raw | None) -> str | None:
+    """The id as the body has it; None when there is none, or it is no string."""
+    if raw is None:
+        return None
+    value = msgspec.json.decode(raw)
+    return value if isinstance(value, str) else None
+
+
+def _malformed(detail: str) -> Problem:
+    return Problem("malformed-request", detail, outcome="not_accepted")

@@ -1,0 +1,111 @@
+"""What the HTTP handlers need of the world. Kafka implements it; tests use fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from postjournal.cluster_view import ShardView
+
+
+@dataclass(frozen=True)
+class Appended:
+    """The command is in the log, acknowledged by all in-sync replicas of Kafka."""
+
+    offset: int
+
+
+@dataclass(frozen=True)
+class NotAppended:
+    """It is certain that the command is not in the log and will not be."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """It was sent, and nobody can tell whether it arrived, or will."""
+
+    reason: str
+
+
+Outcome = Appended | NotAppended | Unknown
+
+
+class TooBusy(Exception):
+    """A bound on what may be under way at once is reached; nothing was sent."""
+
+
+class Unavailable(Exception):
+    """Kafka cannot be used now; nothing was sent. The message says why."""
+
+
+class CommandLog(Protocol):
+    """The topic of commands."""
+
+    @property
+    def trouble(self) -> str:
+        """Why commands cannot be taken now; "" when they can."""
+
+    def append(self, key: bytes, shard: int, values: Sequence[bytes]) -> list[Outcome]:
+        """Append in order and wait for what became of each; some seconds at most.
+
+        Raises `TooBusy` or `Unavailable`, both before anything is sent.
+        """
+
+
+class Expectation(Protocol):
+    """One request's wait for one result."""
+
+    def wait(self, timeout_s: float) -> bytes | None:
+        """The result record as it stands in the topic; None when it did not come in time."""
+
+
+class ResultWaiter(Protocol):
+    """The topic of results."""
+
+    @property
+    def trouble(self) -> str:
+        """Why results cannot be waited for now; "" when they can."""
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether the application has a results sink at all."""
+
+    def expect(self, shard: int, command_id: str) -> AbstractContextManager[Expectation]:
+        """Watch out for a result from now on. Raises `TooBusy` or `Unavailable`."""
+
+
+class ReplicaDirectory(Protocol):
+    """What the replicas say of themselves."""
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing is known of replicas; "" when something may be."""
+
+    def shard(self, shard: int) -> ShardView | None:
+        """Who leads; None when nothing is known, or nobody has spoken for long."""
+
+    def leader_addresses(self, shard: int) -> list[str]:
+        """host:port of the leader's HTTP server; [] when none is known."""
+
+    def reader_addresses(self, shard: int) -> list[str]:
+        """host:port of the replicas that can answer a read, in the order to try them."""
+
+    def wait_for_news(self, timeout_s: float) -> None:
+        """Until a status has come, or the time is up."""
+
+
+class ReplicaAway(Exception):
+    """A replica did not answer, or answered that it cannot."""
+
+
+class ReplicaClient(Protocol):
+    """Asks one replica."""
+
+    def query(
+        self, address: str, shard: int, parameters: dict[str, str], timeout_s: float
+    ) -> dict[str, Any]:
+        """The replica's answer; its `result` is None for 'not found'. Raises `ReplicaAway`."""

@@ -1,0 +1,70 @@
+"""A gateway on the real Kafka: the one place where its parts are put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from postjournal.adapters.topic_reader import TopicReader, back, end
+from postjournal.app import load_application
+from postjournal.settings import Settings
+from postjournal.topics import Topics
+from services.producer.app import Gateway
+from services.producer.directory import LOOK_BACK, StatusDirectory
+from services.producer.kafka_commands import Halt, KafkaCommandLog
+from services.producer.kafka_results import NoResults, ResultFollower
+from services.producer.metrics import Metrics
+from services.producer.openapi import document
+from services.producer.reads import HttpReplicaClient
+
+COMMANDS, RESULTS = "commands", "results"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A gateway and what is to be closed after it."""
+
+    gateway: Gateway
+    commands: KafkaCommandLog
+    results: ResultFollower | NoResults
+    directory: StatusDirectory
+
+    def release_waiting(self) -> None:
+        """Requests that wait for a result are answered without it, now."""
+        self.results.release_all()
+
+    def close(self) -> None:
+        """End all threads."""
+        self.results.close()
+        self.directory.close()
+        self.commands.close()
+
+
+def start(settings: Settings, halt: Halt) -> Running:
+    """Threads and Kafka clients included, so call it after any fork.
+
+    `halt` is told, by a thread, of a configuration that cannot work. Raises
+    `ConfigurationError`; never because Kafka is away.
+    """
+    application = load_application(settings.app)
+    topics = Topics.of(settings.namespace, application.sources, application.sinks)
+    metrics = Metrics()
+    commands = KafkaCommandLog(
+        settings.bootstrap, topics.topic(COMMANDS), settings.shards, metrics, halt
+    )
+    results: ResultFollower | NoResults = NoResults()
+    if RESULTS in topics.sinks:
+        topic = TopicReader(settings.bootstrap, topics.topic(RESULTS), settings.shards, end)
+        results = ResultFollower(topic, metrics, halt)
+    statuses = TopicReader(settings.bootstrap, topics.status, settings.shards, back(LOOK_BACK))
+    directory = StatusDirectory(statuses, halt)
+    gateway = Gateway(
+        commands=commands,
+        results=results,
+        directory=directory,
+        replicas=HttpReplicaClient(),
+        command_type=application.command_type,
+        shards=settings.shards,
+        metrics=metrics,
+        openapi=document(application.command_type),
+    )
+    return Running(gateway, commands, results, directory)

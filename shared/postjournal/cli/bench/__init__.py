@@ -1,0 +1,28 @@
+"""`./postjournal bench …`: what the engine does under load and under fire, seen from outside."""
+
+from __future__ import annotations
+
+import click
+
+from postjournal.cli.bench.failover import bench_failover
+from postjournal.cli.bench.latency import bench_latency
+from postjournal.cli.bench.soak import bench_soak
+from postjournal.cli.bench.throughput import bench_throughput
+
+__all__ = ["bench"]
+
+
+@click.group()
+def bench() -> None:
+    """Measure the engine, and verify that nothing was lost or applied twice.
+
+    Commands go straight into the source topic and the results topic is watched, as an outsider
+    would. Each bench starts Kafka and replicas of its own, in a temporary directory and on free
+    ports, and stops them at the end; with --attach it uses the system that
+    `./postjournal up` started, whose other services then take their share of the CPU.
+    Exit code 1: something was lost, doubled, missing or wrong.
+    """
+
+
+for command in (bench_failover, bench_latency, bench_throughput, bench_soak):
+    bench.add_command(command)

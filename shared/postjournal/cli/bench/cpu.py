@@ -1,0 +1,128 @@
+"""Who uses the CPU: broker, replicas, this client, and others that should not be there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import psutil
+
+from postjournal.cli.local.status import SystemStatus
+
+CLIENT, OTHERS = "client", "others"
+ENGINE_THREAD, LIBRDKAFKA = "engine thread", "librdkafka threads"
+OTHER_THREADS = "other threads"
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Thread(NamedTuple):
+    """CPU seconds used so far by one thread; `librdkafka`: it is one of that library's."""
+
+    librdkafka: bool
+    used_s: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """CPU seconds used so far, by process name; the leader's `threads` by their ids."""
+
+    at_s: float
+    used_s: dict[str, float]
+    threads: dict[str, Thread]
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """`processes`: cores (CPU seconds per second) by process; `threads`: within the leader.
+
+    `others`: all that is none of the system's, with what the hypervisor took away.
+    """
+
+    processes: dict[str, float]
+    threads: dict[str, float]
+
+
+class CpuMeter:
+    """Reads the CPU time of a system's processes."""
+
+    def __init__(self, status: SystemStatus, shard: int = 0) -> None:
+        """The shard must have a leader: it is told apart."""
+        leader = status.leader(shard)
+        rows = [row for row in status.replicas if row.shard == shard]
+        pids = {"leader" if row.name == leader else f"standby {row.name}": row.pid for row in rows}
+        self._leader_pid = pids.get("leader") or 0
+        pids |= {"broker": status.services["kafka"].pid, CLIENT: os.getpid()}
+        self._processes = {name: psutil.Process(pid) for name, pid in pids.items() if pid}
+
+    def read(self) -> Reading:
+        """As of now. A process that is gone counts no further."""
+        used = {name: _used_s(process) for name, process in self._processes.items()}
+        whole = psutil.cpu_times()
+        stolen = float(getattr(whole, "steal", 0.0))
+        busy = float(whole.user + whole.system + getattr(whole, "irq", 0)) + stolen
+        busy += float(getattr(whole, "softirq", 0) + getattr(whole, "nice", 0))
+        used[OTHERS] = busy - sum(used.values())
+        return Reading(time.monotonic(), used, threads_of(self._leader_pid))
+
+
+def usage(before: Reading, after: Reading) -> Usage:
+    """Between two readings."""
+    return _spent(before, after, after.at_s - before.at_s)
+
+
+def micros_each(before: Reading, after: Reading, commands: int) -> Usage:
+    """CPU microseconds per command instead of cores."""
+    return _spent(before, after, commands / 1e6)
+
+
+def _spent(before: Reading, after: Reading, by: float) -> Usage:
+    used = {
+        name: _rounded(used_s - before.used_s.get(name, 0.0), by)
+        for name, used_s in after.used_s.items()
+    }
+    return Usage(used, _by_kind(before.threads, after.threads, by))
+
+
+def _by_kind(before: dict[str, Thread], after: dict[str, Thread], by: float) -> dict[str, float]:
+    """The engine's thread is the busiest of those that are not librdkafka's."""
+    if not after:
+        return {}
+    kinds: tuple[list[float], list[float]] = ([0.0], [0.0])
+    for thread_id, thread in after.items():
+        earlier_s = before[thread_id].used_s if thread_id in before else 0.0
+        kinds[thread.librdkafka].append(thread.used_s - earlier_s)
+    python, librdkafka = kinds
+    engine_s = max(python)
+    return {
+        ENGINE_THREAD: _rounded(engine_s, by),
+        LIBRDKAFKA: _rounded(sum(librdkafka), by),
+        OTHER_THREADS: _rounded(sum(python) - engine_s, by),
+    }
+
+
+def _rounded(used_s: float, by: float) -> float:
+    return round(max(used_s, 0.0) / by, 3)
+
+
+def threads_of(pid: int) -> dict[str, Thread]:
+    """A process's threads by id; empty where there is no /proc."""
+    found = {}
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+            fields = rest.split()
+            used_s = (int(fields[11]) + int(fields[12])) / TICKS
+            found[stat.parent.name] = Thread(name.startswith("rdk:"), used_s)
+    return found
+
+
+def _used_s(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)

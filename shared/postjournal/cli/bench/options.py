@@ -1,0 +1,41 @@
+"""The options that all benches have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Only JSON on stdout.")
+output_option = click.option(
+    "--output",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Where to write the JSON.  [default: .postjournal/bench/NAME-TIME.json]",
+)
+attach_option = click.option(
+    "--attach",
+    is_flag=True,
+    help="Use the system that `./postjournal up` started, instead of one of its own.",
+)
+replicas_option = click.option(
+    "--replicas",
+    type=click.IntRange(2, 20),
+    default=3,
+    show_default=True,
+    help="Of the bench's own system.",
+)
+seed_option = click.option("--seed", default=1, show_default=True, help="Of all random choices.")
+
+
+def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--json and --output."""
+    return json_option(output_option(command))
+
+
+def system_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--replicas and --attach."""
+    return replicas_option(attach_option(command))

@@ -1,0 +1,35 @@
+"""Topics that exist for a moment only."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from postjournal.cli.bench.system import Stage
+from postjournal.cli.errors import OperationFailed
+
+ANSWER_S = 10.0
+
+
+@contextmanager
+def scratch_topic(stage: Stage, name: str) -> Iterator[str]:
+    """A fresh topic with one partition, deleted at the end."""
+    topic = stage.topics.topic(f"{name}-{uuid.uuid4().hex[:8]}")
+    admin = AdminClient({"bootstrap.servers": stage.bootstrap, "log_level": 2})
+    _settle(admin.create_topics([NewTopic(topic, 1, 1)])[topic])
+    try:
+        yield topic
+    finally:
+        _settle(admin.delete_topics([topic])[topic])
+
+
+def _settle(future: Future[None]) -> None:
+    try:
+        future.result(ANSWER_S)
+    except KafkaException as error:
+        raise OperationFailed(f"Kafka refuses a topic for the bench: {error}") from error

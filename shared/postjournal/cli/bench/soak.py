@@ -1,0 +1,225 @@
+"""`bench soak`: a steady load for minutes, and a replica harmed every few seconds."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import RenderableType
+
+from postjournal.cli.bench.audit import Findings
+from postjournal.cli.bench.harm import KILL, PAUSE, Harm
+from postjournal.cli.bench.live import say, show, step
+from postjournal.cli.bench.load import Load, load_on
+from postjournal.cli.bench.options import report_options, seed_option, system_options
+from postjournal.cli.bench.replicas_check import (
+    ReplicasCheck,
+    check_faults,
+    check_line,
+    check_replicas,
+)
+from postjournal.cli.bench.report import (
+    Machine,
+    conclude,
+    distribution_tables,
+    findings_faults,
+    findings_line,
+    publish,
+    this_machine,
+)
+from postjournal.cli.bench.stats import Distribution, distribution, longest_gap
+from postjournal.cli.bench.system import Stage, stage_for, wait_until_settled
+from postjournal.cli.local.status import ReplicaRow
+
+LEDGERS = 5
+ALIVE = ("leader", "standby", "claiming", "resigning", "restoring", "catching_up", "rebuilding")
+LONGEST_PAUSE_S = 3.0
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One harm done. `at_s`: since the load began; `unavailable_ms`: by shard, the longest
+    silence between two results from then until the next event."""
+
+    at_s: float
+    how: str
+    pause_s: float
+    replica: str
+    leads: bool
+    unavailable_ms: list[float]
+
+
+class SoakReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the JSON file holds. `leader_harmed`, `standby_harmed`: unavailability in ms."""
+
+    bench: str
+    machine: Machine
+    seed: int
+    minutes: float
+    rate: float
+    every: float
+    replicas: int
+    shards: int
+    events: list[Event]
+    takeovers: int
+    leader_harmed: Distribution | None
+    standby_harmed: Distribution | None
+    audit: Findings
+    check: ReplicasCheck
+
+
+@click.command("soak")
+@click.option("--minutes", type=click.FloatRange(0.1, 10_000), default=10, show_default=True)
+@click.option(
+    "--rate",
+    type=click.FloatRange(1, 5_000),
+    default=500,
+    show_default=True,
+    help="Commands per second, of all types, valid and invalid, from several ledgers.",
+)
+@click.option(
+    "--every",
+    type=click.FloatRange(5, 600),
+    default=10,
+    show_default=True,
+    help="Seconds from one SIGKILL or pause (of 1-3 s) of a random replica to the next.",
+)
+@click.option(
+    "--shards",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="Of the bench's own system.",
+)
+@seed_option
+@system_options
+@report_options
+def bench_soak(
+    *,
+    minutes: float,
+    rate: float,
+    every: float,
+    shards: int,
+    seed: int,
+    replicas: int,
+    attach: bool,
+    as_json: bool,
+    output: Path | None,
+) -> None:
+    """Run for minutes under load while replicas are killed and paused, then audit everything.
+
+    Audited: every command has exactly one outcome, and the one that the ledger's rules give; the
+    balances add up to the accepted deposits less withdrawals; all replicas end with the same
+    digest, and hold in memory the balances that the results told.
+    """
+    machine = this_machine()
+    with stage_for(attach=attach, replicas=replicas, shards=shards) as stage:
+        for shard in range(stage.plan.shards):
+            wait_until_settled(stage, shard)
+        with load_on(stage, seed, LEDGERS) as load:
+            load.start(rate)
+            events = _Soak(stage, load, random.Random(seed)).run(minutes * 60, every)
+            load.stop()
+            findings = load.findings()
+            check = check_replicas(stage, load.balances_by_shard())
+        stage.keep = not (findings.ok and check.ok)
+        report = SoakReport(
+            bench="soak",
+            machine=machine,
+            seed=seed,
+            minutes=minutes,
+            rate=rate,
+            every=every,
+            replicas=stage.plan.replicas,
+            shards=stage.plan.shards,
+            events=events,
+            takeovers=len(load.failovers),
+            leader_harmed=_unavailability(events, leads=True),
+            standby_harmed=_unavailability(events, leads=False),
+            audit=findings,
+            check=check,
+        )
+    publish("soak", report, _tables(report), as_json=as_json, output=output)
+    conclude(findings_faults(findings) + check_faults(check))
+
+
+class _Soak:
+    def __init__(self, stage: Stage, load: Load, rng: random.Random) -> None:
+        self._stage, self._load, self._random = stage, load, rng
+        self._harm = Harm(stage)
+        self._start_ns = time.monotonic_ns()
+
+    def run(self, seconds: float, every: float) -> list[Event]:
+        events: list[Event] = []
+        with step(f"{seconds / 60:g} minutes, a replica harmed each {every:g} s"):
+            for number in range(1, int(seconds / every)):
+                self._wait_until(number * every)
+                events.append(self._event((number + 1) * every))
+                say(_told(events[-1]))
+            self._wait_until(seconds)
+        return events
+
+    def _wait_until(self, at_s: float) -> None:
+        self._load.catch_up()
+        decided = self._load.auditor.decided
+        show(f"{self._elapsed_s():.0f} s, {decided:,} results, next event at {at_s:.0f} s")
+        time.sleep(max(at_s - self._elapsed_s(), 0))
+
+    def _elapsed_s(self) -> float:
+        return (time.monotonic_ns() - self._start_ns) / 1e9
+
+    def _event(self, until_s: float) -> Event:
+        """Harm a random replica that runs; watch until just before the next event."""
+        rows = self._running()
+        target = self._random.choice(rows)
+        how = self._random.choice((KILL, PAUSE))
+        pause_s = round(self._random.uniform(1, LONGEST_PAUSE_S), 2) if how == PAUSE else 0.0
+        at_ns, _ = self._harm.do(how, target, pause_s)
+        self._wait_until(until_s - 0.5)
+        self._load.catch_up()
+        end_ns = time.monotonic_ns()
+        gaps = [longest_gap(seen, at_ns, end_ns).length / 1e6 for seen in self._load.fresh_ns]
+        return Event(
+            at_s=round((at_ns - self._start_ns) / 1e9, 2),
+            how=how,
+            pause_s=pause_s,
+            replica=target.name,
+            leads=target.state == "leader",
+            unavailable_ms=[round(gap, 1) for gap in gaps],
+        )
+
+    def _running(self) -> list[ReplicaRow]:
+        """One row for each replica that runs; that of a shard which it leads, if it leads any."""
+        found: dict[str, ReplicaRow] = {}
+        for row in self._stage.system.status().replicas:
+            if row.state in ALIVE and (row.name not in found or row.state == "leader"):
+                found[row.name] = row
+        return list(found.values())
+
+
+def _told(event: Event) -> str:
+    what = f"paused for {event.pause_s:g} s" if event.how == PAUSE else "killed"
+    role = "leader" if event.leads else "standby"
+    gaps = ", ".join(f"{gap:.0f}" for gap in event.unavailable_ms)
+    return f"{event.at_s:7.1f} s  {event.replica} ({role}) {what}: {gaps} ms without results"
+
+
+def _unavailability(events: list[Event], *, leads: bool) -> Distribution | None:
+    gaps = [max(event.unavailable_ms) for event in events if event.leads is leads]
+    return distribution(gaps) if gaps else None
+
+
+def _tables(report: SoakReport) -> list[RenderableType]:
+    rows = {
+        "a leader was harmed": report.leader_harmed,
+        "a standby was harmed": report.standby_harmed,
+    }
+    title = (
+        f"Longest silence after each of {len(report.events)} events in {report.minutes:g} min at "
+        f"{report.rate:g} commands/s; {report.takeovers} takeovers"
+    )
+    known = {name: row for name, row in rows.items() if row is not None}
+    tables = distribution_tables(title, "ms", known)
+    return [*tables, check_line(report.check), findings_line(report.audit)]

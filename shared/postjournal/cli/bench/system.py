@@ -1,0 +1,148 @@
+"""The system that a bench runs on: one of its own, or the one that is running."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from postjournal.cli.bench.live import say
+from postjournal.cli.errors import OperationFailed
+from postjournal.cli.local.plan import Plan
+from postjournal.cli.local.programs import SERVICES
+from postjournal.cli.local.readiness import OnProgress, service_checks
+from postjournal.cli.local.status import ReplicaRow
+from postjournal.cli.local.system import SERVICES_PATIENCE_S, LocalSystem
+from postjournal.cli.modes import running_system
+from postjournal.cli.progress import Reporter
+from postjournal.topics import Topics
+
+SETTLE_PATIENCE_S = 60.0
+POLL_S = 0.25
+
+
+class BenchSystem(LocalSystem):
+    """Without gateway, consumers and view: they would take CPU from what is measured."""
+
+    def start_replicas(
+        self, replicas: int, shards: int, on_progress: OnProgress, *, wait: bool = True
+    ) -> None:
+        """Start Kafka, Redis and, if `wait`, the replicas; returns when they are ready."""
+        with self._starting(replicas, shards, on_progress) as waiting:
+            if not wait:
+                return
+            self.launch_replicas()
+            supervisor = self._supervisor()
+            checks = service_checks(self.plan, supervisor.programs)
+            mine = {
+                name: check
+                for name, check in checks.items()
+                if name in self.plan.replica_names or name.startswith("leader of")
+            }
+            waiting.wait(mine, SERVICES_PATIENCE_S)
+
+    def launch_replicas(self) -> None:
+        """Start the replicas, all at once; does not wait until they are ready."""
+        supervisor = self._supervisor()
+        for name in self.plan.replica_names:
+            supervisor.start(SERVICES, name)
+
+
+@dataclass
+class Stage:
+    """Where a bench plays. `keep`: the data shall stay, for examination."""
+
+    system: LocalSystem
+    plan: Plan
+    own: bool
+    keep: bool = False
+
+    @property
+    def bootstrap(self) -> str:
+        """Kafka's address."""
+        return self.plan.address("kafka")
+
+    @property
+    def topics(self) -> Topics:
+        """The ledger's topics."""
+        return Topics.of(self.plan.namespace, ("commands", "feed"), ("results", "balances"))
+
+    def launch_replicas(self) -> None:
+        """Start the replicas of an own system; does not wait until they are ready."""
+        assert isinstance(self.system, BenchSystem)
+        self.system.launch_replicas()
+
+    def rows(self, shard: int) -> list[ReplicaRow]:
+        """What the replicas say of a shard."""
+        return [row for row in self.system.status().replicas if row.shard == shard]
+
+
+@contextmanager
+def stage_for(*, attach: bool, replicas: int, shards: int = 1) -> Iterator[Stage]:
+    """The running system, or one of the bench's own, which is stopped at the end."""
+    if attach:
+        system = running_system()
+        yield Stage(system, system.plan, own=False)
+        return
+    with own_stage(replicas, shards) as stage:
+        yield stage
+
+
+@contextmanager
+def own_stage(replicas: int, shards: int = 1, *, launch: bool = True) -> Iterator[Stage]:
+    """A system in a temporary directory, on free ports. `launch`: with the replicas running."""
+    directory = Path(tempfile.mkdtemp(prefix="postjournal-bench-"))
+    system, keep = BenchSystem(directory), False
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop what was started, as Ctrl-C
+    try:
+        with Reporter() as report:
+            system.start_replicas(replicas, shards, report, wait=launch)
+        stage = Stage(system, system.plan, own=True)
+        yield stage
+        keep = stage.keep
+    finally:
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would leave some
+        system.stop()
+        signal.signal(signal.SIGINT, interrupt)
+        if keep:
+            say(f"the journal and the logs are kept for examination: {directory}")
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def wait_until_settled(
+    stage: Stage, shard: int = 0, *, slack: int = 1_000, same_seq: bool = False
+) -> list[ReplicaRow]:
+    """One leader, all others standby, in the same epoch and at most `slack` commands apart.
+
+    Replicas tell their sequence once a second. `same_seq`: no command may be under way.
+    Raises `OperationFailed` after a minute, saying how things stand.
+    """
+    deadline = time.monotonic() + SETTLE_PATIENCE_S
+    while True:
+        rows = stage.rows(shard)
+        if is_settled(rows, 0 if same_seq else slack):
+            return rows
+        if time.monotonic() > deadline:
+            stand = ", ".join(f"{row.name}: {row.state}, seq {row.seq}" for row in rows)
+            raise OperationFailed(f"shard {shard} does not settle ({stand})")
+        time.sleep(POLL_S)
+
+
+def is_settled(rows: list[ReplicaRow], slack: int) -> bool:
+    """See `wait_until_settled`."""
+    states = [row.state for row in rows]
+    if states.count("leader") != 1 or states.count("standby") != len(rows) - 1:
+        return False
+    seqs = [row.seq or 0 for row in rows]
+    return len({row.epoch for row in rows}) == 1 and max(seqs) - min(seqs) <= slack
+
+
+def leader_of(rows: list[ReplicaRow]) -> ReplicaRow:
+    """Of a settled shard."""
+    return next(row for row in rows if row.state == "leader")

@@ -1,0 +1,48 @@
+"""`test` and `lint`: the checks of the checkout itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import click
+
+from postjournal.cli.local.layout import PROJECT_ROOT
+
+QUICK = ("tests/unit", "tests/simulation")
+SLOW = ("tests/contract", "tests/integration", "tests/e2e")
+LINTERS = (
+    ("ruff", "check"),
+    ("ruff", "format", "--check"),
+    ("mypy",),
+)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--quick", is_flag=True, help="Only the tests that need no Kafka.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def test(quick: bool, arguments: tuple[str, ...]) -> None:
+    """Run the tests, the quick ones first; ARGUMENTS go to pytest."""
+    os.chdir(PROJECT_ROOT)
+    command = [sys.executable, "-m", "pytest", *pytest_arguments(quick, arguments)]
+    # In place of this process: Ctrl-C reaches pytest alone, and its exit code is ours.
+    os.execv(command[0], command)
+
+
+@click.command()
+def lint() -> None:
+    """Check style and types."""
+    results = [
+        subprocess.run([sys.executable, "-m", *linter], cwd=PROJECT_ROOT, check=False).returncode
+        for linter in LINTERS
+    ]
+    sys.exit(1 if any(results) else 0)
+
+
+def pytest_arguments(quick: bool, arguments: Sequence[str]) -> list[str]:
+    """All directories in order of speed, unless the arguments name tests."""
+    if any((PROJECT_ROOT / argument.split("::")[0]).exists() for argument in arguments):
+        return list(arguments)
+    return [*QUICK, *(() if quick else SLOW), *arguments]

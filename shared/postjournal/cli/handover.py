@@ -1,0 +1,88 @@
+"""Asking a leader to step down, and watching who follows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from postjournal.cli.errors import OperationFailed
+from postjournal.cli.local.plan import Plan
+from postjournal.cli.local.status import SystemStatus, ask_replicas, leading
+from postjournal.cli.local.system import LocalSystem
+from postjournal.status import Handover
+from postjournal.topics import Topics
+
+PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """`took_ms`: from the request's sending to the first sight of the new leader."""
+
+    previous: str
+    leader: str
+    took_ms: float
+
+
+def hand_over(system: LocalSystem, shard: int, successor: str | None) -> HandedOver:
+    """Hand the shard over to `successor`, or to whoever is first."""
+    previous = check_handover(system.status(), shard, successor)
+    request = Handover(shard=shard, successor=successor, time=time.time_ns() // 1_000_000)
+    plan, started = system.plan, time.monotonic()
+    _send(plan, request)
+    while time.monotonic() < started + PATIENCE_S:
+        leader = leading(ask_replicas(plan), shard)
+        if leader is not None and leader != previous:
+            return HandedOver(previous, leader, (time.monotonic() - started) * 1000)
+        time.sleep(0.005)
+    raise OperationFailed(f"{previous} was asked, but still leads shard {shard}; see its log")
+
+
+def check_handover(status: SystemStatus, shard: int, successor: str | None) -> str:
+    """The present leader; raises `OperationFailed` when nobody (or not `successor`) can follow."""
+    rows = [row for row in status.replicas if row.shard == shard]
+    leader = status.leader(shard)
+    if not rows:
+        raise OperationFailed(f"there is no shard {shard}")
+    if leader is None:
+        raise OperationFailed(f"shard {shard} has no leader now: see `./postjournal status`")
+    standbys = [row.name for row in rows if row.state == "standby"]
+    if successor == leader:
+        raise OperationFailed(f"{leader} leads shard {shard} already")
+    if successor is not None and successor not in standbys:
+        known = ", ".join(standbys) or "none"
+        raise OperationFailed(f"{successor!r} is no standby of shard {shard}; standbys: {known}")
+    if not standbys:
+        raise OperationFailed(f"shard {shard} has no standby that could take over")
+    return leader
+
+
+def _send(plan: Plan, request: Handover) -> None:
+    """Append the request to the control topic."""
+    topic = Topics.of(plan.namespace, (), ()).control
+    producer = Producer(
+        {
+            "bootstrap.servers": plan.address("kafka"),
+            "acks": "all",
+            "linger.ms": 0,
+            "message.timeout.ms": int(PATIENCE_S * 1000),
+            "log_level": 0,
+        }
+    )
+    errors: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _: Message) -> None:
+        errors.extend([error] if error else [])
+
+    try:
+        producer.produce(
+            topic, msgspec.json.encode(request), partition=request.shard, on_delivery=delivered
+        )
+    except KafkaException as error:
+        raise OperationFailed(f"the request cannot be sent: {error}") from error
+    if producer.flush(PATIENCE_S) or errors:
+        why = errors[0].str() if errors else "Kafka does not answer"
+        raise OperationFailed(f"the request cannot be sent: {why}")

@@ -1,0 +1,54 @@
+"""`status` and `logs`."""
+
+from __future__ import annotations
+
+import contextlib
+
+import click
+import msgspec
+from rich.console import Console
+
+from postjournal.cli.errors import OperationFailed
+from postjournal.cli.log_following import LogFile, follow
+from postjournal.cli.modes import default_system, running_system
+from postjournal.cli.rendering import status_tables
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(as_json: bool) -> None:
+    """Show every replica and service."""
+    found = running_system().status()
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+    else:
+        Console(highlight=False).print(status_tables(found))
+
+
+@click.command()
+@click.argument("service", required=False)
+@click.option("--follow", "-f", "following", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("--lines", "-n", default=20, show_default=True, help="How much of the past.")
+def logs(service: str | None, following: bool, lines: int) -> None:
+    """Show the logs of SERVICE, or of all."""
+    files = _log_files(service)
+    for file in files:
+        for line in file.past(lines):
+            click.echo(line)
+    if following:
+        with contextlib.suppress(KeyboardInterrupt):
+            follow(files, click.echo)
+
+
+def _log_files(service: str | None) -> list[LogFile]:
+    layout = default_system().layout
+    names = sorted(path.stem for path in layout.logs.glob("*.log"))
+    if service is None and names:
+        return [LogFile(layout.log(name), f"{name} | ") for name in names]
+    if service in names:
+        return [LogFile(layout.log(service), "")]
+    raise OperationFailed(
+        f"there is no log of {service}; there are: {', '.join(names)}"
+        if names
+        else "there are no logs: start the system with `./postjournal up`"
+    )

@@ -1,0 +1,1 @@
+"""All services as local processes under supervisord, on a real Kafka and a real Redis."""

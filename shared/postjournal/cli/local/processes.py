@@ -1,0 +1,85 @@
+"""Finding and ending the processes of a system.
+
+Every process of a system carries the system's token in its environment, whatever became of the
+process manager. So nothing here can touch a process of anybody else, not even when process ids
+are used again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+
+import psutil
+
+TOKEN = "POSTJOURNAL_SYSTEM"
+GROUP = "SUPERVISOR_GROUP_NAME"  # set by supervisord
+
+
+def of_system(token: str) -> list[psutil.Process]:
+    """The living processes of the system with this token."""
+    return [
+        process for process in psutil.process_iter() if _environment(process).get(TOKEN) == token
+    ]
+
+
+def of_group(processes: Iterable[psutil.Process], group: str) -> list[psutil.Process]:
+    """Those that run in a supervisord group."""
+    return [process for process in processes if _environment(process).get(GROUP) == group]
+
+
+def has_manager(system: Iterable[psutil.Process]) -> bool:
+    """Whether supervisord, which runs in no group, is one of the system's processes."""
+    return any(TOKEN in (found := _environment(p)) and GROUP not in found for p in system)
+
+
+def is_paused(pid: int) -> bool:
+    """Whether the process is stopped by a signal."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
+
+
+def age_s(pid: int) -> float:
+    """How long ago the process began; 0 when it is gone."""
+    try:
+        return time.time() - psutil.Process(pid).create_time()
+    except psutil.Error:
+        return 0.0
+
+
+def is_shell(pid: int) -> bool:
+    """Whether the process is still the shell that waits before a restart."""
+    try:
+        return bool(psutil.Process(pid).name() == "sh")
+    except psutil.Error:
+        return False
+
+
+def resume(processes: Iterable[psutil.Process]) -> None:
+    """SIGCONT: a paused process would not notice a SIGTERM."""
+    _each(processes, psutil.Process.resume)
+
+
+def end(processes: list[psutil.Process], patience_s: float) -> None:
+    """SIGTERM, and SIGKILL for those that are still there after `patience_s`."""
+    _each(processes, psutil.Process.terminate)
+    _, alive = psutil.wait_procs(processes, timeout=patience_s)
+    _each(alive, psutil.Process.kill)
+    psutil.wait_procs(alive, timeout=5)
+
+
+def _each(processes: Iterable[psutil.Process], act: Callable[[psutil.Process], None]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            act(process)
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """Empty for zombies and for the processes of other users."""
+    try:
+        return process.environ()
+    except (psutil.Error, OSError):
+        return {}

@@ -1,0 +1,148 @@
+"""The processes of a local system: what supervisord is told to run."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from postjournal.cli.local.kafka import broker_command
+from postjournal.cli.local.layout import PROJECT_ROOT, Layout
+from postjournal.cli.local.plan import Plan
+from postjournal.cli.local.ports import HOST
+from postjournal.cli.local.redis_server import redis_server
+
+STORAGE, SERVICES = "storage", "services"
+"""The two groups, in the order in which they start; they stop the other way round."""
+
+CONFIGURATION_EXIT = 78
+"""EX_CONFIG: a service that ends with it would only do so again."""
+
+REPLICA_RESTART_S = 3.0
+OTHER_RESTART_S = 0.5  # at once, but a service that ends at once must not keep a core busy
+
+# $0 is the mark, $1 the delay. supervisord itself restarts without a delay. `exec`: the pid that
+# it knows is the service's own.
+# One line, and no space before a semicolon: that would begin a comment in supervisord's file.
+WAIT_THEN_RUN = 'test -e "$0" && sleep "$1"; : > "$0"; shift; exec "$@"'
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process and how it is kept alive."""
+
+    name: str
+    group: str
+    command: list[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    restart_s: float = OTHER_RESTART_S
+    stop_wait_s: int = 8
+
+
+def programs(plan: Plan, layout: Layout, kafka_libraries: Path) -> list[Program]:
+    """Every process of the system."""
+    return [
+        Program(
+            "kafka",
+            STORAGE,
+            broker_command(kafka_libraries, layout.kafka_configuration),
+            stop_wait_s=30,
+        ),
+        Program("redis", STORAGE, [redis_server(), str(layout.redis_configuration)]),
+        *(_replica(plan, name) for name in plan.replica_names),
+        _service(plan, "producer", "services.producer"),
+        _service(plan, "consumer-results", "services.consumer", SINK="results"),
+        _service(plan, "consumer-balances", "services.consumer", SINK="balances"),
+        _service(plan, "leader-view", "services.leader_view"),
+    ]
+
+
+def service_environment(plan: Plan) -> dict[str, str]:
+    """The settings that all services share."""
+    return {
+        "POSTJOURNAL_BOOTSTRAP": plan.address("kafka"),
+        "POSTJOURNAL_NAMESPACE": plan.namespace,
+        "POSTJOURNAL_SHARDS": str(plan.shards),
+        "POSTJOURNAL_REPLICATION": "1",
+        "POSTJOURNAL_BIND": HOST,
+        "POSTJOURNAL_ADVERTISE": HOST,
+        "POSTJOURNAL_REDIS_URL": plan.redis_url,
+        "PYTHONUNBUFFERED": "1",
+        **plan.environment,
+    }
+
+
+def _service(plan: Plan, name: str, module: str, **environment: str) -> Program:
+    gateway = {"POSTJOURNAL_GATEWAY_PORT": str(plan.ports["producer"])}
+    return Program(name, SERVICES, [sys.executable, "-m", module], {**gateway, **environment})
+
+
+def _replica(plan: Plan, name: str) -> Program:
+    environment = {
+        "POSTJOURNAL_REPLICA": name,
+        "POSTJOURNAL_HTTP_PORT": str(plan.ports[name]),
+        "POSTJOURNAL_TRIPWIRE_PORT": str(plan.ports[f"{name}/tripwire"]),
+    }
+    command = [sys.executable, "-m", "services.replica"]
+    return Program(name, SERVICES, command, environment, REPLICA_RESTART_S)
+
+
+def supervisor_configuration(plan: Plan, layout: Layout, all_programs: list[Program]) -> str:
+    """supervisord.conf. Nothing starts by itself: Kafka must answer before services start."""
+    sections = [_own_sections(plan, layout)]
+    for priority, group in enumerate((STORAGE, SERVICES), start=1):
+        names = ",".join(p.name for p in all_programs if p.group == group)
+        sections.append(f"[group:{group}]\nprograms={names}\npriority={priority}\n")
+    sections += [_program_section(layout, program) for program in all_programs]
+    return "\n".join(sections)
+
+
+def _own_sections(plan: Plan, layout: Layout) -> str:
+    return f"""\
+[supervisord]
+nodaemon=true
+silent=true
+logfile={_escape(str(layout.log("supervisord")))}
+logfile_maxbytes=1MB
+logfile_backups=1
+pidfile={_escape(str(layout.run / "supervisord.pid"))}
+childlogdir={_escape(str(layout.logs))}
+
+[unix_http_server]
+file={_escape(plan.socket)}
+chmod=0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+"""
+
+
+def _program_section(layout: Layout, program: Program) -> str:
+    mark, delay = str(layout.started_mark(program.name)), str(program.restart_s)
+    command = shlex.join(["sh", "-c", WAIT_THEN_RUN, mark, delay, *program.command])
+    environment = ",".join(f'{key}="{value}"' for key, value in program.environment.items())
+    return f"""\
+[program:{program.name}]
+command={_escape(command)}
+directory={_escape(str(PROJECT_ROOT))}
+environment={_escape(environment)}
+autostart=false
+autorestart=unexpected
+exitcodes={CONFIGURATION_EXIT}
+startsecs=0
+stopsignal=TERM
+stopwaitsecs={program.stop_wait_s}
+stopasgroup=true
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={_escape(str(layout.log(program.name)))}
+stdout_logfile_maxbytes=10MB
+stdout_logfile_backups=2
+"""
+
+
+def _escape(value: str) -> str:
+    """supervisord expands %(…)s in every value."""
+    return value.replace("%", "%%")

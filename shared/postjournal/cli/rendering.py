@@ -1,0 +1,88 @@
+"""What people read: tables and hints."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+
+from postjournal.cli.local.plan import Plan
+from postjournal.cli.local.status import ReplicaRow, SystemStatus
+
+COLOURS = {"leader": "bold green", "standby": "green", "running": "green", "paused": "yellow"}
+TROUBLE = {"down": "red", "halted": "red", "exited": "red"}
+
+
+def status_tables(status: SystemStatus) -> Group:
+    """Replicas above, the other services below."""
+    return Group(_replica_table(status), "", _service_table(status), *_errors(status))
+
+
+def where_and_what_next(plan: Plan) -> str:
+    """The addresses and the first things to try, after `up`."""
+    gateway = plan.url("producer")
+    post = (
+        f"curl -s {gateway}/api/v1/commands -H 'Content-Type: application/json' -H 'Prefer: wait=5'"
+    )
+    replicas = ", ".join(plan.url(name) for name in plan.replica_names)
+    return f"""
+gateway   {gateway}
+replicas  {replicas}
+kafka     {plan.address("kafka")}
+redis     {plan.redis_url}
+
+Move some money:
+  {post} -d '{{"type":"open","account":"alice"}}'
+  {post} -d '{{"type":"open","account":"bob"}}'
+  {post} -d '{{"type":"deposit","account":"alice","amount":100}}'
+  {post} -d '{{"type":"transfer","from":"alice","to":"bob","amount":30}}'
+Then:
+  ./postjournal status          who leads, who follows
+  ./postjournal kill leader     another one takes over
+  ./postjournal logs -f         what everybody says
+  ./postjournal down            stop everything
+"""
+
+
+def _replica_table(status: SystemStatus) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for title in ("REPLICA", "SHARD", "STATE", "EPOCH", "SEQ", "LAG", "DIGEST", "PID", "HTTP"):
+        table.add_column(title, justify="right" if title in ("EPOCH", "SEQ", "LAG") else "left")
+    for row in status.replicas:
+        table.add_row(*_replica_cells(row))
+    return table
+
+
+def _replica_cells(row: ReplicaRow) -> list[str]:
+    return [
+        row.name,
+        str(row.shard),
+        _coloured(row.state),
+        _text(row.epoch),
+        _text(row.seq),
+        _text(row.lag),
+        (row.digest or "-")[:12],
+        row.container or _text(row.pid),
+        row.http,
+    ]
+
+
+def _service_table(status: SystemStatus) -> Table:
+    table = Table("SERVICE", "STATE", "PID", "ADDRESS", box=None, pad_edge=False)
+    for name, row in sorted(status.services.items()):
+        table.add_row(name, _coloured(row.state), _text(row.pid), row.address or "-")
+    return table
+
+
+def _errors(status: SystemStatus) -> list[str]:
+    told = [(row.name, row.error) for row in status.replicas]
+    told += [(name, row.error) for name, row in status.services.items()]
+    return [f"{name}: {error}" for name, error in told if error]
+
+
+def _coloured(state: str) -> str:
+    colour = COLOURS.get(state) or TROUBLE.get(state)
+    return f"[{colour}]{state}[/]" if colour else state
+
+
+def _text(value: int | None) -> str:
+    return "-" if value is None else str(value)

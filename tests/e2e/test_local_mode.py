@@ -1,0 +1,188 @@
+"""The whole system as `./postjournal up` starts it, on a real Kafka, with real signals."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+import requests
+from confluent_kafka import Consumer, TopicPartition
+
+from postjournal.cli.errors import OperationFailed
+from postjournal.cli.handover import hand_over
+from postjournal.cli.local import processes
+from postjournal.cli.local.status import SystemStatus
+from postjournal.cli.local.system import LocalSystem
+
+pytestmark = pytest.mark.kafka
+
+IN_SYNC = {"leader", "standby"}
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
+    local = LocalSystem(tmp_path_factory.mktemp("system"))
+    local.start(replicas=3)
+    try:
+        yield local
+    finally:
+        local.stop()
+        local.delete_data()
+
+
+def post(system: LocalSystem, body: Json, prefer: str = "wait=5") -> requests.Response:
+    url = f"{system.plan.url('producer')}/api/v1/commands"
+    return requests.post(url, json=body, headers={"Prefer": prefer}, timeout=15)
+
+
+def run(system: LocalSystem, **command: Any) -> Json:
+    """The result of one command."""
+    answer = post(system, command)
+    assert answer.status_code == 200, answer.text
+    result: Json = answer.json()
+    return result
+
+
+def send(system: LocalSystem, command: Json) -> None:
+    """Hand a command over for good; the same id again is the same command."""
+    for _ in range(50):
+        try:
+            if post(system, command, prefer="respond-async").status_code in (200, 202):
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"the gateway never took {command}")
+
+
+def wait_for(system: LocalSystem, condition: Callable[[SystemStatus], bool]) -> SystemStatus:
+    deadline = time.monotonic() + 60
+    while not condition(status := system.status()):
+        assert time.monotonic() < deadline, status
+        time.sleep(0.05)
+    return status
+
+
+def all_agree(status: SystemStatus) -> bool:
+    """Every replica is in sync, at the same place, with the same history."""
+    places = {(row.seq, row.digest, row.epoch, row.leader) for row in status.replicas}
+    return len(places) == 1 and {row.state for row in status.replicas} <= IN_SYNC
+
+
+def read_results(system: LocalSystem, wanted: set[str]) -> list[Json]:
+    """The results topic from its start until all wanted ids were seen."""
+    plan = system.plan
+    consumer = Consumer({"bootstrap.servers": plan.address("kafka"), "group.id": "e2e"})
+    consumer.assign([TopicPartition(f"{plan.namespace}.results", 0, 0)])
+    results: list[Json] = []
+    deadline = time.monotonic() + 60
+    missing = set(wanted)
+    while missing and time.monotonic() < deadline:
+        message = consumer.poll(0.2)
+        if message is not None and message.error() is None:
+            result = msgspec.json.decode(message.value() or b"", type=Json)
+            results.append(result)
+            missing.discard(result["id"])
+    consumer.close()
+    assert not missing, f"{len(missing)} results never came, such as {min(missing)}"
+    return results
+
+
+def check_dense(results: list[Json]) -> list[Json]:
+    """What a subscriber sees: late repeats dropped, and never a gap."""
+    kept: list[Json] = []
+    for result in results:
+        assert result["seq"] <= len(kept), f"gap before {result}"
+        if result["seq"] == len(kept):
+            kept.append(result)
+        else:
+            assert result == kept[result["seq"]], "one seq with two contents"
+    return kept
+
+
+def test_a_transfer_is_answered_with_its_result(system: LocalSystem) -> None:
+    for account in ("alice", "bob"):
+        assert run(system, type="open", account=account)["status"] == "accepted"
+    run(system, type="deposit", account="alice", amount=100)
+    moved = run(system, **{"type": "transfer", "from": "alice", "to": "bob", "amount": 30})
+    assert (moved["status"], moved["balances"]) == ("accepted", {"alice": 70, "bob": 30})
+    refused = run(system, **{"type": "transfer", "from": "bob", "to": "alice", "amount": 31})
+    assert (refused["status"], refused["reason"]) == ("rejected", "insufficient_funds")
+
+
+def test_a_killed_leader_loses_nothing_repeats_nothing_and_comes_back(system: LocalSystem) -> None:
+    run(system, type="open", account="stream")
+    before = wait_for(system, all_agree)
+    killed = before.leader()
+    assert killed is not None
+    ids = [f"stream-{i}" for i in range(400)]
+    for i, each in enumerate(ids):
+        if i == 200:
+            threading.Thread(target=system.kill, args=[killed]).start()
+        send(system, {"id": each, "type": "deposit", "account": "stream", "amount": 1})
+
+    kept = check_dense(read_results(system, set(ids)))
+    counted = [result["id"] for result in kept if not result["replayed"]]
+    assert [each for each in counted if each.startswith("stream-")] == ids
+    assert kept[-1]["balances"] == {"stream": 400}
+
+    after = wait_for(system, all_agree)
+    assert after.leader() not in (None, killed)
+    pids = {row.name: row.pid for row in before.replicas}
+    assert [row.name for row in after.replicas if row.pid != pids[row.name]] == [killed]
+
+
+def test_a_paused_leader_is_replaced_and_follows_when_it_wakes(system: LocalSystem) -> None:
+    paused = wait_for(system, all_agree).leader()
+    assert paused is not None
+    system.pause(paused)
+    try:
+        status = wait_for(system, lambda now: now.leader() not in (None, paused))
+        assert {row.state for row in status.replicas if row.name == paused} == {"paused"}
+        assert run(system, type="deposit", account="stream", amount=1)["status"] == "accepted"
+    finally:
+        system.resume(paused)
+    assert wait_for(system, all_agree).leader() != paused
+
+
+def test_a_handover_makes_the_named_standby_lead(system: LocalSystem) -> None:
+    status = wait_for(system, all_agree)
+    successor = next(row.name for row in status.replicas if row.state == "standby")
+    done = hand_over(system, 0, successor)
+    assert (done.previous, done.leader) == (status.leader(), successor)
+    assert wait_for(system, all_agree).leader() == successor
+
+
+def test_a_stopped_leader_hands_over_and_can_be_started_again(system: LocalSystem) -> None:
+    stopped = wait_for(system, all_agree).leader()
+    assert stopped is not None
+    system.stop_replica(stopped)
+    status = wait_for(system, lambda now: now.leader() not in (None, stopped))
+    assert {row.state for row in status.replicas if row.name == stopped} == {"down"}
+    system.start_replica(stopped)
+    assert wait_for(system, all_agree).leader() != stopped
+
+
+def test_all_services_run_and_are_listed(system: LocalSystem) -> None:
+    services = system.status().services
+    assert {row.state for row in services.values()} == {"running"}
+    assert {"kafka", "redis", "producer", "leader-view"} <= services.keys()
+
+
+def test_stopping_leaves_no_process_behind_not_even_a_paused_one(system: LocalSystem) -> None:
+    token = system.plan.token
+    started = [process.pid for process in processes.of_system(token)]
+    system.pause("replica-2")
+    began = time.monotonic()
+    system.stop()
+    assert time.monotonic() - began < 30
+    assert processes.of_system(token) == []
+    assert not any(psutil.pid_exists(pid) for pid in started)
+    with pytest.raises(OperationFailed, match="not running"):
+        system.status()

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from postjournal.cli import docker, modes
+from postjournal.cli.checks import QUICK, SLOW, pytest_arguments
+from postjournal.cli.local.readiness import Progress
+from postjournal.cli.local.system import LocalSystem
+from postjournal.cli.log_following import LogFile
+from postjournal.cli.main import main
+from postjournal.cli.progress import Reporter
+
+
+@pytest.fixture
+def nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands look into an empty directory, and see no Docker."""
+    monkeypatch.setattr(LocalSystem.__init__, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(docker, "COMPOSE_FILE", tmp_path / "compose.yaml")
+    assert modes.default_system().layout.directory == tmp_path
+
+
+@pytest.mark.usefixtures("nothing_runs")
+@pytest.mark.parametrize(
+    "command",
+    ["status", "status --json", "kill leader", "pause replica-1", "resume x", "handover"],
+)
+def test_what_needs_a_running_system_says_how_to_start_one(command: str) -> None:
+    result = CliRunner().invoke(main, command.split())
+    assert result.exit_code == 1
+    assert result.stderr == "Error: the system is not running: start it with `./postjournal up`\n"
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_down_with_nothing_running_is_no_error() -> None:
+    result = CliRunner().invoke(main, ["down"])
+    assert (result.exit_code, result.stdout) == (0, "nothing is running\n")
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_logs_of_nothing_is_one_clear_line() -> None:
+    result = CliRunner().invoke(main, ["logs", "kafka"])
+    assert result.exit_code == 1
+    assert "there are no logs" in result.stderr
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_up_with_docker_but_no_compose_file_is_refused() -> None:
+    result = CliRunner().invoke(main, ["up", "--docker"])
+    assert result.exit_code == 1
+    assert "compose.yaml is missing" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["up --replicas 0", "up --shards none", "kill", "handover --shard x", "nothing"]
+)
+def test_wrong_usage_is_exit_code_2(command: str) -> None:
+    assert CliRunner().invoke(main, command.split()).exit_code == 2
+
+
+def test_the_tests_run_from_quick_to_slow() -> None:
+    assert pytest_arguments(quick=False, arguments=["-x"]) == [*QUICK, *SLOW, "-x"]
+    assert pytest_arguments(quick=True, arguments=[]) == list(QUICK)
+
+
+def test_named_tests_run_alone() -> None:
+    named = ["tests/unit/test_cli_commands.py::test_named_tests_run_alone", "-v"]
+    assert pytest_arguments(quick=False, arguments=named) == named
+
+
+def test_off_a_terminal_progress_is_plain_lines_said_once() -> None:
+    text = io.StringIO()
+    with Reporter(Console(file=text, highlight=False)) as report:
+        report(Progress("kafka", "fetching: 1 jars"))
+        report(Progress("kafka", "fetching: 2 jars"))
+        report(Progress("kafka", "ready", ready=True))
+        report(Progress("", "port 9092 of kafka is taken: using 20000"))
+    assert text.getvalue().splitlines() == [
+        "kafka: fetching",
+        "kafka: ready",
+        "port 9092 of kafka is taken: using 20000",
+    ]
+
+
+def test_on_a_terminal_the_last_picture_stays() -> None:
+    text = io.StringIO()
+    with Reporter(Console(file=text, force_terminal=True, width=60)) as report:
+        report(Progress("kafka", "starting"))
+        report(Progress("kafka", "ready", ready=True))
+    assert "✔ kafka" in text.getvalue()
+
+
+def test_a_log_is_followed_over_its_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "replica-1.log"
+    log = LogFile(path, "replica-1 | ")
+    assert log.past(5) == []
+    path.write_text("one\ntwo\nthr")
+    assert log.past(1) == ["replica-1 | two"]
+    path.write_text("one\ntwo\nthree\n")
+    assert log.fresh() == ["replica-1 | three"]
+    path.rename(tmp_path / "replica-1.log.1")
+    path.write_text("a line in the new file\n")
+    assert log.fresh() == ["replica-1 | a line in the new file"]

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import configparser
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from postjournal.cli.local.kafka import broker_properties, java_major
+from postjournal.cli.local.layout import Layout
+from postjournal.cli.local.plan import Plan, read_plan, write_plan
+from postjournal.cli.local.ports import well_known_ports
+from postjournal.cli.local.programs import (
+    WAIT_THEN_RUN,
+    programs,
+    service_environment,
+    supervisor_configuration,
+)
+from postjournal.cli.local.redis_server import redis_configuration
+from postjournal.settings import Settings
+
+PLAN = Plan(
+    token="t0ken",
+    directory="/somewhere",
+    namespace="ledger",
+    replicas=2,
+    shards=4,
+    ports=well_known_ports(2),
+    socket="/run/s",
+    environment={"POSTJOURNAL_DEDUPE_WINDOW": "7"},
+)
+
+
+def parsed_configuration(directory: Path) -> configparser.RawConfigParser:
+    layout = Layout(directory)
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
+    text = supervisor_configuration(PLAN, layout, programs(PLAN, layout, Path("/libs")))
+    parser.read_string(text)
+    return parser
+
+
+def test_every_service_of_the_design_is_a_program(tmp_path: Path) -> None:
+    sections = parsed_configuration(tmp_path)
+    assert sections["group:storage"]["programs"] == "kafka,redis"
+    assert sections["group:services"]["programs"].split(",") == [
+        *("replica-1", "replica-2", "producer"),
+        *("consumer-results", "consumer-balances", "leader-view"),
+    ]
+
+
+def test_storage_starts_first_and_so_stops_last(tmp_path: Path) -> None:
+    sections = parsed_configuration(tmp_path)
+    assert int(sections["group:storage"]["priority"]) < int(sections["group:services"]["priority"])
+
+
+def test_a_service_that_refuses_its_configuration_is_not_restarted(tmp_path: Path) -> None:
+    program = parsed_configuration(tmp_path)["program:replica-1"]
+    assert (program["autorestart"], program["exitcodes"]) == ("unexpected", "78")
+    # Or supervisord would count an early end as a failed start and try again whatever the code.
+    assert program["startsecs"] == "0"
+
+
+def test_a_command_survives_spaces_and_percent_signs_in_the_path(tmp_path: Path) -> None:
+    program = parsed_configuration(tmp_path / "a b%c")["program:replica-2"]
+    command = shlex.split(program["command"].replace("%%", "%"))
+    assert command[:3] == ["sh", "-c", WAIT_THEN_RUN]
+    assert command[3] == str(tmp_path / "a b%c" / "run" / "replica-2.started")
+    assert command[5:] == [sys.executable, "-m", "services.replica"]
+
+
+def test_replicas_restart_after_three_seconds_and_others_at_once(tmp_path: Path) -> None:
+    by_name = {p.name: p for p in programs(PLAN, Layout(tmp_path), Path("/libs"))}
+    assert by_name["replica-1"].restart_s == 3
+    assert by_name["producer"].restart_s < 1
+
+
+def test_the_wrapper_waits_only_before_a_restart_and_keeps_the_pid(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    command = ["sh", "-c", WAIT_THEN_RUN, str(mark), "0.01", "sh", "-c", "echo $$"]
+    for _ in range(2):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            said, _err = process.communicate(timeout=10)
+        assert said.strip() == str(process.pid)
+        assert mark.exists()
+
+
+def test_the_services_read_what_the_plan_says(tmp_path: Path) -> None:
+    by_name = {p.name: p for p in programs(PLAN, Layout(tmp_path), Path("/libs"))}
+    settings = Settings.from_environment(
+        {**service_environment(PLAN), **by_name["replica-2"].environment}
+    )
+    assert (settings.bootstrap, settings.shards) == ("127.0.0.1:9092", 4)
+    assert (settings.replica, settings.http_port, settings.tripwire_port) == (
+        *("replica-2", 7080),
+        7081,
+    )
+    assert (settings.bind, settings.advertise) == ("127.0.0.1", "127.0.0.1")
+    assert settings.dedupe_window == 7
+
+
+def test_everything_listens_on_the_loopback_only() -> None:
+    properties = broker_properties(Path("/d"), 1, 2)
+    assert "listeners=PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2\n" in properties
+    assert "auto.create.topics.enable=false\n" in properties
+    assert redis_configuration(Path("/d"), 3).startswith("bind 127.0.0.1\nport 3\n")
+
+
+def test_the_record_of_a_system_is_read_as_it_was_written(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    assert read_plan(layout) is None
+    layout.create()
+    plan = msgspec.structs.replace(PLAN, directory=str(tmp_path))
+    write_plan(layout, plan)
+    assert read_plan(layout) == plan
+
+
+def test_a_copied_state_directory_does_not_stand_for_the_original(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    layout.create()
+    write_plan(layout, PLAN)
+    assert read_plan(layout) is None
+
+
+def test_a_damaged_record_counts_as_none(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    layout.create()
+    layout.plan.write_text("{")
+    assert read_plan(layout) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "major"),
+    [
+        ('openjdk version "17.0.15" 2025-04-15', 17),
+        ('java version "1.8.0_402"', 8),
+        ('openjdk version "25" 2025-09-16', 25),
+        ("no such thing", None),
+    ],
+)
+def test_javas_version_is_understood_in_all_its_spellings(text: str, major: int | None) -> None:
+    assert java_major(text) == major
