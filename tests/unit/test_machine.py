@@ -146,13 +146,15 @@ def test_an_evolve_that_raises_halts_the_shard() -> None:
         decided.decide([(FEED, records(OPEN, {**DEPOSIT, "amount": 14}))], 0)
 
 
-def test_a_standby_with_other_sinks_than_the_leaders_halts() -> None:
+def test_a_standby_whose_sinks_differ_from_the_leaders_halts() -> None:
     leader, standby = machine(), machine()
     batch = leader.decide([(FEED, records(OPEN))], 0)
     entry = entry_of(leader, batch)
-    wrong = msgspec.structs.replace(entry, sinks={**entry.sinks, "results": 7})
-    with pytest.raises(ApplicationFaulty, match="sinks"):
-        standby.apply(wrong)
+    standby.apply(msgspec.structs.replace(entry, sinks={**entry.sinks, "results": 7}))
+    with pytest.raises(ApplicationFaulty, match="sink results"):
+        outputs(standby, "results")
+    with pytest.raises(ApplicationFaulty, match="sink results"):
+        standby.apply(msgspec.structs.replace(entry, batch=(), sinks={"results": 1}))
 
 
 class _Anything(Command, tag="open", frozen=True, gc=False, kw_only=True):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import groupby
 from operator import methodcaller
 from typing import Any
 
@@ -43,6 +45,7 @@ CONNECTION_LOST = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)
 
 _error, _topic = methodcaller("error"), methodcaller("topic")
 _offset, _key, _value = methodcaller("offset"), methodcaller("key"), methodcaller("value")
+_timestamp = methodcaller("timestamp")
 
 
 class KafkaLog:
@@ -99,24 +102,23 @@ class KafkaLog:
     def _sort(self, messages: list[Message]) -> list[m.Message]:
         if any(map(_error, messages)):
             messages = [each for each in messages if not self._is_error(each)]
-        by_topic: dict[str, list[Message]] = {}
-        for topic, message in zip(map(_topic, messages), messages, strict=True):
-            try:
-                by_topic[topic].append(message)
-            except KeyError:
-                by_topic[topic] = [message]
-        journal = by_topic.pop(self._topics.journal, ())
-        control = by_topic.pop(self._topics.control, ())
-        sorted_: list[m.Message] = []
-        if journal:
-            records = list(zip(map(_offset, journal), map(_value, journal), strict=True))
-            sorted_.append(m.JournalRecords(records))
-        sorted_ += [m.SourceRecords(topic, _rows(each)) for topic, each in by_topic.items()]
-        for message in control:
-            command = decode_handover(message.value())
+        journal: list[tuple[int, bytes]] = []
+        others: list[m.Message] = []
+        for topic, run in groupby(messages, _topic):
+            if topic == self._topics.journal:
+                records = list(run)
+                journal += zip(map(_offset, records), map(_value, records), strict=True)
+            elif topic == self._topics.control:
+                others += self._commands(run)
+            else:
+                others.append(m.SourceRecords(topic, _rows(list(run))))
+        return [m.JournalRecords(journal), *others] if journal else others
+
+    def _commands(self, records: Iterable[Message]) -> Iterator[m.Message]:
+        for record in records:
+            command = decode_handover(record.value())
             if command is not None and command.shard == self._shard:
-                sorted_.append(m.HandoverAsked(command.successor))
-        return sorted_
+                yield m.HandoverAsked(command.successor)
 
     def _is_error(self, message: Message) -> bool:
         error = message.error()
@@ -266,16 +268,9 @@ class KafkaLog:
 
 
 def _rows(messages: list[Message]) -> list[m.SourceRecord]:
-    stamps = [message.timestamp()[1] for message in messages]
-    return list(
-        zip(
-            map(_offset, messages),
-            map(_key, messages),
-            map(_value, messages),
-            stamps,
-            strict=True,
-        )
-    )
+    stamps = [stamp for _, stamp in map(_timestamp, messages)]
+    offsets, keys, values = (map(field, messages) for field in (_offset, _key, _value))
+    return list(zip(offsets, keys, values, stamps, strict=True))
 
 
 def warm(producer: Producer, topic: str) -> None:

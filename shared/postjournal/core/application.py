@@ -83,10 +83,12 @@ class Application(Generic[S, C, E]):
         raise NotImplementedError
 
     @property
-    def sinks(self) -> Mapping[str, Callable[[Outcome[E], Context, S], Iterable[Output]]]:
-        """Sink name → what it publishes for one outcome, `state` being the one just after it.
+    def sinks(self) -> Mapping[str, Callable[[Outcome[E], Context], Iterable[Output]]]:
+        """Sink name → what it publishes for one outcome; of the context, time and shard.
 
-        For a repeated command `outcome` is the first one, with `replayed` set.
+        For a repeated command `outcome` is the first one, with `replayed` set. A sink does not
+        see the state: what it needs stands in the events. So a repeat is answered exactly as the
+        first time, and a standby need not make outputs that the leader publishes.
         """
         return {}
 

@@ -5,8 +5,9 @@ Both ways lead to the same state, window, positions and outputs: that is the who
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -77,12 +78,10 @@ class Machine(Generic[S, C, E]):
         self.sources: dict[str, int] = {}
         self.outboxes = {sink: Outbox(sink) for sink in (*application.sinks, DEADLETTER)}
         self._application = application
-        self._sinks = tuple(application.sinks.items())
+        self._sinks = dict(application.sinks) | {DEADLETTER: self._dead_letters}
         self._decode = msgspec.json.Decoder(application.command_type).decode
         self._envelope = msgspec.json.Decoder(_Envelope)
         self._types: dict[type, str] = {}
-        self._made: dict[str, list[Output]] = {}
-        self._emitters: list[tuple[Callable[..., Iterable[Output]], Callable[..., None]]] = []
         self._own_keys: dict[bytes | None, bool] = {}
         self._evolve, self._decide = application.evolve, application.decide
 
@@ -94,40 +93,39 @@ class Machine(Generic[S, C, E]):
         Returns the items of an entry's batch. Raises `ApplicationFaulty`.
         """
         context = Context(time=time, shard=self.place.shard)
-        self._begin_batch()
-        decide_one, items = self._decide_one, []
+        decide_one = self._decide_one
+        outcomes: list[Outcome[E]] = []
         for topic, records in runs:
             for record in records:
-                items.append(decide_one(topic, record, context))
+                outcomes.append(decide_one(topic, record, context))
             self.sources[topic] = records[-1][0] + 1
-        self._fill_outboxes()
-        return tuple(items)
+        for sink, outbox in self.outboxes.items():
+            outbox.add(self._make(sink, outcomes, time))
+        return tuple(_as_item(outcome) if outcome.replayed else outcome for outcome in outcomes)
 
     def _decide_one(self, topic: str, record: SourceRecord, context: Context) -> Outcome[E]:
         try:
             command: C = self._decode(record[2])  # type: ignore[arg-type] # None: TypeError
         except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
-            return self._poison(topic, record, context, INVALID, str(error))
+            return self._poison(topic, record, INVALID, str(error))
         if self._sharded and not self._is_own(record[1]):
-            return self._poison(topic, record, context, WRONG_SHARD, "key of another shard")
+            return self._poison(topic, record, WRONG_SHARD, "key of another shard")
         context.id = command_id = command.id
         first = self.window.get(command_id)
         if first is not None:
-            return self._repeat(first, context)
+            return _as_replayed(first)
         try:
             decided = self._decide(self.state, command, context)
             events = None if type(decided) is Rejected else tuple(decided)  # type: ignore[arg-type]
         except Exception as error:  # noqa: BLE001 - whatever user code raises rejects the command
-            return self._poison(topic, record, context, FAILED, f"{type(error).__name__}: {error}")
+            return self._poison(topic, record, FAILED, f"{type(error).__name__}: {error}")
         reason = decided.reason if type(decided) is Rejected else None
         tag = self._types.get(type(command)) or self._tag(type(command))
         outcome: Outcome[E] = Outcome(command_id, tag, events, reason)
-        self._take_effect(outcome, context)
+        self._take_effect(outcome)
         return outcome
 
-    def _poison(
-        self, topic: str, record: SourceRecord, context: Context, reason: str, error: str
-    ) -> Outcome[E]:
+    def _poison(self, topic: str, record: SourceRecord, reason: str, error: str) -> Outcome[E]:
         """Reject what cannot be decided. Without a usable id its place in the source is its id."""
         offset, _, value, _ = record
         command_id, command_type = self._name(value or b"")
@@ -135,11 +133,11 @@ class Machine(Generic[S, C, E]):
             command_id = f"{topic}/{self.place.shard}@{offset}"
         first = self.window.get(command_id)
         if first is not None:
-            return self._repeat(first, context)
+            return _as_replayed(first)
         text = (value or b"").decode("utf-8", "replace")[:DEAD_VALUE_CHARACTERS]
         letter = DeadLetter(topic, offset, error, text)
         outcome: Outcome[E] = Outcome(command_id, command_type, rejected=reason, dead_letter=letter)
-        self._take_effect(outcome, context)
+        self._take_effect(outcome)
         return outcome
 
     def _name(self, value: bytes) -> tuple[str | None, str | None]:
@@ -150,10 +148,6 @@ class Machine(Generic[S, C, E]):
         usable = len(envelope.id) <= MAX_ID_LENGTH
         kind = envelope.type
         return envelope.id if usable else None, kind if kind and len(kind) <= 64 else None
-
-    def _repeat(self, first: Outcome[E], context: Context) -> Outcome[E]:
-        self._emit(_as_replayed(first), context)
-        return Outcome(first.id, replayed=True)
 
     def _is_own(self, key: bytes | None) -> bool:
         """Whether the key's shard is this one; the last few answers are remembered."""
@@ -174,31 +168,37 @@ class Machine(Generic[S, C, E]):
     # --- everybody else's way ---------------------------------------------------------------
 
     def apply(self, entry: Entry[E]) -> None:
-        """Apply an accepted entry that another incarnation decided. Raises `ApplicationFaulty`."""
-        context = Context(time=entry.time, shard=self.place.shard)
-        self._begin_batch()
-        for item in entry.batch:
-            if item.replayed:
-                first = self.window.get(item.id)
-                if first is None:
-                    raise ApplicationFaulty(
-                        f"seq {entry.seq}: a repeat of {item.id}, which is not in the dedupe "
-                        "window; POSTJOURNAL_DEDUPE_WINDOW must be the same on all replicas"
-                    )
-                self._emit(_as_replayed(first), context)
-            else:
-                self._take_effect(item, context)
-        self._fill_outboxes()
-        self.sources.update(entry.sources)
-        self._check_sinks(entry)
+        """Apply an accepted entry that another incarnation decided. Raises `ApplicationFaulty`.
 
-    def _check_sinks(self, entry: Entry[E]) -> None:
-        ends = self.sink_ends()
-        if ends != entry.sinks:
+        Its outputs are made only if this replica has to publish them.
+        """
+        take_effect = self._take_effect
+        outcomes: Sequence[Outcome[E]] = entry.batch
+        for position, item in enumerate(entry.batch):
+            if not item.replayed:
+                take_effect(item)
+                continue
+            if outcomes is entry.batch:
+                outcomes = list(entry.batch)
+            outcomes[position] = self._first_outcome(item, entry.seq + position)  # type: ignore[index]
+        self.sources.update(entry.sources)
+        for sink, outbox in self.outboxes.items():
+            end = entry.sinks.get(sink, -1)
+            if end < outbox.next_seq:
+                raise ApplicationFaulty(
+                    f"seq {entry.seq}: sink {sink} ends at {end}, before {outbox.next_seq}; are "
+                    "all replicas of one version?"
+                )
+            outbox.add_later(end, partial(self._make, sink, outcomes, entry.time))
+
+    def _first_outcome(self, item: Outcome[E], seq: int) -> Outcome[E]:
+        first = self.window.get(item.id)
+        if first is None:
             raise ApplicationFaulty(
-                f"seq {entry.seq}: the sinks end at {ends} here and at {entry.sinks} on the "
-                "leader; are all replicas of one version, and the application's sinks pure?"
+                f"seq {seq}: a repeat of {item.id}, which is not in the dedupe window; "
+                "POSTJOURNAL_DEDUPE_WINDOW must be the same on all replicas"
             )
+        return _as_replayed(first)
 
     # --- both -------------------------------------------------------------------------------
 
@@ -213,11 +213,7 @@ class Machine(Generic[S, C, E]):
             if outbox is not None:
                 outbox.forget(next_seq)
 
-    def _begin_batch(self) -> None:
-        self._made = {sink: [] for sink in self.outboxes}
-        self._emitters = [(outputs, self._made[sink].extend) for sink, outputs in self._sinks]
-
-    def _take_effect(self, outcome: Outcome[E], context: Context) -> None:
+    def _take_effect(self, outcome: Outcome[E]) -> None:
         if outcome.events:
             evolve, state = self._evolve, self.state
             try:
@@ -226,37 +222,41 @@ class Machine(Generic[S, C, E]):
             except Exception as error:
                 raise ApplicationFaulty(f"evolve failed at command {outcome.id}") from error
         self.window.add(outcome)
-        self._emit(outcome, context)
 
-    def _emit(self, outcome: Outcome[E], context: Context) -> None:
-        state = self.state
-        context.id = outcome.id
+    def _make(self, sink: str, outcomes: Sequence[Outcome[E]], time: int) -> list[Output]:
+        """The outputs of one entry for `sink`, not yet numbered."""
+        context = Context(time=time, shard=self.place.shard)
+        outputs = self._sinks[sink]
         try:
-            for outputs, take in self._emitters:
-                take(outputs(outcome, context, state))
+            return [output for outcome in outcomes for output in outputs(outcome, context)]
         except Exception as error:
-            raise ApplicationFaulty(f"a sink failed at command {outcome.id}") from error
-        if outcome.dead_letter is not None:
-            self._made[DEADLETTER].append(self._dead_letter(outcome, outcome.dead_letter, context))
+            raise ApplicationFaulty(
+                f"sink {sink} failed: {type(error).__name__}: {error}"
+            ) from error
 
-    def _dead_letter(
-        self, outcome: Outcome[E], letter: DeadLetter, context: Context
-    ) -> DeadLetterOutput:
-        return DeadLetterOutput(
-            id=outcome.id,
-            topic=letter.topic,
-            partition=self.place.shard,
-            offset=letter.offset,
-            reason=outcome.rejected,
-            error=letter.error,
-            value=letter.value,
-            time=context.time,
+    def _dead_letters(self, outcome: Outcome[E], context: Context) -> tuple[Output, ...]:
+        letter = outcome.dead_letter
+        if letter is None:
+            return ()
+        return (
+            DeadLetterOutput(
+                id=outcome.id,
+                topic=letter.topic,
+                partition=self.place.shard,
+                offset=letter.offset,
+                reason=outcome.rejected,
+                error=letter.error,
+                value=letter.value,
+                time=context.time,
+            ),
         )
-
-    def _fill_outboxes(self) -> None:
-        for sink, outputs in self._made.items():
-            self.outboxes[sink].add(outputs)
 
 
 def _as_replayed(first: Outcome[E]) -> Outcome[E]:
+    """What sinks are given for a repeat."""
     return Outcome(first.id, first.type, first.events, first.rejected, replayed=True)
+
+
+def _as_item(repeat: Outcome[E]) -> Outcome[E]:
+    """What the journal holds of a repeat."""
+    return Outcome(repeat.id, replayed=True)

@@ -3,9 +3,37 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import Enum
 
 from postjournal.core.application import Output
+from postjournal.core.errors import ApplicationFaulty
+
+
+class _Chunk:
+    """The outputs of one entry: `first <= seq < end`. A standby makes them when asked, if ever."""
+
+    __slots__ = ("_make", "_outputs", "end", "first")
+
+    def __init__(self, first: int, end: int, make: Callable[[], list[Output]]) -> None:
+        self.first, self.end = first, end
+        self._make = make
+        self._outputs: list[Output] | None = None
+
+    def outputs(self, sink: str) -> list[Output]:
+        """Numbered. Raises `ApplicationFaulty` when they are not as many as the leader's."""
+        outputs = self._outputs
+        if outputs is None:
+            self._outputs = outputs = self._make()
+            if len(outputs) != self.end - self.first:
+                raise ApplicationFaulty(
+                    f"sink {sink}: {len(outputs)} outputs here, {self.end - self.first} on the "
+                    f"leader, from seq {self.first}; are all replicas of one version, and is the "
+                    "sink a pure function of the outcome?"
+                )
+            for seq, output in enumerate(outputs, self.first):
+                output.seq = seq
+        return outputs
 
 
 class Outbox:
@@ -21,41 +49,43 @@ class Outbox:
         """An outbox that has seen no output."""
         self.sink = sink
         self.next_seq = 0
-        self._chunks: deque[list[Output]] = deque()
+        self._chunks: deque[_Chunk] = deque()
 
     def add(self, outputs: list[Output]) -> None:
         """Number the outputs of one entry and keep them."""
-        if not outputs:
-            return
-        seq = self.next_seq
-        for output in outputs:
-            output.seq = seq
-            seq += 1
-        self.next_seq = seq
-        self._chunks.append(outputs)
+        self.add_later(self.next_seq + len(outputs), lambda: outputs)
+        if outputs:
+            self._chunks[-1].outputs(self.sink)
+
+    def add_later(self, end: int, make: Callable[[], list[Output]]) -> None:
+        """Keep the outputs of one entry, up to `end`, to be made when they are published here."""
+        if end > self.next_seq:
+            self._chunks.append(_Chunk(self.next_seq, end, make))
+            self.next_seq = end
 
     def forget(self, published: int) -> None:
         """Drop the chunks that lie wholly before `published`."""
         chunks = self._chunks
-        while chunks and chunks[0][-1].seq < published:
+        while chunks and chunks[0].end <= published:
             chunks.popleft()
 
     def between(self, start: int, end: int) -> list[list[Output]]:
-        """The outputs with `start <= seq < end`, in chunks."""
+        """The outputs with `start <= seq < end`, in chunks. Raises `ApplicationFaulty`."""
         found: deque[list[Output]] = deque()
         for chunk in reversed(self._chunks):  # what is wanted is nearly always at the end
-            first, last = chunk[0].seq, chunk[-1].seq
-            if last < start:
+            if chunk.end <= start:
                 break
-            if first >= start and last < end:
-                found.appendleft(chunk)
-            elif first < end:
-                found.appendleft(chunk[max(start - first, 0) : end - first])
+            if chunk.first >= end:
+                continue
+            outputs = chunk.outputs(self.sink)
+            if chunk.first < start or chunk.end > end:
+                outputs = outputs[max(start - chunk.first, 0) : end - chunk.first]
+            found.appendleft(outputs)
         return list(found)
 
     def __len__(self) -> int:
         """How many outputs are kept."""
-        return self.next_seq - self._chunks[0][0].seq if self._chunks else 0
+        return self.next_seq - self._chunks[0].first if self._chunks else 0
 
 
 class _Phase(Enum):

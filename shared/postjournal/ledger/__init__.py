@@ -162,7 +162,7 @@ class Ledger(Application[Accounts, LedgerCommand, LedgerEvent]):
     @property
     def sinks(
         self,
-    ) -> Mapping[str, Callable[[Outcome[LedgerEvent], Context, Accounts], Iterable[Output]]]:
+    ) -> Mapping[str, Callable[[Outcome[LedgerEvent], Context], Iterable[Output]]]:
         """`results`: one per command; `balances`: one per changed account."""
         return {"results": _results, "balances": _balances}
 
@@ -213,10 +213,7 @@ def _withdraw(state: Accounts, command: Withdraw) -> Sequence[LedgerEvent] | Rej
     return (Withdrawn(command.account, command.amount, balance),)
 
 
-def _results(
-    outcome: Outcome[LedgerEvent], context: Context, state: Accounts
-) -> tuple[Output, ...]:
-    del state  # events carry the balances
+def _results(outcome: Outcome[LedgerEvent], context: Context) -> tuple[Output, ...]:
     events = outcome.events
     return (
         Result(
@@ -232,10 +229,8 @@ def _results(
     )
 
 
-def _balances(
-    outcome: Outcome[LedgerEvent], context: Context, state: Accounts
-) -> tuple[Output, ...]:
-    del context, state
+def _balances(outcome: Outcome[LedgerEvent], context: Context) -> tuple[Output, ...]:
+    del context
     if not outcome.events or outcome.replayed:  # a repeat changes nothing
         return ()
     event, command_id = outcome.events[0], outcome.id
