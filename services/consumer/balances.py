@@ -50,6 +50,9 @@ class Projection(PositionStore, Protocol):
     def write(self, shard: int, balances: dict[str, int], position: Position) -> None:
         """Both or none."""
 
+    def verify(self) -> None:
+        """Raises `PositionMoved` when the places are not those written last."""
+
     def forget(self, shards: int) -> None:
         """Delete everything."""
 
@@ -96,8 +99,11 @@ class BalancesUpdater:
         for output in batch:
             change = _decode(output.value)
             changed[output.partition][change.account] = change.balance
-        for shard, position in self._source.positions().items():
+        moved = self._source.positions()
+        for shard, position in moved.items():
             self._projection.write(shard, changed[shard], position)
+        if not moved:  # a wipe must not stay unnoticed until the next payment
+            self._projection.verify()
         self._source.note_saved()
         self._outage.end()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from postjournal.adapters.topic_reader import TopicReader, back, end
@@ -33,10 +34,11 @@ class Running:
         self.results.release_all()
 
     def close(self) -> None:
-        """End all threads."""
-        self.results.close()
-        self.directory.close()
-        self.commands.close()
+        """End all threads, at once: without Kafka each takes a second or two."""
+        parts = (self.results, self.directory, self.commands)
+        with ThreadPoolExecutor(len(parts)) as pool:
+            for closed in [pool.submit(part.close) for part in parts]:
+                closed.result()
 
 
 def start(settings: Settings, halt: Halt) -> Running:

@@ -19,6 +19,7 @@ from postjournal.cli.bench.replicas_check import ReplicasCheck
 from postjournal.cli.bench.stats import Gap, distribution, longest_gap, percentile
 from postjournal.cli.bench.system import is_settled
 from postjournal.cli.bench.throughput_results import lag_at, rates_of
+from postjournal.cli.bench.warm_up import is_steady
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.status import ReplicaRow
 
@@ -117,3 +118,10 @@ def test_replicas_that_differ_are_found() -> None:
     assert check({"a": "x", "b": "x"}).ok
     assert not check({"a": "x", "b": "y"}).ok
     assert not check({"a": "x", "b": "x"}, "b: account has 1, the results said 2").ok
+
+
+def test_a_broker_is_warm_when_two_rounds_in_a_row_gain_little() -> None:
+    assert not is_steady([100, 100])
+    assert not is_steady([100, 60, 58])
+    assert is_steady([100, 60, 58, 57])
+    assert is_steady([100, 60, 62, 61])

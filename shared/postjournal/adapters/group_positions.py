@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from threading import Thread
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -27,12 +28,35 @@ class _Metadata(msgspec.Struct):
     last_seq: int
 
 
+class _Commit:
+    """A commit in a thread of its own, since librdkafka's takes minutes when a broker hangs."""
+
+    def __init__(self, consumer: Consumer, offsets: list[TopicPartition]) -> None:
+        self._consumer, self._offsets = consumer, offsets
+        self.errors: list[KafkaError] = []
+        self._thread = Thread(target=self._run, name="commit", daemon=True)
+        self._thread.start()
+
+    def is_done_within(self, timeout_s: float) -> bool:
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            answers = self._consumer.commit(offsets=self._offsets, asynchronous=False)
+        except KafkaException as error:
+            self.errors = [error.args[0]]
+        else:
+            self.errors = [each.error for each in answers or () if each.error is not None]
+
+
 class GroupPositions:
     """See `PositionStore`. The last sequence is in the metadata of the committed offset."""
 
     def __init__(self, consumer: Consumer, topic: str, timeout_s: float) -> None:
         """`consumer` is a member of the group; `timeout_s`: of each request, seconds."""
         self._consumer, self._topic, self._timeout_s = consumer, topic, timeout_s
+        self._commit: _Commit | None = None
 
     def load(self, partition: int) -> Position | None:
         """Raises `JournalUnavailable`."""
@@ -52,18 +76,22 @@ class GroupPositions:
 
         A partition that has meanwhile been given to another member keeps its old position.
         """
+        self._wait()  # commits must not overtake each other
         offsets = [
             TopicPartition(self._topic, partition, place.next_offset, _metadata(place))
             for partition, place in positions.items()
         ]
-        try:
-            answers = self._consumer.commit(offsets=offsets, asynchronous=False) or []
-        except KafkaException as error:
-            self._refused(error.args[0])
-            return
-        for answer in answers:
-            if answer.error is not None:
-                self._refused(answer.error)
+        self._commit = _Commit(self._consumer, offsets)
+        for error in self._wait():
+            self._refused(error)
+
+    def _wait(self) -> list[KafkaError]:
+        if self._commit is None:
+            return []
+        if not self._commit.is_done_within(self._timeout_s):
+            raise JournalUnavailable(f"{self._topic}: position not committed: no answer in time")
+        errors, self._commit = self._commit.errors, None
+        return errors
 
     def _refused(self, error: KafkaError) -> None:
         if error.code() not in NOT_OURS_ANY_MORE:

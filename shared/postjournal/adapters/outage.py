@@ -16,6 +16,7 @@ class Outage:
         self._lock = Lock()
         self._since: float | None = None
         self._why = ""
+        self._told: set[str] = set()
 
     @property
     def active(self) -> bool:
@@ -28,17 +29,19 @@ class Outage:
         return self._why
 
     def begin(self, why: str) -> None:
-        """It is away; a repetition with the same reason is not logged again."""
+        """It is away; each reason is logged once until it is back."""
         with self._lock:
-            if self._since is not None and why == self._why:
-                return
             self._since = self._since or monotonic()
             self._why = why
-        self._log.warning("%s: %s; trying again until it works", self._what, why)
+            is_news = why not in self._told
+            self._told.add(why)
+        if is_news:
+            self._log.warning("%s: %s; trying again until it works", self._what, why)
 
     def end(self) -> None:
         """It works; logged when it was away."""
         with self._lock:
             since, self._since, self._why = self._since, None, ""
+            self._told.clear()
         if since is not None:
             self._log.info("%s: works again after %.1f s", self._what, monotonic() - since)

@@ -67,6 +67,13 @@ class BalancesProjection:
                 raise PositionMoved(f"{position_key} was written by somebody else") from error
         self._known[shard] = position
 
+    def verify(self) -> None:
+        """Raises `PositionMoved` when Redis does not hold what was read or written last."""
+        for shard, known in self._known.items():
+            found = _position(self._redis.hgetall(self._position_key(shard)))
+            if found != known:
+                raise PositionMoved(f"{self._position_key(shard)} is {found} instead of {known}")
+
     def forget(self, shards: int) -> None:
         """Delete everything, to be rebuilt from the topic's beginning."""
         for shard in range(shards):

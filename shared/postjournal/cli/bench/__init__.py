@@ -18,8 +18,9 @@ def bench() -> None:
 
     Commands go straight into the source topic and the results topic is watched, as an outsider
     would. Each bench starts Kafka and replicas of its own, in a temporary directory and on free
-    ports, and stops them at the end; with --attach it uses the system that
-    `./postjournal up` started, whose other services then take their share of the CPU.
+    ports, warms the broker up (a young Java process is slow), and stops them at the end. With
+    --attach it uses the system that `./postjournal up` started, whose other services then take
+    their share of the CPU.
     Exit code 1: something was lost, doubled, missing or wrong.
     """
 

@@ -33,6 +33,7 @@ from postjournal.cli.bench.report import (
 )
 from postjournal.cli.bench.stats import Distribution, distribution, longest_gap
 from postjournal.cli.bench.system import Stage, leader_of, stage_for, wait_until_settled
+from postjournal.cli.bench.warm_up import warm_up_broker
 from postjournal.status import Failover
 from postjournal.topics import DEFAULT_KEY, shard_of
 
@@ -127,6 +128,7 @@ def bench_failover(
     with stage_for(attach=attach, replicas=replicas) as stage:
         shard = shard_of(DEFAULT_KEY, stage.plan.shards)
         wait_until_settled(stage, shard)
+        warm_up_broker(stage)
         with load_on(stage, seed) as load:
             load.start(rate)
             rounds = _Rounds(stage, load, shard, how, pause_s).run(kills)
@@ -245,9 +247,9 @@ def _phases(takeovers: list[Failover]) -> dict[str, Distribution]:
 
 def _tables(report: FailoverReport) -> list[RenderableType]:
     rows = {
-        "unavailable (seen at the results topic)": report.unavailable,
+        "unavailable, as seen outside": report.unavailable,
         "  by Kafka's timestamps": report.by_kafka,
-        "longest silence in the second before": report.usual,
+        "longest silence just before": report.usual,
         **{f"new leader: {name}": phase for name, phase in report.phases.items()},
     }
     causes = ", ".join(f"{cause} {count}" for cause, count in report.causes.items())

@@ -25,6 +25,7 @@ from postjournal.cli.bench.report import (
 )
 from postjournal.cli.bench.stats import Distribution, distribution
 from postjournal.cli.bench.system import Stage, stage_for, wait_until_settled
+from postjournal.cli.bench.warm_up import warm_up_broker
 
 ECHO_S, ECHO_WARM_UP_S = 4.0, 1.0
 
@@ -97,6 +98,7 @@ def bench_latency(
     with stage_for(attach=attach, replicas=replicas) as stage:
         wait_until_settled(stage)
         measured = []
+        warm_up_broker(stage)
         with load_on(stage, seed) as load:
             for rate in rates:
                 measured.append(_measure(stage, load, rate, seconds, warm_up))

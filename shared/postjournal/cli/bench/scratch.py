@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -23,9 +24,21 @@ def scratch_topic(stage: Stage, name: str) -> Iterator[str]:
     admin = AdminClient({"bootstrap.servers": stage.bootstrap, "log_level": 2})
     _settle(admin.create_topics([NewTopic(topic, 1, 1)])[topic])
     try:
+        _wait_for_leader(admin, topic)
         yield topic
     finally:
         _settle(admin.delete_topics([topic])[topic])
+
+
+def _wait_for_leader(admin: AdminClient, topic: str) -> None:
+    """A topic that was created is not known everywhere at once."""
+    give_up = time.monotonic() + ANSWER_S
+    while time.monotonic() < give_up:
+        found = admin.list_topics(timeout=ANSWER_S).topics.get(topic)
+        if found and found.partitions and found.partitions[0].leader >= 0:
+            return
+        time.sleep(0.05)
+    raise OperationFailed(f"{topic} has no leader after {ANSWER_S:g} s")
 
 
 def _settle(future: Future[None]) -> None:

@@ -32,6 +32,7 @@ from postjournal.cli.bench.report import (
 )
 from postjournal.cli.bench.stats import Distribution, distribution, longest_gap
 from postjournal.cli.bench.system import Stage, stage_for, wait_until_settled
+from postjournal.cli.bench.warm_up import warm_up_broker
 from postjournal.cli.local.status import ReplicaRow
 
 LEDGERS = 5
@@ -118,6 +119,7 @@ def bench_soak(
     with stage_for(attach=attach, replicas=replicas, shards=shards) as stage:
         for shard in range(stage.plan.shards):
             wait_until_settled(stage, shard)
+        warm_up_broker(stage)
         with load_on(stage, seed, LEDGERS) as load:
             load.start(rate)
             events = _Soak(stage, load, random.Random(seed)).run(minutes * 60, every)

@@ -31,6 +31,7 @@ from postjournal.cli.bench.report import (
 from postjournal.cli.bench.stages import StageCost, measure_stages
 from postjournal.cli.bench.system import Stage, own_stage, wait_until_settled
 from postjournal.cli.bench.throughput_results import LagSample, Rates, read_results, standby_lag
+from postjournal.cli.bench.warm_up import warm_up_broker
 from postjournal.cli.bench.watcher import end_of
 from postjournal.cli.errors import OperationFailed
 
@@ -97,6 +98,7 @@ def bench_throughput(
     machine = this_machine()
     transfers = Transfers(uuid.uuid4().hex[:6], accounts, commands, seed)
     with own_stage(1 + standbys, launch=False) as stage:
+        warm_up_broker(stage)
         _load(stage, transfers)
         samples = _run(stage, transfers)
         rows = wait_until_settled(stage, SHARD, same_seq=True)

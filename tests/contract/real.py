@@ -1,0 +1,78 @@
+"""The log on a real Kafka, in topics of its own."""
+
+from __future__ import annotations
+
+from itertools import count
+from uuid import uuid4
+
+import msgspec
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from postjournal.adapters import kafka_admin, kafka_settings
+from postjournal.adapters.kafka_log import KafkaLog
+from postjournal.ports import ShardLog
+from postjournal.topics import Topics
+from tests.contract.harness import SINK, SOURCES, Harness
+
+_numbers = count()
+
+
+class KafkaHarness:
+    """See `Harness`."""
+
+    patience_ms = 15_000
+    quiet_ms = 400
+
+    def __init__(self, bootstrap: str, topics: Topics | None = None) -> None:
+        """Without `topics`: new ones."""
+        self._bootstrap = bootstrap
+        self._topics = topics or self._new_topics()
+        self._producer = Producer(kafka_settings.gateway_producer(bootstrap))
+        self._others: list[KafkaHarness] = []
+        self.log: ShardLog = KafkaLog(bootstrap, self._topics, 0)
+
+    def _new_topics(self) -> Topics:
+        namespace = f"contract-{uuid4().hex[:8]}-{next(_numbers)}"
+        topics = Topics.of(namespace, SOURCES, (SINK, "balances"))
+        admin = kafka_admin.wait_for_kafka(self._bootstrap, 30.0)
+        kafka_admin.ensure_topics(admin, topics, shards=1, replication=1)
+        return topics
+
+    def topic(self, source: str) -> str:
+        """See `Harness`."""
+        return self._topics.topic(source)
+
+    def feed(self, source: str, values: list[bytes]) -> None:
+        """See `Harness`."""
+        for value in values:
+            self._producer.produce(self.topic(source), value, key=b"main", partition=0)
+        assert self._producer.flush(10.0) == 0
+
+    def sink_seqs(self) -> list[int]:
+        """See `Harness`."""
+        topic = self._topics.sink_topics[SINK]
+        settings = kafka_settings.follower_consumer(self._bootstrap)
+        consumer = Consumer(settings | {"auto.offset.reset": "earliest"})
+        partition = TopicPartition(topic, 0, 0)
+        consumer.assign([partition])
+        _, end = consumer.get_watermark_offsets(partition, timeout=10.0, cached=False)
+        seqs: list[int] = []
+        while len(seqs) < end:
+            for message in consumer.consume(end - len(seqs), 0.2):
+                assert message.error() is None
+                seqs.append(msgspec.json.decode(message.value() or b"")["seq"])
+        consumer.close()
+        return seqs
+
+    def another(self) -> Harness:
+        """See `Harness`."""
+        other = KafkaHarness(self._bootstrap, self._topics)
+        self._others.append(other)
+        return other
+
+    def close(self) -> None:
+        """See `Harness`."""
+        for other in self._others:
+            other.close()
+        assert isinstance(self.log, KafkaLog)
+        self.log.close()

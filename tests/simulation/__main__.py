@@ -1,0 +1,66 @@
+"""`python -m tests.simulation --seed 7` replays a seed; `--seeds 0..2000` runs many."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tests.simulation.runner import Report, run_seed, run_seeds, summary
+from tests.simulation.scenarios import SCENARIOS
+from tests.simulation.stage import Stage
+
+
+def main() -> int:
+    """Returns 1 if an invariant does not hold."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seed", type=int, help="replay this one and print its trace")
+    parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="play it, print its trace")
+    parser.add_argument("--seeds", default="0..2000", metavar="A..B", help="B is exclusive")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--stop-after", type=int, default=3, help="failures")
+    options = parser.parse_args()
+    if options.scenario is not None:
+        return _play(options.scenario)
+    if options.seed is not None:
+        return _replay(options.seed)
+    first, last = (int(part) for part in options.seeds.split(".."))
+    return _run(range(first, last), options.processes, options.stop_after)
+
+
+def _replay(seed: int) -> int:
+    report = run_seed(seed, traced=True)
+    sys.stdout.write("\n".join(report.lines or []) + "\n")
+    if report.invariant is None:
+        sys.stdout.write(f"seed {seed}: all invariants hold; trace {report.trace_hash}\n")
+        return 0
+    sys.stdout.write(report.failure().rsplit("\n\n", 1)[-1] + "\n")
+    return 1
+
+
+def _play(name: str) -> int:
+    stage = Stage()
+    try:
+        SCENARIOS[name](stage)
+    finally:
+        sys.stdout.write("\n".join(stage.world.kernel.lines or []) + "\n")
+    return 0
+
+
+def _run(seeds: range, processes: int, stop_after: int) -> int:
+    started, reports, failures = time.monotonic(), list[Report](), 0
+    for report in run_seeds(seeds, processes):
+        reports.append(report)
+        if report.invariant is not None:
+            failures += 1
+            sys.stdout.write(report.failure() + "\n" + "=" * 96 + "\n")
+            if failures >= stop_after:
+                break
+    took_s = time.monotonic() - started
+    sys.stdout.write(summary(reports) + "\n")
+    sys.stdout.write(f"{failures} failures; {len(reports) / took_s:.0f} seeds/s\n")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""All invariants of a run: one `ShardAudit` a shard, and the queries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from postjournal.core.application import Output
+from tests.simulation.invariants import ENDED, Query, ShardAudit, must
+from tests.simulation.shardlog import Witness
+
+if TYPE_CHECKING:
+    from tests.simulation.seat import Seat
+    from tests.simulation.world import World
+
+OFTEN = 0.02
+"""How often after a turn the slow invariants are checked as well."""
+
+
+class Audit:
+    """What the world tells of everything that happens."""
+
+    def __init__(self, world: World) -> None:
+        """For all shards of the world."""
+        self._world = world
+        self.shards = [ShardAudit(world, shard) for shard in range(world.profile.shards)]
+        self.queries: list[Query] = []
+
+    def after_turn(self, seat: Seat) -> None:
+        """A replica has taken in what came."""
+        shard = self.shards[seat.topics.shard]
+        shard.after_turn(seat)
+        if self._world.kernel.random.random() < OFTEN:
+            self.thorough(seat)
+
+    def thorough(self, seat: Seat) -> None:
+        """The slow checks; they need a replica that has read and decided just what is there."""
+        shard, replica = self.shards[seat.topics.shard], seat.replica
+        if replica.role in ENDED or replica.position != len(shard.points) - 1:
+            return
+        if replica.tenure is None or not replica.tenure.inflight:
+            shard.nothing_is_missing_in_memory(replica)
+
+    def ask(self, query: Query) -> int:
+        """A query comes; returns its token."""
+        self.queries.append(query)
+        return len(self.queries) - 1
+
+    def on_reply(self, token: int, result: object, seq: int, error: str | None) -> None:
+        """A query is answered, or refused."""
+        query = self.queries[token]
+        must(not query.answered, "a_query_is_answered_once", "query %d", token)
+        query.answered, query.error, query.seq = True, error, seq
+        hit = self._world.coverage.hit
+        if error is not None:
+            must(error in ("not_leader", "not_ready"), "errors_are_known", "%s", error)
+            if query.linearizable:
+                hit("linearizable answers refused")
+            return
+        hit("linearizable answers" if query.linearizable else "other answers")
+        self.shards[query.shard].on_reply(query, result, seq)
+
+    def unanswered(self) -> list[Query]:
+        """Queries to processes that still live."""
+        lives = {host.name: host.life for host in self._world.hosts if host.alive}
+        return [q for q in self.queries if not q.answered and lives.get(q.host) == q.life]
+
+
+class SeatWitness(Witness):
+    """Sees what one replica asks of its log."""
+
+    def __init__(self, audit: Audit, seat: Seat) -> None:
+        """For the replica in `seat`."""
+        self._audit, self._seat = audit, seat
+
+    @property
+    def _shard(self) -> ShardAudit:
+        return self._audit.shards[self._seat.topics.shard]
+
+    def on_append(self, value: bytes) -> None:
+        """See `Witness`."""
+        self._shard.on_append(self._seat.replica, value)
+
+    def on_claim(self, value: bytes) -> None:
+        """See `Witness`."""
+        self._shard.a_claim_tells_what_was_read(self._seat.replica.position, value)
+
+    def on_publish(self, sink: str, outputs: list[Output], tail: int) -> None:
+        """See `Witness`."""
+        self._shard.on_publish(sink, outputs, tail)

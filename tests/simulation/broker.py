@@ -1,0 +1,169 @@
+"""Kafka in memory: partitions as lists, consumers that fetch from them after a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from postjournal.core.application import Output
+from postjournal.core.messages import SourceRecord
+
+if TYPE_CHECKING:
+    from tests.simulation.host import Host
+
+T = TypeVar("T")
+
+SOURCES = ("ledger.commands", "ledger.feed")
+SINKS = ("results", "balances", "deadletter")
+
+
+class Partition(Generic[T]):
+    """An append-only list that tells its readers, and one watcher before them."""
+
+    __slots__ = ("readers", "records", "watcher")
+
+    def __init__(self, watcher: Callable[[int, T], None] | None = None) -> None:
+        """`watcher(offset, record)` sees each record at the instant it lands."""
+        self.records: list[T] = []
+        self.readers: list[Reader[T]] = []
+        self.watcher = watcher
+
+    def land(self, record: T) -> int:
+        """Append; returns the offset."""
+        offset = len(self.records)
+        self.records.append(record)
+        if self.watcher is not None:
+            self.watcher(offset, record)
+        for reader in self.readers:
+            reader.on_landed()
+        return offset
+
+
+class Reader(Generic[T]):
+    """One consumer of one partition: it has fetched all before `visible` and given out all
+    before `position`."""
+
+    __slots__ = ("_fetching", "_held", "_host", "_partition", "_ticket", "_wake", "position",
+                 "visible")  # fmt: skip
+
+    def __init__(self, host: Host, partition: Partition[T], wake: Callable[[], None]) -> None:
+        """Closed at first. `wake` is called when there is something to take."""
+        self._host, self._partition, self._wake = host, partition, wake
+        self._ticket = 0
+        self._fetching = self._held = False
+        self.position = self.visible = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it fetches."""
+        return self in self._partition.readers
+
+    def open(self, position: int) -> None:
+        """Fetch from `position`; what was fetched before is dropped."""
+        self.close()
+        self.position = self.visible = position
+        self._partition.readers.append(self)
+        self._fetch()
+
+    def close(self) -> None:
+        """Fetch no more."""
+        self._ticket += 1
+        self._fetching = False
+        self.visible = self.position
+        if self in self._partition.readers:
+            self._partition.readers.remove(self)
+
+    def hold(self) -> None:
+        """For scenarios: fetches give nothing until `release`."""
+        self._held = True
+
+    def release(self) -> None:
+        """Fetches give something again."""
+        self._held = False
+        self._fetch()
+
+    def on_landed(self) -> None:
+        """The partition has grown."""
+        if not self._fetching:
+            self._fetch()
+
+    def take(self) -> tuple[int, list[T]]:
+        """What was fetched and not yet given out, and its first offset."""
+        first = self.position
+        if first >= self.visible:
+            return first, []
+        self.position = self.visible
+        return first, self._partition.records[first : self.visible]
+
+    def _fetch(self) -> None:
+        self._fetching = True
+        kernel = self._host.world.kernel
+        kernel.after(kernel.spread(self._host.fetch_us), self._fetched, self._ticket)
+
+    def _fetched(self, ticket: int) -> None:
+        host = self._host
+        if ticket != self._ticket:
+            return
+        if self._held:
+            self._fetching = True
+        elif not host.reachable:
+            host.when_reachable(self._fetched, ticket)
+        elif host.stalled_until_us > host.world.kernel.now_us:
+            host.world.kernel.at(host.stalled_until_us, self._fetched, ticket)
+        else:
+            self._arrive()
+
+    def _arrive(self) -> None:
+        """Nearly always all there is; now and then a fetch stops earlier."""
+        end, kernel = len(self._partition.records), self._host.world.kernel
+        self._fetching = False
+        if end <= self.visible:
+            return
+        if end - self.visible > 1 and kernel.random.random() < 0.2:
+            end = kernel.random.randint(self.visible + 1, end)
+        self.visible = end
+        if end < len(self._partition.records):
+            self._fetch()
+        self._wake()
+
+
+class SinkTopic:
+    """A sink's partition, as its subscriber sees it."""
+
+    __slots__ = ("next_seq", "publisher", "tail", "watcher")
+
+    def __init__(self, watcher: Callable[[Output], None]) -> None:
+        """`watcher(output)` sees each record at the instant it lands."""
+        self.watcher = watcher
+        self.next_seq = 0  # a subscriber that drops repeats has seen all before this
+        self.tail = 0  # the sequence after that of the last record
+        self.publisher: object = None  # who opened it last
+
+    def land(self, output: Output) -> bool:
+        """Append; returns whether it is a repeat."""
+        self.watcher(output)
+        self.tail = output.seq + 1
+        if output.seq < self.next_seq:
+            return True
+        self.next_seq = output.seq + 1
+        return False
+
+
+class ShardTopics:
+    """The partitions of one shard."""
+
+    def __init__(
+        self,
+        shard: int,
+        on_journal: Callable[[int, bytes], None],
+        on_sink: Callable[[str, Output], None],
+    ) -> None:
+        """The callbacks see each record at the instant it lands."""
+        self.shard = shard
+        self.journal: Partition[bytes] = Partition(on_journal)
+        self.sources: dict[str, Partition[SourceRecord]] = {name: Partition() for name in SOURCES}
+        self.sinks = {name: SinkTopic(_for_sink(on_sink, name)) for name in SINKS}
+
+
+def _for_sink(on_sink: Callable[[str, Output], None], name: str) -> Callable[[Output], None]:
+    return lambda output: on_sink(name, output)

@@ -1,0 +1,227 @@
+"""What may go wrong in one run, how often; and the count of what really did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
+
+from postjournal.core.messages import Limits
+from tests.simulation.kernel import MS
+
+ACTIONS = (
+    "kill",
+    "kill_all",
+    "pause",
+    "cut",
+    "broker_away",
+    "slow_fetch",
+    "stall_fetch",
+    "slow_append",
+    "slow_publish",
+    "clock_jump",
+    "false_tripwire",
+    "handover",
+    "graceful_stop",
+    "foreign_record",
+    "forged_entry",
+)
+"""What the nemesis does from time to time; each is a method of it."""
+
+WEIGHTS = {"kill": 3, "pause": 3, "kill_all": 0.3}
+"""How often an action is to be had, others being 1."""
+
+COUNTERS = (
+    "takeovers",
+    "takeovers with entries in flight",
+    "void claims",
+    "void entries",
+    "void heartbeats",
+    "void records of a resigned leader",
+    "void foreign records",
+    "alarms at forged entries",
+    "appends lost",
+    "appends lost, a later one landed",
+    "indeterminate appends that landed",
+    "appends landed twice",
+    "appends out of order",
+    "appends dropped at a crash",
+    "zombie appends after a claim",
+    "zombie appends after death",
+    "claims lost",
+    "claims landed late",
+    "claims purged",
+    "zombie publishes late",
+    "outputs in a sink twice",
+    "sink failures",
+    "sink failures with a prefix landed",
+    "publishes lost at a crash",
+    "rebuilds",
+    "void own records, no rebuild",
+    "kills",
+    "kills between two effects",
+    "all dead",
+    "pauses",
+    "pauses between two effects",
+    "a paused leader deposed",
+    "restarts",
+    "late tripwires",
+    "missing tripwires",
+    "false tripwires",
+    "tripwires after a restart",
+    "links cut",
+    "broker away",
+    "probes unanswered",
+    "stalled fetches",
+    "clock jumps",
+    "handovers",
+    "graceful stops",
+    "sources held",
+    "decisions held for a sink",
+    "duplicates",
+    "duplicates with another payload",
+    "duplicates over a takeover",
+    "duplicates after the window",
+    "poison",
+    "commands of another shard",
+    "linearizable answers",
+    "linearizable answers refused",
+    "other answers",
+    "two sources in an entry",
+)
+"""Every one must have happened at least once over the seeds of a suite."""
+
+
+class Coverage(Counter[str]):
+    """How often each of `COUNTERS` happened."""
+
+    def hit(self, name: str, count: int = 1) -> None:
+        """It happened; an unknown name is a mistake in the simulation."""
+        assert name in _KNOWN, name
+        self[name] += count
+
+    def missing(self) -> list[str]:
+        """What never happened."""
+        return [name for name in COUNTERS if not self[name]]
+
+    def table(self) -> str:
+        """All counters in two columns."""
+        rows = [f"{self[name]:>10,}  {name}" for name in COUNTERS]
+        half = (len(rows) + 1) // 2
+        right = [*rows[half:], ""]
+        return "\n".join(f"{left:<52}{row}" for left, row in zip(rows, right, strict=False))
+
+
+_KNOWN = frozenset(COUNTERS)
+
+
+def merged(coverages: Iterable[Coverage]) -> Coverage:
+    """The sum."""
+    total = Coverage()
+    for coverage in coverages:
+        total.update(coverage)
+    return total
+
+
+@dataclass
+class Profile:
+    """One run's dangers. The defaults are a quiet world; times in µs, the rest probabilities."""
+
+    replicas: int = 3
+    shards: int = 1
+    faults_us: int = 0  # how long there are faults
+    bound_us: int = 8_000 * MS  # how long after the last fault all must be well
+    tick_us: int = 20 * MS  # an idle process looks around this often
+    append_us: int = 600  # mean time until an append lands
+    ack_us: int = 400  # mean time until an acknowledgement is back
+    fetch_us: int = 500  # mean time until a landed record is fetched
+    publish_us: int = 600
+    probe_us: int = 1_000
+    append_lost: float = 0.0
+    append_unacknowledged: float = 0.0  # it lands, its acknowledgement does not
+    append_twice: float = 0.0
+    append_swapped: float = 0.0
+    claim_lost: float = 0.0
+    claim_late: float = 0.0
+    publish_fails: float = 0.0
+    zombie_delay: float = 0.0  # what is in flight at a crash or a pause lands much later
+    lost_at_crash: float = 0.0
+    tripwire_late: float = 0.0
+    tripwire_never: float = 0.0
+    drift: float = 0.0  # of monotonic clocks, at most
+    actions: dict[str, float] = field(default_factory=dict)  # name → weight
+    action_gap_us: int = 0  # mean
+    commands: int = 0
+    duplicate: float = 0.0
+    poison: float = 0.0
+    queries: int = 0
+    accounts: int = 4
+    limits: Limits = field(default_factory=Limits)
+
+
+def drawn(random: Random) -> Profile:
+    """A profile of its own for each seed.
+
+    Swarm testing: about half of the dangers are off in a run, so that one does not hide another
+    and each meets quiet stretches in which the system gets somewhere.
+    """
+    faults_us = random.choice((900, 1_500, 2_500)) * MS
+    profile = Profile(
+        replicas=random.choice((2, 3, 3, 3, 4, 5)),
+        shards=random.choice((1, 1, 1, 2)),
+        faults_us=faults_us,
+        tick_us=random.choice((8, 20, 35, 50)) * MS,
+        append_us=random.choice((150, 600, 600, 3_000, 20_000)),
+        ack_us=random.choice((200, 400, 3_000, 30_000)),
+        fetch_us=random.choice((100, 500, 500, 3_000, 15_000)),
+        publish_us=random.choice((300, 600, 4_000, 30_000)),
+        probe_us=random.choice((500, 1_000, 10_000)),
+        drift=random.choice((0.0, 0.001)),
+        actions={
+            name: random.random() * WEIGHTS.get(name, 1)
+            for name in ACTIONS
+            if random.random() < 0.5
+        },
+        action_gap_us=random.choice((60, 120, 250, 500)) * MS,
+        commands=random.choice((20, 60, 60, 120)),
+        duplicate=random.choice((0.0, 0.05, 0.2)),
+        poison=random.choice((0.0, 0.05)),
+        queries=random.choice((0, 15, 30)),
+        accounts=random.choice((2, 4, 8)),
+        limits=_drawn_limits(random),
+    )
+    for name, highest in _RATES.items():
+        if random.random() < 0.5:
+            setattr(profile, name, random.random() * highest)
+    return profile
+
+
+_RATES = {
+    "append_lost": 0.04,
+    "append_unacknowledged": 0.04,
+    "append_twice": 0.05,
+    "append_swapped": 0.03,
+    "claim_lost": 0.5,
+    "claim_late": 0.5,
+    "publish_fails": 0.06,
+    "zombie_delay": 0.9,
+    "lost_at_crash": 0.6,
+    "tripwire_late": 0.5,
+    "tripwire_never": 0.5,
+}
+
+
+def _drawn_limits(random: Random) -> Limits:
+    """Small bounds are reached often; the real ones now and then."""
+    return Limits(
+        batch_commands=random.choice((1, 3, 20, 500)),
+        batch_bytes=random.choice((150, 1_000_000)),
+        pipeline_entries=random.choice((1, 2, 4, 8)),
+        pipeline_commands=random.choice((1, 1, 3, 250)),
+        pending_commands=random.choice((4, 20, 8_000)),
+        unpublished_outputs=random.choice((6, 40, 60_000)),
+        dedupe_window=random.choice((5, 40, 100_000)),
+        silence_ms=random.choice((150, 400, 400)),
+        readback_ms=random.choice((600, 2_000)),
+    )

@@ -1,0 +1,221 @@
+"""A process: it can be killed or stopped between any two effects, and started again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.kernel import MS
+
+if TYPE_CHECKING:
+    from tests.simulation.pipes import Pipe
+    from tests.simulation.seat import Seat
+    from tests.simulation.world import World
+
+Deferred = tuple[str, Callable[..., None], tuple[Any, ...]]
+
+
+class Killed(BaseException):
+    """The process is gone in the middle of a step. No code of ours may catch it."""
+
+
+@dataclass
+class Strike:
+    """A pause or a kill that waits for its moment: an effect of the process.
+
+    `effect`: which kind, None for any; `skip`: how many of them pass before; `pause_us`: None to
+    kill. It hits just before the effect, or just `after` it.
+    """
+
+    effect: str | None = None
+    skip: int = 0
+    after: bool = False
+    pause_us: int | None = None
+
+    def is_due(self, effect: str) -> bool:
+        """Whether it hits at this effect."""
+        if self.effect not in (None, effect):
+            return False
+        self.skip -= 1
+        return self.skip < 0
+
+
+class Host:
+    """One process of the system under test, with one `Seat` for each shard."""
+
+    def __init__(self, world: World, name: str) -> None:
+        """Not started."""
+        self.world, self.name = world, name
+        self.address = f"{name}:7071"
+        self.life = 0
+        self.alive = self.stopping = False
+        self.cut = False  # no packet to or from the broker
+        self.paused_until_us: int | None = None
+        self.paused_at_us = 0
+        self.stalled_until_us = 0  # fetches give nothing
+        self.wall_offset_ms = 0
+        self.drift = 0.0
+        self.seats: list[Seat] = []
+        self.pipes: list[Pipe[Any]] = []
+        self.strike: Strike | None = None
+        self._deferred: list[Deferred] | None = None
+        self._when_reachable: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._when_running: list[Callable[[], None]] = []
+        self.be_normal()
+
+    def be_normal(self) -> None:
+        """As fast as this run's profile has it."""
+        profile = self.world.profile
+        self.fetch_us, self.append_us = profile.fetch_us, profile.append_us
+        self.publish_us, self.ack_us = profile.publish_us, profile.ack_us
+
+    # --- life and death ---------------------------------------------------------------------
+
+    def start(self) -> None:
+        """A new process with nothing in memory."""
+        assert not self.alive
+        world = self.world
+        self.life += 1
+        self.alive, self.stopping = True, False
+        profile = world.profile
+        self.drift = (world.kernel.random.random() * 2 - 1) * profile.drift
+        if self.life > 1:
+            world.coverage.hit("restarts")
+        world.kernel.trace(self.name, "starts, life %d", self.life)
+        self.seats = [world.seat(self, topics) for topics in world.topics]
+        for seat in self.seats:
+            self.guard(seat.start)
+
+    def kill(self) -> None:
+        """SIGKILL: memory is gone; what has left the process is on its way."""
+        assert self.alive
+        self.world.coverage.hit("kills")
+        self.end("killed")
+
+    def end(self, how: str) -> None:
+        """The process is no more; its sockets close."""
+        self.world.kernel.trace(self.name, "is %s", how)
+        self.world.on_end(self)
+        self.alive = self.stopping = False
+        self.paused_until_us, self._deferred, self.strike = None, None, None
+        self._when_reachable.clear()
+        self._when_running.clear()
+        for seat in self.seats:
+            seat.end()
+        for pipe in self.pipes:
+            pipe.on_death()
+        self.pipes = [pipe for pipe in self.pipes if pipe.queue]
+        self.world.tripwires.on_end(self)
+
+    def guard(self, code: Callable[[], None]) -> None:
+        """Run code of the process; it may be killed in the middle."""
+        try:
+            code()
+        except Killed:
+            self.kill()
+            return
+        if self.alive and self.stopping and all(seat.runtime.stopped for seat in self.seats):
+            self.world.kernel.at(self.clock_us(), self._exit, self.life)
+
+    def _exit(self, life: int) -> None:
+        if self.alive and self.life == life:
+            self.end("stopped as asked")
+
+    # --- effects ----------------------------------------------------------------------------
+
+    def perform(self, effect: str, action: Callable[..., None], *args: Any) -> None:
+        """Carry out one effect: now, or when the process runs again, or never."""
+        if self._deferred is not None:
+            self._deferred.append((effect, action, args))
+            return
+        strike = self.strike
+        if strike is None or not strike.is_due(effect):
+            action(*args)
+            return
+        self.strike = None
+        if strike.after:
+            action(*args)
+        self._hit(strike)
+        if not strike.after:
+            assert self._deferred is not None
+            self._deferred.append((effect, action, args))
+
+    def _hit(self, strike: Strike) -> None:
+        if strike.pause_us is None:
+            self.world.coverage.hit("kills between two effects")
+            raise Killed
+        self.pause(strike.pause_us)
+
+    # --- pauses -----------------------------------------------------------------------------
+
+    def pause(self, duration_us: int) -> None:
+        """SIGSTOP now, SIGCONT after `duration_us`, between any two effects."""
+        if self.paused_until_us is not None or not self.alive:
+            return
+        now_us = self.world.kernel.now_us
+        until_us = self.world.cap(now_us + duration_us)
+        self.paused_at_us, self.paused_until_us = now_us, until_us
+        self._deferred = []
+        self.world.coverage.hit("pauses")
+        self.world.kernel.trace(self.name, "is paused for %d ms", (until_us - now_us) // MS)
+        for pipe in self.pipes:
+            pipe.on_pause()
+        self.world.kernel.at(until_us, self.resume, self.life)
+
+    def resume(self, life: int) -> None:
+        """SIGCONT: the deferred effects come first, as if nothing had been between."""
+        until_us = self.paused_until_us
+        if life != self.life or until_us is None or until_us > self.world.kernel.now_us:
+            return
+        deferred, self._deferred, self.paused_until_us = self._deferred or [], None, None
+        if deferred:
+            self.world.coverage.hit("pauses between two effects")
+        self.world.kernel.trace(self.name, "resumes; %d effects were waiting", len(deferred))
+        waiting, self._when_running = self._when_running, []
+        for action in waiting:
+            action()
+        self.guard(lambda: self._catch_up(deferred))
+
+    def _catch_up(self, deferred: list[Deferred]) -> None:
+        for effect, action, args in deferred:
+            self.perform(effect, action, *args)
+
+    def when_running(self, action: Callable[[], None]) -> None:
+        """Do it at the end of the pause."""
+        self._when_running.append(action)
+
+    def clock_us(self) -> int:
+        """Now; to code that the simulation runs ahead of a pause: the pause's end."""
+        return self.paused_until_us or self.world.kernel.now_us
+
+    # --- the way to the broker --------------------------------------------------------------
+
+    @property
+    def reachable(self) -> bool:
+        """Whether packets come through."""
+        return not (self.cut or self.world.broker_away)
+
+    def on_unreachable(self) -> None:
+        """No packets come through any more."""
+        for seat in self.seats if self.alive else ():
+            seat.log.on_connection_lost()
+
+    def when_reachable(self, action: Callable[..., None], *args: Any) -> None:
+        """Do it soon after packets come through again."""
+        self._when_reachable.append((action, args))
+
+    def on_reachable(self) -> None:
+        """Packets come through again."""
+        if not self.reachable:
+            return
+        waiting, self._when_reachable = self._when_reachable, []
+        kernel = self.world.kernel
+        back_us = kernel.now_us
+        for action, args in waiting:  # in order
+            back_us += kernel.spread(300)
+            kernel.at(back_us, self._if_alive, self.life, action, args)
+
+    def _if_alive(self, life: int, action: Callable[..., None], args: tuple[Any, ...]) -> None:
+        if self.alive and self.life == life:
+            action(*args)

@@ -1,0 +1,376 @@
+"""What must hold, whatever goes wrong. Each promise is a function with its name.
+
+`ShardAudit` follows one shard: the reference takes in each journal record at the instant it
+lands, so at any time it knows everything that is accepted, and what it means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from postjournal.core.application import Output
+from postjournal.core.messages import RecordVoid
+from postjournal.core.replica import Replica, Role
+from postjournal.core.sharding import DEFAULT_KEY, shard_of
+from tests.simulation.reference import (
+    ACCEPTED,
+    ALARM,
+    Json,
+    Point,
+    ReferenceFold,
+    ReferenceShard,
+    Unexplained,
+    Version,
+    parsed,
+)
+
+if TYPE_CHECKING:
+    from tests.simulation.seat import Seat
+    from tests.simulation.world import World
+
+AnyReplica = Replica[Any, Any, Any]
+
+ENDED = (Role.REBUILDING, Role.STOPPED)
+"""Roles whose state is thrown away: it may hold what never became stable."""
+
+
+class Violation(Exception):
+    """An invariant does not hold."""
+
+    def __init__(self, invariant: str, detail: str) -> None:
+        """`invariant`: its name."""
+        super().__init__(f"{invariant}: {detail}")
+        self.invariant, self.detail = invariant, detail
+
+
+def must(holds: bool, invariant: str, detail: str, *args: object) -> None:
+    """Raise `Violation` if it does not hold."""
+    if not holds:
+        raise Violation(invariant, detail % args)
+
+
+@dataclass
+class Query:
+    """A read under way. `floor`: how many commands were decided, for all to see, when it came."""
+
+    shard: int
+    account: str
+    linearizable: bool
+    floor: int
+    host: str
+    life: int
+    answered: bool = False
+    error: str | None = None
+    seq: int = -1
+
+
+class ShardAudit:
+    """The invariants of one shard."""
+
+    def __init__(self, world: World, shard: int) -> None:
+        """Nothing has landed."""
+        self.world, self.shard = world, shard
+        self.fold = ReferenceFold()
+        profile = world.profile
+        self.reference = ReferenceShard(
+            shard, profile.limits.dedupe_window, self._source, self._is_own
+        )
+        self.points: list[Point] = [self.fold.point()]  # by journal position
+        self.versions: list[Version] = [self.reference.version()]
+        self.version_at: list[int] = [0]  # journal position → index in `versions`
+        self.verdicts: list[str] = []  # by offset
+        self.by_seq: dict[int, Version] = {0: self.versions[0]}
+        self.leaders: dict[int, str] = {}  # epoch → incarnation that holds the tenure
+        self.effects: dict[str, int] = {}  # command id → times it took effect
+
+    def _source(self, topic: str, offset: int) -> tuple[bytes | None, bytes | None]:
+        records = self.world.topics[self.shard].sources[topic].records
+        return records[offset][1:3] if offset < len(records) else (None, None)
+
+    def _is_own(self, key: bytes | None) -> bool:
+        shards = self.world.profile.shards
+        return shards == 1 or shard_of(key or DEFAULT_KEY, shards) == self.shard
+
+    # --- when a journal record lands --------------------------------------------------------
+
+    def on_journal(self, offset: int, value: bytes) -> None:
+        """Take it into the reference."""
+        record = parsed(value)
+        before = self.fold.epoch
+        verdict = self.fold.take(offset, value, record)
+        self.verdicts.append(verdict)
+        self.world.on_verdict(self, offset, record, verdict, before)
+        if verdict == ACCEPTED:
+            self.a_mark_is_never_ahead_of_the_sink(record.get("published", {}))
+            if record["kind"] == "entry":
+                self.every_source_record_is_decided_once_and_in_order(offset, record)
+                self.money_is_conserved()
+        self.only_forgeries_raise_an_alarm(offset, verdict, record)
+        must(self.fold.epoch >= before, "epochs_never_fall", "at offset %d", offset)
+        self.points.append(self.fold.point())
+        self.version_at.append(len(self.versions) - 1)
+
+    def every_source_record_is_decided_once_and_in_order(self, offset: int, entry: Json) -> None:
+        """And by the rules of the ledger, repeats by those of the dedupe window."""
+        reference = self.reference
+        try:
+            reference.accept(entry)
+        except Unexplained as error:
+            raise Violation(
+                "every_source_record_is_decided_once_and_in_order", f"offset {offset}: {error}"
+            ) from error
+        must(reference.next_seq == self.fold.next_seq, "seqs_are_dense", "at offset %d", offset)
+        self.a_command_takes_effect_once(entry)
+        self.world.coverage.hit("duplicates after the window", len(reference.decided_again))
+        version = reference.version()
+        self.versions.append(version)
+        self.by_seq[version.next_seq] = version
+
+    def a_command_takes_effect_once(self, entry: Json) -> None:
+        """Within the window; counted without regard to what the reference thinks."""
+        for item in entry["batch"]:
+            if item.get("events"):
+                command_id = item["id"]
+                self.effects[command_id] = self.effects.get(command_id, 0) + 1
+        if self.world.profile.limits.dedupe_window >= 1_000:
+            twice = [each for each, count in self.effects.items() if count > 1]
+            must(not twice, "a_command_takes_effect_once", "%s", twice)
+
+    def money_is_conserved(self) -> None:
+        """The balances' sum is deposits less withdrawals."""
+        ledger = self.reference.ledger
+        total = sum(ledger.accounts.values())
+        must(total == ledger.tally, "money_is_conserved", "%d, not %d", total, ledger.tally)
+
+    def a_mark_is_never_ahead_of_the_sink(self, marks: dict[str, int]) -> None:
+        """`published` in the journal: all before it is in the sink's topic."""
+        for sink, mark in marks.items():
+            there = self.world.topics[self.shard].sinks[sink].next_seq
+            must(
+                mark <= there,
+                "a_mark_is_never_ahead_of_the_sink",
+                "%s: mark %d, there %d",
+                sink,
+                mark,
+                there,
+            )
+
+    def only_forgeries_raise_an_alarm(self, offset: int, verdict: str, record: Any) -> None:
+        """The running hash fits in everything that a leader writes and that is right else."""
+        genuine = verdict == ALARM and not str(record["digest_before"]).startswith("forged")
+        must(not genuine, "only_forgeries_raise_an_alarm", "at offset %d", offset)
+
+    # --- after each turn of a replica -------------------------------------------------------
+
+    def after_turn(self, seat: Seat) -> None:
+        """Everything that concerns one replica."""
+        replica = seat.replica
+        if replica.role in ENDED:
+            return
+        if replica.tenure is not None:
+            self.one_leader_an_epoch(replica)
+        if replica.position == seat.audited:
+            return
+        if replica.tenure is None:
+            self.who_does_not_lead_neither_takes_in_nor_publishes(seat)
+        seat.audited = replica.position
+        self.every_replica_folds_every_prefix_the_same(replica)
+        if replica.tenure is None or not replica.tenure.inflight:
+            self.state_follows_from_the_journal(replica)
+
+    def every_replica_folds_every_prefix_the_same(self, replica: AnyReplica) -> None:
+        """As the reference does."""
+        j = replica.journal
+        mine = (j.epoch, j.leader, j.alive_at, j.resigned, j.next_seq, j.digest, j.published)
+        right = self.points[replica.position]
+        must(
+            mine == right,
+            "every_replica_folds_every_prefix_the_same",
+            "%s at position %d has %s, must have %s",
+            replica.incarnation,
+            replica.position,
+            mine,
+            right,
+        )
+
+    def one_leader_an_epoch(self, replica: AnyReplica) -> None:
+        """Who believes to lead an epoch is the one whom the journal says, and the only one."""
+        assert replica.tenure is not None
+        epoch, incarnation = replica.tenure.epoch, replica.incarnation
+        other = self.leaders.setdefault(epoch, incarnation)
+        must(
+            other == incarnation == replica.journal.leader,
+            "one_leader_an_epoch",
+            "epoch %d: %s and %s",
+            epoch,
+            other,
+            incarnation,
+        )
+
+    def who_does_not_lead_neither_takes_in_nor_publishes(self, seat: Seat) -> None:
+        """Unless it is paused before it could close them."""
+        log, name = seat.log, "who_does_not_lead_neither_takes_in_nor_publishes"
+        busy = log.sink_pipes or any(reader.is_open for reader in log.sources.values())
+        must(not busy or seat.host.paused_until_us is not None, name, "%s", seat.host.name)
+
+    def every_void_record_is_void_to_all(self, event: RecordVoid) -> None:
+        """And raises the alarm everywhere or nowhere."""
+        verdict = self.verdicts[event.offset]
+        must(
+            verdict != ACCEPTED and event.alarm == (verdict == ALARM),
+            "every_void_record_is_void_to_all",
+            "%s, but it is %s",
+            event,
+            verdict,
+        )
+
+    def state_follows_from_the_journal(self, replica: AnyReplica) -> None:
+        """Balances, positions in the sources, ends of the sinks."""
+        version = self.versions[self.version_at[replica.position]]
+        machine = replica.machine
+        mine = (machine.state, machine.sources, machine.sink_ends())
+        right = (version.accounts, version.sources, version.sinks)
+        must(
+            mine == right,
+            "state_follows_from_the_journal",
+            "%s at position %d has %s, must have %s",
+            replica.incarnation,
+            replica.position,
+            mine,
+            right,
+        )
+
+    def nothing_is_missing_in_memory(self, replica: AnyReplica) -> None:
+        """The dedupe window with its outcomes, the outputs not yet published. Slow."""
+        reference, machine = self.reference, replica.machine
+        name = "nothing_is_missing_in_memory"
+        must(len(machine.window) == len(reference.window), name, "window of %s", replica.role)
+        for command_id, first in reference.window.items():
+            mine = msgspec.json.decode(msgspec.json.encode(machine.window.get(command_id)))
+            must(mine == first.item(), name, "%s: %s, not %s", command_id, mine, first.item())
+        for sink, outputs in reference.outputs.items():
+            mark = self.fold.published.get(sink, 0)
+            kept = [o for c in machine.outboxes[sink].between(mark, len(outputs)) for o in c]
+            must(len(kept) == len(outputs) - mark, name, "outputs of %s", sink)
+            for output in kept:
+                self.an_output_is_what_the_journal_says(sink, output)
+
+    # --- outputs and answers ----------------------------------------------------------------
+
+    def on_append(self, replica: AnyReplica, value: bytes) -> None:
+        """A leader appends to the journal."""
+        tenure = replica.tenure
+        if tenure is not None and value.startswith(b'{"kind":"heartbeat"'):
+            self.no_life_is_shown_while_a_record_is_not_read_back(tenure.inflight)
+
+    def no_life_is_shown_while_a_record_is_not_read_back(self, inflight: Sized) -> None:
+        """Else a leader whose entries cannot land would stay in office for ever."""
+        name = "no_life_is_shown_while_a_record_is_not_read_back"
+        must(len(inflight) <= 1, name, "%s", inflight)
+
+    def a_claim_tells_what_was_read(self, position: int, value: bytes) -> None:
+        """`seen` is the offset of the last journal record that the claimant has read."""
+        seen = parsed(value)["seen"]
+        name = "a_claim_tells_what_was_read"
+        must(seen == position - 1, name, "seen %d, next to read is %d", seen, position)
+
+    def on_publish(self, sink: str, outputs: list[Output], tail: int) -> None:
+        """Something leaves the process."""
+        self.nobody_publishes_what_it_saw_in_the_sink(sink, outputs[0], tail)
+        for output in outputs:
+            self.nothing_leaves_before_it_is_stable(sink, output)
+            self.an_output_is_what_the_journal_says(sink, output)
+
+    def nobody_publishes_what_it_saw_in_the_sink(
+        self, sink: str, output: Output, tail: int
+    ) -> None:
+        """Only what it could not see can come twice."""
+        name = "nobody_publishes_what_it_saw_in_the_sink"
+        must(output.seq >= tail, name, "%s %d, it ended before %d", sink, output.seq, tail)
+
+    def nothing_leaves_before_it_is_stable(self, sink: str, output: Output) -> None:
+        """Its entry stands accepted in the journal."""
+        stable = len(self.reference.outputs[sink])
+        must(
+            output.seq < stable,
+            "nothing_leaves_before_it_is_stable",
+            "%s %d, stable is what is before %d",
+            sink,
+            output.seq,
+            stable,
+        )
+
+    def an_output_is_what_the_journal_says(self, sink: str, output: Output) -> None:
+        """Whoever publishes record k publishes the same record k."""
+        right = self.reference.outputs[sink][output.seq]
+        mine = msgspec.to_builtins(output)
+        must(
+            mine == right,
+            "an_output_is_what_the_journal_says",
+            "%s: %s, must be %s",
+            sink,
+            mine,
+            right,
+        )
+
+    def a_sink_has_no_gap(self, sink: str, output: Output) -> None:
+        """A subscriber that drops repeats sees 0, 1, 2 …"""
+        expected = self.world.topics[self.shard].sinks[sink].next_seq
+        must(
+            output.seq <= expected,
+            "a_sink_has_no_gap",
+            "%s: %d came, expected %d",
+            sink,
+            output.seq,
+            expected,
+        )
+
+    def on_reply(self, query: Query, result: object, seq: int) -> None:
+        """An answer leaves the process."""
+        self.an_answer_reflects_only_accepted_state(query, result, seq)
+        if query.linearizable:
+            self.a_linearizable_answer_is_not_stale(query, seq)
+
+    def an_answer_reflects_only_accepted_state(
+        self, query: Query, result: object, seq: int
+    ) -> None:
+        """It is true at `seq`, and `seq` is stable."""
+        name = "an_answer_reflects_only_accepted_state"
+        must(seq < self.fold.next_seq, name, "seq %d of %d", seq, self.fold.next_seq)
+        version = self.by_seq.get(seq + 1)
+        must(version is not None, name, "seq %d is no entry's last", seq)
+        assert version is not None
+        balance = version.accounts.get(query.account)
+        right = None if balance is None else {"account": query.account, "balance": balance}
+        must(result == right, name, "%s at seq %d, must be %s", result, seq, right)
+
+    def a_linearizable_answer_is_not_stale(self, query: Query, seq: int) -> None:
+        """Everything that was accepted when the question came is in it."""
+        must(
+            seq + 1 >= query.floor,
+            "a_linearizable_answer_is_not_stale",
+            "answered at seq %d, %d commands were stable when the question came",
+            seq,
+            query.floor,
+        )
+
+    # --- at the end -------------------------------------------------------------------------
+
+    def everything_is_decided(self) -> bool:
+        """Every source record, whether it was a command or not."""
+        topics = self.world.topics[self.shard].sources
+        return all(
+            self.reference.sources.get(name, 0) == len(partition.records)
+            for name, partition in topics.items()
+        )
+
+    def everything_is_published(self) -> bool:
+        """Every output of every decision."""
+        sinks = self.world.topics[self.shard].sinks
+        return all(
+            sinks[name].next_seq == len(outputs) for name, outputs in self.reference.outputs.items()
+        )

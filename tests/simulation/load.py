@@ -1,0 +1,167 @@
+"""What clients do: commands, the same ones again, poison; questions."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from postjournal.core import messages as m
+from postjournal.core.sharding import shard_of
+from tests.simulation.broker import SOURCES
+from tests.simulation.invariants import Query
+from tests.simulation.kernel import MS
+from tests.simulation.ports import WALL_AT_START_MS
+
+if TYPE_CHECKING:
+    from tests.simulation.host import Host
+    from tests.simulation.world import World
+
+POISON: tuple[Any, ...] = (
+    None,
+    b"",
+    b"not json",
+    b"\xff\xfe\x00",
+    b"[]",
+    b"7",
+    {},
+    {"id": "p0"},
+    {"id": 7, "type": "open", "account": "a0"},
+    {"id": "", "type": "open", "account": "a0"},
+    {"id": "x" * 200, "type": "open", "account": "a0"},
+    {"type": "open", "account": "a0"},
+    {"id": "p1", "type": "close", "account": "a0"},
+    {"id": "p2", "type": 3, "account": "a0"},
+    {"id": "p3", "type": "y" * 80, "account": "a0"},
+    {"id": "p4", "type": "deposit", "account": "a0"},
+    {"id": "p5", "type": "deposit", "account": "a0", "amount": "5"},
+    {"id": "p6", "type": "deposit", "account": "a0", "amount": 0},
+    {"id": "p7", "type": "deposit", "account": "a0", "amount": -3},
+    {"id": "p8", "type": "deposit", "account": "a0", "amount": 2**53},
+    {"id": "p9", "type": "deposit", "account": "a0", "amount": True},
+    {"id": "p10", "type": "open", "account": ""},
+    {"id": "p11", "type": "transfer", "from": "a0", "amount": 1},
+    {"id": "c1", "type": "deposit", "account": "a0", "amount": None},
+)
+"""Not commands; some have an id all the same, one the id of a command."""
+
+
+class Load:
+    """A stream of commands and questions while there are faults, and a little afterwards."""
+
+    def __init__(self, world: World) -> None:
+        """Idle until `start`."""
+        self._world, self._kernel, self._random = world, world.kernel, world.kernel.random
+        self._sent: list[tuple[int, dict[str, Any]]] = []  # (shard, command)
+        self._keys = [_key_of(shard, world.profile.shards) for shard in range(world.profile.shards)]
+        self._accounts = [f"a{number}" for number in range(world.profile.accounts)]
+
+    def start(self) -> None:
+        """Spread everything over the time of the faults."""
+        profile = self._world.profile
+        for number in range(profile.commands):
+            self._kernel.at(self._some_time(profile.faults_us), self._command, number)
+        for _ in range(profile.queries):
+            self._kernel.at(self._some_time(profile.faults_us), self._query)
+
+    def finish(self) -> None:
+        """Some more when it is calm: all must go on working."""
+        for number in range(4):
+            self._kernel.after(self._kernel.between(0, 200 * MS), self._command, 10_000 + number)
+            self._kernel.after(self._kernel.between(0, 200 * MS), self._query)
+
+    def _some_time(self, end_us: int) -> int:
+        """In bursts: half of everything falls into a few short stretches."""
+        random = self._random.random
+        if random() < 0.5:
+            return int(random() * end_us)
+        return int((self._random.randrange(4) + random() * 0.05) / 4 * end_us)
+
+    # --- commands ---------------------------------------------------------------------------
+
+    def _command(self, number: int) -> None:
+        profile, danger = self._world.profile, self._world.danger
+        shard = self._random.randrange(profile.shards)
+        if self._kernel.chance(danger("poison")):
+            self._poison(shard)
+            return
+        command = self._new_command(number)
+        self._sent.append((shard, command))
+        self._send(shard, self._keys[shard], command)
+        if self._kernel.chance(danger("duplicate")):
+            self._kernel.after(self._kernel.between(0, 1_000 * MS), self._repeat)
+
+    def _new_command(self, number: int) -> dict[str, Any]:
+        pick, accounts = self._random.choice, self._accounts
+        command = {"id": f"c{number}"}
+        kind = pick(("open", "deposit", "deposit", "withdraw", "transfer", "transfer"))
+        if kind == "transfer":
+            sides = {"from": pick(accounts), "to": pick(accounts)}
+            return command | {"type": kind, "amount": self._amount()} | sides
+        if kind == "open":
+            return command | {"type": kind, "account": pick(accounts)}
+        return command | {"type": kind, "account": pick(accounts), "amount": self._amount()}
+
+    def _amount(self) -> int:
+        """Small ones succeed, large ones are refused; the largest reaches the bound."""
+        return self._random.choice((1, 5, 10, 40, 100, 2**53 - 1))
+
+    def _repeat(self) -> None:
+        """The same id again; sometimes with something else in it, or to another shard."""
+        shard, command = self._random.choice(self._sent)
+        self._world.coverage.hit("duplicates")
+        if self._random.random() < 0.3:
+            self._world.coverage.hit("duplicates with another payload")
+            command = self._new_command(0) | {"id": command["id"]}
+        self._send(shard, self._keys[shard], command)
+
+    def _poison(self, shard: int) -> None:
+        if self._world.profile.shards > 1 and self._random.random() < 0.3:
+            self._world.coverage.hit("commands of another shard")
+            self._send(shard, self._keys[1 - shard], self._new_command(self._kernel.now_us))
+            return
+        self._world.coverage.hit("poison")
+        self._send(shard, self._keys[shard], self._random.choice(POISON))
+
+    def _send(self, shard: int, key: bytes | None, value: Any) -> None:
+        """The gateway's producer waits for the broker."""
+        if self._world.broker_away:
+            self._kernel.after(10 * MS, self._send, shard, key, value)
+            return
+        topic = self._random.choice(SOURCES)
+        partition = self._world.topics[shard].sources[topic]
+        raw = json.dumps(value).encode() if isinstance(value, dict) else value
+        now_ms = WALL_AT_START_MS + self._kernel.now_us // MS
+        offset = partition.land((len(partition.records), key, raw, now_ms))
+        self._kernel.trace(topic, "%d/%d %s", shard, offset, raw)
+
+    # --- questions --------------------------------------------------------------------------
+
+    def _query(self) -> None:
+        alive = [host for host in self._world.hosts if host.alive and not host.stopping]
+        if alive:
+            host = self._random.choice(alive)
+            shard = self._random.randrange(self._world.profile.shards)
+            leader = self._world.leader(shard)
+            if leader is not None and not leader.stopping and self._random.random() < 0.5:
+                host = leader
+            self.ask(host, shard, linearizable=self._random.random() < 0.7)
+
+    def ask(self, host: Host, shard: int, *, linearizable: bool) -> int:
+        """Ask a replica for a balance; returns the query's token."""
+        audit = self._world.audit
+        account = self._random.choice(self._accounts)
+        floor = audit.shards[shard].fold.next_seq
+        query = Query(shard, account, linearizable, floor, host.name, host.life)
+        token = audit.ask(query)
+        self._kernel.trace(host.name, "is asked %d: %s, %s", token, account, linearizable)
+        host.seats[shard].inbox.put(m.QueryAsked(token, {"account": account}, linearizable))
+        return token
+
+
+def _key_of(shard: int, shards: int) -> bytes:
+    """Some key of the shard."""
+    return next(
+        key
+        for key in (f"k{number}".encode() for number in range(1_000))
+        if shard_of(key, shards) == shard
+    )

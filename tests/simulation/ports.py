@@ -1,0 +1,181 @@
+"""The other ports of a simulated process: clock, inbox, observer, tripwires."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from postjournal.core import messages as m
+from tests.simulation.kernel import MS
+
+if TYPE_CHECKING:
+    from tests.simulation.host import Host
+    from tests.simulation.world import World
+
+WALL_AT_START_MS = 1_700_000_000_000
+
+
+class SimClock:
+    """A process's clocks: the monotonic one drifts, the wall clock is off and jumps."""
+
+    def __init__(self, host: Host) -> None:
+        """Clocks of `host`."""
+        self._host = host
+
+    def monotonic_ms(self) -> int:
+        """See `Clock`."""
+        return int(self._host.clock_us() * (1.0 + self._host.drift)) // MS
+
+    def wall_ms(self) -> int:
+        """See `Clock`."""
+        return WALL_AT_START_MS + self._host.clock_us() // MS + self._host.wall_offset_ms
+
+
+class SimInbox:
+    """Queries, handovers, stops; answers go to the audit."""
+
+    def __init__(self, host: Host, shard: int, wake: Callable[[], None]) -> None:
+        """An empty inbox."""
+        self._host, self._shard, self._wake = host, shard, wake
+        self._waiting: list[m.Message] = []
+
+    def put(self, message: m.Message) -> None:
+        """Somebody asks something of the replica."""
+        self._waiting.append(message)
+        self._wake()
+
+    def poll(self) -> Sequence[m.Message]:
+        """See `Inbox`."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def reply(self, token: Any, result: object, seq: int, epoch: int, error: str | None) -> None:
+        """See `Inbox`."""
+        self._host.perform("reply", self._reply, token, result, seq, epoch, error)
+
+    def _reply(self, token: int, result: object, seq: int, epoch: int, error: str | None) -> None:
+        world = self._host.world
+        world.kernel.trace(self._host.name, "answers %d: %s at %d, %s", token, result, seq, error)
+        world.audit.on_reply(token, result, seq, error)
+
+
+class SimObserver:
+    """Counts and traces."""
+
+    def __init__(self, host: Host, shard: int) -> None:
+        """Of `host`'s replica of `shard`."""
+        self._host, self._shard = host, shard
+
+    def observe(self, event: m.RoleChanged | m.TookOver | m.EntryStable | m.RecordVoid) -> None:
+        """See `Observer`."""
+        world = self._host.world
+        if isinstance(event, m.TookOver):
+            world.coverage.hit("takeovers")
+        elif isinstance(event, m.RoleChanged) and event.role == "standby":
+            if event.reason.startswith("own "):
+                world.coverage.hit("void own records, no rebuild")
+        elif isinstance(event, m.RecordVoid):
+            world.audit.shards[self._shard].every_void_record_is_void_to_all(event)
+        world.kernel.trace(self._host.name, "observes %s", event)
+
+
+class SimTripwire:
+    """One replica's connection to its leader's process."""
+
+    def __init__(self, host: Host, wires: Tripwires, wake: Callable[[], None]) -> None:
+        """Watches nobody."""
+        self._host, self._wires, self._wake = host, wires, wake
+        self._waiting: list[m.Message] = []
+        self.ticket = 0
+        self.address: str | None = None
+        self.epoch = 0
+        self.life = 0  # of the process at `address` that the connection is to
+        wires.all.append(self)
+
+    def watch(self, address: str, epoch: int) -> None:
+        """See `Tripwire`."""
+        self._host.perform("watch", self._watch, address, epoch)
+
+    def _watch(self, address: str, epoch: int) -> None:
+        self._unwatch()
+        self.address, self.epoch = address, epoch
+        self._wires.connect(self)
+
+    def unwatch(self) -> None:
+        """See `Tripwire`."""
+        self._host.perform("unwatch", self._unwatch)
+
+    def _unwatch(self) -> None:
+        self.ticket += 1
+        self.address = None
+        self._waiting.clear()
+
+    def poll(self) -> Sequence[m.Message]:
+        """See `Tripwire`."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def fire(self) -> None:
+        """The connection closed and a reconnect did not succeed: right or wrong."""
+        self._waiting.append(m.TripwireFired(self.epoch))
+        self.address = None
+        self._wake()
+
+    def end(self) -> None:
+        """The watching process is gone."""
+        self._unwatch()
+        self._wires.all.remove(self)
+
+
+class Tripwires:
+    """All connections between processes."""
+
+    def __init__(self, world: World) -> None:
+        """None yet."""
+        self._world = world
+        self.all: list[SimTripwire] = []
+
+    def connect(self, wire: SimTripwire) -> None:
+        """To a dead process a connection cannot be made: that fires too."""
+        target = self._target(wire)
+        wire.life = target.life
+        if not target.alive:
+            self._fire_after(wire, 10 * MS)
+
+    def on_end(self, host: Host) -> None:
+        """A process's sockets close; its peers see that soon, late, or never."""
+        kernel, danger = self._world.kernel, self._world.danger
+        for wire in self.all:
+            if wire.address != host.address or wire.life != host.life:
+                continue
+            delay_us = kernel.between(0, 5 * MS)
+            if kernel.chance(danger("tripwire_never")):
+                self._world.coverage.hit("missing tripwires")
+                continue
+            if kernel.chance(danger("tripwire_late")):
+                self._world.coverage.hit("late tripwires")
+                delay_us = kernel.between(20 * MS, 1_500 * MS)
+            self._fire_after(wire, delay_us)
+
+    def fire_falsely(self) -> None:
+        """Some connection breaks though the process at its other end lives."""
+        wires = [w for w in self.all if w.address is not None and self._target(w).alive]
+        if wires:
+            self._world.coverage.hit("false tripwires")
+            self._world.kernel.random.choice(wires).fire()
+
+    def _fire_after(self, wire: SimTripwire, delay_us: int) -> None:
+        self._world.kernel.after(delay_us, self._reconnect, wire, wire.ticket)
+
+    def _reconnect(self, wire: SimTripwire, ticket: int) -> None:
+        if ticket != wire.ticket or wire.address is None:
+            return
+        target = self._target(wire)
+        if target.alive:
+            self._world.coverage.hit("tripwires after a restart")
+            wire.life = target.life
+        else:
+            wire.fire()
+
+    def _target(self, wire: SimTripwire) -> Host:
+        return next(host for host in self._world.hosts if host.address == wire.address)

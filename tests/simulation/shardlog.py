@@ -1,0 +1,260 @@
+"""`ShardLog` over the broker in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from postjournal.core import messages as m
+from postjournal.core.application import Output
+from tests.simulation.broker import Reader, ShardTopics
+from tests.simulation.kernel import MS
+from tests.simulation.pipes import ClaimPipe, JournalPipe, SinkPipe, Tell
+
+if TYPE_CHECKING:
+    from tests.simulation.host import Host
+
+
+class Witness:
+    """Sees what a process asks of its log, at the instant of asking. This one does not care."""
+
+    def on_append(self, value: bytes) -> None:
+        """An entry, a heartbeat, a resignation."""
+
+    def on_claim(self, value: bytes) -> None:
+        """A claim."""
+
+    def on_publish(self, sink: str, outputs: list[Output], tail: int) -> None:
+        """Outputs; `tail` is what the log said last about the end of the sink."""
+
+
+class SimShardLog:
+    """One shard's partitions as one process sees them.
+
+    Every effect goes through `Host.perform`, so that a pause or a kill can strike before it.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        topics: ShardTopics,
+        wake: Callable[[], None],
+        witness: Witness | None = None,
+    ) -> None:
+        """Delivers the journal from its beginning. `wake`: something is ready."""
+        self._witness = witness or Witness()
+        self._tails: dict[str, int] = {}
+        self._host, self._topics, self._wake = host, topics, wake
+        self._kernel = host.world.kernel
+        self._ready: list[m.Message] = []
+        self._generation = 0
+        self._held = False
+        self.journal: Reader[bytes] = Reader(host, topics.journal, wake)
+        self.sources = {
+            name: Reader(host, partition, wake) for name, partition in topics.sources.items()
+        }
+        self.appends = JournalPipe(host, topics, self._teller())
+        self.claims = ClaimPipe(host, topics, self._teller())
+        self.sink_pipes: dict[str, SinkPipe] = {}
+        self._perform = host.perform
+        self.journal.open(0)
+
+    def end(self) -> None:
+        """The process is gone."""
+        self._generation += 1
+        self._ready.clear()
+        self.journal.close()
+        self._close_readers()
+
+    # --- messages ---------------------------------------------------------------------------
+
+    def poll(self, timeout_ms: int) -> Sequence[m.Message]:
+        """What is ready. Virtual time does not pass in here: the world turns when it has."""
+        arrived, self._ready = self._ready, []
+        if self.journal.position < self.journal.visible:
+            first, values = self.journal.take()
+            records = list(zip(range(first, first + len(values)), values, strict=True))
+            self._place(arrived, m.JournalRecords(records))
+        if not self._held:
+            for name, reader in self.sources.items():
+                if reader.position < reader.visible:
+                    _, sources = reader.take()
+                    self._place(arrived, m.SourceRecords(name, sources))
+        return arrived
+
+    def _place(self, arrived: list[m.Message], message: m.Message) -> None:
+        """What comes by different ways comes in any order."""
+        if arrived and self._kernel.random.random() < 0.5:
+            arrived.insert(0, message)
+        else:
+            arrived.append(message)
+
+    def _teller(self) -> Tell:
+        """Puts messages before the incarnation that asks now, and before no later one."""
+        generation = self._generation
+
+        def tell(message: m.Message) -> None:
+            if generation == self._generation:
+                self._ready.append(message)
+                self._wake()
+
+        return tell
+
+    # --- the journal ------------------------------------------------------------------------
+
+    def append(self, value: bytes) -> None:
+        """See `ShardLog`."""
+        self._witness.on_append(value)
+        self._perform("append", self._append, value)
+
+    def _append(self, value: bytes) -> None:
+        self._host.world.kernel.trace(self._host.name, "appends %s", value.decode())
+        self.appends.send(value)
+
+    def append_claim(self, value: bytes) -> None:
+        """See `ShardLog`."""
+        self._witness.on_claim(value)
+        self._perform("append_claim", self._append_claim, value)
+
+    def _append_claim(self, value: bytes) -> None:
+        self._host.world.kernel.trace(self._host.name, "claims %s", value.decode())
+        self.claims.send(value)
+
+    def purge_claims(self) -> None:
+        """See `ShardLog`."""
+        self._perform("purge_claims", self.claims.purge)
+
+    def probe_end(self) -> None:
+        """See `ShardLog`. The broker looks at some instant between question and answer."""
+        self._perform("probe_end", self._ask_end)
+
+    def _ask_end(self) -> None:
+        self._kernel.after(self._probe_us(), self._look_at_end, self._teller())
+
+    def _look_at_end(self, tell: Tell) -> None:
+        end: int | None = len(self._topics.journal.records)
+        delay_us = self._probe_us()
+        if not self._host.reachable:
+            end, delay_us = None, self._kernel.between(10 * MS, 300 * MS)
+            self._host.world.coverage.hit("probes unanswered")
+        self._kernel.after(delay_us, tell, m.JournalEnd(end))
+
+    def on_connection_lost(self) -> None:
+        """The client library notices, sometimes: an end that nobody asked for."""
+        if self._kernel.random.random() < 0.5:
+            self._kernel.after(self._probe_us(), self._teller(), m.JournalEnd(None))
+
+    def _probe_us(self) -> int:
+        return self._kernel.spread(self._host.world.profile.probe_us)
+
+    def rewind(self) -> None:
+        """See `ShardLog`."""
+        self._perform("rewind", self._rewind)
+
+    def _rewind(self) -> None:
+        self._generation += 1
+        self._ready.clear()
+        for pipe in (self.appends, self.claims):
+            pipe.silence()
+        self.appends = JournalPipe(self._host, self._topics, self._teller())
+        self.claims = ClaimPipe(self._host, self._topics, self._teller())
+        self._close_sources()
+        self._close_sinks()
+        self.journal.open(0)
+
+    # --- sources ----------------------------------------------------------------------------
+
+    def open_sources(self, offsets: dict[str, int]) -> None:
+        """See `ShardLog`."""
+        self._perform("open_sources", self._open_sources, dict(offsets))
+
+    def _open_sources(self, offsets: dict[str, int]) -> None:
+        self._close_sources()
+        for name, reader in self.sources.items():
+            reader.open(offsets.get(name, 0))
+
+    def hold_sources(self) -> None:
+        """See `ShardLog`."""
+        self._host.world.coverage.hit("sources held")
+        self._perform("hold_sources", self._set_held, True)
+
+    def release_sources(self) -> None:
+        """See `ShardLog`."""
+        self._perform("release_sources", self._set_held, False)
+
+    def _set_held(self, held: bool) -> None:
+        self._held = held
+        self._wake()
+
+    def close_sources(self) -> None:
+        """See `ShardLog`."""
+        self._perform("close_sources", self._close_sources)
+
+    def _close_sources(self) -> None:
+        self._held = False
+        self._ready = [each for each in self._ready if type(each) is not m.SourceRecords]
+        self._close_readers()
+
+    def _close_readers(self) -> None:
+        for reader in self.sources.values():
+            reader.close()
+
+    # --- sinks ------------------------------------------------------------------------------
+
+    def open_sink(self, sink: str) -> None:
+        """See `ShardLog`. The tail is read at some instant between question and answer."""
+        self._perform("open_sink", self._open_sink, sink)
+
+    def _open_sink(self, sink: str) -> None:
+        self._silence_sink(sink)
+        pipe = SinkPipe(self._host, self._topics, sink, self._teller())
+        self.sink_pipes[sink] = pipe
+        self._kernel.after(self._probe_us(), self._read_tail, sink, pipe, self._teller())
+
+    def _read_tail(self, sink: str, pipe: SinkPipe, tell: Tell) -> None:
+        if pipe.gone or pipe.silenced:
+            return
+        if not self._host.reachable:
+            self._host.when_reachable(self._read_tail, sink, pipe, tell)
+            return
+        tail = m.SinkTail(sink, self._topics.sinks[sink].tail)
+        self._kernel.after(self._probe_us(), self._tell_tail, pipe, tell, tail)
+
+    def _tell_tail(self, pipe: SinkPipe, tell: Tell, tail: m.SinkTail) -> None:
+        if not pipe.silenced:
+            self._tails[tail.sink] = tail.next_seq
+            tell(tail)
+
+    def _silence_sink(self, sink: str) -> None:
+        pipe = self.sink_pipes.pop(sink, None)
+        if pipe is not None:
+            pipe.silence()
+        self._ready = [each for each in self._ready if getattr(each, "sink", None) != sink]
+
+    def publish(self, sink: str, outputs: list[Output]) -> None:
+        """See `ShardLog`."""
+        self._witness.on_publish(sink, outputs, self._tails[sink])
+        self._perform("publish", self._publish, sink, outputs)
+
+    def _publish(self, sink: str, outputs: list[Output]) -> None:
+        self._host.world.kernel.trace(
+            self._host.name, "publishes %s %d..%d", sink, outputs[0].seq, outputs[-1].seq
+        )
+        pipe = self.sink_pipes[sink]
+        for start, end in self._requests(len(outputs)):
+            pipe.send(outputs[start:end])
+
+    def _requests(self, count: int) -> list[tuple[int, int]]:
+        """One or two requests: as it comes."""
+        if count < 2 or self._kernel.random.random() < 0.5:
+            return [(0, count)]
+        cut = self._kernel.random.randint(1, count - 1)
+        return [(0, cut), (cut, count)]
+
+    def close_sinks(self) -> None:
+        """See `ShardLog`."""
+        self._perform("close_sinks", self._close_sinks)
+
+    def _close_sinks(self) -> None:
+        for sink in list(self.sink_pipes):
+            self._silence_sink(sink)

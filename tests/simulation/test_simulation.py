@@ -1,0 +1,39 @@
+"""Thousands of seeds; POSTJOURNAL_SIM_SEEDS says how many, POSTJOURNAL_SIM_FIRST from where."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.simulation.faults import merged
+from tests.simulation.runner import run_seed, run_seeds, summary
+
+SEEDS = int(os.environ.get("POSTJOURNAL_SIM_SEEDS", "2000"))
+FIRST = int(os.environ.get("POSTJOURNAL_SIM_FIRST", "0"))
+ENOUGH_FOR_ALL = 1_000
+"""With fewer seeds some fault may never have happened by chance."""
+
+
+def test_all_invariants_hold_and_every_fault_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    reports = []
+    for report in run_seeds(range(FIRST, FIRST + SEEDS)):
+        reports.append(report)
+        assert report.invariant is None, report.failure()
+    with capsys.disabled():
+        print(f"\n{summary(reports)}")  # noqa: T201 - the table is for people
+    if SEEDS >= ENOUGH_FOR_ALL:
+        assert merged(report.coverage for report in reports).missing() == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_seed_runs_the_same_way_each_time(seed: int) -> None:
+    first, second = run_seed(seed, traced=True), run_seed(seed, traced=True)
+    assert first.trace_hash == second.trace_hash
+    assert first.lines == second.lines
+    assert len(first.lines or []) > 100
+
+
+def test_a_trace_changes_nothing() -> None:
+    traced, silent = run_seed(3, traced=True), run_seed(3)
+    assert (traced.events, traced.coverage) == (silent.events, silent.coverage)

@@ -1,0 +1,196 @@
+"""The world of one run: the broker, the processes, what goes on between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.simulation.audit import Audit
+from tests.simulation.broker import ShardTopics
+from tests.simulation.faults import Coverage, Profile
+from tests.simulation.host import Host
+from tests.simulation.invariants import ShardAudit, Violation
+from tests.simulation.kernel import MS, Kernel
+from tests.simulation.ports import Tripwires
+from tests.simulation.reference import ACCEPTED, ALARM
+from tests.simulation.seat import Seat
+
+
+class World:
+    """Everything, in virtual time. Drive it with `run_until`."""
+
+    def __init__(self, kernel: Kernel, profile: Profile) -> None:
+        """Processes are not started; `start` does."""
+        self.kernel, self.profile = kernel, profile
+        self.coverage = Coverage()
+        self.calm = False  # no more faults
+        self.calm_at_us: int | None = None
+        self.broker_away = False
+        self.audit = Audit(self)
+        self.tripwires = Tripwires(self)
+        self.topics = [self._make_topics(shard) for shard in range(profile.shards)]
+        self.hosts = [Host(self, f"r{number}") for number in range(profile.replicas)]
+        self.first_epochs: dict[tuple[int, str], int] = {}  # (shard, command id) → of its decision
+        self.undecided: set[tuple[int, int]] = set()  # (shard, epoch) whose leader died so
+
+    def _make_topics(self, shard: int) -> ShardTopics:
+        audit = self.audit.shards[shard]
+        return ShardTopics(shard, audit.on_journal, audit.a_sink_has_no_gap)
+
+    def seat(self, host: Host, topics: ShardTopics) -> Seat:
+        """A runtime for one shard."""
+        return Seat(host, topics)
+
+    def start(self) -> None:
+        """All processes, almost at once."""
+        for host in self.hosts:
+            self.kernel.after(self.kernel.between(0, 20 * MS), host.start)
+
+    # --- time -------------------------------------------------------------------------------
+
+    def run_until(self, done: Callable[[], bool], bound_us: int, what: str) -> None:
+        """Run events until `done()`; a `Violation` of liveness if it is not within `bound_us`."""
+        end_us = self.kernel.now_us + bound_us
+        while not done():
+            next_us = self.kernel.next_at()
+            if next_us is None or next_us > end_us:
+                raise Violation("liveness", f"not within {bound_us // MS} ms: {what}")
+            self.kernel.step()
+
+    def run_for(self, duration_us: int) -> None:
+        """Run the events of that time."""
+        self.kernel.run_to(self.kernel.now_us + duration_us)
+
+    def cap(self, time_us: int) -> int:
+        """No fault lasts longer than there are faults."""
+        return time_us if self.calm_at_us is None else min(time_us, self.calm_at_us)
+
+    # --- dangers ----------------------------------------------------------------------------
+
+    def danger(self, name: str) -> float:
+        """The probability of a fault; none when it is calm."""
+        return 0.0 if self.calm else getattr(self.profile, name)
+
+    def set_broker(self, *, away: bool) -> None:
+        """The broker goes away, or comes back."""
+        self.broker_away = away
+        self.kernel.trace("broker", "is %s", "away" if away else "back")
+        if away:
+            self.coverage.hit("broker away")
+        for host in self.hosts:
+            host.on_unreachable() if away else host.on_reachable()
+
+    def set_cut(self, host: Host, *, cut: bool) -> None:
+        """A process loses its way to the broker, or finds it again."""
+        host.cut = cut
+        self.kernel.trace(host.name, "is %s", "cut off" if cut else "no longer cut off")
+        if not cut:
+            host.on_reachable()
+            return
+        self.coverage.hit("links cut")
+        host.on_unreachable()
+
+    # --- what the coverage wants to know ----------------------------------------------------
+
+    def on_verdict(
+        self, audit: ShardAudit, offset: int, record: Any, verdict: str, epoch_before: int
+    ) -> None:
+        """The reference has judged a record that has just landed."""
+        kind = record.get("kind") if isinstance(record, dict) else None
+        self.kernel.trace("journal", "%d/%d %s %s", audit.shard, offset, verdict, record)
+        if verdict == ACCEPTED:
+            if kind == "claim":
+                self._on_new_leader(audit.shard, epoch_before)
+            elif kind == "entry":
+                self._on_entry(audit, record)
+        elif verdict == ALARM:
+            self.coverage.hit("alarms at forged entries")
+        elif kind in ("claim", "entry", "heartbeat"):
+            plural = "entries" if kind == "entry" else f"{kind}s"
+            self.coverage.hit(f"void {plural}")
+            epoch = record["epoch"]
+            if kind != "claim" and epoch == audit.fold.epoch and audit.fold.resigned:
+                self.coverage.hit("void records of a resigned leader")
+            if kind != "claim" and isinstance(epoch, int) and epoch < audit.fold.epoch:
+                self.coverage.hit("zombie appends after a claim")
+        elif kind is None:
+            self.coverage.hit("void foreign records")
+
+    def _on_entry(self, audit: ShardAudit, entry: Any) -> None:
+        before, hit = audit.reference.sources, self.coverage.hit
+        if sum(end > before.get(topic, 0) for topic, end in entry["sources"].items()) > 1:
+            hit("two sources in an entry")
+        for item in entry["batch"]:
+            key = (audit.shard, item["id"])
+            if item.get("replayed") and self.first_epochs[key] != entry["epoch"]:
+                hit("duplicates over a takeover")
+            self.first_epochs.setdefault(key, entry["epoch"])
+        sinks, most = self.topics[audit.shard].sinks, self.profile.limits.unpublished_outputs
+        if any(end - sinks[sink].next_seq >= most for sink, end in entry["sinks"].items()):
+            hit("decisions held for a sink")
+
+    def _on_new_leader(self, shard: int, old_epoch: int) -> None:
+        if (shard, old_epoch) in self.undecided:
+            self.coverage.hit("takeovers with entries in flight")
+        for host in self.hosts:
+            tenure = host.seats[shard].replica.tenure if host.alive else None
+            if tenure is None or tenure.epoch != old_epoch:
+                continue
+            if tenure.has_undecided_fate:
+                self.coverage.hit("takeovers with entries in flight")
+            if host.paused_until_us is not None:
+                self.coverage.hit("a paused leader deposed")
+
+    def on_end(self, host: Host) -> None:
+        """A process is about to end: remember what it had in flight."""
+        for seat in host.seats:
+            tenure = seat.replica.tenure
+            if tenure is not None and tenure.has_undecided_fate:
+                self.undecided.add((seat.topics.shard, tenure.epoch))
+
+    # --- what all hope for ------------------------------------------------------------------
+
+    def leader(self, shard: int) -> Host | None:
+        """Who leads: the journal says so, and the replica knows."""
+        incarnation = self.audit.shards[shard].fold.leader
+        for host in self.hosts:
+            seat = host.seats[shard] if host.alive else None
+            if seat is not None and seat.leads and seat.replica.incarnation == incarnation:
+                return host
+        return None
+
+    def is_well(self) -> bool:
+        """One leader, all decided, all published, all replicas equal, nobody waits for anything."""
+        shards = range(self.profile.shards)
+        return all(map(self._is_shard_well, shards)) and not self.audit.unanswered()
+
+    def _is_shard_well(self, shard: int) -> bool:
+        audit = self.audit.shards[shard]
+        if audit.fold.resigned or not (
+            audit.everything_is_decided() and audit.everything_is_published()
+        ):
+            return False
+        end = len(audit.points) - 1
+        for host in self.hosts:
+            if not host.alive or host.stopping or host.paused_until_us is not None:
+                return False
+            if host.seats[shard].replica.position != end:
+                return False
+        return self.leader(shard) is not None
+
+    def unwell(self) -> str:
+        """Why not: for the message."""
+        lines = [f"unanswered: {self.audit.unanswered()}"]
+        for shard, audit in enumerate(self.audit.shards):
+            seats = [
+                f"{h.name} {h.seats[shard].replica.role.value}@{h.seats[shard].replica.position}"
+                f"{' stopping' if h.stopping else ''}"
+                for h in self.hosts
+                if h.alive
+            ]
+            lines.append(
+                f"shard {shard}: journal ends at {len(audit.points) - 1}, {audit.fold.point()}, "
+                f"decided {audit.everything_is_decided()}, "
+                f"published {audit.everything_is_published()}, {seats}"
+            )
+        return "; ".join(lines)

@@ -1,0 +1,280 @@
+"""The consumers' steps over fakes: what is written together, and what happens in trouble."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postjournal.adapters.outage import Outage
+from postjournal.adapters.redis_client import connect, without_password
+from postjournal.adapters.redis_projection import PositionMoved
+from postjournal.core.errors import (
+    ConfigurationError,
+    JournalUnavailable,
+    RecordsMissing,
+    SequenceGap,
+)
+from postjournal.sequence import Position, Received
+from services.consumer.balances import BalancesUpdater
+from services.consumer.results import ResultsPrinter
+
+
+def balance(seq: int, account: str, amount: int, shard: int = 0) -> Received:
+    value = msgspec.json.encode({"account": account, "balance": amount, "id": "x", "seq": seq})
+    return Received("ledger.balances", shard, seq, seq, value, 0)
+
+
+class FakeProjection:
+    """Redis, with transactions that may fail before or after they take effect."""
+
+    def __init__(self) -> None:
+        self.balances: dict[int, dict[str, int]] = {}
+        self.positions: dict[int, Position] = {}
+        self.known: dict[int, Position | None] = {}
+        self.faults: list[str] = []
+        self.transactions = 0
+
+    def _fault(self) -> str:
+        fault = self.faults.pop(0) if self.faults else ""
+        if fault == "away":
+            raise redis.ConnectionError("refused")
+        return fault
+
+    def load(self, partition: int) -> Position | None:
+        self._fault()
+        self.known[partition] = self.positions.get(partition)
+        return self.known[partition]
+
+    def write(self, shard: int, balances: dict[str, int], position: Position) -> None:
+        fault = self._fault()
+        if self.positions.get(shard) != self.known[shard]:
+            raise PositionMoved("moved")
+        self.transactions += 1
+        if self.known[shard] is None:
+            self.balances[shard] = {}
+        self.balances.setdefault(shard, {}).update(balances)
+        self.positions[shard] = self.known[shard] = position
+        if fault == "lost answer":
+            raise redis.TimeoutError("no answer")
+
+    def save(self, positions: Mapping[int, Position]) -> None:
+        raise AssertionError("balances and position are written together")
+
+    def verify(self) -> None:
+        self._fault()
+        if self.positions != {shard: place for shard, place in self.known.items() if place}:
+            raise PositionMoved("wiped")
+
+    def forget(self, shards: int) -> None:
+        self._fault()
+        self.wipe()
+
+    def wipe(self) -> None:
+        self.balances, self.positions = {}, {}
+
+
+@dataclass
+class FakeSource:
+    """A subscription to a topic in memory; `size` outputs for each poll."""
+
+    projection: FakeProjection
+    topic: list[Received]
+    size: int = 2
+    place: Position | None = None
+    is_placed: bool = False
+    saved: Position | None = None
+    error: Exception | None = None
+
+    def poll(self, timeout_s: float) -> list[Received]:
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        if not self.is_placed:
+            self.place = self.saved = self.projection.load(0)
+            self.is_placed = True
+        start = self.place.next_offset if self.place else 0
+        batch = self.topic[start : start + self.size]
+        if batch:
+            self.place = Position(start + len(batch), batch[-1].seq)
+        return batch
+
+    def positions(self) -> dict[int, Position]:
+        return {0: self.place} if self.place and self.place != self.saved else {}
+
+    def note_saved(self) -> None:
+        self.saved = self.place
+
+    def reload(self) -> None:
+        self.is_placed = False
+
+
+@dataclass
+class World:
+    topic: list[Received] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.redis = FakeProjection()
+        self.source = FakeSource(self.redis, self.topic)
+        self.updater = BalancesUpdater(self.source, self.redis, 1, "Redis")
+
+    def run(self) -> None:
+        """Until nothing is left to do."""
+        for _ in range(100):
+            self.updater.step(0)
+
+    @property
+    def right(self) -> dict[str, int]:
+        return {
+            change["account"]: change["balance"]
+            for change in (msgspec.json.decode(each.value) for each in self.topic)
+        }
+
+
+TOPIC = [balance(i, "abc"[i % 3], i * 10) for i in range(9)]
+
+
+def test_a_polled_batch_is_one_transaction() -> None:
+    world = World([*TOPIC[:2]])
+    world.run()
+    assert world.redis.transactions == 1
+    assert world.redis.positions == {0: Position(2, 1)}
+
+
+def test_the_projection_is_what_the_topic_says() -> None:
+    world = World(TOPIC)
+    world.run()
+    assert world.redis.balances[0] == world.right
+
+
+def test_a_write_whose_answer_was_lost_is_looked_up_and_not_done_twice() -> None:
+    world = World(TOPIC)
+    world.redis.faults = ["", "lost answer"]
+    world.run()
+    assert world.redis.balances[0] == world.right
+    assert world.redis.transactions == 5  # nine outputs in batches of two
+
+
+def test_a_wiped_redis_is_filled_again_from_the_beginning() -> None:
+    world = World(TOPIC)
+    world.run()
+    world.redis.wipe()
+    world.run()
+    assert world.redis.balances[0] == world.right
+
+
+def test_what_a_partial_wipe_leaves_does_not_survive_the_rebuilding() -> None:
+    world = World(TOPIC)
+    world.run()
+    world.redis.positions.clear()
+    world.redis.balances[0]["ghost"] = 7
+    world.run()
+    assert world.redis.balances[0] == world.right
+
+
+def test_a_topic_that_was_made_anew_makes_the_projection_anew() -> None:
+    world = World(TOPIC)
+    world.redis.positions[0] = Position(500, 499)
+    world.source.error = RecordsMissing("ends at 9")
+    world.run()
+    assert world.redis.balances[0] == world.right
+
+
+def test_a_gap_stops_the_projection() -> None:
+    world = World(TOPIC)
+    world.source.error = SequenceGap("ledger.balances", 0, 3, 5)
+    with pytest.raises(SequenceGap):
+        world.updater.step(0)
+
+
+def test_an_outage_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(TOPIC)
+    world.redis.faults = ["away"] * 5
+    with caplog.at_level("INFO"):
+        world.run()
+    assert ["works again" in record.message for record in caplog.records] == [False, True]
+
+
+@given(st.lists(st.sampled_from(["", "away", "lost answer", "wipe"]), max_size=20))
+def test_whatever_redis_does_nothing_is_lost_or_doubled(faults: list[str]) -> None:
+    world = World(TOPIC)
+    for fault in faults:
+        if fault == "wipe":
+            world.redis.wipe()
+        else:
+            world.redis.faults = [fault]
+        world.updater.step(0)
+    world.run()
+    assert world.redis.balances[0] == world.right
+    assert world.redis.positions == {0: Position(9, 8)}
+
+
+# --- results --------------------------------------------------------------------------------
+
+
+@dataclass
+class FakeResults:
+    batches: list[list[Received]]
+    out: io.BytesIO
+    printed_at_commit: list[int] = field(default_factory=list)
+    is_away: bool = False
+
+    def poll(self, timeout_s: float) -> list[Received]:
+        return self.batches.pop(0) if self.batches else []
+
+    def commit(self) -> None:
+        if self.is_away:
+            raise JournalUnavailable("no answer")
+        self.printed_at_commit.append(len(self.out.getvalue()))
+
+
+def test_each_result_is_one_line_and_is_printed_before_it_is_committed() -> None:
+    out = io.BytesIO()
+    source = FakeResults([TOPIC[:2]], out)
+    ResultsPrinter(source, out).step(0)
+    assert out.getvalue() == b"".join(each.value + b"\n" for each in TOPIC[:2])
+    assert source.printed_at_commit == [len(out.getvalue())]
+
+
+def test_a_commit_that_fails_does_not_stop_the_printing() -> None:
+    out = io.BytesIO()
+    source = FakeResults([TOPIC[:1], TOPIC[1:2]], out, is_away=True)
+    printer = ResultsPrinter(source, out)
+    printer.step(0)
+    printer.step(0)
+    assert len(out.getvalue().splitlines()) == 2
+
+
+# --- the connection -------------------------------------------------------------------------
+
+
+def test_a_url_that_is_none_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError, match="POSTJOURNAL_REDIS_URL"):
+        connect("http://localhost")
+
+
+def test_a_password_stays_out_of_the_log() -> None:
+    assert without_password("redis://me:secret@host:6379/0") == "redis://host:6379/0"
+    assert without_password("redis://host:6379/0") == "redis://host:6379/0"
+
+
+def test_each_reason_of_an_outage_is_logged_once_until_it_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outage = Outage("Kafka", logging.getLogger("test"))
+    for why in ("away", "no answer", "away", "no answer"):
+        outage.begin(why)
+    outage.end()
+    outage.begin("away")
+    assert [record.message.split(";")[0] for record in caplog.records] == [
+        "Kafka: away",
+        "Kafka: no answer",
+        "Kafka: away",
+    ]

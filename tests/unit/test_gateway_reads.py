@@ -1,0 +1,144 @@
+"""Reads and operations over the gateway's HTTP interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from postjournal.cluster_view import ShardView
+from tests.unit.gateway_world import OPEN, World, make_world, problem
+
+
+@pytest.fixture
+def world() -> World:
+    return make_world()
+
+
+# --- reads ----------------------------------------------------------------------------------
+
+
+def answer(result: object) -> dict[str, Any]:
+    return {"result": result, "seq": 9, "epoch": 2, "shard": 0, "replica": "r1"}
+
+
+def test_a_balance_comes_with_the_place_it_is_true_at(world: World) -> None:
+    world.replicas.answers = [answer({"account": "alice", "balance": 5})]
+    response = world.http.get("/api/v1/accounts/alice")
+    assert response.json == {
+        "account": "alice",
+        "balance": 5,
+        "seq": 9,
+        "epoch": 2,
+        "shard": 0,
+        "replica": "r1",
+    }
+
+
+def test_reads_are_linearizable_unless_asked_otherwise(world: World) -> None:
+    world.replicas.answers = [answer({"balance": 5}), answer({"balance": 5})]
+    world.http.get("/api/v1/accounts/alice")
+    world.http.get("/api/v1/accounts/alice?consistency=any")
+    assert [(to, asked["consistency"]) for to, _, asked in world.replicas.asked] == [
+        ("leader:1", "leader"),
+        ("standby:1", "any"),
+    ]
+
+
+def test_a_replica_that_cannot_answer_is_followed_by_another_attempt(world: World) -> None:
+    world.replicas.answers = ["not leader", "connection refused", answer({"balance": 5})]
+    assert world.http.get("/api/v1/accounts/alice").status_code == 200
+
+
+def test_an_account_may_have_any_name(world: World) -> None:
+    world.replicas.answers = [answer({"balance": 5})] * 2
+    for path in ("a%2Fb", "gr%C3%BC%C3%9Fe"):
+        assert world.http.get(f"/api/v1/accounts/{path}").status_code == 200
+    assert [asked["account"] for _, _, asked in world.replicas.asked] == ["a/b", "grüße"]
+
+
+def test_an_unknown_account_is_a_404(world: World) -> None:
+    world.replicas.answers = [answer(None)]
+    problem(world.http.get("/api/v1/accounts/bob"), 404, "unknown-account")
+
+
+@pytest.mark.parametrize(
+    "path", ["accounts/alice?consistency=some", f"accounts/{'a' * 129}", "leader?shard=x"]
+)
+def test_a_question_that_makes_no_sense_is_a_400(world: World, path: str) -> None:
+    problem(world.http.get(f"/api/v1/{path}"), 400, "malformed-request")
+
+
+def test_without_any_leader_a_read_is_a_503(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.producer.reads.BUDGET_S", 0.01)
+    response = world.http.get("/api/v1/accounts/alice")
+    assert problem(response, 503, "no-leader")["detail"] == "nobody there"
+    assert response.headers["Retry-After"]
+
+
+def test_who_leads_is_told_for_all_shards_or_one(world: World) -> None:
+    world.replicas.views[1] = ShardView("r1", "h:1", "h:2", 4, 99, "leader", 7, "00")
+    everything = world.http.get("/api/v1/leader").json
+    assert everything is not None
+    assert [each["leader"] for each in everything["shards"]] == [None, "r1", None]
+    one = world.http.get("/api/v1/leader?shard=1").json
+    assert one is not None
+    assert (one["epoch"], one["since"], one["address"], one["http"]) == (4, 99, "h:1", "h:2")
+    problem(world.http.get("/api/v1/leader?shard=3"), 404, "not-found")
+
+
+# --- operations -----------------------------------------------------------------------------
+
+
+def test_ready_is_said_only_when_every_part_is(world: World) -> None:
+    assert world.http.get("/readyz").status_code == 200
+    world.results.trouble = "results are not followed"
+    assert "not followed" in problem(world.http.get("/readyz"), 503, "unavailable")["detail"]
+    assert world.http.get("/livez").status_code == 200
+
+
+def test_flasks_own_errors_are_problems_too(world: World) -> None:
+    problem(world.http.get("/nowhere"), 404, "not-found")
+    response = world.http.put("/api/v1/commands")
+    problem(response, 405, "method-not-allowed")
+    assert "POST" in response.headers["Allow"]
+
+
+def test_a_bug_is_a_500_that_tells_no_internals(world: World) -> None:
+    world.log.refusal = RuntimeError("secret")
+    assert "secret" not in str(problem(world.post(OPEN), 500, "internal-error"))
+
+
+def test_requests_are_counted_by_route_and_status(world: World) -> None:
+    world.post(OPEN)
+    world.http.get("/nowhere")
+    text = world.http.get("/metrics").text
+    labels = 'method="POST",route="/api/v1/commands",status="202"'
+    assert f"postjournal_gateway_requests_total{{{labels}}} 1.0" in text
+    assert 'route="unmatched",status="404"} 1.0' in text
+
+
+def test_the_api_describes_itself(world: World) -> None:
+    described = world.http.get("/api/v1/openapi.json").json
+    assert described is not None
+    assert described["openapi"].startswith("3.1")
+    deposit = described["components"]["schemas"]["Deposit"]
+    assert "amount" in deposit["required"]
+    assert "id" not in deposit["required"]  # the gateway makes one
+
+
+def test_every_reference_in_the_description_leads_somewhere(world: World) -> None:
+    described = world.http.get("/api/v1/openapi.json").json
+
+    def references(node: object) -> Iterator[str]:
+        if isinstance(node, dict):
+            yield from (value for key, value in node.items() if key == "$ref")
+            yield from (ref for value in node.values() for ref in references(value))
+        elif isinstance(node, list):
+            yield from (ref for value in node for ref in references(value))
+
+    for reference in references(described):
+        node: Any = described
+        for part in reference.removeprefix("#/").split("/"):
+            node = node[part]

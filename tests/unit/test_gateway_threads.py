@@ -1,0 +1,298 @@
+"""The gateway's followers: waiting for results, and knowing the replicas; over a fake topic."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
+
+import msgspec
+import pytest
+from confluent_kafka import Message
+
+from postjournal.core.errors import ConfigurationError, JournalUnavailable, ShardCountMismatch
+from postjournal.status import ReplicaStatus
+from services.producer import kafka_results
+from services.producer.directory import StatusDirectory
+from services.producer.kafka_results import ResultFollower
+from services.producer.metrics import Metrics
+from services.producer.ports import TooBusy, Unavailable
+
+
+class FakeTopic:
+    """Hands out what the test puts in; `calls` has what it was told to do."""
+
+    def __init__(self) -> None:
+        self.records: SimpleQueue[Message] = SimpleQueue()
+        self.calls: list[str] = []
+        self.is_open = False
+        self.may_open = True
+        self.trouble = ""
+        self.error: Exception | None = None
+
+    def put(self, value: bytes, shard: int = 0) -> None:
+        stamp = (1, time.time_ns() // 1_000_000)
+        self.records.put(
+            Message(topic="t", partition=shard, offset=0, value=value, timestamp=stamp)
+        )
+
+    def open(self) -> bool:
+        if self.error is not None:
+            raise self.error
+        if not self.may_open:
+            time.sleep(0.001)
+        self.is_open = self.may_open
+        return self.is_open
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        try:
+            return [self.records.get(timeout=min(timeout_s, 0.01))]
+        except Empty:
+            return []
+
+    def pause(self) -> None:
+        self.calls.append("pause")
+
+    def skip_to_end(self) -> None:
+        if self.error is not None:
+            raise self.error
+        self.calls.append("skip_to_end")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+def never(error: ConfigurationError) -> None:
+    raise AssertionError(error)
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def topic() -> FakeTopic:
+    return FakeTopic()
+
+
+@pytest.fixture
+def results(topic: FakeTopic) -> Iterator[ResultFollower]:
+    follower = ResultFollower(topic, Metrics(), never)
+    eventually(lambda: not follower.trouble)
+    yield follower
+    follower.close()
+    assert topic.calls[-1] == "close"
+
+
+def result(command_id: str, seq: int) -> bytes:
+    return msgspec.json.encode({"id": command_id, "seq": seq, "status": "accepted"})
+
+
+def test_a_waiting_request_gets_its_result(results: ResultFollower, topic: FakeTopic) -> None:
+    with results.expect(0, "a") as expected:
+        topic.put(result("other", 0))
+        topic.put(result("a", 1))
+        assert expected.wait(5) == result("a", 1)
+
+
+def test_two_requests_that_wait_for_one_id_both_get_the_result(
+    results: ResultFollower, topic: FakeTopic
+) -> None:
+    with results.expect(0, "a") as one, results.expect(0, "a") as other:
+        topic.put(result("a", 0))
+        assert one.wait(5) == other.wait(5) == result("a", 0)
+
+
+def test_a_result_of_another_shard_is_another_commands(
+    results: ResultFollower, topic: FakeTopic
+) -> None:
+    with results.expect(1, "a") as expected:
+        topic.put(result("a", 0), shard=0)
+        topic.put(result("a", 4), shard=1)
+        assert expected.wait(5) == result("a", 4)
+
+
+def test_a_deposed_leaders_repetition_is_no_result(
+    results: ResultFollower, topic: FakeTopic
+) -> None:
+    with results.expect(0, "b") as first:
+        topic.put(result("b", 7))
+        assert first.wait(5)
+    with results.expect(0, "a") as expected:
+        topic.put(result("a", 6))
+        topic.put(result("a", 8))
+        assert expected.wait(5) == result("a", 8)
+
+
+def test_a_result_that_does_not_come_is_none(results: ResultFollower) -> None:
+    with results.expect(0, "a") as expected:
+        assert expected.wait(0.01) is None
+
+
+def test_a_record_that_is_no_result_disturbs_nobody(
+    results: ResultFollower, topic: FakeTopic
+) -> None:
+    with results.expect(0, "a") as expected:
+        topic.put(b"rubbish")
+        topic.put(result("a", 0))
+        assert expected.wait(5) == result("a", 0)
+
+
+def test_the_number_of_waiting_requests_is_bounded(
+    results: ResultFollower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_results, "MAX_WAITING", 1)
+    with results.expect(0, "a"), pytest.raises(TooBusy), results.expect(0, "b"):
+        pass
+    with results.expect(0, "b"):
+        pass
+
+
+def test_nobody_can_wait_before_the_results_are_followed(topic: FakeTopic) -> None:
+    topic.may_open = False
+    topic.trouble = "does not exist yet"
+    follower = ResultFollower(topic, Metrics(), never)
+    with pytest.raises(Unavailable, match="does not exist yet"), follower.expect(0, "a"):
+        pass
+    follower.close()
+
+
+def test_a_stopping_gateway_lets_everybody_go(results: ResultFollower) -> None:
+    answers: list[bytes | None] = []
+
+    def wait() -> None:
+        with results.expect(0, "a") as expected:
+            answers.append(expected.wait(30))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    eventually(lambda: results._count)
+    results.release_all()
+    waiting.join(5)
+    assert answers == [None]
+
+
+@pytest.fixture
+def drowsy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_results, "IDLE_S", 0.01)
+    monkeypatch.setattr(kafka_results, "BULK_RECORDS", 3)
+
+
+def test_a_bulk_load_that_nobody_waits_for_is_not_followed(
+    drowsy: None, results: ResultFollower, topic: FakeTopic
+) -> None:
+    for n in range(10):
+        topic.put(result("x", n))
+    eventually(lambda: "pause" in topic.calls)
+
+
+def test_who_waits_after_that_is_followed_from_before_the_command_is_sent(
+    drowsy: None, results: ResultFollower, topic: FakeTopic
+) -> None:
+    for n in range(10):
+        topic.put(result("x", n))
+    eventually(lambda: "pause" in topic.calls)
+    with results.expect(0, "a") as expected:
+        assert "skip_to_end" in topic.calls
+        topic.put(result("a", 11))
+        assert expected.wait(5) == result("a", 11)
+
+
+def test_when_following_cannot_start_again_the_request_is_refused(
+    drowsy: None, results: ResultFollower, topic: FakeTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(10):
+        topic.put(result("x", n))
+    eventually(lambda: "pause" in topic.calls)
+    monkeypatch.setattr(kafka_results, "WAKE_S", 0.05)
+    topic.error = JournalUnavailable("no answer")
+    with pytest.raises(Unavailable), results.expect(0, "a"):
+        pass
+    topic.error = None
+
+
+def test_a_wrong_number_of_shards_is_told_to_whoever_runs_the_gateway(topic: FakeTopic) -> None:
+    told: list[ConfigurationError] = []
+    topic.error = ShardCountMismatch("3 instead of 1")
+    follower = ResultFollower(topic, Metrics(), told.append)
+    eventually(lambda: told)
+    follower.close()
+
+
+# --- the directory --------------------------------------------------------------------------
+
+
+def status(name: str, state: str, epoch: int, leader: str | None) -> bytes:
+    return msgspec.json.encode(
+        ReplicaStatus(
+            replica=name,
+            incarnation=f"{name}-1",
+            pid=1,
+            shard=0,
+            state=state,
+            epoch=epoch,
+            leader=leader,
+            leader_address=f"{leader}:7071" if leader else None,
+            since=5,
+            seq=epoch * 10,
+            digest="00",
+            lag=0,
+            lag_s=0.0,
+            http=f"{name}:7070",
+            tripwire=f"{name}:7071",
+            time=0,
+        )
+    )
+
+
+@pytest.fixture
+def directory(topic: FakeTopic) -> Iterator[StatusDirectory]:
+    found = StatusDirectory(topic, never)
+    yield found
+    found.close()
+
+
+def test_the_leader_of_the_highest_epoch_is_asked(
+    directory: StatusDirectory, topic: FakeTopic
+) -> None:
+    topic.put(status("r1", "leader", 1, "r1"))
+    topic.put(status("r2", "leader", 2, "r2"))
+    topic.put(status("r1", "leader", 1, "r1"))  # a zombie
+    eventually(lambda: topic.records.empty() and directory.leader_addresses(0))
+    eventually(lambda: directory.leader_addresses(0) == ["r2:7070"])
+    view = directory.shard(0)
+    assert view is not None
+    assert (view.leader, view.epoch) == ("r2", 2)
+
+
+def test_readers_take_turns_and_only_those_who_can_answer(
+    directory: StatusDirectory, topic: FakeTopic
+) -> None:
+    topic.put(status("r1", "leader", 1, "r1"))
+    topic.put(status("r2", "standby", 1, "r1"))
+    topic.put(status("r3", "restoring", 0, None))
+    eventually(lambda: len(directory.reader_addresses(0)) == 2)
+    asked = [directory.reader_addresses(0) for _ in range(2)]
+    assert sorted(asked) == [["r1:7070", "r2:7070"], ["r2:7070", "r1:7070"]]
+
+
+def test_nothing_is_known_of_a_shard_that_nobody_spoke_of(directory: StatusDirectory) -> None:
+    assert directory.shard(7) is None
+    assert directory.leader_addresses(7) == []
+
+
+def test_a_leader_that_is_silent_for_long_is_none(
+    directory: StatusDirectory, topic: FakeTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic.put(status("r1", "leader", 1, "r1"))
+    eventually(lambda: directory.leader_addresses(0))
+    later = time.time_ns() // 1_000_000 + 6_000
+    monkeypatch.setattr("services.producer.directory._now_ms", lambda: later)
+    view = directory.shard(0)
+    assert view is not None
+    assert (view.leader, view.state, view.epoch) == (None, "no_leader", 1)
+    assert directory.leader_addresses(0) == []

@@ -1,0 +1,295 @@
+"""What statuses add up to, and how the view keeps a store in step with it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+from confluent_kafka import Message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postjournal.adapters.redis_view import Snapshot
+from postjournal.cluster_view import MAX_FAILOVERS, ClusterView
+from postjournal.status import Failover, ReplicaStatus, StatusRecord
+from services.leader_view.follower import Follower
+from services.leader_view.rendering import render, stream_id
+
+NOW = 1_000_000_000
+
+
+def status(name: str, state: str, epoch: int, leader: str | None, **changes: Any) -> ReplicaStatus:
+    fields: dict[str, Any] = {
+        "replica": name,
+        "incarnation": f"{name}-first",
+        "pid": 1,
+        "shard": 0,
+        "state": state,
+        "epoch": epoch,
+        "leader": leader,
+        "leader_address": f"{leader}:7071" if leader else None,
+        "since": epoch * 100,
+        "seq": epoch * 10,
+        "digest": f"d{epoch}",
+        "lag": 0,
+        "lag_s": 0.0,
+        "http": f"{name}:7070",
+        "tripwire": f"{name}:7071",
+        "time": NOW,
+    }
+    return ReplicaStatus(**fields | changes)
+
+
+def failover(epoch: int, time: int, shard: int = 0) -> Failover:
+    return Failover(
+        shard=shard,
+        epoch=epoch,
+        previous="r1",
+        leader="r2",
+        cause="tripwire",
+        detect_ms=3.0,
+        claim_ms=4.0,
+        resume_ms=5.0,
+        total_ms=12.0,
+        time=time,
+    )
+
+
+def view_of(*records: StatusRecord) -> ClusterView:
+    view = ClusterView()
+    for i, record in enumerate(records):
+        view.apply(record, NOW + i)
+    return view
+
+
+# --- shards ---------------------------------------------------------------------------------
+
+
+def test_a_status_of_a_lower_epoch_never_overwrites_a_higher_one() -> None:
+    view = view_of(status("r2", "leader", 2, "r2"), status("r1", "leader", 1, "r1", seq=99))
+    assert (view.shards[0].leader, view.shards[0].epoch) == ("r2", 2)
+
+
+def test_the_leaders_own_word_counts_for_its_state_and_since() -> None:
+    view = view_of(
+        status("r1", "leader", 1, "r1", since=100),
+        status("r2", "standby", 1, "r1", since=777),
+    )
+    assert (view.shards[0].state, view.shards[0].since) == ("leader", 100)
+
+
+def test_a_leader_that_has_resigned_stays_so_in_its_epoch() -> None:
+    view = view_of(
+        status("r1", "leader", 1, "r1"),
+        status("r1", "resigning", 1, None),
+        status("r2", "standby", 1, "r1"),  # has not read it yet
+    )
+    assert (view.shards[0].leader, view.shards[0].state) == (None, "no_leader")
+
+
+def test_a_replica_that_lags_does_not_turn_back_the_sequence() -> None:
+    view = view_of(
+        status("r1", "leader", 1, "r1", seq=50, digest="new"),
+        status("r2", "standby", 1, "r1", seq=40, digest="old"),
+    )
+    assert (view.shards[0].seq, view.shards[0].digest) == (50, "new")
+
+
+def test_only_what_people_watch_for_counts_as_a_change() -> None:
+    view = view_of(status("r1", "leader", 1, "r1"))
+    assert not view.apply(status("r1", "leader", 1, "r1", seq=99), NOW)
+    assert view.apply(status("r1", "halted", 1, "r1", error="evolve"), NOW)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["r1", "r2"]), st.integers(0, 4)), min_size=1))
+def test_the_epoch_of_a_shard_only_grows(said: list[tuple[str, int]]) -> None:
+    view, highest = ClusterView(), 0
+    for name, epoch in said:
+        view.apply(status(name, "leader", epoch, name), NOW)
+        highest = max(highest, epoch)
+        assert view.shards[0].epoch == highest
+
+
+# --- replicas -------------------------------------------------------------------------------
+
+
+def test_two_live_processes_with_one_name_are_told_apart_from_a_restart() -> None:
+    old, new = (status("r1", "standby", 1, None, incarnation=each) for each in ("old", "new"))
+    assert not view_of(old, old, new, new).replicas["r1", 0].is_duplicate(NOW + 4)
+    assert view_of(old, new, old).replicas["r1", 0].is_duplicate(NOW + 4)
+
+
+def test_the_mark_goes_when_only_one_of_them_is_left() -> None:
+    old, new = (status("r1", "standby", 1, None, incarnation=each) for each in ("old", "new"))
+    replica = view_of(old, new, old).replicas["r1", 0]
+    assert not replica.is_duplicate(NOW + 6_000)
+
+
+def test_a_replica_that_says_nothing_is_silent_and_then_forgotten() -> None:
+    view = view_of(status("r1", "standby", 1, None))
+    assert not view.replicas["r1", 0].is_silent(NOW + 5_000)
+    assert view.replicas["r1", 0].is_silent(NOW + 5_001)
+    view.forget_absent(NOW + 600_001)
+    assert view.replicas == {}
+
+
+# --- failovers ------------------------------------------------------------------------------
+
+
+def test_a_failover_that_is_told_twice_is_one() -> None:
+    view = view_of(failover(2, 50), failover(2, 50))
+    assert len(view.failovers) == 1
+
+
+def test_failovers_of_all_shards_stand_in_the_order_of_their_times() -> None:
+    view = view_of(failover(2, 50), failover(3, 70), failover(2, 60, shard=1))
+    assert [each.time for each in view.failovers] == [50, 60, 70]
+
+
+def test_the_last_thousand_failovers_are_kept() -> None:
+    view = view_of(*(failover(n, n) for n in range(1, 2_502)))
+    view.forget_absent(NOW)
+    assert len(view.failovers) == MAX_FAILOVERS
+    assert view.failovers[-1].epoch == 2_501
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2)), unique=True))
+def test_every_failover_has_an_entry_of_its_own_in_order(told: list[tuple[int, int, int]]) -> None:
+    view = view_of(*(failover(epoch, time, shard) for epoch, time, shard in told))
+    ids = [tuple(map(int, stream_id(each).split("-"))) for each in view.failovers]
+    assert ids == sorted(set(ids))
+
+
+# --- the follower ---------------------------------------------------------------------------
+
+
+@dataclass
+class FakeTopic:
+    batches: list[list[Message]] = field(default_factory=list)
+    is_caught_up: bool = True
+
+    def open(self) -> bool:
+        return True
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        return self.batches.pop(0) if self.batches else []
+
+    def put(self, *records: StatusRecord, seen: int = NOW) -> None:
+        self.batches.append(
+            [
+                Message(
+                    topic="s",
+                    partition=0,
+                    offset=0,
+                    value=msgspec.json.encode(record),
+                    timestamp=(1, seen),
+                )
+                for record in records
+            ]
+        )
+
+
+@dataclass
+class FakeStore:
+    snapshots: list[Snapshot] = field(default_factory=list)
+    is_away: bool = False
+
+    def sync(self, snapshot: Snapshot) -> None:
+        if self.is_away:
+            raise redis.ConnectionError("refused")
+        self.snapshots.append(snapshot)
+
+
+@dataclass
+class World:
+    topic: FakeTopic = field(default_factory=FakeTopic)
+    store: FakeStore = field(default_factory=FakeStore)
+    now: int = NOW
+
+    def __post_init__(self) -> None:
+        self.follower = Follower(self.topic, self.store, lambda: self.now, "Redis")
+
+    def step(self, ms: int = 0) -> None:
+        self.now += ms
+        self.follower.step(0)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_nothing_is_written_before_the_present_is_reached(world: World) -> None:
+    world.topic.is_caught_up = False
+    world.topic.put(status("r1", "leader", 1, "r1"))
+    world.topic.put(status("r2", "leader", 2, "r2"))
+    world.step()
+    assert world.store.snapshots == []
+    world.topic.is_caught_up = True
+    world.step()
+    assert [each.shards[0]["leader"] for each in world.store.snapshots] == ["r2"]
+
+
+def test_a_new_leader_is_written_at_once(world: World) -> None:
+    world.step()
+    world.topic.put(status("r1", "leader", 1, "r1"))
+    world.step(ms=1)
+    assert world.store.snapshots[-1].shards[0]["leader"] == "r1"
+
+
+def test_counters_are_written_twice_a_second(world: World) -> None:
+    world.topic.put(status("r1", "leader", 1, "r1"))
+    world.step()
+    for ms in (100, 100, 300):
+        world.topic.put(status("r1", "leader", 1, "r1", seq=world.now))
+        world.step(ms)
+    assert len(world.store.snapshots) == 2
+
+
+def test_a_redis_that_was_away_gets_everything_at_once(world: World) -> None:
+    world.store.is_away = True
+    world.topic.put(status("r1", "leader", 1, "r1"), failover(1, NOW))
+    world.step()
+    world.store.is_away = False
+    world.step(ms=500)
+    (snapshot,) = world.store.snapshots
+    assert snapshot.shards[0]["leader"] == "r1"
+    assert len(snapshot.failovers) == 1
+
+
+def test_of_the_long_past_only_failovers_are_taken(world: World) -> None:
+    world.topic.put(status("r9", "standby", 1, None), failover(1, 5), seen=NOW - 400_000)
+    world.step()
+    assert world.store.snapshots[-1].replicas == {}
+    assert len(world.store.snapshots[-1].failovers) == 1
+
+
+def test_two_processes_with_one_name_are_warned_of_once_and_marked(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = (status("r1", "standby", 1, None, incarnation=each) for each in ("old", "new"))
+    world.topic.put(old, new, old)
+    with caplog.at_level(logging.WARNING):
+        world.step()
+        world.step(ms=500)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "r1" in caplog.text
+    assert world.store.snapshots[-1].replicas["r1/0"]["duplicate_name"] is True
+
+
+def test_a_record_of_another_kind_is_passed_over(world: World) -> None:
+    world.topic.batches.append([Message(topic="s", partition=0, value=b"{}", timestamp=(1, NOW))])
+    world.topic.put(status("r1", "leader", 1, "r1"))
+    world.step()
+    world.step(ms=500)
+    assert world.store.snapshots[-1].shards[0]["leader"] == "r1"
+
+
+def test_absent_values_are_written_as_empty_text() -> None:
+    snapshot = render(view_of(status("r1", "standby", 1, None)), NOW)
+    assert snapshot.shards[0]["leader"] == ""
+    assert all(isinstance(value, str) for value in snapshot.shards[0].values())

@@ -1,0 +1,172 @@
+"""Telling new outputs from late repetitions, without Kafka."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postjournal.core.errors import ConfigurationError, SequenceGap
+from postjournal.sequence import (
+    PartitionReader,
+    Position,
+    Received,
+    SequenceTracker,
+    last_before,
+)
+from postjournal.subscribe import subscribe
+
+TOPIC = "ledger.results"
+
+
+def records(sequences: list[int], first_offset: int = 0) -> list[Received]:
+    return [Received(TOPIC, 0, first_offset + i, seq, b"", 0) for i, seq in enumerate(sequences)]
+
+
+def handed_out(reader: PartitionReader, incoming: list[Received], now_ms: int = 0) -> list[int]:
+    return [out.seq for record in incoming for out in reader.take(record, now_ms)]
+
+
+def test_each_sequence_is_new_once() -> None:
+    tracker = SequenceTracker(TOPIC, 0)
+    assert [tracker.is_new(seq) for seq in (0, 1, 0, 1, 2)] == [True, True, False, False, True]
+
+
+def test_a_gap_is_an_error_that_tells_what_is_missing() -> None:
+    tracker = SequenceTracker(TOPIC, 3, last_seq=4)
+    with pytest.raises(SequenceGap) as gap:
+        tracker.is_new(7)
+    assert (gap.value.topic, gap.value.partition) == (TOPIC, 3)
+    assert (gap.value.expected, gap.value.got) == (5, 7)
+    assert tracker.last_seq == 4
+
+
+def test_a_late_duplicate_is_dropped() -> None:
+    reader = PartitionReader(TOPIC, 0, Position(10, 4))
+    assert handed_out(reader, records([5, 3, 4, 6], first_offset=10)) == [5, 6]
+    assert reader.position == Position(14, 6)
+
+
+def test_the_topics_first_record_is_handed_out_at_once() -> None:
+    reader = PartitionReader(TOPIC, 0)
+    assert handed_out(reader, records([0])) == [0]
+    assert reader.position == Position(1, 0)
+
+
+def test_a_late_duplicate_where_retention_has_cut_is_no_gap() -> None:
+    reader = PartitionReader(TOPIC, 0, window_records=4)
+    assert handed_out(reader, records([50, 51, 100, 101, 102], first_offset=7)) == [100, 101, 102]
+
+
+def test_no_place_is_told_while_the_window_is_open() -> None:
+    reader = PartitionReader(TOPIC, 0, window_records=4)
+    assert handed_out(reader, records([50, 51], first_offset=7)) == []
+    assert reader.position is None
+
+
+def test_a_window_ends_by_time_when_little_comes() -> None:
+    reader = PartitionReader(TOPIC, 0, window_ms=1_000)
+    handed_out(reader, records([7, 8], first_offset=7), now_ms=5_000)
+    assert reader.wait_is_over(5_999) == []
+    assert [out.seq for out in reader.wait_is_over(6_000)] == [7, 8]
+    assert reader.position == Position(9, 8)
+
+
+def test_from_the_end_nothing_before_it_is_handed_out() -> None:
+    reader = PartitionReader(TOPIC, 0, skip_until=13)
+    assert handed_out(reader, records([40, 41, 20, 42], first_offset=10)) == [42]
+    assert reader.position == Position(14, 42)
+
+
+def test_from_the_end_a_late_duplicate_is_known_by_what_stands_before() -> None:
+    reader = PartitionReader(TOPIC, 0, skip_until=12)
+    assert handed_out(reader, records([40, 41, 39, 42], first_offset=10)) == [42]
+
+
+def test_from_the_end_the_place_is_known_before_the_first_new_output() -> None:
+    reader = PartitionReader(TOPIC, 0, skip_until=12)
+    handed_out(reader, records([40, 41], first_offset=10))
+    assert reader.position == Position(12, 41)
+
+
+def test_when_retention_empties_what_was_to_tell_the_place_a_window_does() -> None:
+    reader = PartitionReader(TOPIC, 0, skip_until=12, window_ms=1_000)
+    assert handed_out(reader, records([42, 43], first_offset=12)) == []
+    assert [out.seq for out in reader.wait_is_over(1_000)] == [42, 43]
+
+
+def test_an_offset_set_by_somebody_else_makes_no_place_to_trust() -> None:
+    reader = PartitionReader(TOPIC, 0, Position(7, None), window_records=2)
+    assert reader.position is None
+    assert handed_out(reader, records([3, 9, 10], first_offset=7)) == [9, 10]
+
+
+def test_the_place_stays_where_a_gap_was() -> None:
+    reader = PartitionReader(TOPIC, 0, Position(10, 4))
+    with pytest.raises(SequenceGap):
+        reader.take(records([6], first_offset=10)[0], 0)
+    assert reader.position == Position(10, 4)
+
+
+@st.composite
+def published(draw: st.DrawFn) -> list[int]:
+    """A sink's topic: each leader begins at most one past the highest sequence before it."""
+    topic: list[int] = []
+    for _ in range(draw(st.integers(1, 6))):
+        start = draw(st.integers(0, max(topic, default=-1) + 1))
+        topic += range(start, start + draw(st.integers(1, 8)))
+    return topic
+
+
+@given(published())
+def test_a_whole_topic_gives_every_sequence_once_in_order(topic: list[int]) -> None:
+    out = handed_out(PartitionReader(TOPIC, 0), records(topic))
+    assert out == list(range(max(topic) + 1))
+
+
+@given(published(), st.data())
+def test_a_restart_anywhere_loses_and_repeats_nothing(
+    topic: list[int], data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(1, len(topic)))
+    first, second = records(topic)[:cut], records(topic)[cut:]
+    before = PartitionReader(TOPIC, 0)
+    out = handed_out(before, first)
+    out += handed_out(PartitionReader(TOPIC, 0, before.position), second)
+    assert out == list(range(max(topic) + 1))
+
+
+@given(published(), st.data())
+def test_a_window_that_sees_the_highest_sequence_leaves_no_gap(
+    topic: list[int], data: st.DataObject
+) -> None:
+    """Retention may cut anywhere, into the middle of late repetitions too."""
+    cut = data.draw(st.integers(1, len(topic) - 1)) if len(topic) > 1 else 0
+    rest = records(topic)[cut:]
+    reader = PartitionReader(TOPIC, 0, window_records=len(rest))
+    out = handed_out(reader, rest)
+    assert out == list(range(out[0], max(r.seq for r in rest) + 1))
+
+
+@given(published(), st.data())
+def test_whoever_starts_at_the_end_gets_exactly_what_is_new(
+    topic: list[int], data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(1, len(topic)))
+    reader = PartitionReader(TOPIC, 0, skip_until=cut)
+    out = handed_out(reader, records(topic))
+    assert out == list(range(max(topic[:cut]) + 1, max(topic) + 1))
+
+
+def test_the_newest_unbroken_run_is_what_counts() -> None:
+    assert last_before([5, 6, 7]) == 4
+    assert last_before([5, 6, 20, 21, 6, 22]) == 19
+    assert last_before([0, 1]) == -1
+
+
+def test_a_subscription_needs_somewhere_to_keep_its_place() -> None:
+    with pytest.raises(ConfigurationError, match="a group or a place"):
+        subscribe("localhost:1", TOPIC)
+
+
+def test_a_group_is_not_told_which_partitions_to_read() -> None:
+    with pytest.raises(ConfigurationError, match="by itself"):
+        subscribe("localhost:1", TOPIC, group="g", partitions=[0])
