@@ -10,7 +10,7 @@ from threading import Condition, Event, Lock, Thread
 from time import monotonic
 from typing import Any
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from postjournal.adapters import kafka_settings
 from postjournal.adapters.outage import Outage
@@ -146,7 +146,11 @@ class KafkaCommandLog:
 
     def _produce(self, records: list[dict[str, Any]], shard: int, pending: _Pending) -> None:
         """A record that could not be queued has the field `_error`, and no report follows."""
-        self._producer.produce_batch(self._topic, records, partition=shard)
+        try:
+            self._producer.produce_batch(self._topic, records, partition=shard)
+        except (BufferError, KafkaException) as refusal:
+            self._release(len(records))
+            raise Unavailable(f"the client took none of the commands: {refusal}") from refusal
         for index, record in enumerate(records):
             error = record.get("_error")
             if error is not None:

@@ -184,6 +184,9 @@ class Subscription:
 
     def close(self) -> None:
         """Leave the group; what is not committed stays so."""
+        if isinstance(self._store, GroupPositions) and not self._store.is_idle():
+            log.warning("topic %s: left without telling the group: no answer", self._topic)
+            return
         self._consumer.close()
 
     def __enter__(self) -> Subscription:

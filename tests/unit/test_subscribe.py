@@ -1,10 +1,15 @@
 """Telling new outputs from late repetitions, without Kafka."""
 
+import threading
+from typing import cast
+
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postjournal.core.errors import ConfigurationError, SequenceGap
+from postjournal.adapters.group_positions import GroupPositions
+from postjournal.core.errors import ConfigurationError, JournalUnavailable, SequenceGap
 from postjournal.sequence import (
     PartitionReader,
     Position,
@@ -170,3 +175,35 @@ def test_a_subscription_needs_somewhere_to_keep_its_place() -> None:
 def test_a_group_is_not_told_which_partitions_to_read() -> None:
     with pytest.raises(ConfigurationError, match="by itself"):
         subscribe("localhost:1", TOPIC, group="g", partitions=[0])
+
+
+class HungConsumer:
+    """Its commits get no answer until `answer` is set."""
+
+    def __init__(self) -> None:
+        self.answer = threading.Event()
+        self.committed: list[int] = []
+
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
+        assert not asynchronous
+        self.answer.wait(10)
+        self.committed.append(offsets[0].offset)
+        return offsets
+
+
+def test_a_commit_without_an_answer_is_told_in_time_and_never_overtaken() -> None:
+    consumer = HungConsumer()
+    positions = GroupPositions(cast(Consumer, consumer), TOPIC, timeout_s=0.01)
+    for _ in range(2):
+        with pytest.raises(JournalUnavailable, match="no answer in time"):
+            positions.save({0: Position(5, 4)})
+    assert not positions.is_idle()
+    consumer.answer.set()
+    wait_for(positions)
+    positions.save({0: Position(7, 6)})
+    assert consumer.committed == [5, 7]
+
+
+def wait_for(positions: GroupPositions) -> None:
+    while not positions.is_idle():
+        pass  # `is_idle` itself waits

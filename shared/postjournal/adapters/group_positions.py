@@ -85,6 +85,13 @@ class GroupPositions:
         for error in self._wait():
             self._refused(error)
 
+    def is_idle(self) -> bool:
+        """False when a commit is still under way after some seconds: Kafka does not answer.
+
+        Closing the consumer then would never end: each of the two would wait for the other.
+        """
+        return self._commit is None or self._commit.is_done_within(self._timeout_s)
+
     def _wait(self) -> list[KafkaError]:
         if self._commit is None:
             return []

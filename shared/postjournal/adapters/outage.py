@@ -40,6 +40,8 @@ class Outage:
 
     def end(self) -> None:
         """It works; logged when it was away."""
+        if self._since is None:  # called for every record
+            return
         with self._lock:
             since, self._since, self._why = self._since, None, ""
             self._told.clear()

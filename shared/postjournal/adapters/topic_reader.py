@@ -54,8 +54,13 @@ class TopicReader:
         """Connects in the background; `partitions` is what the topic must have."""
         self._topic, self._partitions, self._start = topic, partitions, start
         self._outage = Outage(f"topic {topic}", log)
-        settings = kafka_settings.follower_consumer(bootstrap)
-        self._consumer = Consumer(settings | {"log_level": 2, "error_cb": self._on_error})
+        settings = kafka_settings.follower_consumer(bootstrap) | {
+            # When retention overtakes the reader it goes on with the oldest record that is left.
+            "auto.offset.reset": "earliest",
+            "log_level": 2,
+            "error_cb": self._on_error,
+        }
+        self._consumer = Consumer(settings)
         self._behind: dict[int, int] | None = None
 
     @property

@@ -24,13 +24,13 @@ from postjournal.ledger import Accounts, Ledger, LedgerCommand, LedgerEvent
 SHARD = 0
 FETCH = "leader: fetch sources and journal (KafkaLog.poll)"
 DECODE = "leader: decode commands"
-DECIDE = "leader: decide, evolve, make outputs (Machine.decide, without decoding)"
+DECIDE = "leader: decide, evolve, make outputs (less decoding)"
 ENCODE = "leader: encode entry (Codec.encode)"
-DIGEST = "leader: running hash of the own entry (next_digest)"
-READ_BACK = "leader: read back (recognise, JournalState.fold, forget)"
-PUBLISH = "leader: encode outputs and hand them to the producer (SinkWriter)"
+DIGEST = "leader: hash of the own entry (next_digest)"
+READ_BACK = "leader: read back (JournalState.fold, forget)"
+PUBLISH = "leader: encode outputs, queue them (SinkWriter.write)"
 STANDBY_DECODE = "standby: decode entry (Codec.decode)"
-STANDBY_APPLY = "standby: fold and apply (JournalState.fold, Machine.apply)"
+STANDBY_APPLY = "standby: fold, apply (JournalState.fold, Machine.apply)"
 
 LedgerMachine = Machine[Accounts, LedgerCommand, LedgerEvent]
 
