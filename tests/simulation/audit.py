@@ -32,13 +32,18 @@ class Audit:
         if self._world.kernel.random.random() < OFTEN:
             self.thorough(seat)
 
-    def thorough(self, seat: Seat) -> None:
-        """The slow checks; they need a replica that has read and decided just what is there."""
+    def thorough(self, seat: Seat, *, final: bool = False) -> None:
+        """The slow checks, and at the end those that may disturb.
+
+        They need a replica that has read and decided just what is there.
+        """
         shard, replica = self.shards[seat.topics.shard], seat.replica
         if replica.role in ENDED or replica.position != len(shard.points) - 1:
             return
         if replica.tenure is None or not replica.tenure.inflight:
             shard.nothing_is_missing_in_memory(replica)
+            if final:
+                shard.what_is_not_published_can_be(replica)
 
     def ask(self, query: Query) -> int:
         """A query comes; returns its token."""

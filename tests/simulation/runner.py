@@ -102,7 +102,7 @@ class Simulation:
             self._restart_stopped()
         for host in world.hosts:
             for seat in host.seats:
-                world.audit.thorough(seat)
+                world.audit.thorough(seat, final=True)
 
     def _restart_stopped(self) -> None:
         for host in self.world.hosts:

@@ -321,6 +321,17 @@ def test_a_sink_ahead_of_a_leader_that_is_deposed_and_has_not_read_it_does_not()
     assert bench.replica.role is Role.STANDBY
 
 
+def test_reports_of_an_earlier_leaderships_appends_do_not_concern_the_next() -> None:
+    bench = leader()  # its heartbeat was read back; the broker's report has not come
+    depose(bench)
+    bench.step(m.TripwireFired(2))
+    (claim,) = bench.of(m.AppendClaim)
+    bench.land(claim.value)
+    assert bench.replica.role is Role.LEADER
+    bench.step(m.AppendFailed("late"))
+    assert bench.replica.role is Role.LEADER
+
+
 # --- reads, handover, stop ------------------------------------------------------------------
 
 

@@ -179,9 +179,14 @@ class TailReader:
                     log.warning("sink tails not read: %s; trying again", error.args[0].str())
                     sleep(RETRY_S)
                     continue
+                except msgspec.DecodeError as error:
+                    log.error("a sink's last record is not ours (%s): nothing is published", error)
+                    sleep(RETRY_S)
+                    continue
                 for topic, next_seq in found.items():
                     sink = self._sinks[topic]
-                    self._found.put((sink, wanted.pop(sink), next_seq))
+                    if sink in wanted:  # a late record may answer what was found before
+                        self._found.put((sink, wanted.pop(sink), next_seq))
         self._consumer.close()
 
     def _is_current(self, wanted: dict[str, int]) -> bool:

@@ -103,6 +103,7 @@ class Replica(Generic[S, C, E]):
         self._claimed_ms = 0
         self._takeover: tuple[_Suspicion, int] | None = None
         self._stop_deadline_ms: int | None = None
+        self._stale_reports = 0  # of appends of a leadership that ended without a rebuild
         self._handlers: dict[type, Callable[[Any], None]] = {
             m.JournalRecords: self._on_journal,
             m.SourceRecords: self._on_sources,
@@ -333,15 +334,19 @@ class Replica(Generic[S, C, E]):
     def _lead(self, suspicion: _Suspicion | None) -> None:
         self.tenure = Tenure(self.machine, self._codec, self.journal, self._limits, self._now_ms)
         self._takeover = (suspicion, self._now_ms) if suspicion else None
-        self._effects.append(m.UnwatchLeader())
+        # Sources first, then the heartbeat: its read-back makes librdkafka's next fetch include
+        # them. Telling people comes last.
         self._effects.append(m.OpenSources(dict(self.machine.sources)))
         self._effects += [m.OpenSink(sink) for sink in self.machine.outboxes]
+        self._effects += self.tenure.pump(self._now_ms, self._wall_ms)
+        self._effects.append(m.UnwatchLeader())
         self._become(Role.LEADER, "claim accepted")
 
     def _end_leadership(self, reason: str) -> None:
         tenure, self.tenure = self.tenure, None
         assert tenure is not None
         self._takeover = None
+        self._stale_reports += tenure.unacknowledged
         self._effects += [m.CloseSources(), m.CloseSinks(), *tenure.refuse_answers()]
         if self._stop_deadline_ms is not None:
             self._stop()
@@ -412,11 +417,15 @@ class Replica(Generic[S, C, E]):
             self._effects += self.tenure.take_in(message.topic, message.records)
 
     def _on_landed(self, message: m.AppendLanded) -> None:
+        stale = min(message.count, self._stale_reports)
+        self._stale_reports -= stale
         if self.tenure is not None:
-            self.tenure.on_landed(message.count)
+            self.tenure.on_landed(message.count - stale)
 
     def _on_append_failed(self, message: m.AppendFailed) -> None:
-        if self.tenure is not None:
+        if self._stale_reports:
+            self._stale_reports -= 1
+        elif self.tenure is not None:
             self._end_leadership(f"an append failed: {message.error}")
 
     def _on_sink_tail(self, message: m.SinkTail) -> None:
