@@ -168,7 +168,7 @@ def drawn(random: Random) -> Profile:
     """
     faults_us = random.choice((900, 1_500, 2_500)) * MS
     profile = Profile(
-        replicas=random.choice((2, 3, 3, 3, 4, 5)),
+        replicas=random.choice((1, 2, 2, 3, 3, 3, 4, 5)),
         shards=random.choice((1, 1, 1, 2)),
         faults_us=faults_us,
         tick_us=random.choice((8, 20, 35, 50)) * MS,
@@ -198,8 +198,8 @@ def drawn(random: Random) -> Profile:
 
 
 _RATES = {
-    "append_lost": 0.04,
-    "append_unacknowledged": 0.04,
+    "append_lost": 0.1,
+    "append_unacknowledged": 0.08,
     "append_twice": 0.05,
     "append_swapped": 0.03,
     "claim_lost": 0.5,

@@ -173,6 +173,7 @@ class ShardAudit:
             return
         if replica.tenure is not None:
             self.one_leader_an_epoch(replica)
+            self.a_failed_append_ends_the_leadership(seat, replica.tenure.epoch)
         if replica.position == seat.audited:
             return
         if replica.tenure is None:
@@ -227,6 +228,11 @@ class ShardAudit:
             event,
             verdict,
         )
+
+    def a_failed_append_ends_the_leadership(self, seat: Seat, epoch: int) -> None:
+        """The leadership that appended it, as soon as it is told."""
+        name = "a_failed_append_ends_the_leadership"
+        must(seat.log.failed_epoch != epoch, name, "%s, epoch %d", seat.host.name, epoch)
 
     def state_follows_from_the_journal(self, replica: AnyReplica) -> None:
         """Balances, positions in the sources, ends of the sinks."""

@@ -15,6 +15,7 @@ from postjournal.core import messages as m
 from postjournal.core.application import Output
 from tests.simulation.broker import ShardTopics, SinkTopic
 from tests.simulation.kernel import MS
+from tests.simulation.reference import parsed
 
 if TYPE_CHECKING:
     from tests.simulation.host import Host
@@ -188,6 +189,7 @@ class JournalPipe(Pipe[bytes]):
         """See `Pipe`."""
         super().__init__(host, topics, tell)
         self.fates: deque[str] = deque()  # of the next appends to arrive: for scenarios
+        self.slowest_failure_us = 1_200 * MS
         self._lost = False
 
     def send(self, value: bytes) -> None:
@@ -206,12 +208,12 @@ class JournalPipe(Pipe[bytes]):
         if fate == LOST:
             self._lost = True
             self._coverage.hit("appends lost")
-            self._fail("lost")
+            self._fail("lost", request.value)
             return
         self._topics.journal.land(request.value)
         self._count_landing(fate)
         if fate == UNACKNOWLEDGED:
-            self._fail("no acknowledgement came")
+            self._fail("no acknowledgement came", request.value)
             return
         if fate == TWICE:
             mean_us = self._kernel.random.choice((5, 50, 300)) * MS
@@ -240,8 +242,12 @@ class JournalPipe(Pipe[bytes]):
             self._topics.journal.land(value)
             self._coverage.hit("appends landed twice")
 
-    def _fail(self, error: str) -> None:
-        self._tell(self._kernel.between(MS, 1_200 * MS), m.AppendFailed(error))
+    def _fail(self, error: str, value: bytes) -> None:
+        """The error's last word is the epoch of the record: for the audit."""
+        record = parsed(value)
+        epoch = record["epoch"] if isinstance(record, dict) else 0
+        delay_us = self._kernel.between(MS, self.slowest_failure_us)
+        self._tell(delay_us, m.AppendFailed(f"{error}, epoch {epoch}"))
 
     def _lose_at_crash(self, probability: float) -> None:
         kept = [r for r in self.queue if not self._kernel.chance(probability)]

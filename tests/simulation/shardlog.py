@@ -49,6 +49,7 @@ class SimShardLog:
         self._ready: list[m.Message] = []
         self._generation = 0
         self._held = False
+        self.failed_epoch = 0  # of the leadership whose append failed last, as it has been told
         self.journal: Reader[bytes] = Reader(host, topics.journal, wake)
         self.sources = {
             name: Reader(host, partition, wake) for name, partition in topics.sources.items()
@@ -71,6 +72,9 @@ class SimShardLog:
     def poll(self, timeout_ms: int) -> Sequence[m.Message]:
         """What is ready. Virtual time does not pass in here: the world turns when it has."""
         arrived, self._ready = self._ready, []
+        for message in arrived:
+            if type(message) is m.AppendFailed:
+                self.failed_epoch = int(message.error.rsplit(" ", 1)[1])
         if self.journal.position < self.journal.visible:
             first, values = self.journal.take()
             records = list(zip(range(first, first + len(values)), values, strict=True))

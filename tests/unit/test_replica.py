@@ -332,6 +332,22 @@ def test_reports_of_an_earlier_leaderships_appends_do_not_concern_the_next() -> 
     assert bench.replica.role is Role.LEADER
 
 
+def test_a_failure_that_was_reported_is_not_expected_again() -> None:
+    bench = leader()
+    bench.step(m.AppendLanded(1))
+    bench.tick(100)
+    assert bench.of(m.Append)
+    bench.step(m.AppendFailed("timed out"))  # only a heartbeat: the incarnation goes on
+    assert bench.replica.role is Role.STANDBY
+    bench.tick(bench.limits.silence_ms)
+    bench.step(m.JournalEnd(len(bench.journal)))
+    (claim,) = bench.of(m.AppendClaim)
+    bench.land(claim.value)
+    assert bench.replica.role is Role.LEADER
+    bench.step(m.AppendFailed("timed out"))
+    assert bench.replica.role is not Role.LEADER
+
+
 # --- reads, handover, stop ------------------------------------------------------------------
 
 

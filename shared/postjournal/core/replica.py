@@ -427,6 +427,7 @@ class Replica(Generic[S, C, E]):
             self._stale_reports -= 1
         elif self.tenure is not None:
             self._end_leadership(f"an append failed: {message.error}")
+            self._stale_reports -= 1  # this one has come
 
     def _on_sink_tail(self, message: m.SinkTail) -> None:
         if self.tenure is not None:

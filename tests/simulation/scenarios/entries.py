@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+from postjournal.core import messages as m
+from tests.simulation.host import Host
 from tests.simulation.pipes import LOST, TWICE, UNACKNOWLEDGED
 from tests.simulation.scenarios.registry import scenario
 from tests.simulation.stage import Stage
@@ -90,6 +92,31 @@ def a_failed_append_ends_leadership_though_it_landed(stage: Stage) -> None:
     stage.until(lambda: not stage.seat(old).leads, 1_300, "it hears of the failure")
     stage.settle()
     assert (stage.epoch, stage.count("rebuilds")) == (2, 0), "the entry was read back before"
+
+
+@scenario
+def a_failed_append_ends_each_leadership_of_an_incarnation(stage: Stage) -> None:
+    old = stage.leader
+    pipe = stage.log(old).appends
+    pipe.slowest_failure_us = 5_000
+    pipe.fates.append(LOST)  # of the next heartbeat
+    stage.until(partial(_has_lost_office, stage, old), 150, "it ends by the failure alone")
+    stage.settle()
+    pipe.fates.append(LOST)  # of the very first heartbeat when it leads again
+    stage.seat(stage.leader).inbox.put(m.HandoverAsked(old.name))
+    stage.until(partial(_is_epoch, stage, 3), 50, "it leads again")
+    stage.run(50)
+    assert not stage.seat(old).leads
+    stage.settle()
+    assert stage.count("rebuilds") == 0
+
+
+def _is_epoch(stage: Stage, epoch: int) -> bool:
+    return stage.epoch == epoch
+
+
+def _has_lost_office(stage: Stage, host: Host) -> bool:
+    return not stage.seat(host).leads
 
 
 @scenario
