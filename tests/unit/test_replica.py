@@ -338,14 +338,14 @@ def test_a_failure_that_was_reported_is_not_expected_again() -> None:
     bench.tick(100)
     assert bench.of(m.Append)
     bench.step(m.AppendFailed("timed out"))  # only a heartbeat: the incarnation goes on
-    assert bench.replica.role is Role.STANDBY
+    assert bench.of(m.CloseSources)
     bench.tick(bench.limits.silence_ms)
     bench.step(m.JournalEnd(len(bench.journal)))
     (claim,) = bench.of(m.AppendClaim)
     bench.land(claim.value)
-    assert bench.replica.role is Role.LEADER
+    assert bench.of(m.OpenSources)
     bench.step(m.AppendFailed("timed out"))
-    assert bench.replica.role is not Role.LEADER
+    assert bench.of(m.CloseSources)
 
 
 # --- reads, handover, stop ------------------------------------------------------------------

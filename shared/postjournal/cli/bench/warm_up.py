@@ -9,7 +9,7 @@ from postjournal.cli.bench.live import show, step
 from postjournal.cli.bench.system import Stage
 
 ROUND_S, RATE = 3.0, 2_000
-ROUNDS_MOST = 12
+ROUNDS_LEAST, ROUNDS_MOST = 8, 12
 STEADY = 0.9
 """A round that costs more than this part of the one before it has gained little."""
 
@@ -17,8 +17,8 @@ STEADY = 0.9
 def warm_up_broker(stage: Stage) -> None:
     """Keep a broker of the bench's own busy until a record's cost has stopped falling.
 
-    At 1,000 requests a second that takes some 20-40 s on two cores; a broker that has been
-    running for long (--attach) is left alone.
+    That takes some 20-40 s on two cores; on a machine that others use as well, costs vary too
+    much to tell earlier. A broker that has been running for long (--attach) is left alone.
     """
     pid = stage.system.status().services["kafka"].pid
     if not stage.own or pid is None:
@@ -34,7 +34,7 @@ def warm_up_broker(stage: Stage) -> None:
 
 def is_steady(costs: list[float]) -> bool:
     """Whether each of the last two rounds cost nearly as much as the one before it."""
-    if len(costs) < 3:
+    if len(costs) < ROUNDS_LEAST:
         return False
     return all(costs[i] >= costs[i - 1] * STEADY for i in (-1, -2))
 
