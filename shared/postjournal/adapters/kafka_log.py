@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import groupby
 from operator import methodcaller
-from time import monotonic
 from typing import Any
 
 from confluent_kafka import (
@@ -41,10 +40,6 @@ MAX_MESSAGES = 2_000
 
 PROBE_TIMEOUT_S = 0.2
 """A broker that does not tell the journal's end in this time counts as away."""
-
-HURRY_S, HURRY_POLL_S = 0.1, 0.0002
-"""At a takeover, tails and first acknowledgements come from elsewhere than the consumer: look for
-them often, for a while."""
 
 CONNECTION_LOST = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)
 
@@ -76,17 +71,15 @@ class KafkaLog:
             for sink, topic in topics.sink_topics.items()
         }
         self._to_open: set[str] = set()
-        self._hurry_until = 0.0
 
     # --- reading ----------------------------------------------------------------------------
 
     def poll(self, timeout_ms: int) -> list[m.Message]:
         """Records in as few messages as possible: journal first, then each source."""
         self._serve_producers()
-        timeout_s = 0.0 if self._arrived else timeout_ms / 1000
-        if monotonic() < self._hurry_until:
-            timeout_s = min(timeout_s, HURRY_POLL_S)
-        first = self._consumer.poll(timeout_s)
+        if self._arrived:
+            timeout_ms = 0
+        first = self._consumer.poll(timeout_ms / 1000)
         arrived: list[m.Message] = []
         if first is not None:
             arrived = self._sort([first, *self._consumer.consume(MAX_MESSAGES, 0)])
@@ -231,7 +224,6 @@ class KafkaLog:
         """The tails of all sinks opened in one turn are read together, by another thread."""
         self._writers[sink].renew_if_used()
         self._to_open.add(sink)
-        self._hurry_until = monotonic() + HURRY_S
         self._tails.forget(sink)
 
     def publish(self, sink: str, outputs: list[Output]) -> None:
