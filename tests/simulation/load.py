@@ -141,9 +141,9 @@ class Load:
         if alive:
             host = self._random.choice(alive)
             shard = self._random.randrange(self._world.profile.shards)
-            leader = self._world.leader(shard)
-            if leader is not None and not leader.stopping and self._random.random() < 0.5:
-                host = leader
+            believers = [each for each in alive if each.seats[shard].leads]
+            if believers and self._random.random() < 0.7:  # one of them may be deposed already
+                host = self._random.choice(believers)
             self.ask(host, shard, linearizable=self._random.random() < 0.7)
 
     def ask(self, host: Host, shard: int, *, linearizable: bool) -> int:
