@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from postjournal.core.application import Output
 from postjournal.core.messages import EntryStable, Message, RecordVoid, RoleChanged, TookOver
+from postjournal.core.outbox import Outputs
 
 
 class ShardLog(Protocol):
@@ -48,7 +48,7 @@ class ShardLog(Protocol):
     def open_sink(self, sink: str) -> None:
         """Drop what is queued, take a fresh producer, read the tail: SinkTail follows."""
 
-    def publish(self, sink: str, outputs: list[Output]) -> None:
+    def publish(self, sink: str, outputs: Outputs) -> None:
         """Publish in order; Published follows, or PublishFailed once."""
 
     def close_sinks(self) -> None:

@@ -55,7 +55,7 @@ class Heard:
             self.journal += message.records
         elif isinstance(message, m.SourceRecords):
             assert message.records, "a message says something"
-            rows = [(offset, value) for offset, _, value, _ in message.records]
+            rows = [(offset, value) for offset, _, value in message.records]
             self.sources.setdefault(message.topic, []).extend(rows)
         elif isinstance(message, m.AppendLanded):
             self.landed += message.count

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from postjournal.core import messages as m
-from postjournal.core.application import Output
 from postjournal.ports import ShardLog
 from tests.contract.harness import SINK, Harness
 from tests.simulation.broker import ShardTopics
@@ -42,9 +43,10 @@ class SimulatedHarness:
         host.alive, host.life = True, 1
         self.log: ShardLog = _PatientLog(host, self._topics, lambda: None)
 
-    def _on_sink(self, sink: str, output: Output) -> None:
+    def _on_sink(self, sink: str, seq: int, value: bytes) -> None:
+        assert msgspec.json.decode(value)["seq"] == seq
         if sink == SINK:
-            self._seqs.append(output.seq)
+            self._seqs.append(seq)
 
     def topic(self, source: str) -> str:
         """See `Harness`."""
@@ -54,7 +56,7 @@ class SimulatedHarness:
         """See `Harness`."""
         partition = self._topics.sources[self.topic(source)]
         for value in values:
-            partition.land((len(partition.records), b"main", value, 0))
+            partition.land((len(partition.records), b"main", value))
 
     def sink_seqs(self) -> list[int]:
         """See `Harness`."""

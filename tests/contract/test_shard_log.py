@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from postjournal.core.application import Output
+from postjournal.core.outbox import Outputs
 from tests.contract.harness import SINK, Harness, Heard, Listener
 from tests.contract.simulated import SimulatedHarness
 
@@ -37,8 +37,8 @@ def rows(count: int, first: int = 0) -> list[tuple[int, bytes]]:
     return list(enumerate(values(count, first), first))
 
 
-def outputs(first: int, end: int) -> list[Output]:
-    return [Output(seq=seq) for seq in range(first, end)]
+def outputs(first: int, end: int) -> Outputs:
+    return Outputs(first, [b'{"seq":%d}' % seq for seq in range(first, end)])
 
 
 # --- the journal -------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from postjournal.core.application import Output
+from postjournal.core.outbox import Outputs
 from tests.simulation.invariants import ENDED, Query, ShardAudit, must
 from tests.simulation.shardlog import Witness
 
@@ -89,6 +89,6 @@ class SeatWitness(Witness):
         """See `Witness`."""
         self._shard.a_claim_tells_what_was_read(self._seat.replica.position, value)
 
-    def on_publish(self, sink: str, outputs: list[Output], tail: int) -> None:
+    def on_publish(self, sink: str, outputs: Outputs, tail: int) -> None:
         """See `Witness`."""
         self._shard.on_publish(sink, outputs, tail)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from postjournal.core.application import Output
 from postjournal.core.messages import SourceRecord
 
 if TYPE_CHECKING:
@@ -132,20 +131,20 @@ class SinkTopic:
 
     __slots__ = ("next_seq", "publisher", "tail", "watcher")
 
-    def __init__(self, watcher: Callable[[Output], None]) -> None:
-        """`watcher(output)` sees each record at the instant it lands."""
+    def __init__(self, watcher: Callable[[int, bytes], None]) -> None:
+        """`watcher(seq, value)` sees each record at the instant it lands."""
         self.watcher = watcher
         self.next_seq = 0  # a subscriber that drops repeats has seen all before this
         self.tail = 0  # the sequence after that of the last record
         self.publisher: object = None  # who opened it last
 
-    def land(self, output: Output) -> bool:
+    def land(self, seq: int, value: bytes) -> bool:
         """Append; returns whether it is a repeat."""
-        self.watcher(output)
-        self.tail = output.seq + 1
-        if output.seq < self.next_seq:
+        self.watcher(seq, value)
+        self.tail = seq + 1
+        if seq < self.next_seq:
             return True
-        self.next_seq = output.seq + 1
+        self.next_seq = seq + 1
         return False
 
 
@@ -156,7 +155,7 @@ class ShardTopics:
         self,
         shard: int,
         on_journal: Callable[[int, bytes], None],
-        on_sink: Callable[[str, Output], None],
+        on_sink: Callable[[str, int, bytes], None],
     ) -> None:
         """The callbacks see each record at the instant it lands."""
         self.shard = shard
@@ -165,5 +164,7 @@ class ShardTopics:
         self.sinks = {name: SinkTopic(_for_sink(on_sink, name)) for name in SINKS}
 
 
-def _for_sink(on_sink: Callable[[str, Output], None], name: str) -> Callable[[Output], None]:
-    return lambda output: on_sink(name, output)
+def _for_sink(
+    on_sink: Callable[[str, int, bytes], None], name: str
+) -> Callable[[int, bytes], None]:
+    return lambda seq, value: on_sink(name, seq, value)

@@ -10,7 +10,6 @@ from postjournal.core.sharding import shard_of
 from tests.simulation.broker import SOURCES
 from tests.simulation.invariants import Query
 from tests.simulation.kernel import MS
-from tests.simulation.ports import WALL_AT_START_MS
 
 if TYPE_CHECKING:
     from tests.simulation.host import Host
@@ -130,8 +129,7 @@ class Load:
         topic = self._random.choice(SOURCES)
         partition = self._world.topics[shard].sources[topic]
         raw = json.dumps(value).encode() if isinstance(value, dict) else value
-        now_ms = WALL_AT_START_MS + self._kernel.now_us // MS
-        offset = partition.land((len(partition.records), key, raw, now_ms))
+        offset = partition.land((len(partition.records), key, raw))
         self._kernel.trace(topic, "%d/%d %s", shard, offset, raw)
 
     # --- questions --------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from postjournal.core import messages as m
-from postjournal.core.application import Output
+from postjournal.core.outbox import Outputs
 from tests.simulation.broker import ShardTopics, SinkTopic
 from tests.simulation.kernel import MS
 from tests.simulation.reference import parsed
@@ -289,7 +289,7 @@ class ClaimPipe(Pipe[bytes]):
         self.queue = deque(r for r in self.queue if not self._kernel.chance(probability))
 
 
-class SinkPipe(Pipe[list[Output]]):
+class SinkPipe(Pipe[Outputs]):
     """One producer of one sink: idempotent, so what lands is a prefix of what was sent.
 
     But its very first request may be lost while the second lands: the broker knows nothing yet
@@ -307,7 +307,7 @@ class SinkPipe(Pipe[list[Output]]):
     def _mean_us(self) -> int:
         return self._host.publish_us
 
-    def _land(self, request: Request[list[Output]]) -> None:
+    def _land(self, request: Request[Outputs]) -> None:
         outputs = request.value
         if self._broken:
             return
@@ -316,27 +316,27 @@ class SinkPipe(Pipe[list[Output]]):
             return
         self._append(outputs)
         self._established = True
-        published = m.Published(self._sink, outputs[-1].seq + 1)
+        published = m.Published(self._sink, outputs.end)
         if not self._failed:
             self._tell(self._kernel.spread(self._host.ack_us), published)
 
-    def _fail(self, outputs: list[Output]) -> None:
+    def _fail(self, outputs: Outputs) -> None:
         """From somewhere in this request on nothing lands; or, of the first, only it does not."""
         self._failed = True
         self._coverage.hit("sink failures")
         if self._established:
-            landing = self._kernel.random.randint(0, len(outputs))
+            landing = self._kernel.random.randint(0, len(outputs.values))
             if landing:
-                self._append(outputs[:landing])
+                self._append(outputs.between(outputs.first, outputs.first + landing))
                 self._coverage.hit("sink failures with a prefix landed")
             self._broken = True
         error = m.PublishFailed(self._sink, "the producer failed")
         self._tell(self._kernel.between(MS, 500 * MS), error)
 
-    def _append(self, outputs: list[Output]) -> None:
+    def _append(self, outputs: Outputs) -> None:
         topic, late = self._topic, self._topic.publisher is not self
-        for output in outputs:
-            if topic.land(output):
+        for seq, value in enumerate(outputs.values, outputs.first):
+            if topic.land(seq, value):
                 self._coverage.hit("outputs in a sink twice")
         if late:
             self._coverage.hit("zombie publishes late")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from postjournal.core import messages as m
-from postjournal.core.application import Output
+from postjournal.core.outbox import Outputs
 from tests.simulation.broker import Reader, ShardTopics
 from tests.simulation.kernel import MS
 from tests.simulation.pipes import ClaimPipe, JournalPipe, SinkPipe, Tell
@@ -24,7 +24,7 @@ class Witness:
     def on_claim(self, value: bytes) -> None:
         """A claim."""
 
-    def on_publish(self, sink: str, outputs: list[Output], tail: int) -> None:
+    def on_publish(self, sink: str, outputs: Outputs, tail: int) -> None:
         """Outputs; `tail` is what the log said last about the end of the sink."""
 
 
@@ -83,7 +83,7 @@ class SimShardLog:
             for name, reader in self.sources.items():
                 if reader.position < reader.visible:
                     _, sources = reader.take()
-                    self._place(arrived, m.SourceRecords(name, sources))
+                    self._place(arrived, m.SourceRecords(name, 0, sources))
         return arrived
 
     def _place(self, arrived: list[m.Message], message: m.Message) -> None:
@@ -235,18 +235,18 @@ class SimShardLog:
             pipe.silence()
         self._ready = [each for each in self._ready if getattr(each, "sink", None) != sink]
 
-    def publish(self, sink: str, outputs: list[Output]) -> None:
+    def publish(self, sink: str, outputs: Outputs) -> None:
         """See `ShardLog`."""
         self._witness.on_publish(sink, outputs, self._tails[sink])
         self._perform("publish", self._publish, sink, outputs)
 
-    def _publish(self, sink: str, outputs: list[Output]) -> None:
+    def _publish(self, sink: str, outputs: Outputs) -> None:
         self._host.world.kernel.trace(
-            self._host.name, "publishes %s %d..%d", sink, outputs[0].seq, outputs[-1].seq
+            self._host.name, "publishes %s %d..%d", sink, outputs.first, outputs.end - 1
         )
         pipe = self.sink_pipes[sink]
-        for start, end in self._requests(len(outputs)):
-            pipe.send(outputs[start:end])
+        for start, end in self._requests(len(outputs.values)):
+            pipe.send(outputs.between(outputs.first + start, outputs.first + end))
 
     def _requests(self, count: int) -> list[tuple[int, int]]:
         """One or two requests: as it comes."""

@@ -116,7 +116,7 @@ class Stage:
         command = {"id": f"s{self._sent}"} | command
         partition = self.world.topics[0].sources["ledger.commands"]
         raw = json.dumps(command).encode()
-        partition.land((len(partition.records), b"main", raw, 0))
+        partition.land((len(partition.records), b"main", raw))
         return str(command["id"])
 
     def ask(self, host: Host, *, linearizable: bool = True) -> Query:

@@ -2,24 +2,25 @@
 
 import pytest
 
-from postjournal.core.application import Output
-from postjournal.core.outbox import Outbox, Publication
+from postjournal.core.outbox import Outbox, Outputs, Publication
 
 
-class Number(Output):
-    n: int
+def outputs(first: int, end: int) -> Outputs:
+    return Outputs(first, [b"%d" % seq for seq in range(first, end)])
 
 
 def outbox(*chunks: int) -> Outbox:
-    box, n = Outbox("numbers"), 0
+    box = Outbox("numbers")
     for size in chunks:
-        box.add([Number(n + i) for i in range(size)])
-        n += size
+        box.add(outputs(box.next_seq, box.next_seq + size))
     return box
 
 
-def seqs(chunks: list[list[Output]]) -> list[int]:
-    return [output.seq for chunk in chunks for output in chunk]
+def seqs(chunks: list[Outputs]) -> list[int]:
+    """As numbered, and as the values say."""
+    found = [seq for chunk in chunks for seq in range(chunk.first, chunk.end)]
+    assert found == [int(value) for chunk in chunks for value in chunk.values]
+    return found
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 9), (2, 7), (3, 3), (8, 20), (0, 1), (5, 6)])
@@ -44,10 +45,10 @@ def test_the_first_output_is_alone_in_flight_until_it_is_acknowledged() -> None:
     box = outbox(3)
     publication = Publication(box, 0)
     assert seqs(publication.opened(0)) == [0]
-    box.add([Number(3)])
+    box.add(outputs(3, 4))
     assert publication.advance(4) == []
     assert seqs(publication.on_acknowledged(1)) == [1, 2, 3]
-    box.add([Number(4)])
+    box.add(outputs(4, 5))
     assert seqs(publication.advance(5)) == [4]
 
 
@@ -61,7 +62,7 @@ def test_nothing_goes_out_before_the_tail_is_known() -> None:
 def test_only_what_is_stable_goes_out() -> None:
     box = outbox(2)
     publication = Publication(box, 0)
-    box.add([Number(2), Number(3)])  # decided, not read back
+    box.add(outputs(2, 4))  # decided, not read back
     assert seqs(publication.opened(0)) == [0]
     assert seqs(publication.on_acknowledged(1)) == [1]
     assert seqs(publication.advance(4)) == [2, 3]

@@ -50,10 +50,10 @@ class Bench:
 
     def feed(self, *commands: dict[str, object], offset: int = 0) -> list[m.Effect]:
         rows: list[m.SourceRecord] = [
-            (offset + n, b"main", msgspec.json.encode(command), self.now)
+            (offset + n, b"main", msgspec.json.encode(command))
             for n, command in enumerate(commands)
         ]
-        return self.step(m.SourceRecords(FEED, rows))
+        return self.step(m.SourceRecords(FEED, self.now, rows))
 
 
 def claim_of(other: str, epoch: int, seen: int) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from postjournal.core import messages as m
-from postjournal.core.application import Output
+from postjournal.core.outbox import Outputs
 from tests.simulation.broker import ShardTopics
 from tests.simulation.faults import Coverage, Profile
 from tests.simulation.host import Host, Killed, Strike
@@ -133,8 +133,8 @@ def test_a_kill_strikes_before_or_after_an_effect(
     assert bench.topics.journal.records == landed
 
 
-def outputs(*seqs: int) -> list[Output]:
-    return [Output(seq=seq) for seq in seqs]
+def outputs(seq: int) -> Outputs:
+    return Outputs(seq, [b'{"seq":%d}' % seq])
 
 
 def test_a_sinks_first_request_can_be_lost_while_the_second_lands(bench: Bench) -> None:
@@ -186,7 +186,7 @@ def _wrong_output(stage: Stage) -> None:
 
 
 def _gap_in_the_sink(stage: Stage) -> None:
-    stage.world.topics[0].sinks["results"].land(Output(seq=5))
+    stage.world.topics[0].sinks["results"].land(5, b'{"seq":5}')
 
 
 def _wrong_answer(stage: Stage) -> None:

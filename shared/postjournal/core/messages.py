@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from postjournal.core.application import Output
+from postjournal.core.outbox import Outputs
 
 # --- messages: the world tells the replica -------------------------------------------------
 
@@ -20,15 +20,19 @@ class JournalRecords:
     records: list[tuple[int, bytes]]
 
 
-SourceRecord: TypeAlias = tuple[int, bytes | None, bytes | None, int]
-"""(offset, key, value, timestamp in ms since the Unix epoch)"""
+SourceRecord: TypeAlias = tuple[int, bytes | None, bytes | None]
+"""(offset, key, value)"""
 
 
 @dataclass(slots=True)
 class SourceRecords:
-    """Records of one source topic's partition in offset order."""
+    """Records of one source topic's partition in offset order, at least one.
+
+    `time_ms`: the timestamp of the first one, ms since the Unix epoch.
+    """
 
     topic: str
+    time_ms: int
     records: list[SourceRecord]
 
 
@@ -202,10 +206,10 @@ class CloseSinks:
 
 @dataclass(slots=True)
 class Publish:
-    """Publish `outputs` (dense `seq`) in order; answered by Published or PublishFailed."""
+    """Publish `outputs` in order; answered by Published or PublishFailed."""
 
     sink: str
-    outputs: list[Output]
+    outputs: Outputs
 
 
 @dataclass(slots=True)
@@ -254,7 +258,8 @@ class TookOver:
 class EntryStable:
     """For metrics: an own entry was read back `append_ms` after its append.
 
-    `oldest_ms`: the source timestamp of its first command, ms since the Unix epoch.
+    `oldest_ms`: the timestamp of the record with which its commands' delivery began (the first
+    command's, or that of an earlier one taken in with it), ms since the Unix epoch.
     """
 
     commands: int

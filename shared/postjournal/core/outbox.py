@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 
-from postjournal.core.application import Output
 from postjournal.core.errors import ApplicationFaulty
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """A dense run of encoded outputs: `values[i]` has the sequence `first + i`."""
+
+    first: int
+    values: list[bytes]
+
+    @property
+    def end(self) -> int:
+        """The sequence after the last one's."""
+        return self.first + len(self.values)
+
+    def between(self, start: int, end: int) -> Outputs:
+        """Those with `start <= seq < end`; itself when that is all."""
+        if start <= self.first and end >= self.end:
+            return self
+        start = max(start, self.first)
+        return Outputs(start, self.values[start - self.first : max(end - self.first, 0)])
 
 
 class _Chunk:
@@ -15,25 +35,22 @@ class _Chunk:
 
     __slots__ = ("_make", "_outputs", "end", "first")
 
-    def __init__(self, first: int, end: int, make: Callable[[], list[Output]]) -> None:
+    def __init__(self, first: int, end: int, make: Callable[[int], Outputs]) -> None:
         self.first, self.end = first, end
         self._make = make
-        self._outputs: list[Output] | None = None
+        self._outputs: Outputs | None = None
 
-    def outputs(self, sink: str) -> list[Output]:
-        """Numbered. Raises `ApplicationFaulty` when they are not as many as the leader's."""
-        outputs = self._outputs
-        if outputs is None:
-            self._outputs = outputs = self._make()
-            if len(outputs) != self.end - self.first:
+    def outputs(self, sink: str) -> Outputs:
+        """Raises `ApplicationFaulty` when they are not as many as the leader's."""
+        if self._outputs is None:
+            self._outputs = outputs = self._make(self.first)
+            if outputs.end != self.end:
                 raise ApplicationFaulty(
-                    f"sink {sink}: {len(outputs)} outputs here, {self.end - self.first} on the "
-                    f"leader, from seq {self.first}; are all replicas of one version, and is the "
-                    "sink a pure function of the outcome?"
+                    f"sink {sink}: {len(outputs.values)} outputs here, {self.end - self.first} on "
+                    f"the leader, from seq {self.first}; are all replicas of one version, and is "
+                    "the sink a pure function of the outcome?"
                 )
-            for seq, output in enumerate(outputs, self.first):
-                output.seq = seq
-        return outputs
+        return self._outputs
 
 
 class Outbox:
@@ -51,14 +68,13 @@ class Outbox:
         self.next_seq = 0
         self._chunks: deque[_Chunk] = deque()
 
-    def add(self, outputs: list[Output]) -> None:
-        """Number the outputs of one entry and keep them."""
-        self.add_later(self.next_seq + len(outputs), lambda: outputs)
-        if outputs:
-            self._chunks[-1].outputs(self.sink)
+    def add(self, outputs: Outputs) -> None:
+        """Keep the outputs of one entry; they begin at `next_seq`."""
+        assert outputs.first == self.next_seq
+        self.add_later(outputs.end, lambda _: outputs)
 
-    def add_later(self, end: int, make: Callable[[], list[Output]]) -> None:
-        """Keep the outputs of one entry, up to `end`, to be made when they are published here."""
+    def add_later(self, end: int, make: Callable[[int], Outputs]) -> None:
+        """Keep one entry's outputs, up to `end`: `make(first)` if this replica publishes them."""
         if end > self.next_seq:
             self._chunks.append(_Chunk(self.next_seq, end, make))
             self.next_seq = end
@@ -69,18 +85,14 @@ class Outbox:
         while chunks and chunks[0].end <= published:
             chunks.popleft()
 
-    def between(self, start: int, end: int) -> list[list[Output]]:
+    def between(self, start: int, end: int) -> list[Outputs]:
         """The outputs with `start <= seq < end`, in chunks. Raises `ApplicationFaulty`."""
-        found: deque[list[Output]] = deque()
+        found: deque[Outputs] = deque()
         for chunk in reversed(self._chunks):  # what is wanted is nearly always at the end
-            if chunk.end <= start:
+            if chunk.end <= start or start >= end:
                 break
-            if chunk.first >= end:
-                continue
-            outputs = chunk.outputs(self.sink)
-            if chunk.first < start or chunk.end > end:
-                outputs = outputs[max(start - chunk.first, 0) : end - chunk.first]
-            found.appendleft(outputs)
+            if chunk.first < end:
+                found.appendleft(chunk.outputs(self.sink).between(start, end))
         return list(found)
 
     def __len__(self) -> int:
@@ -125,14 +137,14 @@ class Publication:
         """The producer was replaced: nothing goes out until the tail is known."""
         self._phase = _Phase.OPENING
 
-    def opened(self, tail: int) -> list[list[Output]]:
+    def opened(self, tail: int) -> list[Outputs]:
         """The topic's tail is known and not ahead of what is stable: what to publish now."""
         assert tail <= self.stable
         self.acknowledged = self._sent = max(self.acknowledged, tail)
         self._phase = _Phase.FIRST
         return self._first()
 
-    def advance(self, stable: int) -> list[list[Output]]:
+    def advance(self, stable: int) -> list[Outputs]:
         """Outputs before `stable` may go out: those to publish now."""
         self.stable = stable
         if self._phase is _Phase.FLOWING:
@@ -141,7 +153,7 @@ class Publication:
             return self._first()
         return []
 
-    def on_acknowledged(self, next_seq: int) -> list[list[Output]]:
+    def on_acknowledged(self, next_seq: int) -> list[Outputs]:
         """The contiguous acknowledged prefix ends at `next_seq`: what to publish now."""
         if self._phase is _Phase.OPENING:
             return []  # of the producer before
@@ -151,12 +163,12 @@ class Publication:
             return self._rest()
         return []
 
-    def _first(self) -> list[list[Output]]:
+    def _first(self) -> list[Outputs]:
         chunks = self._outbox.between(self._sent, min(self._sent + 1, self.stable))
         self._sent += len(chunks)
         return chunks
 
-    def _rest(self) -> list[list[Output]]:
+    def _rest(self) -> list[Outputs]:
         chunks = self._outbox.between(self._sent, self.stable)
         self._sent = max(self._sent, self.stable)
         return chunks

@@ -413,8 +413,8 @@ class Replica(Generic[S, C, E]):
             self._tripped_ms = self._now_ms
 
     def _on_sources(self, message: m.SourceRecords) -> None:
-        if self.tenure is not None and message.records:
-            self._effects += self.tenure.take_in(message.topic, message.records)
+        if self.tenure is not None:
+            self._effects += self.tenure.take_in(message)
 
     def _on_landed(self, message: m.AppendLanded) -> None:
         stale = min(message.count, self._stale_reports)

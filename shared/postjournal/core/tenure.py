@@ -14,7 +14,7 @@ from postjournal.core import messages as m
 from postjournal.core.application import Command
 from postjournal.core.errors import SinkAhead
 from postjournal.core.fold import JournalState, next_digest
-from postjournal.core.machine import Machine, Run
+from postjournal.core.machine import Machine
 from postjournal.core.outbox import Publication
 from postjournal.core.records import Codec, Entry, Heartbeat, Outcome, Record, Resign
 
@@ -74,7 +74,7 @@ class Tenure(Generic[S, C, E]):
             sink: Publication(outbox, journal.published.get(sink, 0))
             for sink, outbox in machine.outboxes.items()
         }
-        self._pending: deque[Run] = deque()
+        self._pending: deque[m.SourceRecords] = deque()
         self._pending_commands = 0
         self._wanted = dict(machine.sources)
         self._held = False
@@ -89,15 +89,16 @@ class Tenure(Generic[S, C, E]):
 
     # --- sources in, entries out ------------------------------------------------------------
 
-    def take_in(self, topic: str, records: list[m.SourceRecord]) -> list[m.Effect]:
+    def take_in(self, arrived: m.SourceRecords) -> list[m.Effect]:
         """Queue source records; the sources are held when enough are waiting."""
+        topic, records = arrived.topic, arrived.records
         wanted = self._wanted.get(topic, 0)
         if records[0][0] < wanted:  # delivered again
             records = [record for record in records if record[0] >= wanted]
         if not records:
             return []
         self._wanted[topic] = records[-1][0] + 1
-        self._pending.append((topic, records))
+        self._pending.append(m.SourceRecords(topic, arrived.time_ms, records))
         self._pending_commands += len(records)
         if self._held or self._pending_commands < self._limits.pending_commands:
             return []
@@ -132,9 +133,9 @@ class Tenure(Generic[S, C, E]):
         )
 
     def _decide(self, now_ms: int, wall_ms: int) -> m.Append:
-        runs = self._next_batch()
+        taken = self._next_batch()
         machine = self._machine
-        batch = machine.decide(runs, wall_ms)
+        batch = machine.decide([(each.topic, each.records) for each in taken], wall_ms)
         entry = Entry(
             epoch=self.epoch,
             seq=self._next_seq,
@@ -148,29 +149,30 @@ class Tenure(Generic[S, C, E]):
         value = self._codec.encode(entry)
         self._next_seq += len(batch)
         self._digest = next_digest(self._digest, value)
-        oldest_ms = min(records[0][3] for _, records in runs)
+        oldest_ms = min(each.time_ms for each in taken)
         return self._append(InFlight(entry, value, now_ms, entry.sinks, oldest_ms))
 
-    def _next_batch(self) -> list[Run]:
+    def _next_batch(self) -> list[m.SourceRecords]:
         """Up to `batch_commands` source records, and up to `batch_bytes` if more than one."""
         limits = self._limits
-        runs: list[Run] = []
+        batch: list[m.SourceRecords] = []
         room, room_bytes = limits.batch_commands, limits.batch_bytes
         while self._pending and room > 0:
-            topic, records = self._pending.popleft()
-            taken = records[:room]
-            size = sum(len(record[2] or b"") for record in taken)
+            waiting = self._pending.popleft()
+            taken = waiting.records[:room]
+            size = sum([len(value or b"") for _, _, value in taken])
             if size > room_bytes:
-                taken = _prefix_within(taken, room_bytes, at_least=0 if runs else 1)
+                taken = _prefix_within(taken, room_bytes, at_least=0 if batch else 1)
                 room = len(taken)  # full
-            if len(taken) < len(records):
-                self._pending.appendleft((topic, records[len(taken) :]))
+            if len(taken) < len(waiting.records):
+                waiting.records = waiting.records[len(taken) :]
+                self._pending.appendleft(waiting)
             if taken:
-                runs.append((topic, taken))
+                batch.append(m.SourceRecords(waiting.topic, waiting.time_ms, taken))
             room -= len(taken)
             room_bytes -= size
-        self._pending_commands -= sum(len(records) for _, records in runs)
-        return runs
+        self._pending_commands -= sum(len(each.records) for each in batch)
+        return batch
 
     def _append(self, own: InFlight[E]) -> m.Append:
         self.inflight.append(own)

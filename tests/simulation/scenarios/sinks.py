@@ -72,10 +72,10 @@ def the_first_publish_is_alone_in_flight(stage: Stage) -> None:
     stage.until(lambda: stage.world.leader(0) is not None, 100, "somebody else leads")
     pipe = stage.pipe(stage.leader)
     stage.until(lambda: bool(pipe.queue), 100, "it publishes")
-    assert [len(request.value) for request in pipe.queue] == [1]
+    assert [len(request.value.values) for request in pipe.queue] == [1]
     stage.send()
     stage.run(5)
-    sent = sum(len(request.value) for request in pipe.queue)
+    sent = sum(len(request.value.values) for request in pipe.queue)
     assert sent <= 1 or stage.published > 2, "no more before the first is acknowledged"
     stage.restart_dead()
     stage.settle()

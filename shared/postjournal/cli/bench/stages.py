@@ -22,13 +22,14 @@ from postjournal.core.records import Claim, Codec, Entry
 from postjournal.ledger import Accounts, Ledger, LedgerCommand, LedgerEvent
 
 SHARD = 0
+TIME_MS = 1_700_000_000_000
 FETCH = "leader: fetch sources and journal (KafkaLog.poll)"
 DECODE = "leader: decode commands"
-DECIDE = "leader: decide, evolve, make outputs (less decoding)"
+DECIDE = "leader: decide, evolve, make and encode outputs (less decoding)"
 ENCODE = "leader: encode entry (Codec.encode)"
 DIGEST = "leader: hash of the own entry (next_digest)"
 READ_BACK = "leader: read back (JournalState.fold, forget)"
-PUBLISH = "leader: encode outputs, queue them (SinkWriter.write)"
+PUBLISH = "leader: queue outputs (SinkWriter.write)"
 STANDBY_DECODE = "standby: decode entry (Codec.decode)"
 STANDBY_APPLY = "standby: fold, apply (JournalState.fold, Machine.apply)"
 
@@ -150,9 +151,9 @@ class _Engine:
             for row in rows:
                 self._decode(row[2] or b"")
         with watch.on(DECIDE):
-            batch = self._leader.decide([(self._feed, rows)], rows[0][3])
+            batch = self._leader.decide([(self._feed, rows)], TIME_MS)
         with watch.on(ENCODE):
-            entry = self._entry(batch, rows[0][3], sent)
+            entry = self._entry(batch, sent)
             value = self._codec.encode(entry)
         with watch.on(DIGEST):
             self._digest = next_digest(self._digest, value)
@@ -165,9 +166,7 @@ class _Engine:
         self._follow(stored, watch)
         self._offset += 1
 
-    def _entry(
-        self, batch: tuple[object, ...], time_ms: int, sent: dict[str, int]
-    ) -> Entry[LedgerEvent]:
+    def _entry(self, batch: tuple[object, ...], sent: dict[str, int]) -> Entry[LedgerEvent]:
         return Entry(
             epoch=1,
             seq=self._journal.next_seq,
@@ -175,7 +174,7 @@ class _Engine:
             sources=dict(self._leader.sources),
             sinks=self._leader.sink_ends(),
             published=sent,
-            time=time_ms,
+            time=TIME_MS,
             digest_before=self._digest,
         )
 

@@ -1,0 +1,42 @@
+"""The window of command ids already decided."""
+
+import random
+
+import pytest
+
+from postjournal.core.dedupe import DedupeWindow
+from postjournal.core.records import Outcome
+
+Window = DedupeWindow[str]
+
+
+def remembered(window: Window, ids: range) -> list[str]:
+    return [str(n) for n in ids if window.get(str(n)) is not None]
+
+
+def outcomes(*ids: int) -> list[Outcome[str]]:
+    return [Outcome(str(n)) for n in ids]
+
+
+def test_the_oldest_is_forgotten_first() -> None:
+    window: Window = DedupeWindow(2)
+    for outcome in outcomes(1, 2, 3):
+        window.add(outcome)
+    assert remembered(window, range(5)) == ["2", "3"]
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_adding_many_at_once_is_adding_one_after_the_other(seed: int) -> None:
+    rng = random.Random(seed)
+    one: Window = DedupeWindow(rng.randint(1, 6))
+    many: Window = DedupeWindow(one.size)
+    for _ in range(10):
+        stretch = []
+        for outcome in outcomes(*rng.choices(range(12), k=rng.randint(0, 10))):
+            if one.get(outcome.id) is None:  # else it is a repeat
+                one.add(outcome)
+                stretch.append(outcome)
+        many.add_all(stretch)
+        assert len(one) == len(many)
+        for n in range(12):
+            assert one.get(str(n)) is many.get(str(n))
