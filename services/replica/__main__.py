@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 import threading
@@ -11,6 +10,7 @@ from time import monotonic
 import waitress
 from confluent_kafka import KafkaException
 
+from postjournal.adapters.garbage import seldom_collect
 from postjournal.adapters.kafka_admin import ensure_topics, wait_for_kafka
 from postjournal.adapters.tripwire import TripwireServer
 from postjournal.app import load_application
@@ -30,8 +30,6 @@ STOP_S = 6.0
 def main() -> int:
     """Returns the exit code: 78 when restarting will not help, 1 when it may."""
     configure_logging()
-    # The state is one large, long-lived heap: look through it seldom.
-    gc.set_threshold(50_000, 20, 100)
     stop = stop_on_signal()
     try:
         return _serve(Settings.from_environment(), stop)
@@ -57,6 +55,7 @@ def _serve(settings: Settings, stop: threading.Event) -> int:
         for shard in range(settings.shards)
     ]
     _serve_http(settings, shards)
+    seldom_collect()
     for shard in shards:
         shard.start()
     log.info("%s: %d shard(s), http %s", settings.replica, len(shards), addresses.http)

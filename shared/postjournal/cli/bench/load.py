@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count, takewhile
 
+from postjournal.adapters.garbage import seldom_collect
 from postjournal.cli.bench.audit import Auditor, Findings
 from postjournal.cli.bench.live import show
 from postjournal.cli.bench.orders import Book, Mix, Order
@@ -145,6 +146,7 @@ def load_on(stage: Stage, seed: int, ledgers: int = 1) -> Iterator[Load]:
     load = Load(stage, seed, ledgers)
     try:
         load.open_accounts()
+        seldom_collect()  # the client's pauses would be measured as the engine's
         yield load
     finally:
         load.sender.stop()

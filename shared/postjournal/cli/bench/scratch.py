@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 
 from postjournal.cli.bench.system import Stage
 from postjournal.cli.errors import OperationFailed
@@ -31,11 +32,13 @@ def scratch_topic(stage: Stage, name: str) -> Iterator[str]:
 
 
 def _wait_for_leader(admin: AdminClient, topic: str) -> None:
-    """A topic that was created is not known everywhere at once."""
+    """A broker leads a partition some time after metadata says so: ask it for the end."""
+    latest = {TopicPartition(topic, 0): OffsetSpec.latest()}  # type: ignore[no-untyped-call]
     give_up = time.monotonic() + ANSWER_S
     while time.monotonic() < give_up:
-        found = admin.list_topics(timeout=ANSWER_S).topics.get(topic)
-        if found and found.partitions and found.partitions[0].leader >= 0:
+        with contextlib.suppress(KafkaException):
+            for asked in admin.list_offsets(latest).values():
+                asked.result(ANSWER_S)
             return
         time.sleep(0.05)
     raise OperationFailed(f"{topic} has no leader after {ANSWER_S:g} s")

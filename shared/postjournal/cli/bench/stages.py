@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import msgspec
 
+from postjournal.adapters.garbage import seldom_collect
 from postjournal.adapters.kafka_log import KafkaLog
 from postjournal.adapters.kafka_sink import SinkWriter
 from postjournal.cli.bench.preload import Transfers
@@ -70,19 +70,14 @@ class Stopwatch:
 
 def measure_stages(stage: Stage, transfers: Transfers, commands: int) -> list[StageCost]:
     """Of the first transfers of a run, `commands` of them or all; the replicas must be idle."""
-    # As services.replica does: it is part of what a command costs.
-    before = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 100)
+    seldom_collect()  # as a replica does: it is part of what a command costs
     watch = Stopwatch()
-    try:
-        rows = _fetch(stage, transfers.first_transfer + commands, watch)
-        rows = rows[: transfers.first_transfer + commands]
-        measured = len(rows) - transfers.first_transfer
-        fetch = [StageCost(FETCH, cost.micros) for cost in watch.costs(len(rows))]
-        with _engine(stage) as engine:
-            return fetch + engine.measure(rows, transfers.first_transfer, measured)
-    finally:
-        gc.set_threshold(*before)
+    rows = _fetch(stage, transfers.first_transfer + commands, watch)
+    rows = rows[: transfers.first_transfer + commands]
+    measured = len(rows) - transfers.first_transfer
+    fetch = [StageCost(FETCH, cost.micros) for cost in watch.costs(len(rows))]
+    with _engine(stage) as engine:
+        return fetch + engine.measure(rows, transfers.first_transfer, measured)
 
 
 def _fetch(stage: Stage, wanted: int, watch: Stopwatch) -> list[m.SourceRecord]:
