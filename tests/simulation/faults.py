@@ -220,6 +220,7 @@ def _drawn_limits(random: Random) -> Limits:
         pipeline_entries=random.choice((1, 2, 4, 8)),
         pipeline_commands=random.choice((1, 1, 3, 250)),
         pending_commands=random.choice((4, 20, 8_000)),
+        pending_bytes=random.choice((300, 64_000_000)),
         unpublished_outputs=random.choice((6, 40, 60_000)),
         dedupe_window=random.choice((5, 40, 100_000)),
         silence_ms=random.choice((150, 400, 400)),

@@ -5,7 +5,7 @@ Both ways lead to the same state, window, positions and outputs: that is the who
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeAlias, TypeVar
@@ -78,7 +78,9 @@ class Machine(Generic[S, C, E]):
         self.sources: dict[str, int] = {}
         self.outboxes = {sink: Outbox(sink) for sink in (*application.sinks, DEADLETTER)}
         self._application = application
-        self._sinks = dict(application.sinks) | {DEADLETTER: self._dead_letters}
+        self._sinks: dict[str, Callable[[Sequence[Outcome[E]], Context], list[Output]]]
+        self._sinks = {sink: partial(_all_of, one) for sink, one in application.sinks.items()}
+        self._sinks[DEADLETTER] = self._dead_letters
         self._decode = msgspec.json.Decoder(application.command_type).decode
         self._encoder = msgspec.json.Encoder()
         self._envelope = msgspec.json.Decoder(_Envelope)
@@ -247,9 +249,8 @@ class Machine(Generic[S, C, E]):
     def _make(self, sink: str, outcomes: Sequence[Outcome[E]], time: int, first: int) -> Outputs:
         """The outputs of one entry for `sink`, numbered from `first` and encoded."""
         context = Context(time=time, shard=self.place.shard)
-        outputs_of = self._sinks[sink]
         try:
-            made = [output for outcome in outcomes for output in outputs_of(outcome, context)]
+            made = self._sinks[sink](outcomes, context)
             for seq, output in enumerate(made, first):
                 output.seq = seq
             return Outputs(first, self._encode_all(made))
@@ -267,22 +268,29 @@ class Machine(Generic[S, C, E]):
             return [self._encoder.encode(output) for output in outputs]
         return values
 
-    def _dead_letters(self, outcome: Outcome[E], context: Context) -> tuple[Output, ...]:
-        letter = outcome.dead_letter
-        if letter is None:
-            return ()
-        return (
+    def _dead_letters(self, outcomes: Sequence[Outcome[E]], context: Context) -> list[Output]:
+        return [
             DeadLetterOutput(
                 id=outcome.id,
-                topic=letter.topic,
-                partition=self.place.shard,
-                offset=letter.offset,
+                topic=outcome.dead_letter.topic,
+                partition=context.shard,
+                offset=outcome.dead_letter.offset,
                 reason=outcome.rejected,
-                error=letter.error,
-                value=letter.value,
+                error=outcome.dead_letter.error,
+                value=outcome.dead_letter.value,
                 time=context.time,
-            ),
-        )
+            )
+            for outcome in outcomes
+            if outcome.dead_letter is not None
+        ]
+
+
+def _all_of(
+    sink: Callable[[Outcome[E], Context], Iterable[Output]],
+    outcomes: Sequence[Outcome[E]],
+    context: Context,
+) -> list[Output]:
+    return [output for outcome in outcomes for output in sink(outcome, context)]
 
 
 def _evolve_failed(outcome: Outcome[E]) -> ApplicationFaulty:

@@ -310,7 +310,8 @@ class Limits:
     batch_bytes: int = 1_000_000  # source bytes in an entry, at most (one command may exceed it)
     pipeline_entries: int = 4  # own entries not yet read back, at most
     pipeline_commands: int = 250  # a further entry in the pipeline is worth this many commands
-    pending_commands: int = 40_000  # source records waiting for a decision: hold at this many
+    pending_commands: int = 200_000  # source records waiting for a decision: hold at this many
+    pending_bytes: int = 64_000_000  # … or at this many bytes of them
     unpublished_outputs: int = 60_000  # outputs of a sink not acknowledged: stop deciding
     heartbeat_ms: int = 100  # a leader that appended nothing for this long shows life
     silence_ms: int = 400  # a leader not heard of for this long is suspected

@@ -152,7 +152,7 @@ class Replica(Generic[S, C, E]):
             self.position = offset + 1
             own = self.tenure.recognise(value) if self.tenure else None
             record = own.record if own else self._codec.decode(value)
-            verdict = self.journal.fold(offset, record, value)
+            verdict = self.journal.fold(offset, record, value, own.digest if own else None)
             if verdict is Verdict.ACCEPTED:
                 self._on_accepted(record, own)
             else:

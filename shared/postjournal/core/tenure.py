@@ -23,13 +23,19 @@ C = TypeVar("C", bound=Command)
 E = TypeVar("E")
 
 
+RELEASE_AT = 0.1
+"""Held sources are released when this part of the most is waiting. Seldom held is cheap: a pause
+makes librdkafka throw away what it has fetched, some 10,000 records, and fetch it again."""
+
+
 @dataclass(slots=True)
 class InFlight(Generic[E]):
-    """An own record, appended and not yet read back."""
+    """An own record, appended and not yet read back. `digest`: after it, if it is an entry."""
 
     record: Record[E]
     value: bytes
     appended_ms: int
+    digest: str | None = None
     sink_ends: dict[str, int] = field(default_factory=dict)
     oldest_ms: int = 0
 
@@ -75,7 +81,7 @@ class Tenure(Generic[S, C, E]):
             for sink, outbox in machine.outboxes.items()
         }
         self._pending: deque[m.SourceRecords] = deque()
-        self._pending_commands = 0
+        self._pending_commands = self._pending_bytes = 0
         self._wanted = dict(machine.sources)
         self._held = False
         self._waiting: deque[_Waiting] = deque()
@@ -100,17 +106,26 @@ class Tenure(Generic[S, C, E]):
         self._wanted[topic] = records[-1][0] + 1
         self._pending.append(m.SourceRecords(topic, arrived.time_ms, records))
         self._pending_commands += len(records)
-        if self._held or self._pending_commands < self._limits.pending_commands:
+        self._pending_bytes += _size(records)
+        if self._held or not self._is_crowded(1.0):
             return []
         self._held = True
         return [m.HoldSources()]
+
+    def _is_crowded(self, part: float) -> bool:
+        """Whether that part of what may wait is waiting."""
+        limits = self._limits
+        return (
+            self._pending_commands >= limits.pending_commands * part
+            or self._pending_bytes >= limits.pending_bytes * part
+        )
 
     def pump(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
         """Decide what may be decided, show life when it is due, resign when all is done."""
         effects: list[m.Effect] = []
         while self._may_decide():
             effects.append(self._decide(now_ms, wall_ms))
-        if self._held and self._pending_commands < self._limits.pending_commands // 2:
+        if self._held and not self._is_crowded(RELEASE_AT):
             self._held = False
             effects.append(m.ReleaseSources())
         if self.closing is not None and not self.resigned and self._may_resign(now_ms):
@@ -150,7 +165,7 @@ class Tenure(Generic[S, C, E]):
         self._next_seq += len(batch)
         self._digest = next_digest(self._digest, value)
         oldest_ms = min(each.time_ms for each in taken)
-        return self._append(InFlight(entry, value, now_ms, entry.sinks, oldest_ms))
+        return self._append(InFlight(entry, value, now_ms, self._digest, entry.sinks, oldest_ms))
 
     def _next_batch(self) -> list[m.SourceRecords]:
         """Up to `batch_commands` source records, and up to `batch_bytes` if more than one."""
@@ -160,10 +175,10 @@ class Tenure(Generic[S, C, E]):
         while self._pending and room > 0:
             waiting = self._pending.popleft()
             taken = waiting.records[:room]
-            size = sum([len(value or b"") for _, _, value in taken])
+            size = _size(taken)
             if size > room_bytes:
                 taken = _prefix_within(taken, room_bytes, at_least=0 if batch else 1)
-                room = len(taken)  # full
+                room, size = len(taken), _size(taken)  # full
             if len(taken) < len(waiting.records):
                 waiting.records = waiting.records[len(taken) :]
                 self._pending.appendleft(waiting)
@@ -171,6 +186,7 @@ class Tenure(Generic[S, C, E]):
                 batch.append(m.SourceRecords(waiting.topic, waiting.time_ms, taken))
             room -= len(taken)
             room_bytes -= size
+            self._pending_bytes -= size
         self._pending_commands -= sum(len(each.records) for each in batch)
         return batch
 
@@ -338,6 +354,11 @@ class Tenure(Generic[S, C, E]):
         self.resigned = True
         record = Resign(self.epoch, successor)
         return self._append(InFlight(record, self._codec.encode(record), now_ms))
+
+
+def _size(records: list[m.SourceRecord]) -> int:
+    """Bytes."""
+    return sum([len(value or b"") for _, _, value in records])
 
 
 def _prefix_within(

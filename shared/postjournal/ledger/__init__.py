@@ -138,16 +138,7 @@ class Ledger(Application[Accounts, LedgerCommand, LedgerEvent]):
     ) -> Sequence[LedgerEvent] | Rejected:
         """Exactly one event, or a reason."""
         del context  # no rule of the ledger depends on time
-        if type(command) is Transfer:
-            return _transfer(state, command)
-        if type(command) is Deposit:
-            return _deposit(state, command)
-        if type(command) is Withdraw:
-            return _withdraw(state, command)
-        assert type(command) is Open
-        if command.account in state:
-            return ACCOUNT_EXISTS
-        return (Opened(command.account),)
+        return _RULES[type(command)](state, command)
 
     def evolve(self, state: Accounts, event: LedgerEvent) -> None:
         """Set the balances that the event carries."""
@@ -177,6 +168,12 @@ class Ledger(Application[Accounts, LedgerCommand, LedgerEvent]):
         """There has been one schema so far."""
         assert schema_version == 1
         return msgspec.json.decode(data, type=dict[str, int])
+
+
+def _open(state: Accounts, command: Open) -> Sequence[LedgerEvent] | Rejected:
+    if command.account in state:
+        return ACCOUNT_EXISTS
+    return (Opened(command.account),)
 
 
 def _transfer(state: Accounts, command: Transfer) -> Sequence[LedgerEvent] | Rejected:
@@ -211,6 +208,14 @@ def _withdraw(state: Accounts, command: Withdraw) -> Sequence[LedgerEvent] | Rej
         return INSUFFICIENT_FUNDS
     balance = have - command.amount
     return (Withdrawn(command.account, command.amount, balance),)
+
+
+_RULES: dict[type, Callable[[Accounts, Any], Sequence[LedgerEvent] | Rejected]] = {
+    Open: _open,
+    Deposit: _deposit,
+    Withdraw: _withdraw,
+    Transfer: _transfer,
+}
 
 
 def _results(outcome: Outcome[LedgerEvent], context: Context) -> tuple[Output, ...]:
