@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from postjournal.core.records import UNREADABLE
+
 
 class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True, kw_only=True):
     """One replica's view of one shard.
@@ -81,7 +83,7 @@ def decode_status(value: bytes | None) -> StatusRecord | None:
     """The record, or None when it is of another kind or version (a view skips it)."""
     try:
         return _status_decoder.decode(value or b"")
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 
@@ -89,5 +91,5 @@ def decode_handover(value: bytes | None) -> Handover | None:
     """The handover command, or None when the control record is another command."""
     try:
         return _handover_decoder.decode(value or b"")
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None

@@ -85,3 +85,27 @@ def test_no_function_of_ours_is_over_70_lines() -> None:
         and (node.end_lineno or 0) - node.lineno >= 70
     }
     assert not long
+
+
+ENGINE = ("fold", "machine", "replica", "outbox", "dedupe", "tenure")
+
+
+def test_the_auditor_shares_no_code_with_the_engine_it_audits() -> None:
+    """Neither its own files nor anything that they import, however far."""
+    engine = {f"postjournal.core.{name}" for name in ENGINE}
+    seen: set[str] = set()
+    waiting = {f"postjournal.verify.{path.stem}" for path in files_of("verify")}
+    while waiting:
+        module = waiting.pop()
+        seen.add(module)
+        path = file_of(module)
+        waiting |= set(imports_of(path)) - seen if path else set()
+    assert seen.isdisjoint(engine)
+    assert "postjournal.core.records" in seen
+
+
+def file_of(module: str) -> Path | None:
+    """The file of one of our modules."""
+    place = ROOT / "shared" / Path(*module.split("."))
+    found = [path for path in (place.with_suffix(".py"), place / "__init__.py") if path.exists()]
+    return found[0] if found else None

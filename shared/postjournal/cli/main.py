@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
-from postjournal.cli import checks, faults, inspection, lifecycle
+from postjournal.cli import checks, faults, inspection, lifecycle, verify
 from postjournal.core.errors import PostjournalError
 
-BENCH = "postjournal.cli.bench"
+LATE = {"bench": "postjournal.cli.bench", "chaos": "postjournal.cli.chaos"}
+"""Part of the development tree only, and imported when they are asked for."""
 
 
 class Commands(click.Group):
@@ -25,15 +26,16 @@ class Commands(click.Group):
             raise click.ClickException(str(error)) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Benches are part of the development tree only."""
-        benches = ["bench"] if importlib.util.find_spec(BENCH) else []
-        return sorted([*super().list_commands(ctx), *benches])
+        """With those that are imported late."""
+        late = [name for name, module in LATE.items() if importlib.util.find_spec(module)]
+        return sorted([*super().list_commands(ctx), *late])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name."""
-        if cmd_name == "bench" and importlib.util.find_spec(BENCH):
-            bench: click.Command = importlib.import_module(BENCH).bench
-            return bench
+        module = LATE.get(cmd_name)
+        if module and importlib.util.find_spec(module):
+            command: click.Command = getattr(importlib.import_module(module), cmd_name)
+            return command
         return super().get_command(ctx, cmd_name)
 
 
@@ -51,6 +53,7 @@ for command in (
     faults.pause,
     faults.resume,
     faults.handover,
+    verify.verify,
     checks.test,
     checks.lint,
 ):

@@ -20,6 +20,10 @@ MAX_ID_LENGTH = 128
 """Characters of a command's id; longer ones make a command invalid."""
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not what they should be; the last for deep nesting."""
+
+
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     """Where a poison command stands in its source, and why it could not be decided.
 
@@ -119,5 +123,5 @@ class Codec(Generic[E]):
         """The record, or `Foreign` with the reason when the bytes are none."""
         try:
             return self._decoder.decode(value or b"")
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             return Foreign(str(error))

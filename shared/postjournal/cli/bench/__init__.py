@@ -8,6 +8,7 @@ from postjournal.cli.bench.failover import bench_failover
 from postjournal.cli.bench.latency import bench_latency
 from postjournal.cli.bench.soak import bench_soak
 from postjournal.cli.bench.throughput import bench_throughput
+from postjournal.cli.bench.verification import bench_verify
 
 __all__ = ["bench"]
 
@@ -25,5 +26,5 @@ def bench() -> None:
     """
 
 
-for command in (bench_failover, bench_latency, bench_throughput, bench_soak):
+for command in (bench_failover, bench_latency, bench_throughput, bench_soak, bench_verify):
     bench.add_command(command)

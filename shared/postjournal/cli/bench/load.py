@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count, takewhile
+from typing import TypeVar
 
 from postjournal.adapters.garbage import seldom_collect
 from postjournal.cli.bench.audit import Auditor, Findings
@@ -18,6 +19,8 @@ from postjournal.cli.bench.sender import Sender
 from postjournal.cli.bench.system import Stage
 from postjournal.cli.bench.watcher import Seen, Watcher
 from postjournal.status import Failover, ReplicaStatus, decode_status
+
+L = TypeVar("L", bound="Load")
 
 DRAIN_S = 30.0
 SWITCH_S = 0.0005
@@ -102,10 +105,15 @@ class Load:
         """Wait until every command has its outcome, for at most half a minute."""
         deadline = time.monotonic() + DRAIN_S
         self.catch_up()
-        while not self.auditor.complete and time.monotonic() < deadline:
-            show(f"waiting for {len(self.book) - self.auditor.decided} results")
+        while (count := self.waiting_for) and time.monotonic() < deadline:
+            show(f"waiting for {count} results")
             time.sleep(0.05)
             self.catch_up()
+
+    @property
+    def waiting_for(self) -> int:
+        """How many results are missing: 0 as soon as every acknowledged command has one."""
+        return 0 if self.auditor.complete else len(self.book) - self.auditor.decided
 
     def latency_ms(self, positions: range) -> dict[int, float]:
         """From the intended time of sending to the result's being seen, by position."""
@@ -143,7 +151,13 @@ class Load:
 @contextmanager
 def load_on(stage: Stage, seed: int, ledgers: int = 1) -> Iterator[Load]:
     """A load on accounts that are open and have money."""
-    load = Load(stage, seed, ledgers)
+    with at_work(Load(stage, seed, ledgers)) as load:
+        yield load
+
+
+@contextmanager
+def at_work(load: L) -> Iterator[L]:
+    """Opens the accounts; ends the load."""
     try:
         load.open_accounts()
         seldom_collect()  # the client's pauses would be measured as the engine's

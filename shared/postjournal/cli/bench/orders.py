@@ -52,6 +52,10 @@ class Book:
         self._orders.append(order)
         return position, encode(order, f"{self._prefix}{position}")
 
+    def again(self, position: int) -> bytes:
+        """The record of an order that was entered before."""
+        return encode(self._orders[position], f"{self._prefix}{position}")
+
     def fail(self, position: int) -> None:
         """Kafka did not confirm the command."""
         self._unacknowledged.add(position)

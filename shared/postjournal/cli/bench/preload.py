@@ -10,8 +10,10 @@ from itertools import islice
 from confluent_kafka import KafkaError, Message, Producer
 
 from postjournal.adapters import kafka_settings
-from postjournal.cli.bench.live import show
+from postjournal.adapters.kafka_admin import ensure_topics, wait_for_kafka
+from postjournal.cli.bench.live import show, step
 from postjournal.cli.bench.orders import Order, encode, position_in
+from postjournal.cli.bench.system import Stage
 from postjournal.cli.errors import OperationFailed
 
 CHUNK = 20_000
@@ -78,6 +80,17 @@ class Transfers:
         for source, to, amount in zip(self._sources, self._to, self._amounts, strict=True):
             yield (line % (prefix, position, source, to, amount)).encode()
             position += 1
+
+
+def preload_feed(stage: Stage, shard: int, transfers: Transfers) -> None:
+    """Make the topics of a system without replicas, and fill its feed."""
+    topics = stage.topics
+    feed = topics.source_topics[1]
+    with step(f"preloading {len(transfers):,} commands into {feed}"):
+        ensure_topics(wait_for_kafka(stage.bootstrap), topics, stage.plan.shards, 1)
+        loaded = preload(stage.bootstrap, feed, shard, transfers.values())
+    if loaded != len(transfers):
+        raise OperationFailed(f"only {loaded} of {len(transfers)} commands could be queued")
 
 
 def preload(bootstrap: str, topic: str, partition: int, values: Iterator[bytes]) -> int:

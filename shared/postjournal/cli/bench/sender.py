@@ -95,6 +95,12 @@ class Sender:
             on_delivery=partial(self._delivered, position),
         )
 
+    def repeat(self, position: int) -> None:
+        """Send a command of the book once more, as a client that had no answer would."""
+        ledger = self._book.order(position).ledger
+        value, partition = self._book.again(position), self.partition(ledger)
+        self._producer.produce(self._topic, value, key=ledger, partition=partition)
+
     def partition(self, key: str) -> int:
         """The shard of a ledger."""
         found = self._partitions.get(key)

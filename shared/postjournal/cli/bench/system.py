@@ -6,9 +6,10 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from postjournal.cli.bench.live import say
@@ -96,12 +97,24 @@ def stage_for(*, attach: bool, replicas: int, shards: int = 1) -> Iterator[Stage
 @contextmanager
 def own_stage(replicas: int, shards: int = 1, *, launch: bool = True) -> Iterator[Stage]:
     """A system in a temporary directory, on free ports. `launch`: with the replicas running."""
-    directory = Path(tempfile.mkdtemp(prefix="postjournal-bench-"))
-    system, keep = BenchSystem(directory), False
+    system = BenchSystem(scratch_directory("bench"))
+    with stage_of(system, partial(system.start_replicas, replicas, shards, wait=launch)) as stage:
+        yield stage
+
+
+def scratch_directory(what: str) -> Path:
+    """For a system that lasts no longer than a command."""
+    return Path(tempfile.mkdtemp(prefix=f"postjournal-{what}-"))
+
+
+@contextmanager
+def stage_of(system: LocalSystem, start: Callable[[OnProgress], None]) -> Iterator[Stage]:
+    """`start` starts the system; it is stopped at the end, and deleted unless `keep` is set."""
+    keep = False
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop what was started, as Ctrl-C
     try:
         with Reporter() as report:
-            system.start_replicas(replicas, shards, report, wait=launch)
+            start(report)
         stage = Stage(system, system.plan, own=True)
         yield stage
         keep = stage.keep
@@ -109,8 +122,9 @@ def own_stage(replicas: int, shards: int = 1, *, launch: bool = True) -> Iterato
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would leave some
         system.stop()
         signal.signal(signal.SIGINT, interrupt)
+        directory = system.layout.directory
         if keep:
-            say(f"the journal and the logs are kept for examination: {directory}")
+            say(f"kept for examination: {directory}; see `./postjournal verify --data`")
         else:
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -13,12 +13,11 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from postjournal.adapters import kafka_settings
-from postjournal.adapters.kafka_admin import ensure_topics, wait_for_kafka
 from postjournal.cli.bench.audit import Findings
 from postjournal.cli.bench.cpu import CpuMeter, Reading, Usage, micros_each, usage
 from postjournal.cli.bench.live import show, step
 from postjournal.cli.bench.options import report_options, seed_option
-from postjournal.cli.bench.preload import Transfers, preload
+from postjournal.cli.bench.preload import Transfers, preload_feed
 from postjournal.cli.bench.report import (
     Machine,
     conclude,
@@ -99,7 +98,7 @@ def bench_throughput(
     transfers = Transfers(uuid.uuid4().hex[:6], accounts, commands, seed)
     with own_stage(1 + standbys, launch=False) as stage:
         warm_up_broker(stage)
-        _load(stage, transfers)
+        preload_feed(stage, SHARD, transfers)
         samples = _run(stage, transfers)
         rows = wait_until_settled(stage, SHARD, same_seq=True)
         report = _report(stage, transfers, samples, machine, stages)
@@ -108,16 +107,6 @@ def bench_throughput(
         stage.keep = not (report.audit.ok and same)
     publish("throughput", report, _tables(report), as_json=as_json, output=output)
     conclude(_faults(report))
-
-
-def _load(stage: Stage, transfers: Transfers) -> None:
-    topics = stage.topics
-    feed = topics.source_topics[1]
-    with step(f"preloading {len(transfers):,} commands into {feed}"):
-        ensure_topics(wait_for_kafka(stage.bootstrap), topics, stage.plan.shards, 1)
-        loaded = preload(stage.bootstrap, feed, SHARD, transfers.values())
-    if loaded != len(transfers):
-        raise OperationFailed(f"only {loaded} of {len(transfers)} commands could be queued")
 
 
 def _run(stage: Stage, transfers: Transfers) -> list[Sample]:

@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from postjournal.cli.errors import OperationFailed
@@ -16,18 +18,36 @@ from postjournal.cli.local.ports import HOST
 LOWEST_JAVA = 17  # for brokers, since Kafka 4.0
 
 
-def broker_properties(data: Path, port: int, controller_port: int) -> str:
+@dataclass(frozen=True)
+class Detour:
+    """A further listener of the broker, reached through a proxy: what it tells its clients is
+    the proxy's port, so that they stay on that way."""
+
+    listener: str
+    port: int
+    proxy_port: int
+
+
+def broker_properties(
+    data: Path, port: int, controller_port: int, detours: Sequence[Detour] = ()
+) -> str:
     """server.properties of the broker.
 
     The voters are static: a dynamic quorum would keep the controller's port of the first start.
     """
+    own = [f"PLAINTEXT://{HOST}:{port}"]
+    listeners = [*own, *(f"{each.listener}://{HOST}:{each.port}" for each in detours)]
+    advertised = [*own, *(f"{each.listener}://{HOST}:{each.proxy_port}" for each in detours)]
+    names = ("PLAINTEXT", "CONTROLLER", *(each.listener for each in detours))
     settings = {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@{HOST}:{controller_port}",
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+        "listeners": ",".join([*listeners, f"CONTROLLER://{HOST}:{controller_port}"]),
+        "advertised.listeners": ",".join(advertised),
+        "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in names),
+        "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": str(data),
         "auto.create.topics.enable": "false",
         "offsets.topic.replication.factor": "1",

@@ -85,6 +85,8 @@ def _replica(plan: Plan, name: str) -> Program:
         "POSTJOURNAL_HTTP_PORT": str(plan.ports[name]),
         "POSTJOURNAL_TRIPWIRE_PORT": str(plan.ports[f"{name}/tripwire"]),
     }
+    if f"{name}/proxy" in plan.ports:  # its own way to Kafka, which can be harmed
+        environment["POSTJOURNAL_BOOTSTRAP"] = plan.address(f"{name}/proxy")
     command = [sys.executable, "-m", "services.replica"]
     return Program(name, SERVICES, command, environment, REPLICA_RESTART_S)
 

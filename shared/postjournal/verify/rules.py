@@ -1,0 +1,96 @@
+"""What a sound journal obeys, by name, and how a breach is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import Enum
+
+import msgspec
+
+EXAMPLES = 20
+"""How many breaches of one rule are told in words; all are counted."""
+
+
+class Rule(Enum):
+    """A rule's name is stable: scripts may rely on it. What each says is in `MEANING`."""
+
+    DIGEST_CHAIN = "digest-chain"
+    SEQ_DENSE = "seq-dense"
+    EPOCH_CLAIMED = "epoch-claimed"
+    CLAIM_HONEST = "claim-honest"
+    MARK_STABLE = "mark-stable"
+    MARK_IN_SINK = "mark-in-sink"
+    SOURCE_ORDER = "source-order"
+    SOURCE_OFFSETS = "source-offsets"
+    SOURCE_PRESENT = "source-present"
+    DECISION = "decision"
+    REPEAT = "repeat"
+    APPLICATION = "application"
+    SINK_ENDS = "sink-ends"
+    SINK_READABLE = "sink-readable"
+    SINK_DENSE = "sink-dense"
+    SINK_CONTENT = "sink-content"
+    SINK_REPEAT = "sink-repeat"
+    SINK_EXPLAINED = "sink-explained"
+    REPLICA_DIGEST = "replica-digest"
+
+
+MEANING = {
+    Rule.DIGEST_CHAIN: "an entry's digest_before is the running hash over the entries before it",
+    Rule.SEQ_DENSE: "no accepted entry is missing: what its leader wrote later proves that it was",
+    Rule.EPOCH_CLAIMED: "a record's epoch has been claimed before it",
+    Rule.CLAIM_HONEST: "a claim's `seen` lies before the claim itself",
+    Rule.MARK_STABLE: "`published` is not beyond the outputs of the entries before the record",
+    Rule.MARK_IN_SINK: "every output before a `published` mark is in the sink's topic",
+    Rule.SOURCE_ORDER: "a batch names the commands of its source records, each once, in order",
+    Rule.SOURCE_OFFSETS: "`sources` are the offsets after the records that the batch decides",
+    Rule.SOURCE_PRESENT: "the source records that the journal decides are in their topics",
+    Rule.DECISION: "an outcome is what `decide` gives for that command, state and time",
+    Rule.REPEAT: "a command id is decided once within the dedupe window; later ones are repeats",
+    Rule.APPLICATION: "`evolve` and the sinks do not fail",
+    Rule.SINK_ENDS: "`sinks` are the sequences after the outputs of the entry",
+    Rule.SINK_READABLE: "a sink's record is a JSON object with a `seq`",
+    Rule.SINK_DENSE: "the sequences of a sink come without a gap",
+    Rule.SINK_CONTENT: "record k of a sink is, byte for byte, output k of the journal",
+    Rule.SINK_REPEAT: "a sequence that comes again is the same record",
+    Rule.SINK_EXPLAINED: "a sink holds no output that the journal does not explain",
+    Rule.REPLICA_DIGEST: "a replica's digest at its seq is the journal's",
+}
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One breach of a rule. `offset` is that of the record in `topic`/`partition`."""
+
+    rule: str
+    topic: str
+    partition: int
+    offset: int
+    text: str
+
+    @property
+    def place(self) -> str:
+        """topic/partition@offset"""
+        return f"{self.topic}/{self.partition}@{self.offset}"
+
+
+class Findings:
+    """The breaches of one shard: all counted, the first of each rule kept in words."""
+
+    def __init__(self, partition: int) -> None:
+        """`partition`: the shard."""
+        self._partition = partition
+        self.counts: Counter[str] = Counter()
+        self.examples: list[Finding] = []
+
+    def add(self, rule: Rule, topic: str, offset: int, text: str) -> None:
+        """Note a breach by the record at `offset`."""
+        self.counts[rule.value] += 1
+        if self.counts[rule.value] <= EXAMPLES:
+            finding = Finding(
+                rule=rule.value, topic=topic, partition=self._partition, offset=offset, text=text
+            )
+            self.examples.append(finding)
+
+    def __getitem__(self, rule: Rule) -> int:
+        """How often the rule was broken."""
+        return self.counts[rule.value]

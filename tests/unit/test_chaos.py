@@ -1,0 +1,207 @@
+"""Schedules are drawn from seeds alone; what was seen becomes a timeline, a picture, a report."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from xml.etree import ElementTree
+
+import pytest
+
+from postjournal.cli.chaos.picture import Picture
+from postjournal.cli.chaos.proxy import Proxies
+from postjournal.cli.chaos.schedule import BROKER_REST_S, CALM_END_S, KAFKA, KINDS, Strike, draw
+from postjournal.cli.chaos.show import spark, told
+from postjournal.cli.chaos.striker import Blow
+from postjournal.cli.chaos.timeline import Timeline, reigns_of
+from postjournal.cli.local.ports import choose_ports
+from tests.integration.services_kit import replica_status
+
+REPLICAS = ("replica-1", "replica-2", "replica-3")
+TEN_MINUTES = 600.0
+
+
+# --- schedules --------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_schedule_and_another_one_another() -> None:
+    drawn = draw(1, TEN_MINUTES, REPLICAS, 2)
+    assert drawn == draw(1, TEN_MINUTES, REPLICAS, 2)
+    assert drawn != draw(2, TEN_MINUTES, REPLICAS, 2)
+
+
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_ten_minutes_hold_every_kind_of_strike(seed: int) -> None:
+    kinds = {strike.kind for strike in draw(seed, TEN_MINUTES, REPLICAS, 1)}
+    assert kinds == {kind.name for kind in KINDS}
+
+
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_no_target_is_struck_while_it_is_struck_and_the_end_is_calm(seed: int) -> None:
+    free_at_s: dict[str, float] = {}
+    for strike in draw(seed, TEN_MINUTES, REPLICAS, 2):
+        assert strike.at_s >= free_at_s.get(strike.target, 0.0)
+        assert strike.end_s < TEN_MINUTES - CALM_END_S
+        rest_s = BROKER_REST_S if strike.target == KAFKA else 0.0
+        free_at_s[strike.target] = strike.end_s + rest_s
+
+
+def test_a_short_run_has_strikes() -> None:
+    assert all(draw(seed, 24.0, REPLICAS, 1) for seed in range(1, 50))
+
+
+# --- the proxy, on real sockets ---------------------------------------------------------------
+
+
+@contextmanager
+def echo_server(port: int) -> Iterator[None]:
+    server = socket.create_server(("127.0.0.1", port))
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            while data := connection.recv(4096):
+                connection.sendall(data)
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:  # closed
+                return
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    with server:
+        yield
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def proxied() -> Iterator[tuple[Proxies, int]]:
+    ports = choose_ports({"proxy": 0, "broker": 0}, prefer_wanted=False)
+    with (
+        echo_server(ports["broker"]),
+        closing(Proxies({"r": (ports["proxy"], ports["broker"])})) as proxies,
+    ):
+        yield proxies, ports["proxy"]
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def echo(connection: socket.socket, data: bytes) -> bytes:
+    connection.sendall(data)
+    received = b""
+    while len(received) < len(data):
+        part = connection.recv(65536)
+        if not part:
+            raise ConnectionResetError
+        received += part
+    return received
+
+
+def test_a_link_carries_everything_both_ways() -> None:
+    with proxied() as (proxies, port), connect(port) as connection:
+        data = bytes(range(256)) * 2_000
+        assert echo(connection, data) == data
+        assert proxies.carried_bytes == {"r": 2 * len(data)}
+
+
+def test_a_cut_link_resets_its_connections_and_refuses_others_until_it_is_mended() -> None:
+    with proxied() as (proxies, port):
+        with connect(port) as connection:
+            assert echo(connection, b"before") == b"before"
+            proxies.cut("r")
+            with pytest.raises(OSError):
+                echo(connection, b"now")
+        with connect(port) as refused, pytest.raises(OSError):
+            echo(refused, b"now")
+        proxies.mend("r")
+        with connect(port) as again:
+            assert echo(again, b"after") == b"after"
+
+
+def test_a_hanging_link_holds_everything_back_and_loses_nothing() -> None:
+    with proxied() as (proxies, port), connect(port) as connection:
+        assert echo(connection, b"before") == b"before"
+        proxies.hang("r")
+        connection.sendall(b"held")
+        connection.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            connection.recv(4)
+        proxies.mend("r")
+        connection.settimeout(5)
+        assert connection.recv(4) == b"held"
+
+
+def test_a_slow_link_is_late_and_keeps_the_order() -> None:
+    with proxied() as (proxies, port), connect(port) as connection:
+        proxies.slow("r", 60)
+        begun_s = time.monotonic()
+        data = b"".join(b"%04d" % number for number in range(20_000))
+        assert echo(connection, data) == data
+        assert time.monotonic() - begun_s >= 0.12  # there and back
+        proxies.mend("r")
+        assert echo(connection, data) == data
+
+
+# --- what was seen -------------------------------------------------------------------------------
+
+
+def blow(kind: str, at_s: float, victim: str = "replica-1", **more: object) -> Blow:
+    strike = Strike(at_s=at_s, kind=kind, target="leader/0", lasts_s=1.0)
+    fields = {"strike": strike, "at_s": at_s, "end_s": at_s + 1, "victim": victim, "led": [0]}
+    return Blow(**{**fields, **more})  # type: ignore[arg-type]
+
+
+def test_a_leaders_reign_lasts_from_its_first_word_to_its_last() -> None:
+    def said(name: str, state: str, epoch: int, at_ms: int) -> object:
+        return replica_status(name, state, epoch, name, time=1_000_000 + at_ms)
+
+    statuses = [
+        said("replica-1", "leader", 1, 0),
+        said("replica-2", "standby", 1, 100),
+        said("replica-1", "leader", 1, 3_000),
+        said("replica-2", "leader", 2, 3_500),
+        said("replica-2", "leader", 2, 5_000),
+    ]
+    reigns = reigns_of(statuses, 1_000_000)  # type: ignore[arg-type]
+    assert [(r.leader, r.from_s, r.to_s) for r in reigns] == [
+        ("replica-1", 0.0, 3.0),
+        ("replica-2", 3.5, 5.0),
+    ]
+
+
+def test_the_picture_is_well_formed_and_has_a_bar_for_each_strike_and_reign() -> None:
+    reigns = reigns_of([replica_status("replica-1", "leader", 1, "x", time=1_000)], 0)
+    timeline = Timeline(
+        seconds=60,
+        results=[[200] * 60],
+        reigns=reigns,
+        silences_ms=[5.0, 6.0],
+        longest_silence_ms=6.0,
+    )
+    blows = [blow("kill", 5), blow("pause", 20, missed="<nobody> & nothing")]
+    svg = Picture(timeline, blows, REPLICAS).svg()
+    root = ElementTree.fromstring(svg)
+    bars = [each for each in root.iter() if each.tag.endswith("rect") and len(each)]
+    assert len(bars) == 3
+    assert "leader/0" in svg
+
+
+def test_a_strike_is_told_with_its_victim_and_why_it_was_missed() -> None:
+    assert told(blow("pause", 5)) == "    5.0 s  pause leader/0 for 1.0 s → replica-1"
+    missed = blow("pause", 5, victim="leader/0", missed="nobody leads")
+    assert told(missed).endswith("(not done: nobody leads)")
+
+
+def test_the_sparkline_counts_the_last_minute() -> None:
+    now_ns = time.monotonic_ns()
+    seen = [now_ns - 120 * 10**9] * 50 + [now_ns - 10 * 10**9] * 8 + [now_ns] * 4
+    line = spark(seen)
+    assert len(line.strip()) == 11
+    assert set(line) == {" ", "█", "▄"}
