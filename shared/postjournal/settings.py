@@ -38,16 +38,16 @@ class Settings:
         settings = cls(
             bootstrap=env.get("POSTJOURNAL_BOOTSTRAP", "localhost:9092"),
             namespace=env.get("POSTJOURNAL_NAMESPACE", "ledger"),
-            shards=_whole_number(env, "POSTJOURNAL_SHARDS", 1, 1, 1000),
-            replication=_whole_number(env, "POSTJOURNAL_REPLICATION", 1, 1, 100),
+            shards=whole_number(env, "POSTJOURNAL_SHARDS", 1, 1, 1000),
+            replication=whole_number(env, "POSTJOURNAL_REPLICATION", 1, 1, 100),
             app=env.get("POSTJOURNAL_APP", "postjournal.ledger:Ledger"),
             replica=env.get("POSTJOURNAL_REPLICA") or host,
             advertise=env.get("POSTJOURNAL_ADVERTISE") or host,
             bind=env.get("POSTJOURNAL_BIND", "127.0.0.1"),
-            http_port=_whole_number(env, "POSTJOURNAL_HTTP_PORT", 7070, 0, 65535),
-            tripwire_port=_whole_number(env, "POSTJOURNAL_TRIPWIRE_PORT", 7071, 0, 65535),
+            http_port=whole_number(env, "POSTJOURNAL_HTTP_PORT", 7070, 0, 65535),
+            tripwire_port=whole_number(env, "POSTJOURNAL_TRIPWIRE_PORT", 7071, 0, 65535),
             redis_url=env.get("POSTJOURNAL_REDIS_URL", "redis://localhost:6379/0"),
-            dedupe_window=_whole_number(env, "POSTJOURNAL_DEDUPE_WINDOW", 100_000, 1, 100_000_000),
+            dedupe_window=whole_number(env, "POSTJOURNAL_DEDUPE_WINDOW", 100_000, 1, 100_000_000),
         )
         for variable, value in (
             ("POSTJOURNAL_NAMESPACE", settings.namespace),
@@ -58,9 +58,10 @@ class Settings:
         return settings
 
 
-def _whole_number(
+def whole_number(
     env: Mapping[str, str], variable: str, default: int, lowest: int, highest: int
 ) -> int:
+    """A variable's number, `default` when it is not set. Raises `ConfigurationError`."""
     text = env.get(variable) or str(default)
     try:
         number = int(text)
