@@ -40,7 +40,8 @@ def test_the_rules_do_as_their_tests_say(path: Path) -> None:
 
 
 def test_every_alert_is_seen_to_fire_and_to_be_silent() -> None:
-    fired, silent = set(), set()
+    fired: set[str] = set()
+    silent: set[str] = set()
     for path in TESTS:
         for case in (case for test in load(path)["tests"] for case in test["alert_rule_test"]):
             (fired if case.get("exp_alerts") else silent).add(case["alertname"])
