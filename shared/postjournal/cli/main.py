@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from postjournal.cli import checks, faults, inspection, lifecycle
+from postjournal.cli import checks, faults, inspection, lifecycle, load
 from postjournal.core.errors import PostjournalError
 
 BENCH = "postjournal.cli.bench"
@@ -51,6 +51,7 @@ for command in (
     faults.pause,
     faults.resume,
     faults.handover,
+    load.load,
     checks.test,
     checks.lint,
 ):
