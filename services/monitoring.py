@@ -7,9 +7,8 @@ have no other HTTP are watched here. The replica has its own.
 from __future__ import annotations
 
 import logging
-import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import waitress
@@ -19,7 +18,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from postjournal.core.errors import ConfigurationError
-from postjournal.settings import Settings, whole_number
+from postjournal.settings import Settings
 
 Check = Callable[[], str]
 """Why it is not so, or ""."""
@@ -39,10 +38,10 @@ def process_registry() -> CollectorRegistry:
 def serve(settings: Settings, registry: CollectorRegistry, live: Check, ready: Check) -> None:
     """Answer at POSTJOURNAL_METRICS_PORT, in threads, until the process ends.
 
-    Nothing is served when that is not set. Raises `ConfigurationError`.
+    Nothing is served when that is 0. Raises `ConfigurationError` when the port is taken.
     """
-    port = metrics_port(os.environ)
-    if port is None:
+    port = settings.metrics_port
+    if not port:
         return
     app = make_app(registry, live, ready)
     try:
@@ -51,13 +50,6 @@ def serve(settings: Settings, registry: CollectorRegistry, live: Check, ready: C
         raise ConfigurationError(f"POSTJOURNAL_METRICS_PORT={port}: {error}") from error
     threading.Thread(target=server.run, daemon=True, name="monitoring").start()
     log.info("metrics on %s:%d", settings.bind, port)
-
-
-def metrics_port(environment: Mapping[str, str]) -> int | None:
-    """POSTJOURNAL_METRICS_PORT, None when it is not set. Raises `ConfigurationError`."""
-    if not environment.get("POSTJOURNAL_METRICS_PORT"):
-        return None
-    return whole_number(environment, "POSTJOURNAL_METRICS_PORT", 0, 1, 65535)
 
 
 def make_app(registry: CollectorRegistry, live: Check, ready: Check) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from postjournal.core.errors import ConfigurationError
 
@@ -27,6 +28,7 @@ class Settings:
     bind: str  # POSTJOURNAL_BIND: address that servers listen on
     http_port: int  # POSTJOURNAL_HTTP_PORT
     tripwire_port: int  # POSTJOURNAL_TRIPWIRE_PORT
+    metrics_port: int  # POSTJOURNAL_METRICS_PORT: see services/monitoring.py; 0: none
     redis_url: str  # POSTJOURNAL_REDIS_URL
     dedupe_window: int  # POSTJOURNAL_DEDUPE_WINDOW: command ids remembered per shard
 
@@ -38,16 +40,17 @@ class Settings:
         settings = cls(
             bootstrap=env.get("POSTJOURNAL_BOOTSTRAP", "localhost:9092"),
             namespace=env.get("POSTJOURNAL_NAMESPACE", "ledger"),
-            shards=whole_number(env, "POSTJOURNAL_SHARDS", 1, 1, 1000),
-            replication=whole_number(env, "POSTJOURNAL_REPLICATION", 1, 1, 100),
+            shards=_whole_number(env, "POSTJOURNAL_SHARDS", 1, 1, 1000),
+            replication=_whole_number(env, "POSTJOURNAL_REPLICATION", 1, 1, 100),
             app=env.get("POSTJOURNAL_APP", "postjournal.ledger:Ledger"),
             replica=env.get("POSTJOURNAL_REPLICA") or host,
             advertise=env.get("POSTJOURNAL_ADVERTISE") or host,
             bind=env.get("POSTJOURNAL_BIND", "127.0.0.1"),
-            http_port=whole_number(env, "POSTJOURNAL_HTTP_PORT", 7070, 0, 65535),
-            tripwire_port=whole_number(env, "POSTJOURNAL_TRIPWIRE_PORT", 7071, 0, 65535),
+            http_port=_whole_number(env, "POSTJOURNAL_HTTP_PORT", 7070, 0, 65535),
+            tripwire_port=_whole_number(env, "POSTJOURNAL_TRIPWIRE_PORT", 7071, 0, 65535),
+            metrics_port=_whole_number(env, "POSTJOURNAL_METRICS_PORT", 0, 0, 65535),
             redis_url=env.get("POSTJOURNAL_REDIS_URL", "redis://localhost:6379/0"),
-            dedupe_window=whole_number(env, "POSTJOURNAL_DEDUPE_WINDOW", 100_000, 1, 100_000_000),
+            dedupe_window=_whole_number(env, "POSTJOURNAL_DEDUPE_WINDOW", 100_000, 1, 100_000_000),
         )
         for variable, value in (
             ("POSTJOURNAL_NAMESPACE", settings.namespace),
@@ -58,10 +61,23 @@ class Settings:
         return settings
 
 
-def whole_number(
+def secret(env: Mapping[str, str], variable: str) -> str | None:
+    """From the variable, or from the file that the variable with `_FILE` at its end names.
+
+    Raises `ConfigurationError` when that file cannot be read.
+    """
+    path = env.get(f"{variable}_FILE")
+    if not path:
+        return env.get(variable) or None
+    try:
+        return Path(path).read_text().strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{variable}_FILE={path!r}: {error}") from error
+
+
+def _whole_number(
     env: Mapping[str, str], variable: str, default: int, lowest: int, highest: int
 ) -> int:
-    """A variable's number, `default` when it is not set. Raises `ConfigurationError`."""
     text = env.get(variable) or str(default)
     try:
         number = int(text)

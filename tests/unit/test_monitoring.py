@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from werkzeug.test import Client
 
 from postjournal.core import messages as m
 from postjournal.core.errors import ConfigurationError
+from postjournal.settings import Settings
 from postjournal.subscribe import Progress
 from services import monitoring
 from services.consumer.metrics import SubscriptionMetrics
@@ -61,14 +63,14 @@ def test_the_port_answers_metrics_and_checks_and_nothing_else() -> None:
     assert client.get("/").status_code == 404
 
 
-@pytest.mark.parametrize("value", ["0", "no", "65536"])
-def test_a_port_that_is_none_is_refused_by_name(value: str) -> None:
-    with pytest.raises(ConfigurationError, match="POSTJOURNAL_METRICS_PORT"):
-        monitoring.metrics_port({"POSTJOURNAL_METRICS_PORT": value})
-
-
-def test_without_a_port_nothing_is_served() -> None:
-    assert monitoring.metrics_port({"POSTJOURNAL_METRICS_PORT": ""}) is None
+def test_a_port_that_is_taken_is_refused_by_name() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        settings = Settings.from_environment({"POSTJOURNAL_METRICS_PORT": port})
+        with pytest.raises(ConfigurationError, match="POSTJOURNAL_METRICS_PORT"):
+            monitoring.serve(settings, CollectorRegistry(), lambda: "", lambda: "")
 
 
 # --- the replica ----------------------------------------------------------------------------
