@@ -10,8 +10,10 @@ from postjournal.adapters.redis_client import connect, without_password
 from postjournal.adapters.redis_projection import BalancesProjection
 from postjournal.core.errors import ConfigurationError, SequenceGap
 from postjournal.settings import Settings
-from postjournal.subscribe import subscribe
+from postjournal.subscribe import Subscription, subscribe
+from services import monitoring
 from services.consumer.balances import BalancesUpdater
+from services.consumer.metrics import SubscriptionMetrics
 from services.consumer.results import ResultsPrinter
 from services.process import run, stop_on_signal
 
@@ -40,6 +42,7 @@ def follow_results(settings: Settings) -> None:
     group = f"{settings.namespace}.consumer.{RESULTS}"
     stop = stop_on_signal()
     with subscribe(settings.bootstrap, topic, group=group) as results:
+        watch(settings, results, RESULTS)
         ResultsPrinter(results, sys.stdout.buffer).run(stop)
 
 
@@ -51,8 +54,17 @@ def follow_balances(settings: Settings) -> None:
     with subscribe(
         settings.bootstrap, topic, positions=projection, partitions=range(settings.shards)
     ) as balances:
+        watch(settings, balances, BALANCES)
         what = f"Redis at {without_password(settings.redis_url)}"
         BalancesUpdater(balances, projection, settings.shards, what).run(stop)
+
+
+def watch(settings: Settings, subscription: Subscription, sink: str) -> None:
+    """Serve metrics and health. Raises `ConfigurationError`."""
+    metrics = SubscriptionMetrics(subscription, sink)
+    registry = monitoring.process_registry()
+    registry.register(metrics)
+    monitoring.serve(settings, registry, metrics.live, metrics.ready)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from postjournal.adapters.redis_view import RedisView
 from postjournal.adapters.topic_reader import TopicReader, beginning
 from postjournal.settings import Settings
 from postjournal.topics import Topics
+from services import monitoring
 from services.leader_view.follower import Follower
+from services.leader_view.metrics import ViewMetrics
 from services.process import run, stop_on_signal
 
 log = logging.getLogger("services.leader_view")
@@ -23,16 +25,15 @@ def main() -> None:
     topic = Topics.of(settings.namespace, (), ()).status
     reader = TopicReader(settings.bootstrap, topic, settings.shards, beginning)
     stop = stop_on_signal()
-    log.info(
-        "following %s at %s into %s",
-        topic,
-        settings.bootstrap,
-        without_password(settings.redis_url),
-    )
+    where = f"Redis at {without_password(settings.redis_url)}"
+    log.info("following %s at %s into %s", topic, settings.bootstrap, where)
+    follower = Follower(reader, store, _now_ms, where)
+    metrics = ViewMetrics(follower, _now_ms)
+    registry = monitoring.process_registry()
+    registry.register(metrics)
+    monitoring.serve(settings, registry, metrics.live, metrics.ready)
     try:
-        Follower(reader, store, _now_ms, f"Redis at {without_password(settings.redis_url)}").run(
-            stop
-        )
+        follower.run(stop)
     finally:
         reader.close()
 

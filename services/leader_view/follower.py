@@ -55,6 +55,8 @@ class Follower:
     So the failovers of the whole retention come back after a wipe of Redis, with no position to
     keep; what is long past in statuses is skipped by a look at the bytes. Redis is written only
     once the end has been reached: nobody sees yesterday's leaders flicker by.
+
+    `stepped_ms`, `synced_ms`: when it last looked at the topic, and last wrote to Redis.
     """
 
     def __init__(
@@ -68,6 +70,19 @@ class Follower:
         self._was_caught_up = False
         self._duplicates: set[tuple[str, int]] = set()
         self._outage = Outage(where, log)
+        self.stepped_ms = self._started
+        self.synced_ms = 0
+
+    @property
+    def trouble(self) -> str:
+        """Why Redis does not hold the present view, or "". Any thread may ask."""
+        if not self._topic.is_caught_up:
+            return "the status topic has not been read to its end yet"
+        return self._outage.why
+
+    def counts(self) -> tuple[int, int]:
+        """Replicas and failovers in the view. Any thread may ask."""
+        return len(self._view.replicas), len(self._view.failovers)
 
     def run(self, stop: Event) -> None:
         """Until `stop` is set. Raises `ShardCountMismatch`."""
@@ -76,6 +91,7 @@ class Follower:
 
     def step(self, timeout_s: float) -> None:
         """Read some records; write when something notable has happened, or it is time."""
+        self.stepped_ms = self._now_ms()
         if not self._topic.open():
             return
         is_urgent = False
@@ -115,6 +131,7 @@ class Follower:
         except redis.RedisError as error:
             self._outage.begin(str(error))
         else:
+            self.synced_ms = now
             self._outage.end()
 
     def _warn_of_duplicates(self, now: int) -> None:

@@ -22,8 +22,9 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 from postjournal.app import load_application
 from postjournal.core.errors import ConfigurationError
 from postjournal.settings import Settings
+from services import monitoring
 from services.process import EXIT_CONFIGURATION, run
-from services.producer.app import make_app
+from services.producer.app import Gateway, make_app
 from services.producer.kafka_results import MAX_WAITING
 from services.producer.wiring import Running, start
 
@@ -69,8 +70,17 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """Called by gunicorn, in the worker."""
         self.running = start(self._settings, self._halt)
+        self._watch(self.running.gateway)
         log.info("gateway on %s:%d", self._settings.bind, self._port)
         return make_app(self.running.gateway)
+
+    def _watch(self, gateway: Gateway) -> None:
+        """Metrics are on a port of their own: the public reaches this one."""
+        registry = gateway.metrics.registry
+        try:
+            monitoring.serve(self._settings, registry, lambda: "", lambda: gateway.trouble)
+        except ConfigurationError as error:
+            self._halt(error)
 
     def _halt(self, error: ConfigurationError) -> None:
         """In the worker: tell the master that there is no use in another one."""

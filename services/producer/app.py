@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 from flask import Flask, Response, g, request
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from postjournal.topics import shard_of
 from services.producer import parsing, problems
@@ -42,6 +41,12 @@ class Gateway:
     shards: int
     metrics: Metrics
     openapi: dict[str, Any]
+
+    @property
+    def trouble(self) -> str:
+        """Why commands cannot be taken now, or ""."""
+        needed = (self.commands, self.results, self.directory)
+        return "; ".join(dict.fromkeys(each.trouble for each in needed if each.trouble))
 
 
 def make_app(gateway: Gateway) -> Flask:
@@ -129,16 +134,9 @@ def _add_operations(app: Flask, gateway: Gateway) -> None:
 
     @app.get("/readyz")
     def readyz() -> Response:
-        needed = (gateway.commands, gateway.results, gateway.directory)
-        troubles = list(dict.fromkeys(each.trouble for each in needed if each.trouble))
-        if troubles:
-            raise Problem("unavailable", "; ".join(troubles), retry_after_s=AWAY_RETRY_S)
+        if gateway.trouble:
+            raise Problem("unavailable", gateway.trouble, retry_after_s=AWAY_RETRY_S)
         return _json({"status": "ready"})
-
-    @app.get("/metrics")
-    def metrics() -> Response:
-        text = generate_latest(gateway.metrics.registry)
-        return Response(text, content_type=CONTENT_TYPE_LATEST)
 
     @app.get("/api/v1/openapi.json")
     def openapi() -> Response:

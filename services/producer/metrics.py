@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
+
+from services.monitoring import process_registry
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -12,7 +14,7 @@ class Metrics:
 
     def __init__(self) -> None:
         """Registers everything in a registry of its own."""
-        self.registry = CollectorRegistry()
+        self.registry = process_registry()
         self.requests = Counter(
             "postjournal_gateway_requests_total",
             "HTTP requests answered.",
@@ -38,6 +40,8 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
+        for outcome in ("accepted", "not_accepted", "unknown"):
+            self.commands.labels(outcome)  # a series that begins with its first event hides it
         self.waiting = Gauge(
             "postjournal_gateway_waiting_requests",
             "Requests that wait for a result.",

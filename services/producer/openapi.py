@@ -53,9 +53,6 @@ def _paths() -> dict[str, Any]:
                 "responses": {"200": _said("Yes."), **_problems("unavailable")},
             }
         },
-        "/metrics": {
-            "get": {"summary": "Prometheus metrics", "responses": {"200": _said("Metrics.")}}
-        },
     }
 
 

@@ -11,6 +11,7 @@ import msgspec
 from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from services.replica.metrics import registry_of
 from services.replica.shard import ShardRunner
 
 QUERY_TIMEOUT_S = 2.0
@@ -21,6 +22,7 @@ ERROR_STATUS = {"not_leader": 409, "not_ready": 503}
 def make_app(replica: str, shards: Sequence[ShardRunner]) -> Flask:
     """The WSGI application; reads from the shards' threads."""
     app = Flask(__name__)
+    registry = registry_of(replica)
 
     @app.get("/livez")
     def livez() -> Response:
@@ -62,7 +64,7 @@ def make_app(replica: str, shards: Sequence[ShardRunner]) -> Flask:
 
     @app.get("/metrics")
     def metrics() -> Response:
-        return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
     return app
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from collections.abc import Iterable
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.registry import Collector
 
 from postjournal.core import messages as m
 
@@ -14,6 +17,10 @@ ROLES = (
     *("restoring", "catching_up", "standby", "claiming", "leader", "resigning", "rebuilding"),
     *("stopped", "halted"),
 )
+OUTCOMES = ("accepted", "rejected", "replayed")
+PHASES = ("detect", "claim", "resume", "total")
+CAUSES = ("tripwire", "silence", "resigned", "no_leader")
+KINDS = ("claim", "entry", "heartbeat", "resign")
 
 ROLE = Gauge("postjournal_role", "1 for the role that the replica has", ["shard", "role"])
 EPOCH = Gauge("postjournal_epoch", "The generation of leadership", ["shard"])
@@ -44,22 +51,79 @@ FAILOVER = Histogram(
     ["shard", "phase"],
     buckets=MILLISECONDS,
 )
+LAST_FAILOVER = Gauge(
+    "postjournal_last_failover_seconds",
+    "The latest takeover by this replica, by phase",
+    ["shard", "phase"],
+)
+LAST_TAKEOVER = Gauge(
+    "postjournal_last_takeover_timestamp_seconds",
+    "When this replica last took over, since the Unix epoch",
+    ["shard"],
+)
+TAKEOVERS = Counter(
+    "postjournal_takeovers", "Takeovers by this replica, by what made it claim", ["shard", "cause"]
+)
 VOID = Counter("postjournal_void_records", "Void journal records read, by kind", ["shard", "kind"])
 ALARMS = Counter("postjournal_digest_alarms", "Entries void only for their running hash", ["shard"])
 SINK_LAG = Gauge(
     "postjournal_sink_lag_records", "Outputs not yet known to be in the topic", ["shard", "sink"]
 )
+SINK_SEQUENCE = Gauge(
+    "postjournal_sink_next_seq", "Outputs of the sink since the journal's start", ["shard", "sink"]
+)
 IN_FLIGHT = Gauge("postjournal_in_flight_entries", "Own records not yet read back", ["shard"])
+POSITION = Gauge(
+    "postjournal_journal_next_offset", "The journal's offset up to which it was applied", ["shard"]
+)
+
+
+class NamedRegistry(Collector):
+    """The process's metrics, each with the name by which people know the replica.
+
+    Prometheus adds the address, which says nothing to a reader of `status` or of a log. Added
+    here, when it asks, it costs the engine nothing.
+    """
+
+    def __init__(self, replica: str) -> None:
+        """`replica`: the value of the label of the same name."""
+        self._label = {"replica": replica}
+
+    def collect(self) -> Iterable[Metric]:
+        """See `Collector`."""
+        for metric in REGISTRY.collect():
+            metric.samples = [
+                sample._replace(labels=self._label | sample.labels) for sample in metric.samples
+            ]
+            yield metric
+
+
+def registry_of(replica: str) -> CollectorRegistry:
+    """What `/metrics` shows."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(NamedRegistry(replica))
+    return registry
+
+
+def begin(shard: str) -> None:
+    """Show zeros: a series that begins with its first event hides that event from `increase`."""
+    for outcome in OUTCOMES:
+        COMMANDS.labels(shard, outcome)
+    for phase in PHASES:
+        FAILOVER.labels(shard, phase)
+    for cause in CAUSES:
+        TAKEOVERS.labels(shard, cause)
+    for kind in KINDS:
+        VOID.labels(shard, kind)
+    for family in (ENTRIES, APPEND_TO_STABLE, END_TO_END, ALARMS):
+        family.labels(shard)
 
 
 def count_entry(shard: str, entry: m.EntryStable, wall_ms: int) -> None:
     """An own entry is stable."""
     accepted = entry.commands - entry.rejected - entry.replayed
-    for outcome, count in (
-        ("accepted", accepted),
-        ("rejected", entry.rejected),
-        ("replayed", entry.replayed),
-    ):
+    counts = (accepted, entry.rejected, entry.replayed)
+    for outcome, count in zip(OUTCOMES, counts, strict=True):
         if count:
             COMMANDS.labels(shard, outcome).inc(count)
     ENTRIES.labels(shard).inc()
@@ -67,16 +131,14 @@ def count_entry(shard: str, entry: m.EntryStable, wall_ms: int) -> None:
     END_TO_END.labels(shard).observe(max(wall_ms - entry.oldest_ms, 0) / 1000)
 
 
-def count_failover(shard: str, takeover: m.TookOver) -> None:
+def count_failover(shard: str, takeover: m.TookOver, wall_ms: int) -> None:
     """A takeover's phases; see `postjournal.status.Failover`."""
-    phases = {
-        "detect": takeover.detect_ms,
-        "claim": takeover.claim_ms,
-        "resume": takeover.resume_ms,
-        "total": takeover.detect_ms + takeover.claim_ms + takeover.resume_ms,
-    }
-    for phase, duration_ms in phases.items():
+    parts = (takeover.detect_ms, takeover.claim_ms, takeover.resume_ms)
+    for phase, duration_ms in zip(PHASES, (*parts, sum(parts)), strict=True):
         FAILOVER.labels(shard, phase).observe(duration_ms / 1000)
+        LAST_FAILOVER.labels(shard, phase).set(duration_ms / 1000)
+    TAKEOVERS.labels(shard, takeover.cause).inc()
+    LAST_TAKEOVER.labels(shard).set(wall_ms / 1000)
 
 
 def show_role(shard: str, role: str) -> None:

@@ -58,6 +58,7 @@ class ShardRunner:
         self._settings, self._topics, self._addresses = settings, topics, addresses
         self._application = application
         self._label = str(shard)
+        metrics.begin(self._label)
         self._clock = SystemClock()
         self._say = Producer(kafka_settings.control_producer(settings.bootstrap) | {"log_level": 2})
         self._log = KafkaLog(settings.bootstrap, topics, shard)
@@ -153,7 +154,7 @@ class ShardRunner:
             )
 
     def _on_takeover(self, event: m.TookOver) -> None:
-        metrics.count_failover(self._label, event)
+        metrics.count_failover(self._label, event, self._clock.wall_ms())
         total_ms = event.detect_ms + event.claim_ms + event.resume_ms
         log.info(
             "shard %d: took over from %s in %d ms (%s; detect %d, claim %d, resume %d)",
@@ -231,5 +232,7 @@ class ShardRunner:
             metrics.LAG_RECORDS.labels(label).set(status.lag)
         in_flight = len(replica.tenure.inflight) if replica.tenure else 0
         metrics.IN_FLIGHT.labels(label).set(in_flight)
+        metrics.POSITION.labels(label).set(replica.position)
         for sink, outbox in replica.machine.outboxes.items():
             metrics.SINK_LAG.labels(label, sink).set(len(outbox))
+            metrics.SINK_SEQUENCE.labels(label, sink).set(outbox.next_seq)

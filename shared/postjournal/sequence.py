@@ -41,6 +41,21 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     time: int
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """How a subscription gets on, since it was made.
+
+    `outputs`: handed out; `repeats`: dropped, since a deposed leader had published them again;
+    `lag_records`: records in the topic that are still to be read, as far as the client knows;
+    `last_seq`: partition → the highest sequence handed out; `idle_s`: since the last `poll`.
+    """
+
+    outputs: int
+    repeats: int
+    lag_records: int
+    last_seq: dict[int, int]
+    idle_s: float
+
+
 class PositionStore(Protocol):
     """Where positions are kept. Implementations may raise what they like; it reaches the caller."""
 
@@ -88,7 +103,7 @@ class PartitionReader:
 
     With a position it trusts that. At the topic's very first record it trusts that too. Else it
     holds records back until it has seen a window of them, since a late repetition at the start
-    would otherwise make the next record look like a gap.
+    would otherwise make the next record look like a gap. `repeats`: how many it has dropped.
     """
 
     def __init__(
@@ -109,6 +124,7 @@ class PartitionReader:
         self._held: list[Received] = []
         self._held_since = 0
         self._tracker: SequenceTracker | None = None
+        self.repeats = 0
         if position is not None and position.last_seq is not None:
             self._trust(position.last_seq)
 
@@ -159,4 +175,5 @@ class PartitionReader:
     def _pass_on(self, tracker: SequenceTracker, record: Received) -> list[Received]:
         is_new = tracker.is_new(record.seq)
         self._next_offset = record.offset + 1
+        self.repeats += not is_new
         return [record] if is_new else []

@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from postjournal.core.errors import ConfigurationError
 
@@ -27,6 +28,7 @@ class Settings:
     bind: str  # POSTJOURNAL_BIND: address that servers listen on
     http_port: int  # POSTJOURNAL_HTTP_PORT
     tripwire_port: int  # POSTJOURNAL_TRIPWIRE_PORT
+    metrics_port: int  # POSTJOURNAL_METRICS_PORT: see services/monitoring.py; 0: none
     redis_url: str  # POSTJOURNAL_REDIS_URL
     dedupe_window: int  # POSTJOURNAL_DEDUPE_WINDOW: command ids remembered per shard
 
@@ -46,6 +48,7 @@ class Settings:
             bind=env.get("POSTJOURNAL_BIND", "127.0.0.1"),
             http_port=_whole_number(env, "POSTJOURNAL_HTTP_PORT", 7070, 0, 65535),
             tripwire_port=_whole_number(env, "POSTJOURNAL_TRIPWIRE_PORT", 7071, 0, 65535),
+            metrics_port=_whole_number(env, "POSTJOURNAL_METRICS_PORT", 0, 0, 65535),
             redis_url=env.get("POSTJOURNAL_REDIS_URL", "redis://localhost:6379/0"),
             dedupe_window=_whole_number(env, "POSTJOURNAL_DEDUPE_WINDOW", 100_000, 1, 100_000_000),
         )
@@ -56,6 +59,20 @@ class Settings:
             if not NAME.fullmatch(value):
                 raise ConfigurationError(f"{variable}={value!r}: use 1-100 of a-z A-Z 0-9 . _ -")
         return settings
+
+
+def secret(env: Mapping[str, str], variable: str) -> str | None:
+    """From the variable, or from the file that the variable with `_FILE` at its end names.
+
+    Raises `ConfigurationError` when that file cannot be read.
+    """
+    path = env.get(f"{variable}_FILE")
+    if not path:
+        return env.get(variable) or None
+    try:
+        return Path(path).read_text().strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{variable}_FILE={path!r}: {error}") from error
 
 
 def _whole_number(

@@ -45,6 +45,7 @@ from postjournal.sequence import (
     PartitionReader,
     Position,
     PositionStore,
+    Progress,
     Received,
     SequenceTracker,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "PartitionReader",
     "Position",
     "PositionStore",
+    "Progress",
     "Received",
     "SequenceGap",
     "SequenceTracker",
@@ -133,6 +135,8 @@ class Subscription:
         self._readers: dict[int, PartitionReader] = {}
         self._saved: dict[int, Position] = {}
         self._gap: SequenceGap | None = None
+        self._outputs_count = self._repeats_before = 0
+        self._polled_s = monotonic()
 
     # --- what programs use ------------------------------------------------------------------
 
@@ -143,6 +147,7 @@ class Subscription:
         missing, `RecordsMissing` when the stored position is not in the topic, and what the
         position store raises.
         """
+        self._polled_s = monotonic()
         if not self._is_ready():
             return []
         if self._gap is not None:
@@ -181,6 +186,33 @@ class Subscription:
         """Go back to the stored positions: what was not saved will be handed out again."""
         self._placed = False
         self._gap = None
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing comes, or ""; any thread may ask."""
+        if self._outage.active:
+            return self._outage.why
+        return "" if self._placed or self._owned is not None else "no partitions assigned yet"
+
+    def progress(self) -> Progress:
+        """For metrics; any thread may ask. Raises RuntimeError once it is closed."""
+        readers = dict(self._readers)
+        places = {each: reader.position for each, reader in readers.items()}
+        return Progress(
+            outputs=self._outputs_count,
+            repeats=self._repeats_before + sum(reader.repeats for reader in readers.values()),
+            lag_records=sum(self._lag(*place) for place in places.items()),
+            last_seq={each: place.last_seq or 0 for each, place in places.items() if place},
+            idle_s=monotonic() - self._polled_s,
+        )
+
+    def _lag(self, partition: int, place: Position | None) -> int:
+        """By the end that came with the last fetch; before the first one it is not known."""
+        known = self._consumer.get_watermark_offsets(
+            TopicPartition(self._topic, partition), cached=True
+        )
+        end = known[1] if known else -1
+        return max(end - place.next_offset, 0) if place else max(end, 0)
 
     def close(self) -> None:
         """Leave the group; what is not committed stays so."""
@@ -247,10 +279,14 @@ class Subscription:
         del partitions  # the protocol is eager: always all of them
         consumer.unassign()
         self._owned = None
-        self._readers, self._saved = {}, {}
+        self._forget_readers()
+
+    def _forget_readers(self) -> None:
+        self._repeats_before += sum(reader.repeats for reader in self._readers.values())
+        self._readers, self._saved, self._gap = {}, {}, None
 
     def _place(self, partitions: list[int]) -> None:
-        self._readers, self._saved, self._gap = {}, {}, None
+        self._forget_readers()
         self._consumer.assign([])  # nothing of the time before
         places = [self._open(partition) for partition in partitions]
         self._consumer.assign(places)
@@ -302,6 +338,7 @@ class Subscription:
             self._gap = gap
             if not outputs:
                 raise
+        self._outputs_count += len(outputs)
         return outputs
 
     def _records(self, messages: list[Message]) -> Iterator[Received]:

@@ -195,17 +195,23 @@ def test_any_replica_answers_where_that_is_enough(
 
 @pytest.fixture
 def environment(kafka: str, namespace: str) -> dict[str, str]:
-    port = choose_ports({"gateway": 8080}, prefer_wanted=False)["gateway"]
+    ports = choose_ports({"gateway": 8080, "metrics": 8081}, prefer_wanted=False)
     return {
         "POSTJOURNAL_BOOTSTRAP": kafka,
         "POSTJOURNAL_NAMESPACE": namespace,
-        "POSTJOURNAL_GATEWAY_PORT": str(port),
+        "POSTJOURNAL_GATEWAY_PORT": str(ports["gateway"]),
+        "POSTJOURNAL_METRICS_PORT": str(ports["metrics"]),
     }
 
 
-def get(environment: dict[str, str], path: str) -> requests.Response:
-    port = environment["POSTJOURNAL_GATEWAY_PORT"]
-    return requests.get(f"http://127.0.0.1:{port}{path}", timeout=5)
+def get(
+    environment: dict[str, str], path: str, port: str = "POSTJOURNAL_GATEWAY_PORT"
+) -> requests.Response:
+    return requests.get(f"http://127.0.0.1:{environment[port]}{path}", timeout=5)
+
+
+def metrics(environment: dict[str, str]) -> str:
+    return get(environment, "/metrics", "POSTJOURNAL_METRICS_PORT").text
 
 
 def post(environment: dict[str, str], **headers: str) -> requests.Response:
@@ -222,8 +228,10 @@ def test_the_gateway_comes_up_before_its_topics_and_works_when_they_are_there(
         eventually(lambda: "does not exist yet" in get(environment, "/readyz").text)
         refused = post(environment)
         assert (refused.status_code, refused.json()["outcome"]) == (503, "not_accepted")
+        assert get(environment, "/readyz", "POSTJOURNAL_METRICS_PORT").status_code == 503
         make_topics(kafka, namespace)
         eventually(lambda: get(environment, "/readyz").status_code == 200)
+        assert get(environment, "/readyz", "POSTJOURNAL_METRICS_PORT").status_code == 200
         assert post(environment).status_code == 202
         assert gateway.terminate() == 0
 
@@ -255,7 +263,7 @@ def test_a_stopping_gateway_answers_those_who_wait(
         )
         request.start()
         waiting = "postjournal_gateway_waiting_requests 1.0"
-        eventually(lambda: waiting in get(environment, "/metrics").text)
+        eventually(lambda: waiting in metrics(environment))
         assert gateway.terminate() == 0
         request.join(5)
         assert answers == [202]
@@ -274,7 +282,11 @@ def test_a_wrong_number_of_shards_ends_the_gateway_with_one_clear_line(
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("POSTJOURNAL_GATEWAY_PORT", "no"), ("POSTJOURNAL_APP", "nothing:Here")],
+    [
+        ("POSTJOURNAL_GATEWAY_PORT", "no"),
+        ("POSTJOURNAL_METRICS_PORT", "no"),
+        ("POSTJOURNAL_APP", "nothing:Here"),
+    ],
 )
 def test_a_wrong_setting_ends_the_gateway_with_one_clear_line(
     environment: dict[str, str], tmp_path: Path, variable: str, value: str

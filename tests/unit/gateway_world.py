@@ -101,6 +101,7 @@ class World:
     log: FakeLog
     results: FakeResults
     replicas: FakeReplicas
+    metrics: Metrics
     http: FlaskClient
 
     def post(self, body: object, path: str = "/api/v1/commands", **headers: str) -> TestResponse:
@@ -121,7 +122,7 @@ def make_world() -> World:
         metrics=Metrics(),
         openapi=document(Ledger.command_type),
     )
-    return World(log, results, replicas, make_app(gateway).test_client())
+    return World(log, results, replicas, gateway.metrics, make_app(gateway).test_client())
 
 
 def problem(response: TestResponse, status: int, kind: str) -> dict[str, Any]:

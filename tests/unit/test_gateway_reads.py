@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
 from postjournal.cluster_view import ShardView
 from tests.unit.gateway_world import OPEN, World, make_world, problem
@@ -113,10 +114,14 @@ def test_a_bug_is_a_500_that_tells_no_internals(world: World) -> None:
 def test_requests_are_counted_by_route_and_status(world: World) -> None:
     world.post(OPEN)
     world.http.get("/nowhere")
-    text = world.http.get("/metrics").text
+    text = generate_latest(world.metrics.registry).decode()
     labels = 'method="POST",route="/api/v1/commands",status="202"'
     assert f"postjournal_gateway_requests_total{{{labels}}} 1.0" in text
     assert 'route="unmatched",status="404"} 1.0' in text
+
+
+def test_the_public_port_tells_no_metrics(world: World) -> None:
+    problem(world.http.get("/metrics"), 404, "not-found")
 
 
 def test_the_api_describes_itself(world: World) -> None:

@@ -14,6 +14,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+from postjournal.adapters import kafka_settings
 from postjournal.core.errors import JournalUnavailable, ShardCountMismatch, TopicMismatch
 from postjournal.topics import Topics
 
@@ -45,17 +46,19 @@ def wait_for_kafka(bootstrap: str, give_up_s: float | None = None) -> AdminClien
 
     Raises JournalUnavailable after `give_up_s` seconds, if given.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
+    troubles: list[str] = []
+    settings = kafka_settings.admin(bootstrap)
+    admin = AdminClient(settings | {"error_cb": lambda error: troubles.append(error.str())})
     started, said = monotonic(), 0.0
     while True:
         try:
             admin.list_topics(timeout=2.0)
         except KafkaException as error:
-            waited = monotonic() - started
+            waited, why = monotonic() - started, troubles[-1] if troubles else "no answer yet"
             if give_up_s is not None and waited >= give_up_s:
-                raise JournalUnavailable(f"Kafka at {bootstrap} does not answer") from error
+                raise JournalUnavailable(f"Kafka at {bootstrap}: {why}") from error
             if waited >= said:
-                log.warning("waiting for Kafka at %s (%.0f s): no answer yet", bootstrap, waited)
+                log.warning("waiting for Kafka at %s (%.0f s): %s", bootstrap, waited, why)
                 said = waited + 5.0
             sleep(0.1)  # a broker that comes up refuses connections at once
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from urllib.parse import urlsplit
 
 import redis
@@ -9,10 +10,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from postjournal.core.errors import ConfigurationError
+from postjournal.settings import secret
 
 
 def connect(url: str, timeout_s: float = 2.0) -> redis.Redis:
     """Connects at first use. Raises `ConfigurationError` when `url` is none.
+
+    The URL names the user, where there is one; the password, unless the URL has it, is in
+    POSTJOURNAL_REDIS_PASSWORD, or in the file that POSTJOURNAL_REDIS_PASSWORD_FILE names.
 
     A command that fails is not repeated by the client: the caller reads what is there before it
     writes again, since the first attempt may have got through.
@@ -20,6 +25,7 @@ def connect(url: str, timeout_s: float = 2.0) -> redis.Redis:
     try:
         client = redis.Redis.from_url(
             url,
+            password=secret(os.environ, "POSTJOURNAL_REDIS_PASSWORD"),
             decode_responses=True,
             socket_connect_timeout=timeout_s,
             socket_timeout=timeout_s,

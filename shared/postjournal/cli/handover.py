@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from postjournal.adapters import kafka_settings
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.status import SystemStatus, ask_replicas, leading
@@ -63,15 +64,8 @@ def check_handover(status: SystemStatus, shard: int, successor: str | None) -> s
 def _send(plan: Plan, request: Handover) -> None:
     """Append the request to the control topic."""
     topic = Topics.of(plan.namespace, (), ()).control
-    producer = Producer(
-        {
-            "bootstrap.servers": plan.address("kafka"),
-            "acks": "all",
-            "linger.ms": 0,
-            "message.timeout.ms": int(PATIENCE_S * 1000),
-            "log_level": 0,
-        }
-    )
+    settings = kafka_settings.control_producer(plan.address("kafka"))
+    producer = Producer(settings | {"log_level": 0})
     errors: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, _: Message) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from postjournal.cli import checks, faults, inspection, lifecycle, verify
+from postjournal.cli import checks, faults, inspection, lifecycle, load, verify
 from postjournal.core.errors import PostjournalError
 
 LATE = {"bench": "postjournal.cli.bench", "chaos": "postjournal.cli.chaos"}
@@ -53,6 +53,7 @@ for command in (
     faults.pause,
     faults.resume,
     faults.handover,
+    load.load,
     verify.verify,
     checks.test,
     checks.lint,

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 
+from postjournal.adapters import kafka_settings
 from postjournal.cli.bench.system import Stage
 from postjournal.cli.errors import OperationFailed
 
@@ -22,7 +23,7 @@ ANSWER_S = 10.0
 def scratch_topic(stage: Stage, name: str) -> Iterator[str]:
     """A fresh topic with one partition, deleted at the end."""
     topic = stage.topics.topic(f"{name}-{uuid.uuid4().hex[:8]}")
-    admin = AdminClient({"bootstrap.servers": stage.bootstrap, "log_level": 2})
+    admin = AdminClient(kafka_settings.admin(stage.bootstrap))
     _settle(admin.create_topics([NewTopic(topic, 1, 1)])[topic])
     try:
         _wait_for_leader(admin, topic)

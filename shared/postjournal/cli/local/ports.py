@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 
 HOST = "127.0.0.1"
 
+WATCHED = ("producer", "consumer-results", "consumer-balances", "leader-view")
+"""Services whose `/metrics` is on a port of its own, `NAME/metrics`; replicas' is not."""
+
 # Below the range from which Linux (32768-) and macOS (49152-) take the ports of outgoing
 # connections: a port from there could be lost while the replica that listened on it restarts.
 FREE_RANGE = range(15_000, 32_000)
@@ -16,6 +19,8 @@ FREE_RANGE = range(15_000, 32_000)
 def well_known_ports(replicas: int) -> dict[str, int]:
     """Port name → the number that people expect."""
     ports = {"kafka": 9092, "kafka-controller": 9093, "redis": 6379, "producer": 8080}
+    for i, name in enumerate(WATCHED):
+        ports[f"{name}/metrics"] = 8081 + i
     for i in range(replicas):
         ports[f"replica-{i + 1}"] = 7070 + 10 * i
         ports[f"replica-{i + 1}/tripwire"] = 7071 + 10 * i

@@ -75,8 +75,11 @@ def service_environment(plan: Plan) -> dict[str, str]:
 
 
 def _service(plan: Plan, name: str, module: str, **environment: str) -> Program:
-    gateway = {"POSTJOURNAL_GATEWAY_PORT": str(plan.ports["producer"])}
-    return Program(name, SERVICES, [sys.executable, "-m", module], {**gateway, **environment})
+    ports = {
+        "POSTJOURNAL_GATEWAY_PORT": str(plan.ports["producer"]),
+        "POSTJOURNAL_METRICS_PORT": str(plan.ports[f"{name}/metrics"]),
+    }
+    return Program(name, SERVICES, [sys.executable, "-m", module], {**ports, **environment})
 
 
 def _replica(plan: Plan, name: str) -> Program:

@@ -1,0 +1,1 @@
+"""Load on the gateway, with locust: see `loadtest/locustfile.py`."""

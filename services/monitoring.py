@@ -1,0 +1,73 @@
+"""The port that only operators reach: `/metrics`, `/livez` and `/readyz` of a service.
+
+Services whose main port the public may reach serve `/metrics` here and not there; services that
+have no other HTTP are watched here. The replica has its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import waitress
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from postjournal.core.errors import ConfigurationError
+from postjournal.settings import Settings
+
+Check = Callable[[], str]
+"""Why it is not so, or ""."""
+
+log = logging.getLogger(__name__)
+
+
+def process_registry() -> CollectorRegistry:
+    """A registry that tells of the process: CPU, memory, open files, garbage collections."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+def serve(settings: Settings, registry: CollectorRegistry, live: Check, ready: Check) -> None:
+    """Answer at POSTJOURNAL_METRICS_PORT, in threads, until the process ends.
+
+    Nothing is served when that is 0. Raises `ConfigurationError` when the port is taken.
+    """
+    port = settings.metrics_port
+    if not port:
+        return
+    app = make_app(registry, live, ready)
+    try:
+        server = waitress.create_server(app, host=settings.bind, port=port, threads=2)
+    except OSError as error:
+        raise ConfigurationError(f"POSTJOURNAL_METRICS_PORT={port}: {error}") from error
+    threading.Thread(target=server.run, daemon=True, name="monitoring").start()
+    log.info("metrics on %s:%d", settings.bind, port)
+
+
+def make_app(registry: CollectorRegistry, live: Check, ready: Check) -> Callable[..., Any]:
+    """A WSGI application."""
+    metrics: Callable[..., Any] = make_wsgi_app(registry)
+    checks = {"/livez": live, "/readyz": ready}
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if path == "/metrics":
+            found: Iterable[bytes] = metrics(environ, start_response)
+            return found
+        if path not in checks:
+            start_response("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"there are /metrics, /livez and /readyz\n"]
+        trouble = checks[path]()
+        status = "503 Service Unavailable" if trouble else "200 OK"
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"{trouble or 'yes'}\n".encode()]
+
+    return app

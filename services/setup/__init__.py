@@ -1,0 +1,1 @@
+"""What has to be there before the services of the deployment start: secrets, users, topics."""

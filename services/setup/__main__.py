@@ -1,0 +1,62 @@
+"""`python -m services.setup secrets|kafka`: one-shot services; run again, they change nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+from postjournal.adapters.kafka_admin import ensure_topics, wait_for_kafka
+from postjournal.app import load_application
+from postjournal.core.errors import ConfigurationError, JournalUnavailable
+from postjournal.settings import Settings
+from postjournal.topics import Topics
+from services.process import run
+from services.setup.kafka_rights import rights
+from services.setup.kafka_users import set_passwords, set_rights
+from services.setup.secrets import distribute
+
+log = logging.getLogger("services.setup")
+
+VAULT, VOLUMES, OWN = Path("/vault"), Path("/secrets"), Path("/run/secrets")
+"""Where the deployment mounts them."""
+
+PATIENCE_S = 120.0
+
+
+def make_secrets() -> None:
+    """See `services.setup.secrets`."""
+    settings = Settings.from_environment()
+    distribute(VAULT, VOLUMES, settings.namespace, settings.bootstrap)
+
+
+def prepare_kafka() -> None:
+    """Topics, and, where this process has a user, everybody's users and rights."""
+    settings = Settings.from_environment()
+    application = load_application(settings.app)
+    topics = Topics.of(settings.namespace, application.sources, application.sinks)
+    admin = wait_for_kafka(settings.bootstrap, PATIENCE_S)
+    ensure_topics(admin, topics, settings.shards, settings.replication)
+    if os.environ.get("POSTJOURNAL_KAFKA_USERNAME"):
+        wanted = rights(topics)
+        set_passwords(admin, {user: (OWN / user).read_text() for user in wanted})
+        set_rights(admin, wanted)
+    log.info("Kafka is prepared")
+
+
+def main(what: str) -> None:
+    """Raises `ConfigurationError` when `what` is nothing that it knows."""
+    jobs = {"secrets": make_secrets, "kafka": prepare_kafka}
+    if what not in jobs:
+        raise ConfigurationError(f"{what!r}: it must be {' or '.join(jobs)}")
+    try:
+        jobs[what]()
+    except JournalUnavailable as error:
+        log.critical("%s", error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run(partial(main, sys.argv[1] if len(sys.argv) > 1 else ""))

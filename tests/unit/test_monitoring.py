@@ -1,0 +1,168 @@
+"""What services tell Prometheus, and whether they say truly that they live and are ready."""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from werkzeug.test import Client
+
+from postjournal.core import messages as m
+from postjournal.core.errors import ConfigurationError
+from postjournal.settings import Settings
+from postjournal.subscribe import Progress
+from services import monitoring
+from services.consumer.metrics import SubscriptionMetrics
+from services.leader_view.metrics import ViewMetrics
+from services.replica import metrics as replica_metrics
+
+SHARD = "7"  # of no other test: the replica's metrics belong to the process
+
+
+def text_of(*collectors: Any) -> str:
+    registry = CollectorRegistry()
+    for collector in collectors:
+        registry.register(collector)
+    return generate_latest(registry).decode()
+
+
+class FakeSubscription:
+    def __init__(self) -> None:
+        self.trouble, self.idle_s = "", 0.0
+
+    def progress(self) -> Progress:
+        return Progress(
+            outputs=5, repeats=2, lag_records=3, last_seq={0: 4, 1: 0}, idle_s=self.idle_s
+        )
+
+
+class FakeFollower:
+    def __init__(self) -> None:
+        self.trouble, self.stepped_ms, self.synced_ms = "", 100_000, 99_500
+
+    def counts(self) -> tuple[int, int]:
+        return 3, 1
+
+
+# --- the port -------------------------------------------------------------------------------
+
+
+def test_the_port_answers_metrics_and_checks_and_nothing_else() -> None:
+    said = {"live": "", "ready": "Kafka is away"}
+    registry = monitoring.process_registry()
+    client = Client(monitoring.make_app(registry, lambda: said["live"], lambda: said["ready"]))
+    assert "process_cpu_seconds_total" in client.get("/metrics").text
+    assert client.get("/livez").status_code == 200
+    unready = client.get("/readyz")
+    assert (unready.status_code, unready.text) == (503, "Kafka is away\n")
+    said["ready"] = ""
+    assert client.get("/readyz").status_code == 200
+    assert client.get("/").status_code == 404
+
+
+def test_a_port_that_is_taken_is_refused_by_name() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        settings = Settings.from_environment({"POSTJOURNAL_METRICS_PORT": port})
+        with pytest.raises(ConfigurationError, match="POSTJOURNAL_METRICS_PORT"):
+            monitoring.serve(settings, CollectorRegistry(), lambda: "", lambda: "")
+
+
+# --- the replica ----------------------------------------------------------------------------
+
+
+def takeover(**changes: Any) -> m.TookOver:
+    fields: dict[str, Any] = {
+        "epoch": 2,
+        "previous": "r1",
+        "cause": "tripwire",
+        "detect_ms": 3,
+        "claim_ms": 4,
+        "resume_ms": 5,
+    }
+    return m.TookOver(**fields | changes)
+
+
+def test_every_sample_names_the_replica() -> None:
+    text = generate_latest(replica_metrics.registry_of("r1")).decode()
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    assert samples
+    assert all('replica="r1"' in line for line in samples)
+
+
+def test_a_shards_counters_show_zero_before_anything_happens() -> None:
+    """Prometheus' `increase` does not see the first event of a series that begins with it."""
+    replica_metrics.begin(SHARD)
+    text = generate_latest(replica_metrics.registry_of("r1")).decode()
+    for name in (
+        "postjournal_commands_total",
+        "postjournal_takeovers_total",
+        "postjournal_failover_seconds_count",
+        "postjournal_void_records_total",
+        "postjournal_digest_alarms_total",
+    ):
+        found = re.findall(rf'{name}{{.*shard="{SHARD}".*}} (\S+)', text)
+        assert found
+        assert set(found) == {"0.0"}
+
+
+def test_a_takeover_is_counted_by_cause_and_its_phases_add_up() -> None:
+    replica_metrics.begin("8")
+    replica_metrics.count_failover("8", takeover(), wall_ms=1_700_000_000_123)
+    replica_metrics.count_failover("8", takeover(cause="silence", detect_ms=400), 1_700_000_001_000)
+    text = generate_latest(replica_metrics.registry_of("r1")).decode()
+    for line in (
+        'postjournal_takeovers_total{cause="tripwire",replica="r1",shard="8"} 1.0',
+        'postjournal_takeovers_total{cause="silence",replica="r1",shard="8"} 1.0',
+        'postjournal_failover_seconds_count{phase="total",replica="r1",shard="8"} 2.0',
+        'postjournal_failover_seconds_sum{phase="total",replica="r1",shard="8"} 0.421',
+        'postjournal_last_failover_seconds{phase="total",replica="r1",shard="8"} 0.409',
+        'postjournal_last_takeover_timestamp_seconds{replica="r1",shard="8"} 1.700000001e+09',
+    ):
+        assert line in text
+
+
+def test_exactly_one_role_is_shown() -> None:
+    replica_metrics.show_role("9", "standby")
+    replica_metrics.show_role("9", "leader")
+    text = generate_latest(replica_metrics.registry_of("r1")).decode()
+    assert re.findall(r'role{replica="r1",role="(\w+)",shard="9"} 1.0', text) == ["leader"]
+
+
+# --- consumers and the view -----------------------------------------------------------------
+
+
+def test_a_consumers_metrics_are_its_subscriptions_progress() -> None:
+    text = text_of(SubscriptionMetrics(FakeSubscription(), "results"))  # type: ignore[arg-type]
+    assert 'postjournal_consumer_outputs_total{sink="results"} 5.0' in text
+    assert 'postjournal_consumer_repeats_total{sink="results"} 2.0' in text
+    assert 'postjournal_consumer_lag_records{sink="results"} 3.0' in text
+    assert 'postjournal_consumer_last_seq{shard="0",sink="results"} 4.0' in text
+
+
+def test_a_consumer_that_hangs_does_not_live_and_one_without_kafka_is_not_ready() -> None:
+    subscription = FakeSubscription()
+    checks = SubscriptionMetrics(subscription, "results")  # type: ignore[arg-type]
+    assert (checks.live(), checks.ready()) == ("", "")
+    subscription.idle_s, subscription.trouble = 31.0, "Kafka is away"
+    assert "31 s" in checks.live()
+    assert checks.ready() == "Kafka is away"
+
+
+def test_the_view_tells_when_it_was_last_true() -> None:
+    text = text_of(ViewMetrics(FakeFollower(), lambda: 0))  # type: ignore[arg-type]
+    assert "postjournal_view_synced_timestamp_seconds 99.5" in text
+    assert "postjournal_view_replicas 3.0" in text
+
+
+def test_a_view_that_hangs_does_not_live() -> None:
+    now = {"ms": 100_100}
+    checks = ViewMetrics(FakeFollower(), lambda: now["ms"])  # type: ignore[arg-type]
+    assert checks.live() == ""
+    now["ms"] = 131_000
+    assert "31 s" in checks.live()
