@@ -17,6 +17,7 @@ class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True
     `state`: restoring, catching_up, standby, claiming, leader, resigning, reader or halted;
     `leader`: the name of the shard's leader as this replica's journal has it, or None;
     `since`: when that leadership began, ms since the Unix epoch (the reader's clock);
+    `snapshot`: the id of the snapshot that it is restoring, or None;
     `lag`: journal records not yet applied, or None when unknown; `lag_s`: seconds since this
     replica was last known to have read everything; `http`, `tripwire`: host:port; `time`: ms
     since the Unix epoch.
@@ -39,6 +40,7 @@ class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True
     tripwire: str
     time: int
     error: str | None = None
+    snapshot: str | None = None
 
 
 class Failover(msgspec.Struct, tag_field="kind", tag="failover", frozen=True, kw_only=True):
@@ -73,10 +75,57 @@ class Handover(msgspec.Struct, tag_field="kind", tag="handover", frozen=True, kw
     time: int
 
 
-StatusRecord = ReplicaStatus | Failover
+class SnapshotOrder(msgspec.Struct, tag_field="kind", tag="snapshot", frozen=True, kw_only=True):
+    """A control record: `replica` is asked to take the snapshot `id` of `shard`.
+
+    `attempt`: from 1; each goes to one replica. `allow_leader`: a leader may do it as well.
+    `asked`: when somebody asked for the snapshot first; `time`: of this attempt; both ms since
+    the Unix epoch.
+    """
+
+    id: str
+    shard: int
+    replica: str
+    attempt: int
+    allow_leader: bool = False
+    asked: int
+    time: int
+
+
+class SnapshotProgress(
+    msgspec.Struct, tag_field="kind", tag="snapshot", frozen=True, kw_only=True, omit_defaults=True
+):
+    """How the snapshot `id` of `shard` gets on, told by the replica that takes it.
+
+    `state`: writing, verifying, done, failed (this attempt), or given_up (told by a coordinator:
+    no further attempt follows). `written`: bytes of content written so far; `read_back`: bytes of
+    the object verified so far; `offset`, `seq`, `epoch`, `size`, `sha256`: as in the manifest.
+    """
+
+    id: str
+    shard: int
+    replica: str
+    incarnation: str
+    attempt: int
+    state: str
+    time: int
+    offset: int = -1
+    seq: int = 0
+    epoch: int = 0
+    written: int = 0
+    read_back: int = 0
+    size: int = 0
+    sha256: str | None = None
+    duration_ms: int = 0
+    error: str | None = None
+
+
+ControlRecord = Handover | SnapshotOrder
+StatusRecord = ReplicaStatus | Failover | SnapshotProgress
 
 _status_decoder: msgspec.json.Decoder[StatusRecord] = msgspec.json.Decoder(StatusRecord)
 _handover_decoder = msgspec.json.Decoder(Handover)
+_control_decoder: msgspec.json.Decoder[ControlRecord] = msgspec.json.Decoder(ControlRecord)
 
 
 def decode_status(value: bytes | None) -> StatusRecord | None:
@@ -92,4 +141,12 @@ def decode_handover(value: bytes | None) -> Handover | None:
     try:
         return _handover_decoder.decode(value or b"")
     except UNREADABLE:
+        return None
+
+
+def decode_control(value: bytes | None) -> ControlRecord | None:
+    """The command, or None when it is of another kind or version."""
+    try:
+        return _control_decoder.decode(value or b"")
+    except msgspec.DecodeError:
         return None
