@@ -69,6 +69,7 @@ def make_manifest(data: bytes, **changes: Any) -> Manifest:
         "shards": 1,
         "epoch": 1,
         "offset": 5,
+        "record_digest": "",
         "seq": 3,
         "digest": "00",
         "sources": {},

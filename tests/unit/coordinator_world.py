@@ -194,6 +194,7 @@ def make_manifest(offset: int, **changes: Any) -> Manifest:
         "shards": 1,
         "epoch": 1,
         "offset": offset,
+        "record_digest": "",
         "seq": offset * 2,
         "digest": "",
         "sources": {},

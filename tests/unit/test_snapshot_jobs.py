@@ -257,6 +257,7 @@ def snapshot(offset: int, **changes: Any) -> Manifest:
         "shards": 1,
         "epoch": 1,
         "offset": offset,
+        "record_digest": "",
         "seq": offset * 2,
         "digest": "",
         "sources": {},

@@ -43,6 +43,7 @@ class JournalState:
 
     `leader`: the incarnation that leads `epoch`, None in epoch 0; `alive_at`: the offset of its
     last accepted record; `published`: sink → first sequence not yet known to be in the topic.
+    `time`: the latest time of the accepted entries; no rule depends on it.
     `claim` is the accepted claim itself: the leader's name and address for people and tripwires.
     """
 
@@ -55,6 +56,7 @@ class JournalState:
     published: dict[str, int] = field(default_factory=dict)
     claim: Claim | None = None
     successor: str | None = None
+    time: int = 0
 
     def fold(
         self, offset: int, record: Record[Any], value: bytes, digest_after: str | None = None
@@ -93,6 +95,7 @@ class JournalState:
         self.alive_at = offset
         self.next_seq += len(entry.batch)
         self.digest = digest_after or next_digest(self.digest, value)
+        self.time = max(self.time, entry.time)
         self._mark(entry.published)
         return Verdict.ACCEPTED
 

@@ -77,7 +77,7 @@ class Machine(Generic[S, C, E]):
         self.window: DedupeWindow[E] = DedupeWindow(dedupe_window)
         self.sources: dict[str, int] = {}
         self.outboxes = {sink: Outbox(sink) for sink in (*application.sinks, DEADLETTER)}
-        self._application = application
+        self.application = application
         self._sinks: dict[str, Callable[[Sequence[Outcome[E]], Context], list[Output]]]
         self._sinks = {sink: partial(_all_of, one) for sink, one in application.sinks.items()}
         self._sinks[DEADLETTER] = self._dead_letters

@@ -24,12 +24,12 @@ _ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """One snapshot of one shard.
 
-    `offset`: of the last journal record that it accounts for ; `seq`: how many commands
-    that is, as everywhere the next one's number; `sources`, `sinks`, `published`: as in journal
-    entries; `journal_time`: the latest time of the entries that it accounts for; `time`: when it
-    was taken, by the replica's clock; both ms since the Unix epoch. `object`: the object's name
-    beside the manifest; `sha256` and `size` (bytes) are the object's, as stored;
-    `content_size` is what it holds, uncompressed.
+    `offset`: of the last journal record that it accounts for, whose value has the BLAKE2b-128
+    `record_digest`; `seq`: how many commands that is, as everywhere the next one's number;
+    `sources`, `sinks`, `published`: as in journal entries; `journal_time`: the latest time of the
+    entries that it accounts for; `time`: when it was taken, by the replica's clock; both ms since
+    the Unix epoch. `object`: the object's name beside the manifest; `sha256` and `size` (bytes)
+    are the object's, as stored; `content_size` is what it holds, uncompressed.
     """
 
     format: int
@@ -41,6 +41,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     shards: int
     epoch: int
     offset: int
+    record_digest: str
     seq: int
     digest: str
     sources: dict[str, int]

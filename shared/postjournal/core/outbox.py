@@ -68,6 +68,12 @@ class Outbox:
         self.next_seq = 0
         self._chunks: deque[_Chunk] = deque()
 
+    def resume(self, outputs: Outputs) -> None:
+        """Begin with outputs that are not published yet, out of a snapshot; there may be none."""
+        assert not self._chunks
+        self.next_seq = outputs.first
+        self.add(outputs)
+
     def add(self, outputs: Outputs) -> None:
         """Keep the outputs of one entry; they begin at `next_seq`."""
         assert outputs.first == self.next_seq
