@@ -13,6 +13,7 @@ from flask import Flask, Response, request
 from postjournal.cluster_view import ClusterView, ReplicaView
 from postjournal.core.errors import JournalUnavailable, StoreUnavailable, StoreUnusable
 from postjournal.core.manifest import is_snapshot_id
+from postjournal.core.records import UNREADABLE
 from postjournal.status import Handover, SnapshotOrder
 from services import problems
 from services.coordinator.catalogue import Row, Snapshots
@@ -97,6 +98,7 @@ def _add_snapshots(app: Flask, coordinator: Coordinator) -> None:
             orders = _orders(coordinator, snapshot_id, set(shards) - rows.keys(), asked)
             for order in orders:
                 coordinator.control.append(order)
+                coordinator.knowledge.on_own_order(order, order.time)
         told = sorted([*rows.values(), *map(_ordered, orders)], key=lambda row: row.shard)
         headers = {"Location": f"/api/v1/snapshots/{snapshot_id}"}
         return _json({"id": snapshot_id, "snapshots": told}, 202, headers)
@@ -218,7 +220,7 @@ def _body(kind: type[Any]) -> Any:
         raise Problem("unsupported-media-type", f"use {JSON}")
     try:
         return msgspec.json.decode(data or b"{}", type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Problem("malformed-request", str(error)) from error
 
 

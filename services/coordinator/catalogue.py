@@ -4,6 +4,7 @@ failed."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
 
@@ -52,7 +53,7 @@ class Snapshots:
         """Asks the store when it is asked."""
         self._store, self._knowledge, self._shards = store, knowledge, shards
         self._lock = Lock()
-        self._listed: dict[int, tuple[float, Catalogue]] = {}
+        self._listed: dict[int, _Listing] = {}
 
     def rows(self) -> list[Row]:
         """All, newest first. Raises what the store does."""
@@ -63,27 +64,36 @@ class Snapshots:
         """One row for each shard that has it."""
         return [row for row in self.rows() if row.id == snapshot_id]
 
-    def forget(self) -> None:
-        """The next answer is fresh."""
-        with self._lock:
-            self._listed.clear()
-
     def _of_shard(self, shard: int) -> Iterable[Row]:
-        stored = self._catalogue(shard).snapshots
-        jobs = self._knowledge.look(
-            lambda _, book: [job for job in book.jobs.values() if job.shard == shard]
+        ended, jobs = self._knowledge.look(
+            lambda _, book: (book.ended, [j for j in book.jobs.values() if j.shard == shard])
         )
+        stored = self._catalogue(shard, ended).snapshots
         ids = {each.id for each in stored}
-        typical = stored[0].content_size if stored else 0
+        typical = stored[0].size if stored else 0
         yield from map(_of_manifest, stored)
         yield from (_of_job(job, typical) for job in jobs if _is_worth_telling(job, ids))
 
-    def _catalogue(self, shard: int) -> Catalogue:
+    def _catalogue(self, shard: int, ended: int) -> Catalogue:
+        """No older than the end of any job."""
         with self._lock:
             listed = self._listed.get(shard)
-            if listed is None or monotonic() - listed[0] > FRESH_S:
-                self._listed[shard] = listed = (monotonic(), self._store.catalogue(shard))
-            return listed[1]
+            if listed is None or listed.is_old(ended):
+                catalogue = self._store.catalogue(shard)
+                self._listed[shard] = listed = _Listing(monotonic(), ended, catalogue)
+            return listed.catalogue
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """`ended`: how many jobs had, when it was made."""
+
+    made: float
+    ended: int
+    catalogue: Catalogue
+
+    def is_old(self, ended: int) -> bool:
+        return self.ended != ended or monotonic() - self.made > FRESH_S
 
 
 def _is_worth_telling(job: Job, stored: set[str]) -> bool:
@@ -112,7 +122,7 @@ def _of_manifest(manifest: Manifest) -> Row:
 
 
 def _of_job(job: Job, typical: int) -> Row:
-    """`typical`: content bytes of the snapshot before."""
+    """`typical`: bytes of the snapshot before."""
     attempt = job.latest
     row = Row(
         id=job.id,

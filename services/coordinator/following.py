@@ -74,6 +74,11 @@ class Knowledge:
             elif record is not None:
                 self._view.apply(record, seen)
 
+    def on_own_order(self, order: SnapshotOrder, seen: int) -> None:
+        """One that this process has just sent: it need not wait to read it."""
+        with self._lock:
+            self._jobs.on_order(order, seen)
+
     def on_control(self, message: Message) -> None:
         """A record of the control topic."""
         record = decode_control(message.value())

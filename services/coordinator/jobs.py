@@ -92,6 +92,7 @@ class JobBook:
     def __init__(self) -> None:
         """Nothing was ever asked for."""
         self.jobs: dict[Key, Job] = {}
+        self.ended = 0  # how many have, ever
         self._early: dict[Key, tuple[SnapshotProgress, int]] = {}
 
     def on_order(self, order: SnapshotOrder, seen: int) -> None:
@@ -112,8 +113,9 @@ class JobBook:
         if job is None:
             self._early[key] = progress, seen
             return
-        if progress.state in ("done", "given_up"):
-            job.end = job.end or progress
+        if progress.state in ("done", "given_up") and job.end is None:
+            job.end = progress
+            self.ended += 1
         latest = job.latest
         if (latest.order.replica, latest.order.attempt) == (progress.replica, progress.attempt):
             latest.progress, latest.heard = progress, seen

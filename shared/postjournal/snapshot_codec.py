@@ -39,7 +39,8 @@ def decompress(stored: Iterable[bytes]) -> Iterator[bytes]:
     """Back again, in chunks of bounded size whatever is stored. Raises `SnapshotDamaged`."""
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
     try:
-        with decompressor.stream_reader(_Source(stored)) as reader:
+        source: Any = _Source(stored)  # as much of a file as is needed
+        with decompressor.stream_reader(source) as reader:
             while chunk := reader.read(CHUNK_BYTES):
                 yield chunk
     except zstandard.ZstdError as error:

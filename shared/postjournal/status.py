@@ -11,13 +11,28 @@ import msgspec
 from postjournal.core.records import UNREADABLE
 
 
+class CatchUp(msgspec.Struct, frozen=True):
+    """How a replica that is not in sync gets on.
+
+    `source`: snapshot (`done` and `total` are bytes) or journal (they are records);
+    `commands_per_s`: applied in the last seconds; `left_s`: at the present rate, None: unknown.
+    """
+
+    source: str
+    done: int
+    total: int
+    commands_per_s: int = 0
+    left_s: float | None = None
+
+
 class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True, kw_only=True):
     """One replica's view of one shard.
 
     `state`: restoring, catching_up, standby, claiming, leader, resigning, reader or halted;
     `leader`: the name of the shard's leader as this replica's journal has it, or None;
     `since`: when that leadership began, ms since the Unix epoch (the reader's clock);
-    `snapshot`: the id of the snapshot that it is restoring, or None;
+    `snapshot`: the id of the snapshot that it is restoring, or None; `catch_up`: while it is
+    restoring or catching up;
     `lag`: journal records not yet applied, or None when unknown; `lag_s`: seconds since this
     replica was last known to have read everything; `http`, `tripwire`: host:port; `time`: ms
     since the Unix epoch.
@@ -41,6 +56,7 @@ class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True
     time: int
     error: str | None = None
     snapshot: str | None = None
+    catch_up: CatchUp | None = None
 
 
 class Failover(msgspec.Struct, tag_field="kind", tag="failover", frozen=True, kw_only=True):
@@ -98,8 +114,8 @@ class SnapshotProgress(
     """How the snapshot `id` of `shard` gets on, told by the replica that takes it.
 
     `state`: writing, verifying, done, failed (this attempt), or given_up (told by a coordinator:
-    no further attempt follows). `written`: bytes of content written so far; `read_back`: bytes of
-    the object verified so far; `offset`, `seq`, `epoch`, `size`, `sha256`: as in the manifest.
+    no further attempt follows). `written`, `read_back`: bytes of the object stored and
+    verified so far; `offset`, `seq`, `epoch`, `size`, `sha256`: as in the manifest.
     """
 
     id: str
@@ -124,7 +140,6 @@ ControlRecord = Handover | SnapshotOrder
 StatusRecord = ReplicaStatus | Failover | SnapshotProgress
 
 _status_decoder: msgspec.json.Decoder[StatusRecord] = msgspec.json.Decoder(StatusRecord)
-_handover_decoder = msgspec.json.Decoder(Handover)
 _control_decoder: msgspec.json.Decoder[ControlRecord] = msgspec.json.Decoder(ControlRecord)
 
 
@@ -136,17 +151,9 @@ def decode_status(value: bytes | None) -> StatusRecord | None:
         return None
 
 
-def decode_handover(value: bytes | None) -> Handover | None:
-    """The handover command, or None when the control record is another command."""
-    try:
-        return _handover_decoder.decode(value or b"")
-    except UNREADABLE:
-        return None
-
-
 def decode_control(value: bytes | None) -> ControlRecord | None:
     """The command, or None when it is of another kind or version."""
     try:
         return _control_decoder.decode(value or b"")
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None

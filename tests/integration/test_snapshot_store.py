@@ -233,7 +233,7 @@ def test_a_url_that_cannot_work_is_refused(url: str, words: str) -> None:
 
 def test_a_directory_that_cannot_be_made_is_told() -> None:
     with pytest.raises(StoreUnavailable, match="Not a directory"):
-        ObjectStore(StoreSettings("file:///dev/null/snapshots", None, None))
+        ObjectStore(StoreSettings("file:///dev/null/snapshots", None, None)).check()
 
 
 # --- a store that makes trouble ------------------------------------------------------------------

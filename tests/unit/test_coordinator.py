@@ -64,7 +64,7 @@ def test_a_snapshot_is_ordered_of_a_standby(client: FlaskClient, world: World, p
 
 
 def test_one_that_is_under_way_tells_how_far_it_is(client: FlaskClient, world: World) -> None:
-    world.snapshot(3, content_size=1_000)
+    world.snapshot(3, b"x" * 1_000)
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
     world.say(progress(snapshot_id, "writing", written=500, offset=9, seq=20, epoch=1))
     row = body(client.get(f"/api/v1/snapshots/{snapshot_id}"))["snapshots"][0]
@@ -318,7 +318,6 @@ def test_leftovers_go_after_an_hour(tmp_path: Path) -> None:
 
 def test_a_store_that_cannot_be_used_is_told_and_tried_again(tmp_path: Path) -> None:
     world = World(tmp_path / "store")
-    (tmp_path / "store").rmdir()
     (tmp_path / "store").write_text("a file in the way")
     world.keeper.turn()
     answer = world.client().get("/readyz")

@@ -12,7 +12,8 @@ from postjournal.core import messages as m
 from postjournal.core.errors import SinkAhead
 from postjournal.core.machine import ShardPlace
 from postjournal.core.records import Claim, Codec, Heartbeat, Resign
-from postjournal.core.replica import Identity, Replica, Role
+from postjournal.core.replica import Replica
+from postjournal.core.roles import Identity, Role
 from postjournal.ledger import Ledger, LedgerEvent
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ class Bench:
         self.now = 1000
         self.journal: list[bytes] = []
         self.effects: list[m.Effect] = self.replica.start(self.now, self.now)
+        self.step(m.Restored(None))
 
     def step(self, message: m.Message, after_ms: int = 0) -> list[m.Effect]:
         self.now += after_ms

@@ -62,24 +62,30 @@ class ObjectStore:
     """Safe to use from many threads. Make it after any fork: it has threads of its own."""
 
     def __init__(self, settings: StoreSettings, patience_s: float = PATIENT_S) -> None:
-        """Asks nothing of the store yet, but makes a directory. Raises `StoreUnusable`.
+        """Asks nothing of the store yet. Raises `StoreUnusable` when the URL is none.
 
         `patience_s`: how long a request that fails is repeated.
         """
         self.url = settings.url
-        self._directory: Path | None = None
         parts = urlsplit(settings.url)
-        with _translated(self.url):
-            if parts.scheme == "file" and parts.path.startswith("/") and not parts.netloc:
-                self._directory = Path(unquote(parts.path))
-                self._store: LocalStore | S3Store = LocalStore(self._directory, mkdir=True)
-            elif parts.scheme == "s3" and parts.netloc:
-                self._store = _s3(settings, patience_s)
-            else:
-                raise StoreUnusable(
-                    f"POSTJOURNAL_SNAPSHOT_URL={settings.url}: use s3://BUCKET/PREFIX"
-                    "?endpoint=http://HOST:PORT&region=REGION or file:///DIRECTORY"
-                )
+        is_directory = parts.scheme == "file" and parts.path.startswith("/") and not parts.netloc
+        self._directory = Path(unquote(parts.path)) if is_directory else None
+        self._opened: LocalStore | S3Store | None = None
+        if parts.scheme == "s3" and parts.netloc:
+            with _translated(self.url):
+                self._opened = _s3(settings, patience_s)
+        elif not is_directory:
+            raise StoreUnusable(
+                f"POSTJOURNAL_SNAPSHOT_URL={settings.url}: use s3://BUCKET/PREFIX"
+                "?endpoint=http://HOST:PORT&region=REGION or file:///DIRECTORY"
+            )
+
+    @property
+    def _store(self) -> LocalStore | S3Store:
+        """A directory is made when it is needed: a disk may be away as a server may."""
+        if self._opened is None:
+            self._opened = LocalStore(self._directory, mkdir=True)
+        return self._opened
 
     def put(self, name: str, chunks: Iterable[bytes]) -> None:
         """Write an object, whole or not at all, in parts and bounded memory; replaces another.

@@ -88,7 +88,7 @@ class JournalState:
     def _entry(
         self, offset: int, entry: Entry[Any], value: bytes, digest_after: str | None
     ) -> Verdict:
-        if not self._in_office(entry.epoch) or entry.seq != self.next_seq or not entry.batch:
+        if not self._is_next(entry):
             return Verdict.VOID
         if entry.digest_before != self.digest:
             return Verdict.VOID_ALARM
@@ -111,6 +111,14 @@ class JournalState:
             return Verdict.VOID
         self.alive_at, self.resigned, self.successor = offset, True, resign.successor
         return Verdict.ACCEPTED
+
+    def would_accept(self, entry: Entry[Any]) -> bool:
+        """Whether `fold` will accept this entry."""
+        return self._is_next(entry) and entry.digest_before == self.digest
+
+    def _is_next(self, entry: Entry[Any]) -> bool:
+        in_office = self._in_office(entry.epoch)
+        return in_office and entry.seq == self.next_seq and bool(entry.batch)
 
     def _in_office(self, epoch: int) -> bool:
         """Epoch 0 has no leader and accepts nothing."""

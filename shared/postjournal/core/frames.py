@@ -14,6 +14,7 @@ from typing import TypeAlias
 import msgspec
 
 from postjournal.core.errors import SnapshotDamaged
+from postjournal.core.records import UNREADABLE
 
 Part: TypeAlias = tuple[str, bytes]
 """Name and body."""
@@ -89,7 +90,7 @@ class FrameReader:
         line, _, rest = self._buffer.partition(LINE)
         try:
             head = msgspec.json.decode(line, type=_Head)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise SnapshotDamaged(f"the snapshot's layout is damaged: {error}") from error
         self._left -= len(line) + head.length + 2
         if head.length < 0 or self._left < 0:
@@ -118,7 +119,7 @@ class FrameReader:
     def _check_end(self, body: bytes) -> None:
         try:
             parts = msgspec.json.decode(body, type=_End).parts
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise SnapshotDamaged(f"the snapshot's end is damaged: {error}") from error
         is_more = bool(self._buffer) or any(self._chunks)
         if parts != self._count or self._left != 0 or is_more:

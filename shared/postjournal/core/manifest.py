@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from postjournal.core.errors import SnapshotDamaged, SnapshotTooNew
+from postjournal.core.records import UNREADABLE
 
 FORMAT_VERSION = 1
 """Of manifest and object; raised when an older reader could not, or must not, read them."""
@@ -103,7 +104,7 @@ def decode(name: str, data: bytes) -> Manifest:
                 f"to {FORMAT_VERSION}: upgrade this replica"
             )
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise SnapshotDamaged(f"{name} is no manifest: {error}") from error
     if manifest.name != name:
         raise SnapshotDamaged(f"{name} is the manifest of another snapshot, {manifest.name}")

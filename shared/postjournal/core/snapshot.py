@@ -26,7 +26,7 @@ from postjournal.core.frames import END, FrameReader, Part, frame
 from postjournal.core.machine import DEADLETTER, Machine, ShardPlace
 from postjournal.core.manifest import FORMAT_VERSION, Manifest
 from postjournal.core.outbox import Outputs
-from postjournal.core.records import Claim, Outcome
+from postjournal.core.records import UNREADABLE, Claim, Outcome
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
@@ -132,9 +132,9 @@ class Image(Generic[S, C, E]):
 
     def _outputs(self, sink: str) -> Iterator[Part]:
         """Those not yet known to be in the topic, always cut at the same places."""
-        outbox = self.machine.outboxes[sink]
         first = self.journal.published.get(sink, 0)
-        values = [v for run in outbox.between(first, outbox.next_seq) for v in run.values]
+        runs = self.machine.outboxes[sink].unpublished(first)
+        values = [value for run in runs for value in run.values]
         for start in range(0, len(values), ITEMS_A_PART):
             raw = [msgspec.Raw(value) for value in values[start : start + ITEMS_A_PART]]
             yield OUTPUTS, msgspec.json.encode(_Outputs(sink, first + start, raw))
@@ -253,5 +253,5 @@ def _decode(body: bytes, kind: type[Any]) -> Any:
 def _decode_with(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise SnapshotDamaged(f"the snapshot's content is damaged: {error}") from error
