@@ -69,7 +69,7 @@ class Reader(Generic[S, C, E]):
         self.machine: Machine[S, C, E] = Machine(application, identity.place, limits.dedupe_window)
         self.position = 0
         self.tenure = None
-        self.is_at_bound = False
+        self._has_ended = False  # in the middle of an entry, or before a later one
         self._limits = limits
         self._codec: Codec[E] = Codec(application.event_type)
         self._effects: list[m.Effect] = []
@@ -90,6 +90,11 @@ class Reader(Generic[S, C, E]):
     def incarnation(self) -> str:
         """This reader's unique id."""
         return self.identity.incarnation
+
+    @property
+    def is_at_bound(self) -> bool:
+        """Nothing more is read."""
+        return self._has_ended or self.bound.is_reached(self.position, self.journal.next_seq)
 
     def start(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
         """The first effects."""
@@ -139,8 +144,7 @@ class Reader(Generic[S, C, E]):
 
     def _on_journal(self, message: m.JournalRecords) -> None:
         for offset, value in message.records:
-            if self.is_at_bound or self.bound.is_reached(offset, self.journal.next_seq):
-                self.is_at_bound = True
+            if self.is_at_bound:
                 break
             self._read(offset, value)
         self._settle()
@@ -169,7 +173,7 @@ class Reader(Generic[S, C, E]):
 
     def _stop_within(self, entry: Entry[E]) -> None:
         """The state is right up to the bound; positions and outputs stay where the entry began."""
-        self.is_at_bound = True
+        self._has_ended = True
         if self.bound.time is None or entry.time <= self.bound.time:
             assert self.bound.seq is not None
             wanted = self.bound.seq - self.journal.next_seq
