@@ -183,7 +183,9 @@ def show_catch_up(shard: str, progress: CatchUp | None) -> None:
 
 def count_snapshot(shard: str, progress: m.SnapshotProgressed) -> None:
     """Its end, well or not."""
-    if progress.state == "done":
+    if progress.state == "writing" and not progress.written:
+        SNAPSHOT_FORK.labels(shard).observe(progress.fork_ms / 1000)
+    elif progress.state == "done":
         SNAPSHOT_SECONDS.labels(shard).observe(progress.duration_ms / 1000)
     elif progress.state == "failed":
         SNAPSHOT_FAILURES.labels(shard).inc()

@@ -204,9 +204,9 @@ class ShardRunner:
             )
         elif event.state == "done":
             log.info(
-                "shard %d: snapshot %s at offset %d (seq %d): %d bytes in %d ms",
+                "shard %d: snapshot %s at offset %d (seq %d): %d bytes in %d ms (fork %.1f ms)",
                 *(self.shard, event.snapshot_id, event.offset, event.seq),
-                *(event.size, event.duration_ms),
+                *(event.size, event.duration_ms, event.fork_ms),
             )
         self._tell(
             SnapshotProgress(
@@ -225,6 +225,7 @@ class ShardRunner:
                 size=event.size,
                 sha256=event.sha256,
                 duration_ms=event.duration_ms,
+                fork_ms=event.fork_ms,
                 error=event.error,
             )
         )

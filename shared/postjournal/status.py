@@ -115,7 +115,8 @@ class SnapshotProgress(
 
     `state`: writing, verifying, done, failed (this attempt), or given_up (told by a coordinator:
     no further attempt follows). `written`, `read_back`: bytes of the object stored and
-    verified so far; `offset`, `seq`, `epoch`, `size`, `sha256`: as in the manifest.
+    verified so far; `offset`, `seq`, `epoch`, `size`, `sha256`: as in the manifest;
+    `fork_ms`: how long the engine stood still.
     """
 
     id: str
@@ -133,6 +134,7 @@ class SnapshotProgress(
     size: int = 0
     sha256: str | None = None
     duration_ms: int = 0
+    fork_ms: float = 0.0
     error: str | None = None
 
 

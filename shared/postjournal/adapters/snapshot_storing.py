@@ -6,7 +6,6 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from postjournal.adapters.forked_writer import ChildFailed, ForkedWriter
@@ -34,20 +33,14 @@ class Teller(Protocol):
         """One message."""
 
 
-@dataclass(frozen=True)
 class Begun:
     """A snapshot whose state is held by a child."""
 
-    asked: m.SnapshotAsked
-    header: Header
-    replica: str
-    started: float
-    time_ms: int
-
-    @classmethod
-    def now(cls, asked: m.SnapshotAsked, header: Header, replica: str) -> Begun:
-        """`replica`: the name of the one that takes it."""
-        return cls(asked, header, replica, time.monotonic(), time.time_ns() // 1_000_000)
+    def __init__(self, asked: m.SnapshotAsked, header: Header, replica: str) -> None:
+        """Make it just before the fork. `replica`: the name of the one that takes it."""
+        self.asked, self.header, self._replica = asked, header, replica
+        self._started, self._time_ms = time.monotonic(), time.time_ns() // 1_000_000
+        self.fork_ms = 0.0
 
     def progress(self, state: str, **changes: Any) -> m.SnapshotProgressed:
         """What to tell now."""
@@ -59,7 +52,8 @@ class Begun:
             offset=header.offset,
             seq=header.next_seq,
             epoch=header.epoch,
-            duration_ms=self.elapsed_ms(),
+            duration_ms=int(self.elapsed_ms()),
+            fork_ms=self.fork_ms,
             **changes,
         )
 
@@ -71,9 +65,9 @@ class Begun:
         """It is in the store."""
         return self.progress("done", size=manifest.size, sha256=manifest.sha256)
 
-    def elapsed_ms(self) -> int:
-        """Since the fork."""
-        return int((time.monotonic() - self.started) * 1000)
+    def elapsed_ms(self) -> float:
+        """Since just before the fork."""
+        return round((time.monotonic() - self._started) * 1000, 3)
 
     def manifest(self, name: str, written: Written, content_size: int) -> Manifest:
         """What is published last."""
@@ -98,9 +92,9 @@ class Begun:
             sha256=written.sha256,
             size=written.size,
             content_size=content_size,
-            replica=self.replica,
-            time=self.time_ms,
-            duration_ms=self.elapsed_ms(),
+            replica=self._replica,
+            time=self._time_ms,
+            duration_ms=int(self.elapsed_ms()),
         )
 
 

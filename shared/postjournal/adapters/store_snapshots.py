@@ -84,7 +84,7 @@ class StoreSnapshots:
 
     def take(self, asked: m.SnapshotAsked, image: AnyImage) -> None:
         """The fork is done here, in the engine's thread; all else in another."""
-        begun = Begun.now(asked, image.header(), self._replica)
+        begun = Begun(asked, image.header(), self._replica)
         stores = self._stores
         if stores is None:
             self._put(begun.failed("POSTJOURNAL_SNAPSHOT_URL is not set"))
@@ -94,6 +94,7 @@ class StoreSnapshots:
         except OSError as error:
             self._put(begun.failed(f"cannot fork: {error}"))
             return
+        begun.fork_ms = begun.elapsed_ms()
         self._put(begun.progress("writing"))
         self._start(
             lambda tell: Storing(stores.patient, self._shard, begun, writer, tell).run(), "snapshot"

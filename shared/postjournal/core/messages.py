@@ -149,6 +149,7 @@ class SnapshotProgressed:
     size: int = 0
     sha256: str | None = None
     duration_ms: int = 0
+    fork_ms: float = 0.0
     error: str | None = None
 
 

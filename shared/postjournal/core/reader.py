@@ -134,6 +134,7 @@ class Reader(Generic[S, C, E]):
                 image.offset + 1,
             )
         self._is_open = True
+        self._probe()
         self._effects.append(m.OpenJournal(self.position))
 
     def _on_journal_end(self, message: m.JournalEnd) -> None:

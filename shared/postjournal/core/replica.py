@@ -131,8 +131,8 @@ class Replica(Generic[S, C, E]):
             self.position = image.offset + 1
             self._restored_digest = image.record_digest
         self._is_open = True
+        self._probe()  # first: on Kafka's one connection it would wait for a fetch to end
         self._effects.append(m.OpenJournal(self.position))
-        self._probe()
 
     def image(self) -> Image[S, C, E]:
         """The state now, which is that of an offset unless own entries are in flight."""
