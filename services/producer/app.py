@@ -10,7 +10,8 @@ import msgspec
 from flask import Flask, Response, g, request
 
 from postjournal.topics import shard_of
-from services.producer import parsing, problems
+from services import problems
+from services.producer import parsing
 from services.producer.commands import AWAY_RETRY_S, Accepted, Submitter
 from services.producer.metrics import Metrics
 from services.producer.parsing import CommandParser
@@ -21,7 +22,7 @@ from services.producer.ports import (
     ReplicaDirectory,
     ResultWaiter,
 )
-from services.producer.problems import Problem
+from services.producer.problems import TITLES, Problem
 from services.producer.reads import Consistency, Reader
 
 MAX_ACCOUNT_LENGTH = 128
@@ -52,7 +53,7 @@ class Gateway:
 def make_app(gateway: Gateway) -> Flask:
     """The WSGI application."""
     app = Flask("postjournal-gateway", static_folder=None)
-    problems.register(app)
+    problems.register(app, TITLES)
     _measure_requests(app, gateway.metrics)
     _add_commands(app, gateway)
     _add_reads(app, gateway)

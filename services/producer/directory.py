@@ -13,7 +13,7 @@ from confluent_kafka import Message
 from postjournal.cluster_view import ClusterView, ReplicaView, ShardView
 from postjournal.core.errors import ShardCountMismatch
 from postjournal.status import decode_status
-from services.producer.kafka_commands import Halt
+from services.server import Halt
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from threading import Condition, Event, Lock, Thread
 from time import monotonic
@@ -15,9 +15,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from postjournal.adapters import kafka_settings
 from postjournal.adapters.outage import Outage
 from postjournal.adapters.topic_metadata import check_partition_count, partition_count
-from postjournal.core.errors import ConfigurationError, JournalUnavailable, ShardCountMismatch
+from postjournal.core.errors import JournalUnavailable, ShardCountMismatch
 from services.producer.metrics import Metrics
 from services.producer.ports import Appended, NotAppended, Outcome, TooBusy, Unavailable, Unknown
+from services.server import Halt
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,6 @@ NEVER_SENT = frozenset(
 
 
 NAMES = {Appended: "accepted", NotAppended: "not_accepted", Unknown: "unknown"}
-
-Halt = Callable[[ConfigurationError], None]
 
 
 class _Pending:

@@ -15,9 +15,9 @@ from confluent_kafka import Message
 
 from postjournal.adapters.outage import Outage
 from postjournal.core.errors import JournalUnavailable, ShardCountMismatch
-from services.producer.kafka_commands import Halt
 from services.producer.metrics import Metrics
 from services.producer.ports import TooBusy, Unavailable
+from services.server import Halt
 
 log = logging.getLogger(__name__)
 

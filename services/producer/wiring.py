@@ -5,17 +5,21 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from flask import Flask
+from prometheus_client import CollectorRegistry
+
 from postjournal.adapters.topic_reader import TopicReader, back, end
 from postjournal.app import load_application
 from postjournal.settings import Settings
 from postjournal.topics import Topics
-from services.producer.app import Gateway
+from services.producer.app import Gateway, make_app
 from services.producer.directory import LOOK_BACK, StatusDirectory
-from services.producer.kafka_commands import Halt, KafkaCommandLog
+from services.producer.kafka_commands import KafkaCommandLog
 from services.producer.kafka_results import NoResults, ResultFollower
 from services.producer.metrics import Metrics
 from services.producer.openapi import document
 from services.producer.reads import HttpReplicaClient
+from services.server import Halt
 
 COMMANDS, RESULTS = "commands", "results"
 
@@ -28,6 +32,21 @@ class Running:
     commands: KafkaCommandLog
     results: ResultFollower | NoResults
     directory: StatusDirectory
+
+    @property
+    def app(self) -> Flask:
+        """See `server.Running`."""
+        return make_app(self.gateway)
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """See `server.Running`."""
+        return self.gateway.metrics.registry
+
+    @property
+    def trouble(self) -> str:
+        """See `server.Running`."""
+        return self.gateway.trouble
 
     def release_waiting(self) -> None:
         """Requests that wait for a result are answered without it, now."""

@@ -15,11 +15,12 @@ from postjournal.adapters.kafka_admin import ensure_topics, wait_for_kafka
 from postjournal.adapters.tripwire import TripwireServer
 from postjournal.app import load_application
 from postjournal.core.errors import ConfigurationError, JournalUnavailable
-from postjournal.settings import Settings
+from postjournal.settings import Settings, StoreSettings
 from postjournal.topics import Topics
 from services.process import EXIT_CONFIGURATION, configure_logging, stop_on_signal
 from services.replica.http import make_app
-from services.replica.shard import Addresses, ShardRunner
+from services.replica.shard import Addresses, ShardRunner, Shared
+from services.replica.snapshots import open_stores
 
 log = logging.getLogger("replica")
 
@@ -50,10 +51,9 @@ def _serve(settings: Settings, stop: threading.Event) -> int:
         http=f"{settings.advertise}:{settings.http_port}",
         tripwire=f"{settings.advertise}:{tripwire.port}",
     )
-    shards = [
-        ShardRunner(settings, topics, application, shard, addresses)
-        for shard in range(settings.shards)
-    ]
+    stores = open_stores(StoreSettings.from_environment(), settings.namespace)
+    shared = Shared(settings, topics, application, addresses, stores)
+    shards = [ShardRunner(shared, shard) for shard in range(settings.shards)]
     _serve_http(settings, shards)
     seldom_collect()
     for shard in shards:

@@ -15,7 +15,7 @@ from services.replica.metrics import registry_of
 from services.replica.shard import ShardRunner
 
 QUERY_TIMEOUT_S = 2.0
-READY = ("standby", "claiming", "leader", "resigning")
+READY = ("standby", "claiming", "leader", "resigning", "reader")
 ERROR_STATUS = {"not_leader": 409, "not_ready": 503}
 
 

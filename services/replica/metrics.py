@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.registry import Collector
 
 from postjournal.core import messages as m
+from postjournal.status import CatchUp
 
 MILLISECONDS = (
     *(0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
@@ -15,7 +16,7 @@ MILLISECONDS = (
 )
 ROLES = (
     *("restoring", "catching_up", "standby", "claiming", "leader", "resigning", "rebuilding"),
-    *("stopped", "halted"),
+    *("reader", "stopped", "halted"),
 )
 OUTCOMES = ("accepted", "rejected", "replayed")
 PHASES = ("detect", "claim", "resume", "total")
@@ -72,6 +73,31 @@ SINK_LAG = Gauge(
 SINK_SEQUENCE = Gauge(
     "postjournal_sink_next_seq", "Outputs of the sink since the journal's start", ["shard", "sink"]
 )
+SNAPSHOT_SECONDS = Histogram(
+    "postjournal_snapshot_take_seconds",
+    "Snapshots taken here, from the fork to the manifest",
+    ["shard"],
+    buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
+)
+SNAPSHOT_FAILURES = Counter(
+    "postjournal_snapshot_take_failures", "Snapshots that failed here", ["shard"]
+)
+SNAPSHOT_FORK = Histogram(
+    "postjournal_snapshot_fork_seconds",
+    "How long the engine stood still for the fork of a snapshot",
+    ["shard"],
+    buckets=MILLISECONDS,
+)
+SNAPSHOTS = (SNAPSHOT_SECONDS, SNAPSHOT_FAILURES, SNAPSHOT_FORK)
+CATCH_UP_DONE = Gauge(
+    "postjournal_catch_up_ratio", "How far a restore or catching up is; 1: in sync", ["shard"]
+)
+CATCH_UP_RATE = Gauge(
+    "postjournal_catch_up_commands_per_second", "Commands applied while catching up", ["shard"]
+)
+CATCH_UP_LEFT = Gauge(
+    "postjournal_catch_up_left_seconds", "Until it is in sync at the present rate", ["shard"]
+)
 IN_FLIGHT = Gauge("postjournal_in_flight_entries", "Own records not yet read back", ["shard"])
 POSITION = Gauge(
     "postjournal_journal_next_offset", "The journal's offset up to which it was applied", ["shard"]
@@ -115,7 +141,7 @@ def begin(shard: str) -> None:
         TAKEOVERS.labels(shard, cause)
     for kind in KINDS:
         VOID.labels(shard, kind)
-    for family in (ENTRIES, APPEND_TO_STABLE, END_TO_END, ALARMS):
+    for family in (ENTRIES, APPEND_TO_STABLE, END_TO_END, ALARMS, *SNAPSHOTS):
         family.labels(shard)
 
 
@@ -145,3 +171,21 @@ def show_role(shard: str, role: str) -> None:
     """Exactly one role is 1."""
     for each in ROLES:
         ROLE.labels(shard, each).set(1 if each == role else 0)
+
+
+def show_catch_up(shard: str, progress: CatchUp | None) -> None:
+    """None: in sync."""
+    done = progress.done / max(progress.total, 1) if progress else 1.0
+    CATCH_UP_DONE.labels(shard).set(done)
+    CATCH_UP_RATE.labels(shard).set(progress.commands_per_s if progress else 0)
+    CATCH_UP_LEFT.labels(shard).set((progress.left_s or 0) if progress else 0)
+
+
+def count_snapshot(shard: str, progress: m.SnapshotProgressed) -> None:
+    """Its end, well or not."""
+    if progress.state == "writing" and not progress.written:
+        SNAPSHOT_FORK.labels(shard).observe(progress.fork_ms / 1000)
+    elif progress.state == "done":
+        SNAPSHOT_SECONDS.labels(shard).observe(progress.duration_ms / 1000)
+    elif progress.state == "failed":
+        SNAPSHOT_FAILURES.labels(shard).inc()

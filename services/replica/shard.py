@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -15,17 +16,23 @@ from postjournal.adapters import kafka_settings
 from postjournal.adapters.clock import SystemClock
 from postjournal.adapters.inbox import QueueInbox
 from postjournal.adapters.kafka_log import KafkaLog
+from postjournal.adapters.store_snapshots import Stores
 from postjournal.adapters.tripwire import TripwireClient
 from postjournal.core import messages as m
 from postjournal.core.application import Application
 from postjournal.core.errors import ShardHalted
 from postjournal.core.machine import ShardPlace
-from postjournal.core.replica import Identity, Replica
-from postjournal.runtime import Runtime, World
+from postjournal.core.reader import Reader
+from postjournal.core.replica import Replica
+from postjournal.core.roles import Identity
+from postjournal.ports import Event
+from postjournal.runtime import Engine, Runtime, World
 from postjournal.settings import Settings
-from postjournal.status import Failover, ReplicaStatus, StatusRecord
+from postjournal.status import CatchUp, Failover, ReplicaStatus, SnapshotProgress, StatusRecord
 from postjournal.topics import Topics
 from services.replica import metrics
+from services.replica.progress import Progress
+from services.replica.snapshots import bound_of, make_snapshots
 
 log = logging.getLogger(__name__)
 
@@ -41,42 +48,53 @@ class Addresses(msgspec.Struct, frozen=True):
     tripwire: str
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What all shards of a process have in common; `stores` None: no snapshots."""
+
+    settings: Settings
+    topics: Topics
+    application: Application[Any, Any, Any]
+    addresses: Addresses
+    stores: Stores | None
+
+
 class ShardRunner:
     """Runs one shard in a thread. `status` may be read by any thread."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        topics: Topics,
-        application: Application[Any, Any, Any],
-        shard: int,
-        addresses: Addresses,
-    ) -> None:
-        """Connects; nothing runs before `start`."""
+    def __init__(self, shared: Shared, shard: int) -> None:
+        """Connects; nothing runs before `start`. Raises `ConfigurationError`."""
         self.shard = shard
         self.inbox = QueueInbox()
-        self._settings, self._topics, self._addresses = settings, topics, addresses
+        settings, topics, application = shared.settings, shared.topics, shared.application
+        self._settings, self._topics, self._addresses = settings, topics, shared.addresses
         self._application = application
         self._label = str(shard)
         metrics.begin(self._label)
         self._clock = SystemClock()
         self._say = Producer(kafka_settings.control_producer(settings.bootstrap) | {"log_level": 2})
         self._log = KafkaLog(settings.bootstrap, topics, shard)
-        world = World(self._log, TripwireClient(), self.inbox, self._clock, self)
+        self._bound = bound_of(settings)
+        self._snapshots = make_snapshots(settings, topics, application, shard, shared.stores)
+        self._progress = Progress(shard)
+        world = World(self._log, TripwireClient(), self.inbox, self._snapshots, self._clock, self)
         self._runtime = Runtime(self._make_replica, lambda: uuid.uuid4().hex, world)
         self._state = "restoring"
         self._error: str | None = None
+        self._catch_up: CatchUp | None = None
         self._since_ms = self._caught_up_ms = self._clock.wall_ms()
         self._turned_ms = self._clock.monotonic_ms()
         self._status_due_ms = 0
         self.status = self._make_status(None)
         self._thread = threading.Thread(target=self._run, name=f"shard-{shard}", daemon=True)
 
-    def _make_replica(self, incarnation: str) -> Replica[Any, Any, Any]:
+    def _make_replica(self, incarnation: str) -> Engine:
         place = ShardPlace(self.shard, self._settings.shards)
         name = self._settings.replica
         identity = Identity(name, incarnation, self._addresses.tripwire, place)
         limits = m.Limits(dedupe_window=self._settings.dedupe_window)
+        if self._settings.reader:
+            return Reader(identity, self._application, limits, self._bound)
         return Replica(identity, self._application, limits)
 
     def start(self) -> None:
@@ -121,7 +139,7 @@ class ShardRunner:
 
     # --- what happens (ports.Observer) ------------------------------------------------------
 
-    def observe(self, event: m.RoleChanged | m.TookOver | m.EntryStable | m.RecordVoid) -> None:
+    def observe(self, event: Event) -> None:
         """Metrics, a log line, a status record."""
         if type(event) is m.EntryStable:
             metrics.count_entry(self._label, event, self._clock.wall_ms())
@@ -131,6 +149,8 @@ class ShardRunner:
             self._on_takeover(event)
         elif type(event) is m.RecordVoid:
             self._on_void(event)
+        elif type(event) is m.SnapshotProgressed:
+            self._on_snapshot(event)
 
     def _on_role(self, event: m.RoleChanged) -> None:
         quiet = event.role == "claiming" or event.reason.startswith("claim")
@@ -176,6 +196,40 @@ class ShardRunner:
             )
         )
 
+    def _on_snapshot(self, event: m.SnapshotProgressed) -> None:
+        metrics.count_snapshot(self._label, event)
+        if event.state == "failed":
+            log.warning(
+                "shard %d: snapshot %s failed: %s", self.shard, event.snapshot_id, event.error
+            )
+        elif event.state == "done":
+            log.info(
+                "shard %d: snapshot %s at offset %d (seq %d): %d bytes in %d ms (fork %.1f ms)",
+                *(self.shard, event.snapshot_id, event.offset, event.seq),
+                *(event.size, event.duration_ms, event.fork_ms),
+            )
+        self._tell(
+            SnapshotProgress(
+                id=event.snapshot_id,
+                shard=self.shard,
+                replica=self._settings.replica,
+                incarnation=self._runtime.replica.incarnation,
+                attempt=event.attempt,
+                state=event.state,
+                time=self._clock.wall_ms(),
+                offset=event.offset,
+                seq=event.seq,
+                epoch=event.epoch,
+                written=event.written,
+                read_back=event.read_back,
+                size=event.size,
+                sha256=event.sha256,
+                duration_ms=event.duration_ms,
+                fork_ms=event.fork_ms,
+                error=event.error,
+            )
+        )
+
     # --- what it says of itself -------------------------------------------------------------
 
     def _report(self) -> None:
@@ -186,13 +240,15 @@ class ShardRunner:
             self._since_ms = self._clock.wall_ms()
         if lag == 0:
             self._caught_up_ms = self._clock.wall_ms()
+        now_ms = self._clock.monotonic_ms()
+        self._catch_up = self._progress.look(replica, self._snapshots.restoring, now_ms)
         self.status = self._make_status(lag)
         self._tell(self.status)
         self._measure(self.status)
 
     def _make_status(self, lag: int | None) -> ReplicaStatus:
         replica, wall_ms = self._runtime.replica, self._clock.wall_ms()
-        journal = replica.journal
+        journal, restoring = replica.journal, self._snapshots.restoring
         claim = None if journal.resigned else journal.claim
         return ReplicaStatus(
             replica=self._settings.replica,
@@ -212,6 +268,8 @@ class ShardRunner:
             tripwire=self._addresses.tripwire,
             time=wall_ms,
             error=self._error,
+            snapshot=restoring.snapshot_id if restoring else None,
+            catch_up=self._catch_up,
         )
 
     def _tell(self, record: StatusRecord) -> None:
@@ -228,6 +286,7 @@ class ShardRunner:
         metrics.EPOCH.labels(label).set(status.epoch)
         metrics.SEQUENCE.labels(label).set(status.seq)
         metrics.LAG_SECONDS.labels(label).set(status.lag_s)
+        metrics.show_catch_up(label, status.catch_up)
         if status.lag is not None:
             metrics.LAG_RECORDS.labels(label).set(status.lag)
         in_flight = len(replica.tenure.inflight) if replica.tenure else 0

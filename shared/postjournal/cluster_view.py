@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from postjournal.status import Failover, ReplicaStatus, StatusRecord
+from postjournal.status import Failover, ReplicaStatus, SnapshotProgress, StatusRecord
 
 MAX_FAILOVERS = 1_000
 
@@ -73,6 +73,8 @@ class ClusterView:
         """
         if isinstance(record, Failover):
             return self._apply_failover(record)
+        if isinstance(record, SnapshotProgress):
+            return False
         is_change = self._apply_replica(record, seen)
         return self._apply_shard(record) or is_change
 

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-from postjournal.core.messages import EntryStable, Message, RecordVoid, RoleChanged, TookOver
+from postjournal.core.messages import (
+    EntryStable,
+    Message,
+    RecordVoid,
+    RoleChanged,
+    SnapshotAsked,
+    SnapshotProgressed,
+    TookOver,
+)
 from postjournal.core.outbox import Outputs
+from postjournal.core.snapshot import Image
+
+Event: TypeAlias = RoleChanged | TookOver | EntryStable | RecordVoid | SnapshotProgressed
+"""What an observer is told."""
 
 
 class ShardLog(Protocol):
@@ -20,6 +32,9 @@ class ShardLog(Protocol):
 
     def poll(self, timeout_ms: int) -> Sequence[Message]:
         """What has happened; waits up to `timeout_ms` when nothing has."""
+
+    def open_journal(self, offset: int) -> None:
+        """Deliver the journal from `offset` on; nothing of it comes before this is asked."""
 
     def append(self, value: bytes) -> None:
         """Append to the journal, in order; AppendLanded or AppendFailed follows."""
@@ -55,7 +70,7 @@ class ShardLog(Protocol):
         """Drop what is queued; no Published, PublishFailed or SinkTail follows any more."""
 
     def rewind(self) -> None:
-        """Deliver the journal from its beginning again, to a new incarnation."""
+        """Deliver nothing until `open_journal`: a new incarnation begins."""
 
 
 class Tripwire(Protocol):
@@ -72,6 +87,22 @@ class Tripwire(Protocol):
 
     def poll(self) -> Sequence[Message]:
         """What has happened since the last call; never waits."""
+
+
+class Snapshots(Protocol):
+    """Takes down and brings back a replica's state."""
+
+    def restore(self) -> None:
+        """Restored follows."""
+
+    def take(self, asked: SnapshotAsked, image: Image[Any, Any, Any]) -> None:
+        """The image as it is when this is called; SnapshotProgressed follow. One at a time."""
+
+    def give_up(self) -> None:
+        """Whatever is under way: nothing follows of it."""
+
+    def poll(self) -> Sequence[Message]:
+        """What has happened since the last call; never waits. Raises `ShardHalted`."""
 
 
 class Clock(Protocol):
@@ -97,5 +128,5 @@ class Inbox(Protocol):
 class Observer(Protocol):
     """Metrics, log lines, status records. Must not raise."""
 
-    def observe(self, event: RoleChanged | TookOver | EntryStable | RecordVoid) -> None:
+    def observe(self, event: Event) -> None:
         """One thing that happened."""

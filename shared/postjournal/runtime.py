@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from postjournal.core import messages as m
+from postjournal.core.reader import Reader
 from postjournal.core.replica import Replica
-from postjournal.ports import Clock, Inbox, Observer, ShardLog, Tripwire
+from postjournal.ports import Clock, Inbox, Observer, ShardLog, Snapshots, Tripwire
 
 IDLE_POLL_MS = 2
 """librdkafka cannot wake a poll from outside; tripwires and queries wait for at most this long."""
+
+
+Engine = Replica[Any, Any, Any] | Reader[Any, Any, Any]
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class World:
     log: ShardLog
     tripwire: Tripwire
     inbox: Inbox
+    snapshots: Snapshots
     clock: Clock
     observer: Observer
 
@@ -37,7 +42,7 @@ class Runtime:
 
     def __init__(
         self,
-        make_replica: Callable[[str], Replica[Any, Any, Any]],
+        make_replica: Callable[[str], Engine],
         new_incarnation: Callable[[], str],
         world: World,
     ) -> None:
@@ -57,7 +62,7 @@ class Runtime:
     def turn(self, timeout_ms: int = IDLE_POLL_MS) -> None:
         """One round. Raises `ShardHalted` when this shard must not go on."""
         world = self._world
-        from_log = world.log.poll(timeout_ms)
+        from_log = [*world.log.poll(timeout_ms), *world.snapshots.poll()]
         incarnation = self.replica.incarnation
         for message in from_log:
             if self.replica.incarnation != incarnation:
@@ -80,7 +85,11 @@ class Runtime:
     def _dispatch(self) -> dict[type, Callable[[Any], None]]:
         log, tripwire = self._world.log, self._world.tripwire
         inbox, observe = self._world.inbox, self._world.observer.observe
+        snapshots = self._world.snapshots
         return {
+            m.Restore: lambda _: snapshots.restore(),
+            m.OpenJournal: lambda e: log.open_journal(e.offset),
+            m.TakeSnapshot: lambda e: snapshots.take(e.asked, e.image),
             m.Append: lambda e: log.append(e.value),
             m.AppendClaim: lambda e: log.append_claim(e.value),
             m.PurgeClaims: lambda _: log.purge_claims(),
@@ -101,12 +110,15 @@ class Runtime:
             m.TookOver: observe,
             m.EntryStable: observe,
             m.RecordVoid: observe,
+            m.SnapshotProgressed: observe,
         }
 
     def _rebuild(self) -> None:
         self.replica = self._make_replica(self._new_incarnation())
         self._world.log.rewind()
+        self._world.snapshots.give_up()
         self.start()
 
     def _stop(self) -> None:
+        self._world.snapshots.give_up()
         self.stopped = True

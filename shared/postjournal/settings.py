@@ -6,7 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from postjournal.core.errors import ConfigurationError
@@ -31,6 +31,8 @@ class Settings:
     metrics_port: int  # POSTJOURNAL_METRICS_PORT: see services/monitoring.py; 0: none
     redis_url: str  # POSTJOURNAL_REDIS_URL
     dedupe_window: int  # POSTJOURNAL_DEDUPE_WINDOW: command ids remembered per shard
+    reader: bool = False  # POSTJOURNAL_READER=1: follow and answer reads, never claim
+    reader_until: str | None = None  # POSTJOURNAL_READER_UNTIL: offset:N, seq:N or time:TIME
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -51,6 +53,8 @@ class Settings:
             metrics_port=_whole_number(env, "POSTJOURNAL_METRICS_PORT", 0, 0, 65535),
             redis_url=env.get("POSTJOURNAL_REDIS_URL", "redis://localhost:6379/0"),
             dedupe_window=_whole_number(env, "POSTJOURNAL_DEDUPE_WINDOW", 100_000, 1, 100_000_000),
+            reader=_yes_or_no(env, "POSTJOURNAL_READER"),
+            reader_until=env.get("POSTJOURNAL_READER_UNTIL") or None,
         )
         for variable, value in (
             ("POSTJOURNAL_NAMESPACE", settings.namespace),
@@ -59,6 +63,59 @@ class Settings:
             if not NAME.fullmatch(value):
                 raise ConfigurationError(f"{variable}={value!r}: use 1-100 of a-z A-Z 0-9 . _ -")
         return settings
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """Where snapshots are kept. Secrets can stand in files: variable name + `_FILE`."""
+
+    url: str  # POSTJOURNAL_SNAPSHOT_URL: s3://BUCKET/PREFIX?endpoint=URL&region=REGION or file:///…
+    key_id: str | None  # POSTJOURNAL_SNAPSHOT_KEY_ID; without it as every S3 client: AWS_…
+    secret: str | None = field(repr=False)  # POSTJOURNAL_SNAPSHOT_SECRET
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> StoreSettings | None:
+        """None when there is no URL: then there are no snapshots. Raises `ConfigurationError`."""
+        env = os.environ if environment is None else environment
+        url = env.get("POSTJOURNAL_SNAPSHOT_URL")
+        if not url:
+            return None
+        return cls(
+            url,
+            secret(env, "POSTJOURNAL_SNAPSHOT_KEY_ID"),
+            secret(env, "POSTJOURNAL_SNAPSHOT_SECRET"),
+        )
+
+
+@dataclass(frozen=True)
+class CoordinatorSettings:
+    """What only the coordinator is told; 0 turns a rule off."""
+
+    port: int  # POSTJOURNAL_COORDINATOR_PORT
+    token: str | None = field(repr=False)  # POSTJOURNAL_API_TOKEN(_FILE): needed for every POST
+    every_minutes: int  # POSTJOURNAL_SNAPSHOT_EVERY_MINUTES
+    every_commands: int  # POSTJOURNAL_SNAPSHOT_EVERY_COMMANDS: whichever comes first
+    keep: int  # POSTJOURNAL_SNAPSHOT_KEEP: this many of each shard
+    trim: bool  # POSTJOURNAL_TRIM=1: delete journal records that no kept snapshot needs
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> CoordinatorSettings:
+        """Read the variables; raises `ConfigurationError` naming the one that is wrong."""
+        env = os.environ if environment is None else environment
+        return cls(
+            port=_whole_number(env, "POSTJOURNAL_COORDINATOR_PORT", 8085, 0, 65535),
+            token=secret(env, "POSTJOURNAL_API_TOKEN"),
+            every_minutes=_whole_number(env, "POSTJOURNAL_SNAPSHOT_EVERY_MINUTES", 10, 0, 10**6),
+            every_commands=_whole_number(
+                env, "POSTJOURNAL_SNAPSHOT_EVERY_COMMANDS", 1_000_000, 0, 10**15
+            ),
+            keep=_whole_number(env, "POSTJOURNAL_SNAPSHOT_KEEP", 10, 1, 10_000),
+            trim=_yes_or_no(env, "POSTJOURNAL_TRIM"),
+        )
+
+
+def _yes_or_no(env: Mapping[str, str], variable: str) -> bool:
+    return _whole_number(env, variable, 0, 0, 1) == 1
 
 
 def secret(env: Mapping[str, str], variable: str) -> str | None:

@@ -11,12 +11,28 @@ import msgspec
 from postjournal.core.records import UNREADABLE
 
 
+class CatchUp(msgspec.Struct, frozen=True):
+    """How a replica that is not in sync gets on.
+
+    `source`: snapshot (`done` and `total` are bytes) or journal (they are records);
+    `commands_per_s`: applied in the last seconds; `left_s`: at the present rate, None: unknown.
+    """
+
+    source: str
+    done: int
+    total: int
+    commands_per_s: int = 0
+    left_s: float | None = None
+
+
 class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True, kw_only=True):
     """One replica's view of one shard.
 
     `state`: restoring, catching_up, standby, claiming, leader, resigning, reader or halted;
     `leader`: the name of the shard's leader as this replica's journal has it, or None;
     `since`: when that leadership began, ms since the Unix epoch (the reader's clock);
+    `snapshot`: the id of the snapshot that it is restoring, or None; `catch_up`: while it is
+    restoring or catching up;
     `lag`: journal records not yet applied, or None when unknown; `lag_s`: seconds since this
     replica was last known to have read everything; `http`, `tripwire`: host:port; `time`: ms
     since the Unix epoch.
@@ -39,6 +55,8 @@ class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True
     tripwire: str
     time: int
     error: str | None = None
+    snapshot: str | None = None
+    catch_up: CatchUp | None = None
 
 
 class Failover(msgspec.Struct, tag_field="kind", tag="failover", frozen=True, kw_only=True):
@@ -73,10 +91,58 @@ class Handover(msgspec.Struct, tag_field="kind", tag="handover", frozen=True, kw
     time: int
 
 
-StatusRecord = ReplicaStatus | Failover
+class SnapshotOrder(msgspec.Struct, tag_field="kind", tag="snapshot", frozen=True, kw_only=True):
+    """A control record: `replica` is asked to take the snapshot `id` of `shard`.
+
+    `attempt`: from 1; each goes to one replica. `allow_leader`: a leader may do it as well.
+    `asked`: when somebody asked for the snapshot first; `time`: of this attempt; both ms since
+    the Unix epoch.
+    """
+
+    id: str
+    shard: int
+    replica: str
+    attempt: int
+    allow_leader: bool = False
+    asked: int
+    time: int
+
+
+class SnapshotProgress(
+    msgspec.Struct, tag_field="kind", tag="snapshot", frozen=True, kw_only=True, omit_defaults=True
+):
+    """How the snapshot `id` of `shard` gets on, told by the replica that takes it.
+
+    `state`: writing, verifying, done, failed (this attempt), or given_up (told by a coordinator:
+    no further attempt follows). `written`, `read_back`: bytes of the object stored and
+    verified so far; `offset`, `seq`, `epoch`, `size`, `sha256`: as in the manifest;
+    `fork_ms`: how long the engine stood still.
+    """
+
+    id: str
+    shard: int
+    replica: str
+    incarnation: str
+    attempt: int
+    state: str
+    time: int
+    offset: int = -1
+    seq: int = 0
+    epoch: int = 0
+    written: int = 0
+    read_back: int = 0
+    size: int = 0
+    sha256: str | None = None
+    duration_ms: int = 0
+    fork_ms: float = 0.0
+    error: str | None = None
+
+
+ControlRecord = Handover | SnapshotOrder
+StatusRecord = ReplicaStatus | Failover | SnapshotProgress
 
 _status_decoder: msgspec.json.Decoder[StatusRecord] = msgspec.json.Decoder(StatusRecord)
-_handover_decoder = msgspec.json.Decoder(Handover)
+_control_decoder: msgspec.json.Decoder[ControlRecord] = msgspec.json.Decoder(ControlRecord)
 
 
 def decode_status(value: bytes | None) -> StatusRecord | None:
@@ -87,9 +153,9 @@ def decode_status(value: bytes | None) -> StatusRecord | None:
         return None
 
 
-def decode_handover(value: bytes | None) -> Handover | None:
-    """The handover command, or None when the control record is another command."""
+def decode_control(value: bytes | None) -> ControlRecord | None:
+    """The command, or None when it is of another kind or version."""
     try:
-        return _handover_decoder.decode(value or b"")
+        return _control_decoder.decode(value or b"")
     except UNREADABLE:
         return None

@@ -29,6 +29,9 @@ class Harness(Protocol):
     def sink_seqs(self) -> list[int]:
         """The sequences in the topic of SINK, in order."""
 
+    def trim(self, before: int) -> None:
+        """Delete the journal's records before that offset."""
+
     def another(self) -> Harness:
         """Another log of the same shard, as another process has it."""
 
@@ -47,6 +50,7 @@ class Heard:
     ends: list[int | None] = field(default_factory=list)
     tails: list[tuple[str, int]] = field(default_factory=list)
     published: list[tuple[str, int]] = field(default_factory=list)
+    trimmed: int = 0
 
     def take(self, message: m.Message) -> None:
         """Sort one message."""
@@ -65,6 +69,8 @@ class Heard:
             self.tails.append((message.sink, message.next_seq))
         elif isinstance(message, m.Published):
             self.published.append((message.sink, message.next_seq))
+        elif isinstance(message, m.JournalTrimmed):
+            self.trimmed += 1
         else:
             self.failures.append(message)
 

@@ -9,6 +9,7 @@ import msgspec
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from postjournal.adapters import kafka_admin, kafka_settings
+from postjournal.adapters.journal_trimmer import JournalTrimmer
 from postjournal.adapters.kafka_log import KafkaLog
 from postjournal.ports import ShardLog
 from postjournal.topics import Topics
@@ -30,6 +31,7 @@ class KafkaHarness:
         self._producer = Producer(kafka_settings.gateway_producer(bootstrap))
         self._others: list[KafkaHarness] = []
         self.log: ShardLog = KafkaLog(bootstrap, self._topics, 0)
+        self.log.open_journal(0)
 
     def _new_topics(self) -> Topics:
         namespace = f"contract-{uuid4().hex[:8]}-{next(_numbers)}"
@@ -63,6 +65,10 @@ class KafkaHarness:
                 seqs.append(msgspec.json.decode(message.value() or b"")["seq"])
         consumer.close()
         return seqs
+
+    def trim(self, before: int) -> None:
+        """See `Harness`."""
+        JournalTrimmer(self._bootstrap, self._topics.journal).trim(0, before)
 
     def another(self) -> Harness:
         """See `Harness`."""

@@ -42,6 +42,7 @@ class SimulatedHarness:
         host: Host = self._world.hosts[1 if first else 0]
         host.alive, host.life = True, 1
         self.log: ShardLog = _PatientLog(host, self._topics, lambda: None)
+        self.log.open_journal(0)
 
     def _on_sink(self, sink: str, seq: int, value: bytes) -> None:
         assert msgspec.json.decode(value)["seq"] == seq
@@ -61,6 +62,10 @@ class SimulatedHarness:
     def sink_seqs(self) -> list[int]:
         """See `Harness`."""
         return self._seqs
+
+    def trim(self, before: int) -> None:
+        """See `Harness`."""
+        self._topics.journal.trim(before)
 
     def another(self) -> Harness:
         """See `Harness`."""

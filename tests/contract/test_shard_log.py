@@ -124,17 +124,72 @@ def test_the_end_counts_what_others_appended(harness: Harness, ear: Listener) ->
     assert end_of(harness, ear) == 7
 
 
-# --- rewind ------------------------------------------------------------------------------------
+# --- opening the journal -----------------------------------------------------------------------
 
 
-def test_rewind_delivers_from_the_beginning(harness: Harness, ear: Listener) -> None:
+def test_the_journal_is_delivered_from_exactly_the_offset(harness: Harness, ear: Listener) -> None:
     for value in values(30):
         harness.log.append(value)
     ear.until(lambda heard: len(heard.journal) == 30)
     ear.forget()
     harness.log.rewind()
-    ear.until(lambda heard: len(heard.journal) == 30)
-    assert ear.a_while().journal == rows(30)
+    harness.log.open_journal(17)
+    ear.until(lambda heard: len(heard.journal) == 13)
+    assert ear.a_while().journal == rows(30)[17:]
+
+
+def test_a_journal_that_is_opened_at_its_end_delivers_what_comes(
+    harness: Harness, ear: Listener
+) -> None:
+    harness.log.append(b"first")
+    ear.until(lambda heard: len(heard.journal) == 1)
+    ear.forget()
+    harness.log.rewind()
+    harness.log.open_journal(1)
+    harness.log.append(b"second")
+    ear.until(lambda heard: bool(heard.journal))
+    assert ear.a_while().journal == [(1, b"second")]
+
+
+def test_after_rewind_nothing_comes_before_the_journal_is_opened(
+    harness: Harness, ear: Listener
+) -> None:
+    harness.log.append(b"first")
+    ear.until(lambda heard: len(heard.journal) == 1)
+    ear.forget()
+    harness.log.rewind()
+    harness.log.append(b"second")
+    assert ear.a_while().journal == []
+    harness.log.open_journal(0)
+    ear.until(lambda heard: len(heard.journal) == 2)
+    assert ear.heard.journal == [(0, b"first"), (1, b"second")]
+
+
+def test_the_end_can_be_asked_for_before_the_journal_is_opened(
+    harness: Harness, ear: Listener
+) -> None:
+    harness.log.append(b"first")
+    ear.until(lambda heard: heard.landed == 1)
+    harness.log.rewind()
+    assert end_of(harness, ear) == 1
+
+
+def test_a_journal_that_is_trimmed_before_what_is_wanted_is_told(
+    harness: Harness, ear: Listener
+) -> None:
+    for value in values(10):
+        harness.log.append(value)
+    ear.until(lambda heard: len(heard.journal) == 10)
+    harness.trim(7)
+    ear.forget()
+    harness.log.rewind()
+    harness.log.open_journal(3)
+    ear.until(lambda heard: heard.trimmed == 1)
+    assert ear.a_while().journal == []
+    harness.log.rewind()
+    harness.log.open_journal(7)
+    ear.until(lambda heard: len(heard.journal) == 3)
+    assert ear.heard.journal == rows(10)[7:]
 
 
 def test_after_rewind_nothing_comes_from_before_it(harness: Harness, ear: Listener) -> None:
@@ -146,6 +201,7 @@ def test_after_rewind_nothing_comes_from_before_it(harness: Harness, ear: Listen
     harness.log.open_sink(SINK)
     harness.log.append(b"second")
     harness.log.rewind()
+    harness.log.open_journal(0)
     ear.until(lambda heard: bool(heard.journal))
     heard = ear.a_while()
     assert heard.journal[0] == (0, b"first")
@@ -156,6 +212,7 @@ def test_after_rewind_appends_are_acknowledged_anew(harness: Harness, ear: Liste
     harness.log.append(b"first")
     ear.until(lambda heard: heard.landed == 1)
     harness.log.rewind()
+    harness.log.open_journal(0)
     ear.forget()
     harness.log.append(b"second")
     ear.until(lambda heard: heard.landed == 1 and len(heard.journal) == 2)

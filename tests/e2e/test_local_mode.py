@@ -172,7 +172,7 @@ def test_a_stopped_leader_hands_over_and_can_be_started_again(system: LocalSyste
 def test_all_services_run_and_are_listed(system: LocalSystem) -> None:
     services = system.status().services
     assert {row.state for row in services.values()} == {"running"}
-    assert {"kafka", "redis", "producer", "leader-view"} <= services.keys()
+    assert {"kafka", "redis", "producer", "leader-view", "coordinator"} <= services.keys()
 
 
 def test_stopping_leaves_no_process_behind_not_even_a_paused_one(system: LocalSystem) -> None:

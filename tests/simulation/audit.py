@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from postjournal.core.outbox import Outputs
 from tests.simulation.invariants import ENDED, Query, ShardAudit, must
 from tests.simulation.shardlog import Witness
+from tests.simulation.whole_state import WholeState
 
 if TYPE_CHECKING:
     from tests.simulation.seat import Seat
@@ -24,6 +25,7 @@ class Audit:
         self._world = world
         self.shards = [ShardAudit(world, shard) for shard in range(world.profile.shards)]
         self.queries: list[Query] = []
+        self._whole: dict[int, WholeState] = {}
 
     def after_turn(self, seat: Seat) -> None:
         """A replica has taken in what came."""
@@ -38,12 +40,24 @@ class Audit:
         They need a replica that has read and decided just what is there.
         """
         shard, replica = self.shards[seat.topics.shard], seat.replica
-        if replica.role in ENDED or replica.position != len(shard.points) - 1:
+        if replica.role in ENDED:
+            return
+        if replica.tenure is None or not replica.tenure.inflight:
+            shard.every_replica_folds_every_prefix_the_same(replica)
+            shard.state_follows_from_the_journal(replica)
+            self.whole(shard.shard).a_replica_is_the_journal_up_to_its_position(replica)
+        if replica.position != len(shard.points) - 1:
             return
         if replica.tenure is None or not replica.tenure.inflight:
             shard.nothing_is_missing_in_memory(replica)
             if final:
                 shard.what_is_not_published_can_be(replica)
+
+    def whole(self, shard: int) -> WholeState:
+        """What concerns snapshots."""
+        if shard not in self._whole:
+            self._whole[shard] = WholeState(self._world, shard)
+        return self._whole[shard]
 
     def ask(self, query: Query) -> int:
         """A query comes; returns its token."""

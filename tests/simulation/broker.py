@@ -17,15 +17,23 @@ SINKS = ("results", "balances", "deadletter")
 
 
 class Partition(Generic[T]):
-    """An append-only list that tells its readers, and one watcher before them."""
+    """An append-only list that tells its readers, and one watcher before them.
 
-    __slots__ = ("readers", "records", "watcher")
+    Records before `begin` have been deleted: nobody can fetch them any more.
+    """
+
+    __slots__ = ("begin", "readers", "records", "watcher")
 
     def __init__(self, watcher: Callable[[int, T], None] | None = None) -> None:
         """`watcher(offset, record)` sees each record at the instant it lands."""
         self.records: list[T] = []
+        self.begin = 0
         self.readers: list[Reader[T]] = []
         self.watcher = watcher
+
+    def trim(self, begin: int) -> None:
+        """Delete what lies before `begin`."""
+        self.begin = max(self.begin, begin)
 
     def land(self, record: T) -> int:
         """Append; returns the offset."""
@@ -42,11 +50,19 @@ class Reader(Generic[T]):
     """One consumer of one partition: it has fetched all before `visible` and given out all
     before `position`."""
 
-    __slots__ = ("_fetching", "_held", "_host", "_partition", "_ticket", "_wake", "position",
-                 "visible")  # fmt: skip
+    __slots__ = ("_fetching", "_held", "_host", "_on_gone", "_partition", "_ticket", "_wake",
+                 "position", "visible")  # fmt: skip
 
-    def __init__(self, host: Host, partition: Partition[T], wake: Callable[[], None]) -> None:
-        """Closed at first. `wake` is called when there is something to take."""
+    def __init__(
+        self,
+        host: Host,
+        partition: Partition[T],
+        wake: Callable[[], None],
+        on_gone: Callable[[], None] | None = None,
+    ) -> None:
+        """Closed at first. `wake` is called when there is something to take, `on_gone` when what
+        is to be fetched next was deleted."""
+        self._on_gone = on_gone
         self._host, self._partition, self._wake = host, partition, wake
         self._ticket = 0
         self._fetching = self._held = False
@@ -116,6 +132,10 @@ class Reader(Generic[T]):
         """Nearly always all there is; now and then a fetch stops earlier."""
         end, kernel = len(self._partition.records), self._host.world.kernel
         self._fetching = False
+        if self.visible < self._partition.begin:
+            assert self._on_gone is not None
+            self._on_gone()
+            return
         if end <= self.visible:
             return
         if end - self.visible > 1 and kernel.random.random() < 0.2:

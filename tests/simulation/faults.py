@@ -9,6 +9,7 @@ from random import Random
 
 from postjournal.core.messages import Limits
 from tests.simulation.kernel import MS
+from tests.simulation.snapshots import SnapshotDangers, drawn_snapshots
 
 ACTIONS = (
     "kill",
@@ -89,6 +90,20 @@ COUNTERS = (
     "linearizable answers refused",
     "other answers",
     "two sources in an entry",
+    "snapshots taken",
+    "snapshots of a leader",
+    "snapshots failed",
+    "snapshots given up",
+    "snapshots damaged in the store",
+    "snapshots over a takeover",
+    "snapshot orders refused",
+    "snapshot orders repeated",
+    "damaged snapshots skipped",
+    "restores from the newest snapshot",
+    "restores from an older snapshot",
+    "restores from nothing",
+    "journals trimmed",
+    "readers overtaken by trimming",
 )
 """Every one must have happened at least once over the seeds of a suite."""
 
@@ -158,6 +173,7 @@ class Profile:
     queries: int = 0
     accounts: int = 4
     limits: Limits = field(default_factory=Limits)
+    snapshots: SnapshotDangers = field(default_factory=SnapshotDangers)
 
 
 def drawn(random: Random) -> Profile:
@@ -190,6 +206,7 @@ def drawn(random: Random) -> Profile:
         queries=random.choice((0, 15, 30)),
         accounts=random.choice((2, 4, 8)),
         limits=_drawn_limits(random),
+        snapshots=drawn_snapshots(random),
     )
     for name, highest in _RATES.items():
         if random.random() < 0.5:

@@ -14,7 +14,8 @@ import msgspec
 
 from postjournal.core.messages import RecordVoid
 from postjournal.core.outbox import Outputs
-from postjournal.core.replica import Replica, Role
+from postjournal.core.replica import Replica
+from postjournal.core.roles import Role
 from postjournal.core.sharding import DEFAULT_KEY, shard_of
 from tests.simulation.reference import (
     ACCEPTED,

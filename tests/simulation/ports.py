@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from postjournal.core import messages as m
+from postjournal.ports import Event
 from tests.simulation.kernel import MS
 
 if TYPE_CHECKING:
@@ -66,14 +67,19 @@ class SimObserver:
         """Of `host`'s replica of `shard`."""
         self._host, self._shard = host, shard
 
-    def observe(self, event: m.RoleChanged | m.TookOver | m.EntryStable | m.RecordVoid) -> None:
+    def observe(self, event: Event) -> None:
         """See `Observer`."""
         world = self._host.world
         if isinstance(event, m.TookOver):
             world.coverage.hit("takeovers")
+            if self._host.seats[self._shard].snapshots.is_taking:
+                world.coverage.hit("snapshots over a takeover")
         elif isinstance(event, m.RoleChanged) and event.role == "standby":
             if event.reason.startswith("own "):
                 world.coverage.hit("void own records, no rebuild")
+        elif isinstance(event, m.SnapshotProgressed) and event.state == "failed":
+            if event.error != "by chance":
+                world.coverage.hit("snapshot orders refused")
         elif isinstance(event, m.RecordVoid):
             world.audit.shards[self._shard].every_void_record_is_void_to_all(event)
         world.kernel.trace(self._host.name, "observes %s", event)

@@ -13,6 +13,7 @@ from tests.simulation.invariants import Violation
 from tests.simulation.kernel import MS, Kernel, TooManyEvents
 from tests.simulation.load import Load
 from tests.simulation.nemesis import Nemesis
+from tests.simulation.snapshots import Keeper
 from tests.simulation.world import World
 
 TRACE_LINES = 60
@@ -54,6 +55,7 @@ class Simulation:
         self.world = World(self.kernel, profile or drawn(self.kernel.random))
         self.load = Load(self.world)
         self.nemesis = Nemesis(self.world)
+        self.keeper = Keeper(self.world)
 
     def run(self) -> None:
         """Faults and load, then calm; raises `Violation`."""
@@ -61,6 +63,7 @@ class Simulation:
         world.calm_at_us = world.profile.faults_us
         world.start()
         self.nemesis.start()
+        self.keeper.start()
         self.load.start()
         self.kernel.after(LOOK_US, self._restart_the_dead)
         world.run_for(world.profile.faults_us)

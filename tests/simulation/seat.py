@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from postjournal.core.machine import ShardPlace
-from postjournal.core.replica import Identity, Replica
+from postjournal.core.replica import Replica
+from postjournal.core.roles import Identity
 from postjournal.ledger import Ledger
 from postjournal.runtime import Runtime, World
 from tests.simulation.audit import SeatWitness
 from tests.simulation.broker import ShardTopics
 from tests.simulation.ports import SimClock, SimInbox, SimObserver, SimTripwire
 from tests.simulation.shardlog import SimShardLog
+from tests.simulation.snapshots import SimSnapshots
 
 if TYPE_CHECKING:
     from tests.simulation.host import Host
@@ -36,13 +38,16 @@ class Seat:
         self.inbox = SimInbox(host, topics.shard, self.wake)
         self.audited = -1  # the journal position that the audit saw last
         observer = SimObserver(host, topics.shard)
-        ports = World(self.log, self.tripwire, self.inbox, SimClock(host), observer)
+        self.snapshots = SimSnapshots(host, topics, self.wake)
+        ports = World(self.log, self.tripwire, self.inbox, self.snapshots, SimClock(host), observer)
         self.runtime = Runtime(self._make_replica, self._new_incarnation, ports)
 
     @property
     def replica(self) -> Replica[Any, Any, Any]:
         """The incarnation of now."""
-        return self.runtime.replica
+        replica = self.runtime.replica
+        assert isinstance(replica, Replica)
+        return replica
 
     @property
     def leads(self) -> bool:
@@ -59,6 +64,7 @@ class Seat:
         self._ended = True
         self.log.end()
         self.tripwire.end()
+        self.snapshots.end()
 
     def wake(self) -> None:
         """Something is ready: turn soon."""

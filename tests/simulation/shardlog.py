@@ -41,7 +41,7 @@ class SimShardLog:
         wake: Callable[[], None],
         witness: Witness | None = None,
     ) -> None:
-        """Delivers the journal from its beginning. `wake`: something is ready."""
+        """Delivers nothing before `open_journal`. `wake`: something is ready."""
         self._witness = witness or Witness()
         self._tails: dict[str, int] = {}
         self._host, self._topics, self._wake = host, topics, wake
@@ -50,7 +50,7 @@ class SimShardLog:
         self._generation = 0
         self._held = False
         self.failed_epoch = 0  # of the leadership whose append failed last, as it has been told
-        self.journal: Reader[bytes] = Reader(host, topics.journal, wake)
+        self.journal: Reader[bytes] = Reader(host, topics.journal, wake, self._on_trimmed)
         self.sources = {
             name: Reader(host, partition, wake) for name, partition in topics.sources.items()
         }
@@ -58,7 +58,6 @@ class SimShardLog:
         self.claims = ClaimPipe(host, topics, self._teller())
         self.sink_pipes: dict[str, SinkPipe] = {}
         self._perform = host.perform
-        self.journal.open(0)
 
     def end(self) -> None:
         """The process is gone."""
@@ -164,7 +163,15 @@ class SimShardLog:
         self.claims = ClaimPipe(self._host, self._topics, self._teller())
         self._close_sources()
         self._close_sinks()
-        self.journal.open(0)
+        self.journal.close()
+
+    def open_journal(self, offset: int) -> None:
+        """See `ShardLog`."""
+        self._perform("open_journal", self.journal.open, offset)
+
+    def _on_trimmed(self) -> None:
+        self._host.world.coverage.hit("readers overtaken by trimming")
+        self._teller()(m.JournalTrimmed())
 
     # --- sources ----------------------------------------------------------------------------
 

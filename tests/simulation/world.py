@@ -14,6 +14,7 @@ from tests.simulation.kernel import MS, Kernel
 from tests.simulation.ports import Tripwires
 from tests.simulation.reference import ACCEPTED, ALARM
 from tests.simulation.seat import Seat
+from tests.simulation.snapshots import Store
 
 
 class World:
@@ -31,6 +32,7 @@ class World:
         self.topics = [self._make_topics(shard) for shard in range(profile.shards)]
         self.hosts = [Host(self, f"r{number}") for number in range(profile.replicas)]
         self.first_epochs: dict[tuple[int, str], int] = {}  # (shard, command id) → of its decision
+        self.stores = [Store() for _ in range(profile.shards)]
         self.undecided: set[tuple[int, int]] = set()  # (shard, epoch) whose leader died so
 
     def _make_topics(self, shard: int) -> ShardTopics:
@@ -70,6 +72,10 @@ class World:
     def danger(self, name: str) -> float:
         """The probability of a fault; none when it is calm."""
         return 0.0 if self.calm else getattr(self.profile, name)
+
+    def danger_of_snapshots(self, name: str) -> float:
+        """The same for those of `profile.snapshots`."""
+        return 0.0 if self.calm else getattr(self.profile.snapshots, name)
 
     def set_broker(self, *, away: bool) -> None:
         """The broker goes away, or comes back."""

@@ -47,7 +47,7 @@ def test_every_service_of_the_design_is_a_program(tmp_path: Path) -> None:
     assert sections["group:storage"]["programs"] == "kafka,redis"
     assert sections["group:services"]["programs"].split(",") == [
         *("replica-1", "replica-2", "producer"),
-        *("consumer-results", "consumer-balances", "leader-view"),
+        *("consumer-results", "consumer-balances", "leader-view", "coordinator"),
     ]
 
 

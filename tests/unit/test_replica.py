@@ -12,7 +12,9 @@ from postjournal.core import messages as m
 from postjournal.core.errors import SinkAhead
 from postjournal.core.machine import ShardPlace
 from postjournal.core.records import Claim, Codec, Heartbeat, Resign
-from postjournal.core.replica import Identity, Replica, Role
+from postjournal.core.replica import Replica
+from postjournal.core.roles import Identity, Role
+from postjournal.core.snapshot import Image
 from postjournal.ledger import Ledger, LedgerEvent
 
 T = TypeVar("T")
@@ -23,7 +25,7 @@ CODEC: Codec[LedgerEvent] = Codec(Ledger.event_type)
 class Bench:
     """A replica, its journal and a clock; what it appends lands when the test says so."""
 
-    def __init__(self, name: str = "b") -> None:
+    def __init__(self, name: str = "b", restored: Image[Any, Any, Any] | None = None) -> None:
         place = ShardPlace(0, 1)
         self.limits = m.Limits()
         identity = Identity(name, f"{name}-1", f"host-{name}:1", place)
@@ -31,6 +33,7 @@ class Bench:
         self.now = 1000
         self.journal: list[bytes] = []
         self.effects: list[m.Effect] = self.replica.start(self.now, self.now)
+        self.step(m.Restored(restored))
 
     def step(self, message: m.Message, after_ms: int = 0) -> list[m.Effect]:
         self.now += after_ms

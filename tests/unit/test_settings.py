@@ -1,11 +1,13 @@
 """Configuration: defaults that work, refusals that say what to change."""
 
+from pathlib import Path
+
 import pytest
 
 from postjournal.app import load_application
 from postjournal.core.errors import ConfigurationError
 from postjournal.ledger import Ledger
-from postjournal.settings import Settings
+from postjournal.settings import CoordinatorSettings, Settings, StoreSettings
 
 
 def test_defaults_need_no_variable() -> None:
@@ -39,3 +41,24 @@ def test_the_application_is_found_by_its_name() -> None:
 def test_an_application_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="POSTJOURNAL_APP"):
         load_application(name)
+
+
+def test_without_a_url_there_is_no_store() -> None:
+    assert StoreSettings.from_environment({}) is None
+
+
+def test_a_secret_may_stand_in_a_file_and_is_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hidden\n")
+    variables = {
+        "POSTJOURNAL_SNAPSHOT_URL": "s3://bucket",
+        "POSTJOURNAL_SNAPSHOT_SECRET_FILE": str(tmp_path / "secret"),
+    }
+    store = StoreSettings.from_environment(variables)
+    assert store is not None
+    assert store.secret == "hidden"
+    assert "hidden" not in repr(store)
+
+
+def test_a_secret_file_that_is_missing_is_refused_by_its_variable() -> None:
+    with pytest.raises(ConfigurationError, match="POSTJOURNAL_API_TOKEN_FILE"):
+        CoordinatorSettings.from_environment({"POSTJOURNAL_API_TOKEN_FILE": "/nowhere/at/all"})

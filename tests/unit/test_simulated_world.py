@@ -30,6 +30,7 @@ class Bench:
         self.host: Host = self.world.hosts[0]
         self.host.alive, self.host.life = True, 1
         self.log = SimShardLog(self.host, self.topics, lambda: None)
+        self.log.open_journal(0)
 
     def heard(self, duration_ms: int = 2_500) -> list[m.Message]:
         self.world.run_for(duration_ms * MS)

@@ -29,7 +29,7 @@ from postjournal.adapters.kafka_sink import SinkWriter, TailReader, discard
 from postjournal.core import messages as m
 from postjournal.core.errors import RecordsMissing
 from postjournal.core.outbox import Outputs
-from postjournal.status import decode_handover
+from postjournal.status import Handover, decode_control
 from postjournal.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,9 @@ _offset: Callable[[Message], int] = Message.offset  # type: ignore[assignment]
 _value: Callable[[Message], bytes] = Message.value  # type: ignore[assignment]
 _topic: Callable[[Message], str] = Message.topic  # type: ignore[assignment]
 
+BOUNDS_TIMEOUT_S = 2.0
+"""On one connection answers come in order: this one waits for a fetch that waits for records."""
+
 CONNECTION_LOST = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)
 
 
@@ -59,6 +62,8 @@ class KafkaLog:
         self._generation = 0
         self._journal = TopicPartition(topics.journal, shard, 0)
         self._sources = [TopicPartition(topic, shard, 0) for topic in topics.source_topics]
+        self._next_offset: int | None = None  # of the journal; None: not open
+        self._is_assigned = False
         self._paused = True
         self._held = False
         self._consumer = self._make_consumer()
@@ -108,52 +113,101 @@ class KafkaLog:
         for topic, group in groupby(messages, _topic):
             run = list(group)
             if topic == self._topics.journal:
-                journal += zip(map(_offset, run), map(_value, run), strict=True)
+                if self._next_offset is not None:
+                    journal += zip(map(_offset, run), map(_value, run), strict=True)
             elif topic == self._topics.control:
                 others += self._commands(run)
             else:
                 others.append(_source_records(topic, run))
-        return [m.JournalRecords(journal), *others] if journal else others
+        if not journal:
+            return others
+        self._next_offset = journal[-1][0] + 1
+        return [m.JournalRecords(journal), *others]
 
     def _commands(self, records: Iterable[Message]) -> Iterator[m.Message]:
         for record in records:
-            command = decode_handover(record.value())
-            if command is not None and command.shard == self._shard:
+            command = decode_control(record.value())
+            if command is None or command.shard != self._shard:
+                continue
+            if isinstance(command, Handover):
                 yield m.HandoverAsked(command.successor)
+            else:
+                yield m.SnapshotAsked(
+                    command.replica, command.id, command.attempt, command.allow_leader
+                )
 
     def _is_error(self, message: Message) -> bool:
         error = message.error()
         if error is None:
             return False
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            raise RecordsMissing(
-                f"{message.topic()}/{self._shard}: Kafka no longer has the records that this "
-                f"shard needs next ({error.str()}); was the topic trimmed or made anew?"
-            )
-        log.warning("shard %d: Kafka says: %s", self._shard, error.str())
+            if message.topic() != self._topics.journal:
+                raise self._missing(message, error)
+            if self._next_offset is not None:
+                self._on_journal_gone(message, error)
+        else:
+            log.warning("shard %d: Kafka says: %s", self._shard, error.str())
         return True
 
+    def _on_journal_gone(self, message: Message, error: KafkaError) -> None:
+        """Trimmed, or made anew: then what we have read is not what everybody else will read."""
+        try:
+            begin, _ = self._consumer.get_watermark_offsets(
+                self._journal, timeout=BOUNDS_TIMEOUT_S, cached=False
+            )
+        except KafkaException:
+            begin = 0
+        if begin <= (self._next_offset or 0):
+            raise self._missing(message, error)
+        self._next_offset = None
+        self._is_assigned = False  # librdkafka does not seek in a partition that failed
+        self._arrived.append(m.JournalTrimmed())
+
+    def _missing(self, message: Message, error: KafkaError) -> RecordsMissing:
+        return RecordsMissing(
+            f"{message.topic()}/{self._shard}: Kafka no longer has the records that this "
+            f"shard needs next ({error.str()}); was the topic trimmed or made anew?"
+        )
+
+    def open_journal(self, offset: int) -> None:
+        """The first call assigns all partitions: what is assigned later, or from another offset,
+        would have to wait for a fetch without it to end."""
+        self._next_offset = offset
+        place = TopicPartition(self._topics.journal, self._shard, offset)
+        if self._is_assigned:
+            self._consumer.seek(place)
+            return
+        self._is_assigned = True
+        control = TopicPartition(self._topics.control, self._shard)
+        end = self._end_of(control)  # asked now: OFFSET_END means the end some time later
+        control.offset = OFFSET_END if end is None else end
+        self._consumer.assign([place, *self._sources, control])
+        self._consumer.pause(self._sources)
+
     def rewind(self) -> None:
-        """From the journal's beginning, for a new incarnation."""
+        """What the journal still delivers is dropped: it stays assigned."""
         self._generation += 1
         self._arrived.clear()
         self.close_sources()
         self.close_sinks()
         discard(self._appender)
         self._appender = self._make_appender()
-        self._consumer.seek(self._journal)
+        self._next_offset = None
         self._arrived.clear()
 
     def probe_end(self) -> None:
         """Asks the broker, not the cache."""
+        self._arrived.append(m.JournalEnd(self._end_of(self._journal)))
+
+    def _end_of(self, place: TopicPartition) -> int | None:
+        """None when the broker does not answer in time."""
         try:
             _, end = self._consumer.get_watermark_offsets(
-                self._journal, timeout=PROBE_TIMEOUT_S, cached=False
+                place, timeout=PROBE_TIMEOUT_S, cached=False
             )
         except KafkaException:
-            self._arrived.append(m.JournalEnd(None))
-        else:
-            self._arrived.append(m.JournalEnd(end))
+            return None
+        return end
 
     def known_end(self) -> int | None:
         """The journal's end as of the last fetch, without asking; None when unknown."""
@@ -250,11 +304,7 @@ class KafkaLog:
 
     def _make_consumer(self) -> Consumer:
         config = kafka_settings.engine_consumer(self._bootstrap)
-        consumer = Consumer(_quiet(config) | {"error_cb": self._on_client_error})
-        control = TopicPartition(self._topics.control, self._shard, OFFSET_END)
-        consumer.assign([self._journal, *self._sources, control])
-        consumer.pause(self._sources)
-        return consumer
+        return Consumer(_quiet(config) | {"error_cb": self._on_client_error})
 
     def _make_appender(self) -> Producer:
         return Producer(_quiet(kafka_settings.journal_producer(self._bootstrap)))

@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import msgspec
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
-
-from postjournal.adapters import kafka_settings
+from postjournal.adapters.control_log import ControlLog
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.status import SystemStatus, ask_replicas, leading
 from postjournal.cli.local.system import LocalSystem
+from postjournal.core.errors import JournalUnavailable
 from postjournal.status import Handover
 from postjournal.topics import Topics
 
@@ -63,20 +61,10 @@ def check_handover(status: SystemStatus, shard: int, successor: str | None) -> s
 
 def _send(plan: Plan, request: Handover) -> None:
     """Append the request to the control topic."""
-    topic = Topics.of(plan.namespace, (), ()).control
-    settings = kafka_settings.control_producer(plan.address("kafka"))
-    producer = Producer(settings | {"log_level": 0})
-    errors: list[KafkaError] = []
-
-    def delivered(error: KafkaError | None, _: Message) -> None:
-        errors.extend([error] if error else [])
-
+    control = ControlLog(plan.address("kafka"), Topics.of(plan.namespace, (), ()).control)
     try:
-        producer.produce(
-            topic, msgspec.json.encode(request), partition=request.shard, on_delivery=delivered
-        )
-    except KafkaException as error:
+        control.append(request)
+    except JournalUnavailable as error:
         raise OperationFailed(f"the request cannot be sent: {error}") from error
-    if producer.flush(PATIENCE_S) or errors:
-        why = errors[0].str() if errors else "Kafka does not answer"
-        raise OperationFailed(f"the request cannot be sent: {why}")
+    finally:
+        control.close()

@@ -25,10 +25,11 @@ def where_and_what_next(plan: Plan) -> str:
     )
     replicas = ", ".join(plan.url(name) for name in plan.replica_names)
     return f"""
-gateway   {gateway}
-replicas  {replicas}
-kafka     {plan.address("kafka")}
-redis     {plan.redis_url}
+gateway      {gateway}
+coordinator  {plan.url("coordinator")}
+replicas     {replicas}
+kafka        {plan.address("kafka")}
+redis        {plan.redis_url}
 
 Move some money:
   {post} -d '{{"type":"open","account":"alice"}}'
@@ -38,6 +39,7 @@ Move some money:
 Then:
   ./postjournal status          who leads, who follows
   ./postjournal kill leader     another one takes over
+  ./postjournal snapshot        a standby writes down the state
   ./postjournal logs -f         what everybody says
   ./postjournal down            stop everything
 """

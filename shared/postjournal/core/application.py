@@ -58,13 +58,19 @@ class Application(Generic[S, C, E]):
     """A state machine that Postjournal keeps alive. Subclass it; name it in POSTJOURNAL_APP.
 
     `command_type` and `event_type` are msgspec types (a union of tagged structs, usually);
-    `sources` are topic names without the namespace.
+    `sources` are topic names without the namespace; `schema_version` is that of `dump`.
     """
 
     command_type: ClassVar[Any]
     event_type: ClassVar[Any]
     sources: ClassVar[tuple[str, ...]] = ("commands",)
     schema_version: ClassVar[int] = 1
+    state_type: ClassVar[Any] = Any
+
+    @property
+    def name(self) -> str:
+        """What snapshots call the application; a snapshot of another name is refused."""
+        return type(self).__name__
 
     def initial_state(self) -> S:
         """The state before the first command."""
@@ -96,10 +102,22 @@ class Application(Generic[S, C, E]):
         """Answer a read from `state`; None means not found. The answer must be JSON-encodable."""
         raise NotImplementedError
 
-    def dump(self, state: S) -> bytes:
-        """The state for a snapshot; by default its JSON."""
-        return msgspec.json.encode(state)
+    def dump(self, state: S) -> Iterable[bytes]:
+        """The state for a snapshot, in pieces; by default one, its JSON.
 
-    def load(self, schema_version: int, data: bytes) -> S:
-        """The state out of a snapshot that `schema_version` of this application wrote."""
-        raise NotImplementedError
+        Called in a forked process: no locks, threads or I/O. Equal states must give equal
+        pieces. Yield pieces of some 100 kB, so that a large state is never in memory twice.
+        """
+        yield msgspec.json.encode(state)
+
+    def load(self, schema_version: int, pieces: Iterable[bytes]) -> S:
+        """The state out of the pieces that `schema_version` of this application dumped.
+
+        Raise `schema_version` when `dump` changes, and read every older one here: that is the
+        upgrade path. By default JSON of `state_type`, in the present version only.
+        """
+        if schema_version != self.schema_version:
+            raise NotImplementedError(
+                f"{self.name} does not upgrade schema {schema_version}: override `load`"
+            )
+        return msgspec.json.decode(b"".join(pieces), type=self.state_type)  # type: ignore[no-any-return]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from postjournal.core.records import Outcome
@@ -51,6 +51,10 @@ class DedupeWindow(Generic[E]):
         order += ids
         remembered.update(zip(ids, outcomes, strict=True))
         assert len(remembered) == len(order), "a command was decided twice"
+
+    def outcomes(self) -> Iterator[Outcome[E]]:
+        """What is remembered, the oldest first."""
+        return map(self._outcomes.__getitem__, self._order)
 
     def __len__(self) -> int:
         """How many are remembered."""

@@ -3,12 +3,18 @@
     PostjournalError
     ├── ConfigurationError        the operator can mend it; the process must not start
     │   ├── TopicMismatch         a topic exists with other settings than the contract's
-    │   └── ShardCountMismatch    POSTJOURNAL_SHARDS differs from the topics' partitions
+    │   ├── ShardCountMismatch    POSTJOURNAL_SHARDS differs from the topics' partitions
+    │   └── StoreUnusable         the snapshot store's URL, bucket or rights are wrong
     ├── ShardHalted               this shard must not go on; nothing is lost
     │   ├── ApplicationFaulty     `evolve` or a sink raised, or is not deterministic
     │   ├── RecordsMissing        Kafka has deleted records that the shard needs next
+    │   ├── SnapshotMismatch      the snapshots are of a system that is configured otherwise
     │   └── SinkAhead             a sink's topic holds more than the journal explains
     ├── JournalUnavailable        Kafka does not answer; try again later
+    ├── StoreUnavailable          the snapshot store does not answer; try again later
+    ├── SnapshotUnusable          this one cannot be restored here; an older one may
+    │   ├── SnapshotDamaged       it is not what its manifest says
+    │   └── SnapshotTooNew        a newer version wrote it
     ├── SequenceGap               a subscriber missed at least one output
     └── OperationFailed           (postjournal.cli.errors) a command of the command line failed
 
@@ -33,6 +39,10 @@ class ShardCountMismatch(ConfigurationError):
     """The configured number of shards is not the topics' number of partitions."""
 
 
+class StoreUnusable(ConfigurationError):
+    """The snapshot store cannot be used as it is configured."""
+
+
 class ShardHalted(PostjournalError):
     """The shard stops processing and keeps what it has; other shards go on."""
 
@@ -45,12 +55,32 @@ class RecordsMissing(ShardHalted):
     """Kafka has deleted records that this shard still needs."""
 
 
+class SnapshotMismatch(ShardHalted):
+    """The snapshots are of another application, number of shards or dedupe window."""
+
+
 class SinkAhead(ShardHalted):
     """A sink's topic holds a sequence that the journal has not produced."""
 
 
 class JournalUnavailable(PostjournalError):
     """Kafka did not answer in time."""
+
+
+class StoreUnavailable(PostjournalError):
+    """The snapshot store did not do what it was asked to; it may later."""
+
+
+class SnapshotUnusable(PostjournalError):
+    """One snapshot cannot be restored here."""
+
+
+class SnapshotDamaged(SnapshotUnusable):
+    """A snapshot is not what its manifest says."""
+
+
+class SnapshotTooNew(SnapshotUnusable):
+    """A snapshot has a format or schema that this version does not know."""
 
 
 class SequenceGap(PostjournalError):

@@ -43,6 +43,7 @@ class JournalState:
 
     `leader`: the incarnation that leads `epoch`, None in epoch 0; `alive_at`: the offset of its
     last accepted record; `published`: sink → first sequence not yet known to be in the topic.
+    `time`: the latest time of the accepted entries; no rule depends on it.
     `claim` is the accepted claim itself: the leader's name and address for people and tripwires.
     """
 
@@ -55,6 +56,7 @@ class JournalState:
     published: dict[str, int] = field(default_factory=dict)
     claim: Claim | None = None
     successor: str | None = None
+    time: int = 0
 
     def fold(
         self, offset: int, record: Record[Any], value: bytes, digest_after: str | None = None
@@ -86,13 +88,14 @@ class JournalState:
     def _entry(
         self, offset: int, entry: Entry[Any], value: bytes, digest_after: str | None
     ) -> Verdict:
-        if not self._in_office(entry.epoch) or entry.seq != self.next_seq or not entry.batch:
+        if not self._is_next(entry):
             return Verdict.VOID
         if entry.digest_before != self.digest:
             return Verdict.VOID_ALARM
         self.alive_at = offset
         self.next_seq += len(entry.batch)
         self.digest = digest_after or next_digest(self.digest, value)
+        self.time = max(self.time, entry.time)
         self._mark(entry.published)
         return Verdict.ACCEPTED
 
@@ -108,6 +111,14 @@ class JournalState:
             return Verdict.VOID
         self.alive_at, self.resigned, self.successor = offset, True, resign.successor
         return Verdict.ACCEPTED
+
+    def would_accept(self, entry: Entry[Any]) -> bool:
+        """Whether `fold` will accept this entry."""
+        return self._is_next(entry) and entry.digest_before == self.digest
+
+    def _is_next(self, entry: Entry[Any]) -> bool:
+        in_office = self._in_office(entry.epoch)
+        return in_office and entry.seq == self.next_seq and bool(entry.batch)
 
     def _in_office(self, epoch: int) -> bool:
         """Epoch 0 has no leader and accepts nothing."""

@@ -5,7 +5,7 @@ Both ways lead to the same state, window, positions and outputs: that is the who
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeAlias, TypeVar
@@ -77,7 +77,7 @@ class Machine(Generic[S, C, E]):
         self.window: DedupeWindow[E] = DedupeWindow(dedupe_window)
         self.sources: dict[str, int] = {}
         self.outboxes = {sink: Outbox(sink) for sink in (*application.sinks, DEADLETTER)}
-        self._application = application
+        self.application = application
         self._sinks: dict[str, Callable[[Sequence[Outcome[E]], Context], list[Output]]]
         self._sinks = {sink: partial(_all_of, one) for sink, one in application.sinks.items()}
         self._sinks[DEADLETTER] = self._dead_letters
@@ -201,6 +201,10 @@ class Machine(Generic[S, C, E]):
                 )
             outbox.add_later(end, partial(self._make, sink, outcomes, entry.time))
 
+    def apply_first(self, entry: Entry[E], count: int) -> None:
+        """Apply the first `count` commands of an entry, to look at the state in its middle."""
+        self._take_effect(msgspec.structs.replace(entry, batch=entry.batch[:count]))
+
     def _take_effect(self, entry: Entry[E]) -> Sequence[Outcome[E]]:
         """Evolve the state and remember the outcomes; returns what sinks are given."""
         evolve, state, window, batch = self._evolve, self.state, self.window, entry.batch
@@ -234,6 +238,13 @@ class Machine(Generic[S, C, E]):
         return _as_replayed(first)
 
     # --- both -------------------------------------------------------------------------------
+
+    def query(self, query: Mapping[str, str]) -> tuple[object | None, str | None]:
+        """The application's answer, or the error to tell: a read must not stop the shard."""
+        try:
+            return self.application.query(self.state, query), None
+        except Exception as error:  # noqa: BLE001 - user code
+            return None, f"failed: {type(error).__name__}: {error}"
 
     def sink_ends(self) -> dict[str, int]:
         """Sink → next sequence."""

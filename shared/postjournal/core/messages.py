@@ -6,9 +6,12 @@ The order of effects is the contract: the runtime carries them out one after the
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from postjournal.core.outbox import Outputs
+
+if TYPE_CHECKING:
+    from postjournal.core.snapshot import Image
 
 # --- messages: the world tells the replica -------------------------------------------------
 
@@ -110,6 +113,47 @@ class QueryAsked:
 
 
 @dataclass(slots=True)
+class Restored:
+    """What `Restore` found; None: the journal is read from its beginning."""
+
+    image: Image[Any, Any, Any] | None
+
+
+@dataclass(slots=True)
+class JournalTrimmed:
+    """The records that this replica needs next have been deleted; a snapshot may stand for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotAsked:
+    """A coordinator wants `replica` to take the snapshot `snapshot_id`."""
+
+    replica: str
+    snapshot_id: str
+    attempt: int
+    allow_leader: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotProgressed:
+    """How the snapshot that is being taken gets on; see `postjournal.status.SnapshotProgress`."""
+
+    snapshot_id: str
+    attempt: int
+    state: str
+    offset: int = -1
+    seq: int = 0
+    epoch: int = 0
+    written: int = 0
+    read_back: int = 0
+    size: int = 0
+    sha256: str | None = None
+    duration_ms: int = 0
+    fork_ms: float = 0.0
+    error: str | None = None
+
+
+@dataclass(slots=True)
 class Tick:
     """Time has passed."""
 
@@ -127,10 +171,35 @@ Message: TypeAlias = (
     | HandoverAsked
     | StopAsked
     | QueryAsked
+    | Restored
+    | JournalTrimmed
+    | SnapshotAsked
+    | SnapshotProgressed
     | Tick
 )
 
 # --- effects: the replica tells the world --------------------------------------------------
+
+
+@dataclass(slots=True)
+class Restore:
+    """Look for the best snapshot; answered by Restored. Always the first."""
+
+
+@dataclass(slots=True)
+class OpenJournal:
+    """Deliver journal records from `offset` on."""
+
+    offset: int
+
+
+@dataclass(slots=True)
+class TakeSnapshot:
+    """Write `image` down as it is now, and store it; answered by SnapshotProgressed, the last one
+    with the state `done` or `failed`."""
+
+    asked: SnapshotAsked
+    image: Image[Any, Any, Any]
 
 
 @dataclass(slots=True)
@@ -279,7 +348,10 @@ class RecordVoid:
 
 
 Effect: TypeAlias = (
-    Append
+    Restore
+    | OpenJournal
+    | TakeSnapshot
+    | Append
     | AppendClaim
     | PurgeClaims
     | ProbeEnd
@@ -299,6 +371,7 @@ Effect: TypeAlias = (
     | TookOver
     | EntryStable
     | RecordVoid
+    | SnapshotProgressed
 )
 
 
@@ -321,5 +394,6 @@ class Limits:
     successor_grace_ms: int = 50  # others leave a resigned leader's successor this long
     readback_ms: int = 2_000  # acknowledged and not read back for this long: resign
     resign_ms: int = 1_000  # finish what is in flight for this long, then resign all the same
+    snapshot_wait_ms: int = 2_000  # a leader waits this long for a moment with nothing in flight
     stop_ms: int = 3_000  # a stop takes at most this long
     dedupe_window: int = field(default=100_000)  # command ids remembered

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -43,14 +43,21 @@ class _Chunk:
     def outputs(self, sink: str) -> Outputs:
         """Raises `ApplicationFaulty` when they are not as many as the leader's."""
         if self._outputs is None:
-            self._outputs = outputs = self._make(self.first)
-            if outputs.end != self.end:
-                raise ApplicationFaulty(
-                    f"sink {sink}: {len(outputs.values)} outputs here, {self.end - self.first} on "
-                    f"the leader, from seq {self.first}; are all replicas of one version, and is "
-                    "the sink a pure function of the outcome?"
-                )
+            self._outputs = self.look(sink)
         return self._outputs
+
+    def look(self, sink: str) -> Outputs:
+        """The same, but what is made is not kept."""
+        if self._outputs is not None:
+            return self._outputs
+        outputs = self._make(self.first)
+        if outputs.end != self.end:
+            raise ApplicationFaulty(
+                f"sink {sink}: {len(outputs.values)} outputs here, {self.end - self.first} on "
+                f"the leader, from seq {self.first}; are all replicas of one version, and is "
+                "the sink a pure function of the outcome?"
+            )
+        return outputs
 
 
 class Outbox:
@@ -68,6 +75,12 @@ class Outbox:
         self.next_seq = 0
         self._chunks: deque[_Chunk] = deque()
 
+    def resume(self, outputs: Outputs) -> None:
+        """Begin with outputs that are not published yet, out of a snapshot; there may be none."""
+        assert not self._chunks
+        self.next_seq = outputs.first
+        self.add(outputs)
+
     def add(self, outputs: Outputs) -> None:
         """Keep the outputs of one entry; they begin at `next_seq`."""
         assert outputs.first == self.next_seq
@@ -84,6 +97,12 @@ class Outbox:
         chunks = self._chunks
         while chunks and chunks[0].end <= published:
             chunks.popleft()
+
+    def unpublished(self, start: int) -> Iterator[Outputs]:
+        """Those from `start` on, for a snapshot: nothing of it is kept. Raises as `between`."""
+        for chunk in self._chunks:
+            if chunk.end > start:
+                yield chunk.look(self.sink).between(start, chunk.end)
 
     def between(self, start: int, end: int) -> list[Outputs]:
         """The outputs with `start <= seq < end`, in chunks. Raises `ApplicationFaulty`."""

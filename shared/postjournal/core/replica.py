@@ -18,51 +18,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from postjournal.core import messages as m
 from postjournal.core.application import Application, Command
 from postjournal.core.fold import JournalState, Verdict
-from postjournal.core.machine import Machine, ShardPlace
+from postjournal.core.machine import Machine
 from postjournal.core.records import Claim, Codec, Entry, Heartbeat, Record, Resign
+from postjournal.core.roles import Cause, Identity, Role
+from postjournal.core.snapshot import Image, record_digest
+from postjournal.core.taking import Taking
 from postjournal.core.tenure import InFlight, Tenure
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
 E = TypeVar("E")
-
-
-class Role(Enum):
-    """What a replica is doing; the values are what people see."""
-
-    RESTORING = "restoring"
-    CATCHING_UP = "catching_up"
-    STANDBY = "standby"
-    CLAIMING = "claiming"
-    LEADER = "leader"
-    RESIGNING = "resigning"
-    REBUILDING = "rebuilding"
-    STOPPED = "stopped"
-
-
-class Cause(Enum):
-    """Why a standby claims."""
-
-    NO_LEADER = "no_leader"
-    RESIGNED = "resigned"
-    TRIPWIRE = "tripwire"
-    SILENCE = "silence"
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who a replica is: name, this start's unique id, tripwire address (host:port), shard."""
-
-    replica: str
-    incarnation: str
-    address: str
-    place: ShardPlace
 
 
 @dataclass(slots=True)
@@ -89,11 +59,11 @@ class Replica(Generic[S, C, E]):
         self.machine: Machine[S, C, E] = Machine(application, identity.place, limits.dedupe_window)
         self.position = 0  # the offset of the next journal record to read
         self.tenure: Tenure[S, C, E] | None = None
-        self._application, self._limits = application, limits
+        self._limits = limits
         self._codec: Codec[E] = Codec(application.event_type)
         self._effects: list[m.Effect] = []
         self._now_ms = self._wall_ms = 0
-        self._target: int | None = None  # catching up to this offset
+        self.target: int | None = None  # of catching up
         self._heard_ms = 0  # when the leader's last accepted record was read
         self._tripped_ms: int | None = None
         self._suspicion: _Suspicion | None = None
@@ -103,6 +73,10 @@ class Replica(Generic[S, C, E]):
         self._claimed_ms = 0
         self._takeover: tuple[_Suspicion, int] | None = None
         self._stop_deadline_ms: int | None = None
+        self._is_open = False  # the journal is being read
+        self._last_value: bytes | None = None  # of the journal's records
+        self._restored_digest = ""  # of the record at which the snapshot was taken
+        self._taking = Taking(identity.replica, self.image, limits.snapshot_wait_ms)
         self._stale_reports = 0  # of appends of a leadership that ended without a rebuild
         self._handlers: dict[type, Callable[[Any], None]] = {
             m.JournalRecords: self._on_journal,
@@ -117,6 +91,10 @@ class Replica(Generic[S, C, E]):
             m.HandoverAsked: self._on_handover,
             m.StopAsked: self._on_stop,
             m.QueryAsked: self._on_query,
+            m.Restored: self._on_restored,
+            m.JournalTrimmed: self._on_trimmed,
+            m.SnapshotAsked: self._on_snapshot_asked,
+            m.SnapshotProgressed: lambda e: self._effects.extend(self._taking.on_progressed(e)),
             m.Tick: lambda _: None,
         }
 
@@ -129,7 +107,7 @@ class Replica(Generic[S, C, E]):
         """The first effects."""
         self._begin(now_ms, wall_ms)
         self._become(Role.RESTORING, "started")
-        self._probe()
+        self._effects.append(m.Restore())
         return self._effects
 
     def step(self, message: m.Message, now_ms: int, wall_ms: int) -> list[m.Effect]:
@@ -144,12 +122,45 @@ class Replica(Generic[S, C, E]):
         self._effects = []
         self._now_ms, self._wall_ms = now_ms, wall_ms
 
+    # --- snapshots --------------------------------------------------------------------------
+
+    def _on_restored(self, message: m.Restored) -> None:
+        image = message.image
+        if image is not None:
+            self.journal, self.machine = image.journal, image.machine
+            self.position = image.offset + 1
+            self._restored_digest = image.record_digest
+        self._is_open = True
+        self._probe()  # first: on Kafka's one connection it would wait for a fetch to end
+        self._effects.append(m.OpenJournal(self.position))
+
+    def image(self) -> Image[S, C, E]:
+        """The state now, which is that of an offset unless own entries are in flight."""
+        last = self._last_value
+        digest = self._restored_digest if last is None else record_digest(last)
+        return Image(self.position - 1, digest, self.journal, self.machine)
+
+    def _on_snapshot_asked(self, message: m.SnapshotAsked) -> None:
+        self._effects += self._taking.on_asked(message, self.role.value, self._now_ms)
+
+    def _on_trimmed(self, message: m.JournalTrimmed) -> None:
+        del message
+        if self.tenure is not None:
+            self._end_leadership("the journal was trimmed")
+        if self.role not in (Role.REBUILDING, Role.STOPPED):
+            self._rebuild("the journal was trimmed")
+
+    def _rebuild(self, reason: str) -> None:
+        self._become(Role.REBUILDING, reason)
+        self._effects.append(m.Rebuild())
+
     # --- reading the journal ----------------------------------------------------------------
 
     def _on_journal(self, message: m.JournalRecords) -> None:
         for offset, value in message.records:
             assert offset >= self.position, "the journal is read in order"
             self.position = offset + 1
+            self._last_value = value
             own = self.tenure.recognise(value) if self.tenure else None
             record = own.record if own else self._codec.decode(value)
             verdict = self.journal.fold(offset, record, value, own.digest if own else None)
@@ -256,7 +267,7 @@ class Replica(Generic[S, C, E]):
             self._act_as_standby()
         elif self.role is Role.CATCHING_UP:
             self._act_catching_up()
-        elif self.role is Role.RESTORING and self._now_ms >= self._probe_due_ms:
+        elif self._is_open and self._now_ms >= self._probe_due_ms:
             self._probe()
 
     def _act_as_leader(self, tenure: Tenure[S, C, E]) -> None:
@@ -265,11 +276,17 @@ class Replica(Generic[S, C, E]):
             self._effects.append(tenure.resign_at_once(self._now_ms))
             self._end_leadership("own records land and are not read back")
             return
+        if self._taking.is_waiting:
+            taken = self._taking.pump(self._now_ms, is_quiet=not tenure.inflight)
+            tenure.is_held = self._taking.is_waiting
+            if taken:  # and carried out before anything else is decided
+                self._effects += taken
+                return
         self._effects += tenure.pump(self._now_ms, self._wall_ms)
 
     def _act_catching_up(self) -> None:
-        assert self._target is not None
-        if self.position >= self._target:
+        assert self.target is not None
+        if self.position >= self.target:
             self._heard_ms = self._now_ms
             self._become(Role.STANDBY, "caught up")
             self._watch()
@@ -348,11 +365,11 @@ class Replica(Generic[S, C, E]):
         self._takeover = None
         self._stale_reports += tenure.unacknowledged
         self._effects += [m.CloseSources(), m.CloseSinks(), *tenure.refuse_answers()]
+        self._effects += self._taking.refuse("leadership ended")
         if self._stop_deadline_ms is not None:
             self._stop()
         elif tenure.has_undecided_fate:
-            self._become(Role.REBUILDING, reason)
-            self._effects.append(m.Rebuild())
+            self._rebuild(reason)
         else:
             self._heard_ms = self._now_ms
             self._become(Role.STANDBY, reason)
@@ -393,7 +410,7 @@ class Replica(Generic[S, C, E]):
             self._effects += self.tenure.on_journal_end(end)
         elif self.role is Role.RESTORING:
             if end is not None:
-                self._target = end
+                self.target = end
                 self._become(Role.CATCHING_UP, f"the journal ends at offset {end}")
         elif self.role in (Role.STANDBY, Role.CLAIMING):
             self._on_probed(end)
@@ -467,13 +484,9 @@ class Replica(Generic[S, C, E]):
             self._answer(message)
 
     def _answer(self, message: m.QueryAsked) -> None:
-        try:
-            result = self._application.query(self.machine.state, message.query)
-        except Exception as error:  # noqa: BLE001 - user code; a read must not stop the shard
-            self._reply(message.token, error=f"failed: {type(error).__name__}: {error}")
-            return
-        if self.tenure is None:
-            self._reply(message.token, result)
+        result, error = self.machine.query(message.query)
+        if self.tenure is None or error is not None:
+            self._reply(message.token, result, error)
         else:
             self._effects += self.tenure.answer_later(
                 message.token, result, linearizable=message.linearizable

@@ -74,6 +74,7 @@ class Tenure(Generic[S, C, E]):
         self.inflight: deque[InFlight[E]] = deque()
         self.closing: Closing | None = None
         self.resigned = False
+        self.is_held = False  # decide nothing for a moment
         self._machine, self._codec, self._limits = machine, codec, limits
         self._digest, self._next_seq = journal.digest, journal.next_seq
         self._publications = {
@@ -136,7 +137,7 @@ class Tenure(Generic[S, C, E]):
 
     def _may_decide(self) -> bool:
         limits, ahead = self._limits, len(self.inflight)
-        if not self._pending or self.closing is not None:
+        if not self._pending or self.closing is not None or self.is_held:
             return False
         if ahead and (
             ahead >= limits.pipeline_entries or self._pending_commands < limits.pipeline_commands

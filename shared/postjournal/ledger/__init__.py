@@ -7,6 +7,7 @@ repeat of a command is answered with the balances of the first time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -101,9 +102,14 @@ class Balance(Output, gc=False):
     id: str
 
 
+ACCOUNTS_A_PIECE = 5_000
+"""Of a snapshot: about 100 kB."""
+
 LedgerCommand = Open | Deposit | Withdraw | Transfer
 LedgerEvent = Opened | Deposited | Withdrawn | Transferred
 Accounts = dict[str, int]
+
+_decode_accounts = msgspec.json.Decoder(Accounts).decode
 
 UNKNOWN_ACCOUNT = Rejected("unknown_account")
 ACCOUNT_EXISTS = Rejected("account_exists")
@@ -164,10 +170,19 @@ class Ledger(Application[Accounts, LedgerCommand, LedgerEvent]):
             return None
         return {"account": account, "balance": state[account]}
 
-    def load(self, schema_version: int, data: bytes) -> Accounts:
+    def dump(self, state: Accounts) -> Iterable[bytes]:
+        """JSON objects of some thousand accounts each, in the order of opening."""
+        accounts = iter(state.items())
+        while piece := dict(islice(accounts, ACCOUNTS_A_PIECE)):
+            yield msgspec.json.encode(piece)
+
+    def load(self, schema_version: int, pieces: Iterable[bytes]) -> Accounts:
         """There has been one schema so far."""
         assert schema_version == 1
-        return msgspec.json.decode(data, type=dict[str, int])
+        accounts: Accounts = {}
+        for piece in pieces:
+            accounts.update(_decode_accounts(piece))
+        return accounts
 
 
 def _open(state: Accounts, command: Open) -> Sequence[LedgerEvent] | Rejected:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from postjournal.core.replica import Role
+from postjournal.core.roles import Role
 from tests.simulation.scenarios.registry import scenario
 from tests.simulation.stage import Stage
 

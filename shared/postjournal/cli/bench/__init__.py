@@ -6,6 +6,7 @@ import click
 
 from postjournal.cli.bench.failover import bench_failover
 from postjournal.cli.bench.latency import bench_latency
+from postjournal.cli.bench.recovery import bench_recovery
 from postjournal.cli.bench.soak import bench_soak
 from postjournal.cli.bench.throughput import bench_throughput
 from postjournal.cli.bench.verification import bench_verify
@@ -26,5 +27,6 @@ def bench() -> None:
     """
 
 
-for command in (bench_failover, bench_latency, bench_throughput, bench_soak, bench_verify):
+COMMANDS = (bench_failover, bench_latency, bench_throughput, bench_soak, bench_recovery)
+for command in (*COMMANDS, bench_verify):
     bench.add_command(command)

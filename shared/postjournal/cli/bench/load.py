@@ -98,7 +98,7 @@ class Load:
         record = decode_status(seen.value)
         if isinstance(record, Failover):
             self.failovers.append(record)
-        elif record is not None:
+        elif isinstance(record, ReplicaStatus):
             self.statuses.append(record)
 
     def drain(self) -> None:

@@ -19,7 +19,7 @@ class Layout:
 
     @property
     def data(self) -> Path:
-        """What Kafka and Redis store."""
+        """What Kafka and Redis store, and snapshots."""
         return self.directory / "data"
 
     @property
@@ -31,6 +31,11 @@ class Layout:
     def redis_data(self) -> Path:
         """Redis' working directory; nothing is written to it, by configuration."""
         return self.data / "redis"
+
+    @property
+    def snapshots(self) -> Path:
+        """Where snapshots are kept, unless POSTJOURNAL_SNAPSHOT_URL says otherwise."""
+        return self.data / "snapshots"
 
     @property
     def logs(self) -> Path:
@@ -77,5 +82,5 @@ class Layout:
 
     def create(self) -> None:
         """Make the directories that are missing."""
-        for directory in (self.kafka_data, self.redis_data, self.logs, self.run):
+        for directory in (self.kafka_data, self.redis_data, self.snapshots, self.logs, self.run):
             directory.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """`token`: in the environment of every process of the system, and in no other's.
 
     `directory`: the state directory; `ports`: port name → number; `socket`: supervisord's
-    control socket; `environment`: what the caller adds to the services' environment.
+    control socket; `environment`: what the caller adds to the services' environment;
+    `snapshot_url`: where snapshots are kept.
     """
 
     token: str
@@ -23,6 +24,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ports: dict[str, int]
     socket: str
     environment: dict[str, str]
+    snapshot_url: str = ""
 
     @property
     def replica_names(self) -> list[str]:

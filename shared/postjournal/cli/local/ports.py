@@ -21,6 +21,7 @@ def well_known_ports(replicas: int) -> dict[str, int]:
     ports = {"kafka": 9092, "kafka-controller": 9093, "redis": 6379, "producer": 8080}
     for i, name in enumerate(WATCHED):
         ports[f"{name}/metrics"] = 8081 + i
+    ports |= {"coordinator": 8085, "coordinator/metrics": 8086}
     for i in range(replicas):
         ports[f"replica-{i + 1}"] = 7070 + 10 * i
         ports[f"replica-{i + 1}/tripwire"] = 7071 + 10 * i

@@ -56,6 +56,7 @@ def programs(plan: Plan, layout: Layout, kafka_libraries: Path) -> list[Program]
         _service(plan, "consumer-results", "services.consumer", SINK="results"),
         _service(plan, "consumer-balances", "services.consumer", SINK="balances"),
         _service(plan, "leader-view", "services.leader_view"),
+        _service(plan, "coordinator", "services.coordinator"),
     ]
 
 
@@ -69,6 +70,7 @@ def service_environment(plan: Plan) -> dict[str, str]:
         "POSTJOURNAL_BIND": HOST,
         "POSTJOURNAL_ADVERTISE": HOST,
         "POSTJOURNAL_REDIS_URL": plan.redis_url,
+        "POSTJOURNAL_SNAPSHOT_URL": plan.snapshot_url,
         "PYTHONUNBUFFERED": "1",
         **plan.environment,
     }
@@ -78,6 +80,7 @@ def _service(plan: Plan, name: str, module: str, **environment: str) -> Program:
     ports = {
         "POSTJOURNAL_GATEWAY_PORT": str(plan.ports["producer"]),
         "POSTJOURNAL_METRICS_PORT": str(plan.ports[f"{name}/metrics"]),
+        "POSTJOURNAL_COORDINATOR_PORT": str(plan.ports["coordinator"]),
     }
     return Program(name, SERVICES, [sys.executable, "-m", module], {**ports, **environment})
 

@@ -100,9 +100,9 @@ def storage_checks(plan: Plan) -> dict[str, Callable[[], bool]]:
 def service_checks(
     plan: Plan, programs: Callable[[], Mapping[str, Program]]
 ) -> dict[str, Callable[[], bool]]:
-    """Replicas and gateway are ready, each shard is led, the other services run."""
+    """Replicas, gateway and coordinator are ready, each shard is led, the other services run."""
     checks: dict[str, Callable[[], bool]] = {}
-    for name in (*plan.replica_names, "producer"):
+    for name in (*plan.replica_names, "producer", "coordinator"):
         checks[name] = partial(_answers_200, f"{plan.url(name)}/readyz")
     for shard in range(plan.shards):
         checks[f"leader of shard {shard}"] = partial(_is_led, plan, shard)

@@ -180,7 +180,7 @@ def _service_row(plan: Plan, layout: Layout, program: Program) -> ServiceRow:
 def _service_address(plan: Plan, name: str) -> str | None:
     if name not in plan.ports:
         return None
-    return plan.url(name) if name == "producer" else plan.address(name)
+    return plan.url(name) if name in ("producer", "coordinator") else plan.address(name)
 
 
 def _own_pid(program: Program) -> int | None:

@@ -205,6 +205,8 @@ class LocalSystem:
             ports=ports,
             socket=self._socket_path(),
             environment=self._environment,
+            snapshot_url=environment.get("POSTJOURNAL_SNAPSHOT_URL")
+            or self.layout.snapshots.as_uri(),
         )
 
     def _socket_path(self) -> str:

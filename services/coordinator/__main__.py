@@ -1,0 +1,30 @@
+"""`python -m services.coordinator`: snapshots and handovers over HTTP, on gunicorn."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from postjournal.core.errors import ConfigurationError
+from postjournal.settings import CoordinatorSettings, Settings, StoreSettings
+from services.coordinator.wiring import start
+from services.process import run
+from services.server import Place, Server
+
+THREADS = 8
+
+
+def main() -> None:
+    """Until SIGTERM. Raises `ConfigurationError`."""
+    settings, own = Settings.from_environment(), CoordinatorSettings.from_environment()
+    store = StoreSettings.from_environment()
+    if store is None:
+        raise ConfigurationError(
+            "POSTJOURNAL_SNAPSHOT_URL is not set: say where snapshots are kept, as "
+            "s3://BUCKET/PREFIX?endpoint=http://HOST:PORT or file:///DIRECTORY"
+        )
+    begin = partial(start, settings, own, store)
+    Server(Place("coordinator", own.port, THREADS), settings, begin).serve()
+
+
+if __name__ == "__main__":
+    run(main)

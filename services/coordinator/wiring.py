@@ -1,0 +1,90 @@
+"""A coordinator on the real Kafka and store: the one place where its parts are put together."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+from flask import Flask
+from prometheus_client import CollectorRegistry
+
+from postjournal.adapters.control_log import ControlLog
+from postjournal.adapters.journal_trimmer import JournalTrimmer
+from postjournal.adapters.object_store import HASTY_S, ObjectStore
+from postjournal.adapters.snapshot_store import SnapshotStore
+from postjournal.adapters.topic_reader import TopicReader, back
+from postjournal.settings import CoordinatorSettings, Settings, StoreSettings
+from postjournal.topics import Topics
+from services.coordinator.app import Coordinator, make_app
+from services.coordinator.catalogue import Snapshots
+from services.coordinator.following import LOOK_BACK, Follower, Knowledge
+from services.coordinator.keeper import Keeper, Rules, Surroundings
+from services.coordinator.metrics import Metrics
+from services.coordinator.policy import Schedule
+from services.server import Halt
+
+
+class Closable(Protocol):
+    """Something with threads."""
+
+    def close(self) -> None:
+        """End them."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A coordinator and what is to be closed after it."""
+
+    coordinator: Coordinator
+    parts: tuple[Closable, ...]
+
+    @property
+    def app(self) -> Flask:
+        """See `server.Running`."""
+        return make_app(self.coordinator)
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """See `server.Running`."""
+        return self.coordinator.metrics.registry
+
+    @property
+    def trouble(self) -> str:
+        """See `server.Running`."""
+        return self.coordinator.trouble
+
+    def release_waiting(self) -> None:
+        """Nobody waits."""
+
+    def close(self) -> None:
+        """End all threads, at once."""
+        with ThreadPoolExecutor(len(self.parts)) as pool:
+            for closed in [pool.submit(part.close) for part in self.parts]:
+                closed.result()
+
+
+def start(
+    settings: Settings, own: CoordinatorSettings, store_settings: StoreSettings, halt: Halt
+) -> Running:
+    """Threads and Kafka clients included, so call it after any fork. Raises `StoreUnusable`."""
+    topics = Topics.of(settings.namespace, (), ())
+    store = SnapshotStore(ObjectStore(store_settings, HASTY_S), settings.namespace)
+    knowledge, metrics = Knowledge(), Metrics()
+    statuses, controls = (
+        TopicReader(settings.bootstrap, topic, settings.shards, back(LOOK_BACK))
+        for topic in (topics.status, topics.control)
+    )
+    follower = Follower(knowledge, statuses, controls, halt)
+    control = ControlLog(settings.bootstrap, topics.control)
+    status = ControlLog(settings.bootstrap, topics.status)
+    trimmer = JournalTrimmer(settings.bootstrap, topics.journal) if own.trim else None
+    rules = Rules(Schedule(own.every_minutes, own.every_commands), own.keep, trimmer)
+    around = Surroundings(knowledge, follower, store, control, status, settings.shards)
+    keeper = Keeper(around, rules, metrics)
+    keeper.start()
+    snapshots = Snapshots(store, knowledge, settings.shards)
+    coordinator = Coordinator(
+        knowledge, follower, keeper, snapshots, control, metrics, settings.shards, own.token
+    )
+    return Running(coordinator, (keeper, follower, control, status))

@@ -1,0 +1,85 @@
+"""A replica's snapshots on the real store: wiring, and the check at the start."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from functools import partial
+from typing import Any
+
+from postjournal import snapshot_codec
+from postjournal.adapters.journal_look import JournalLook
+from postjournal.adapters.object_store import HASTY_S, ObjectStore
+from postjournal.adapters.snapshot_store import SnapshotStore
+from postjournal.adapters.store_snapshots import Restorer, Stores, StoreSnapshots
+from postjournal.core.application import Application
+from postjournal.core.errors import StoreUnavailable, StoreUnusable
+from postjournal.core.machine import ShardPlace
+from postjournal.core.reader import Bound
+from postjournal.points import parse_bound
+from postjournal.settings import Settings, StoreSettings
+from postjournal.topics import Topics
+
+log = logging.getLogger(__name__)
+
+CHECK_S = 5.0
+
+
+def open_stores(settings: StoreSettings | None, namespace: str) -> Stores | None:
+    """None: there are no snapshots. Raises `StoreUnusable` when the URL is none.
+
+    The store itself is tried in the background: a replica works without it as long as the
+    journal is whole.
+    """
+    if settings is None:
+        log.warning("POSTJOURNAL_SNAPSHOT_URL is not set: no snapshots, the whole journal is read")
+        return None
+    stores = Stores(
+        patient=SnapshotStore(ObjectStore(settings), namespace),
+        hasty=SnapshotStore(ObjectStore(settings, HASTY_S), namespace),
+    )
+    threading.Thread(target=_check, args=(stores.hasty,), daemon=True, name="store-check").start()
+    return stores
+
+
+def _check(store: SnapshotStore) -> None:
+    """Until it works; each reason is told once."""
+    said = ""
+    while True:
+        try:
+            store.check()
+        except (StoreUnusable, StoreUnavailable) as error:
+            if str(error) != said:
+                said = str(error)
+                log.error("snapshot store: %s; trying again until it works", said)
+            time.sleep(CHECK_S)
+        else:
+            log.info("snapshots are kept in %s", store.url)
+            return
+
+
+def bound_of(settings: Settings) -> Bound:
+    """How far a reader reads; no bound for the others. Raises `ConfigurationError`."""
+    until = settings.reader_until
+    return parse_bound(until) if settings.reader and until else Bound()
+
+
+def make_snapshots(
+    settings: Settings,
+    topics: Topics,
+    application: Application[Any, Any, Any],
+    shard: int,
+    stores: Stores | None,
+) -> StoreSnapshots:
+    """The port of one shard. A reader with a bound restores no snapshot beyond it."""
+    load = partial(
+        snapshot_codec.restore,
+        application=application,
+        place=ShardPlace(shard, settings.shards),
+        dedupe_window=settings.dedupe_window,
+    )
+    look = partial(JournalLook, settings.bootstrap, topics.journal, shard)
+    return StoreSnapshots(
+        shard, settings.replica, stores, Restorer(look, load, bound_of(settings).fits)
+    )

@@ -1,0 +1,144 @@
+"""gunicorn for a service whose state is threads and Kafka clients: one worker process, threads."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Protocol
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+from prometheus_client import CollectorRegistry
+
+from postjournal.core.errors import ConfigurationError
+from postjournal.settings import Settings
+from services import monitoring
+from services.process import EXIT_CONFIGURATION
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 4
+"""Shorter than process managers wait; nothing takes longer, once waiting requests are let go."""
+
+Halt = Callable[[ConfigurationError], None]
+"""Told, by any thread, of a configuration that cannot work: the process ends with code 78."""
+
+
+class Running(Protocol):
+    """A service that runs in the worker."""
+
+    @property
+    def app(self) -> Flask:
+        """Its HTTP interface."""
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Its metrics; they are on a port of their own, since the public may reach this one."""
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot do its work now, or ""."""
+
+    def release_waiting(self) -> None:
+        """Requests that wait for something are answered without it, now."""
+
+    def close(self) -> None:
+        """End all threads."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """`name`: for people; `port` 0: any free one, as the log tells; `threads`: for requests."""
+
+    name: str
+    port: int
+    threads: int
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn, configured. Everything that has threads is made in the worker, after the fork."""
+
+    def __init__(self, place: Place, settings: Settings, start: Callable[[Halt], Running]) -> None:
+        """`start` is called in the worker."""
+        self._place, self._settings, self._start = place, settings, start
+        self.running: Running | None = None
+        self.is_misconfigured = mmap.mmap(-1, 1)  # shared with the worker
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Called by gunicorn."""
+        options: dict[str, Any] = {
+            "bind": f"{self._settings.bind}:{self._place.port}",
+            "workers": 1,
+            "worker_class": Worker,
+            "threads": self._place.threads,
+            "worker_connections": 4 * self._place.threads,
+            "keepalive": 30,
+            "graceful_timeout": GRACE_S,
+            # A path that holds an account name of 128 characters, percent-encoded.
+            "limit_request_line": 8190,
+            "accesslog": None,
+            "loglevel": "warning",
+            "control_socket_disable": True,
+            "proc_name": f"postjournal-{self._place.name}",
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """Called by gunicorn, in the worker."""
+        self.running = running = self._start(self._halt)
+        try:
+            monitoring.serve(self._settings, running.registry, lambda: "", lambda: running.trouble)
+        except ConfigurationError as error:
+            self._halt(error)
+        log.info("%s on %s:%d", self._place.name, self._settings.bind, self._place.port)
+        return running.app
+
+    def serve(self) -> None:
+        """Until SIGTERM; exits with 78 when `Halt` was called."""
+        try:
+            self.run()
+        except SystemExit:
+            if self.is_misconfigured[0]:
+                sys.exit(EXIT_CONFIGURATION)
+            raise
+
+    def _halt(self, error: ConfigurationError) -> None:
+        """In the worker: tell the master that there is no use in another one."""
+        log.critical("configuration: %s", error)
+        self.is_misconfigured[0] = 1
+        os.kill(os.getppid(), signal.SIGTERM)
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """Lets waiting requests go before it waits for requests to end."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM."""
+        if self.app.running is not None:
+            self.app.running.release_waiting()
+        super().handle_exit(sig, frame)
+
+    def run(self) -> None:
+        """Until SIGTERM."""
+        try:
+            super().run()
+        finally:
+            if self.app.running is not None:
+                self.app.running.close()
+
+
+def port_of(environment: Mapping[str, str], variable: str, default: int) -> int:
+    """The port that `variable` sets. Raises `ConfigurationError`."""
+    text = environment.get(variable) or str(default)
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise ConfigurationError(f"{variable}={text!r}: must be 0 to 65535")
+    return int(text)

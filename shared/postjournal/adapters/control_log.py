@@ -1,0 +1,58 @@
+"""Appending to the control and status topics, one record at a time, and knowing that it landed."""
+
+from __future__ import annotations
+
+from threading import Event
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from postjournal.adapters import kafka_settings
+from postjournal.core.errors import JournalUnavailable
+from postjournal.status import ControlRecord, StatusRecord
+
+ANSWER_S = 5.5
+"""A little more than kafka_settings.control_producer's message.timeout.ms."""
+
+
+class ControlLog:
+    """Safe to use from many threads."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        """Connects in the background, so make it after any fork."""
+        self._topic = topic
+        self._producer = Producer(kafka_settings.control_producer(bootstrap) | {"log_level": 0})
+
+    def append(self, record: ControlRecord | StatusRecord) -> None:
+        """Returns when Kafka has the record. Raises `JournalUnavailable`; it may have it then."""
+        delivery = _Delivery()
+        try:
+            self._producer.produce(
+                self._topic,
+                msgspec.json.encode(record),
+                partition=record.shard,
+                on_delivery=delivery.on_report,
+            )
+        except (BufferError, KafkaException) as error:
+            raise JournalUnavailable(f"{self._topic}: {error}") from error
+        self._producer.flush(ANSWER_S)
+        if not delivery.is_told.is_set():
+            raise JournalUnavailable(f"{self._topic}: Kafka does not answer")
+        if delivery.error is not None:
+            raise JournalUnavailable(f"{self._topic}: {delivery.error.str()}")
+
+    def close(self) -> None:
+        """What is not sent yet is dropped."""
+        self._producer.purge()
+        self._producer.flush(0.1)
+
+
+class _Delivery:
+    def __init__(self) -> None:
+        self.is_told = Event()
+        self.error: KafkaError | None = None
+
+    def on_report(self, error: KafkaError | None, message: Message) -> None:
+        del message
+        self.error = error
+        self.is_told.set()

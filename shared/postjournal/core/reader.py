@@ -1,0 +1,218 @@
+"""A read-only replica: it follows the journal, as far as it is told, and never claims.
+
+    restoring ──► catching_up ──► reader
+
+With a bound it stops there and answers from the state as it was then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from postjournal.core import messages as m
+from postjournal.core.application import Application, Command
+from postjournal.core.fold import JournalState, Verdict
+from postjournal.core.machine import Machine
+from postjournal.core.manifest import Manifest
+from postjournal.core.records import Codec, Entry
+from postjournal.core.roles import Identity, Role
+
+S = TypeVar("S")
+C = TypeVar("C", bound=Command)
+E = TypeVar("E")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How far to read; the first that is reached counts, None: no such bound.
+
+    `offset`: of the last journal record; `seq`: how many commands are accounted for, even if that
+    is in the middle of an entry; `time`: before the first entry with a later time, ms since the
+    Unix epoch.
+    """
+
+    offset: int | None = None
+    seq: int | None = None
+    time: int | None = None
+
+    def fits(self, manifest: Manifest) -> bool:
+        """Whether a snapshot is not beyond the bound."""
+        return (
+            (self.offset is None or manifest.offset <= self.offset)
+            and (self.seq is None or manifest.seq <= self.seq)
+            and (self.time is None or manifest.journal_time <= self.time)
+        )
+
+    def is_reached(self, position: int, next_seq: int) -> bool:
+        """Whether nothing more is to be read; `position`: of the next record."""
+        return (self.offset is not None and position > self.offset) or (
+            self.seq is not None and next_seq >= self.seq
+        )
+
+
+class Reader(Generic[S, C, E]):
+    """See `replica.Replica`, of which it has what the runtime and those around it look at."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        application: Application[S, C, E],
+        limits: m.Limits,
+        bound: Bound | None = None,
+    ) -> None:
+        """A reader that has read nothing. Without a bound it follows for ever."""
+        self.identity, self.bound = identity, bound or Bound()
+        self.role = Role.RESTORING
+        self.journal = JournalState()
+        self.machine: Machine[S, C, E] = Machine(application, identity.place, limits.dedupe_window)
+        self.position = 0
+        self.tenure = None
+        self._has_ended = False  # in the middle of an entry, or before a later one
+        self._limits = limits
+        self._codec: Codec[E] = Codec(application.event_type)
+        self._effects: list[m.Effect] = []
+        self._now_ms = self._probe_due_ms = 0
+        self._is_open = False
+        self.target: int | None = None
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            m.Restored: self._on_restored,
+            m.JournalRecords: self._on_journal,
+            m.JournalEnd: self._on_journal_end,
+            m.JournalTrimmed: self._on_trimmed,
+            m.QueryAsked: self._on_query,
+            m.StopAsked: self._on_stop,
+            m.SnapshotAsked: self._on_snapshot_asked,
+        }
+
+    @property
+    def incarnation(self) -> str:
+        """This reader's unique id."""
+        return self.identity.incarnation
+
+    @property
+    def is_at_bound(self) -> bool:
+        """Nothing more is read."""
+        return self._has_ended or self.bound.is_reached(self.position, self.journal.next_seq)
+
+    def start(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
+        """The first effects."""
+        del wall_ms
+        self._effects, self._now_ms = [], now_ms
+        self._become(Role.RESTORING, "started")
+        self._effects.append(m.Restore())
+        return self._effects
+
+    def step(self, message: m.Message, now_ms: int, wall_ms: int) -> list[m.Effect]:
+        """Take in one message; what does not concern a reader is ignored."""
+        del wall_ms
+        self._effects, self._now_ms = [], now_ms
+        handler = self._handlers.get(type(message))
+        if handler is not None and self.role not in (Role.REBUILDING, Role.STOPPED):
+            handler(message)
+        if self._is_open and self.target is None and now_ms >= self._probe_due_ms:
+            self._probe()
+        return self._effects
+
+    def _become(self, role: Role, reason: str) -> None:
+        self.role = role
+        self._effects.append(m.RoleChanged(role.value, self.journal.epoch, reason))
+
+    def _probe(self) -> None:
+        self._probe_due_ms = self._now_ms + self._limits.probe_retry_ms
+        self._effects.append(m.ProbeEnd())
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def _on_restored(self, message: m.Restored) -> None:
+        image = message.image
+        if image is not None:
+            self.journal, self.machine, self.position = (
+                image.journal,
+                image.machine,
+                image.offset + 1,
+            )
+        self._is_open = True
+        self._probe()
+        self._effects.append(m.OpenJournal(self.position))
+
+    def _on_journal_end(self, message: m.JournalEnd) -> None:
+        if self.target is None and message.end is not None:
+            self.target = message.end
+            self._become(Role.CATCHING_UP, f"the journal ends at offset {message.end}")
+            self._settle()
+
+    def _on_journal(self, message: m.JournalRecords) -> None:
+        for offset, value in message.records:
+            if self.is_at_bound:
+                break
+            self._read(offset, value)
+        self._settle()
+
+    def _read(self, offset: int, value: bytes) -> None:
+        record = self._codec.decode(value)
+        if isinstance(record, Entry) and self._ends_within(record):
+            self._stop_within(record)
+            return
+        verdict = self.journal.fold(offset, record, value)
+        self.position = offset + 1
+        if verdict is Verdict.ACCEPTED:
+            if isinstance(record, Entry):
+                self.machine.apply(record)
+            self.machine.forget(self.journal.published)
+        else:
+            kind = type(record).__name__.lower()
+            self._effects.append(m.RecordVoid(kind, offset, verdict is Verdict.VOID_ALARM))
+
+    def _ends_within(self, entry: Entry[E]) -> bool:
+        """Whether the bound is before or within this entry, if it counts."""
+        bound = self.bound
+        is_late = bound.time is not None and entry.time > bound.time
+        is_long = bound.seq is not None and entry.seq + len(entry.batch) > bound.seq
+        return (is_late or is_long) and self.journal.would_accept(entry)
+
+    def _stop_within(self, entry: Entry[E]) -> None:
+        """The state is right up to the bound; positions and outputs stay where the entry began."""
+        self._has_ended = True
+        if self.bound.time is None or entry.time <= self.bound.time:
+            assert self.bound.seq is not None
+            wanted = self.bound.seq - self.journal.next_seq
+            self.machine.apply_first(entry, wanted)
+            self.journal.next_seq += wanted
+
+    def _settle(self) -> None:
+        if self.role is not Role.CATCHING_UP:
+            return
+        assert self.target is not None
+        if self.is_at_bound or self.position >= self.target:
+            self._become(Role.READER, "at its bound" if self.is_at_bound else "caught up")
+
+    def _on_trimmed(self, message: m.JournalTrimmed) -> None:
+        del message
+        self._become(Role.REBUILDING, "the journal was trimmed")
+        self._effects.append(m.Rebuild())
+
+    # --- what else is asked -----------------------------------------------------------------
+
+    def _on_query(self, message: m.QueryAsked) -> None:
+        if self.role is not Role.READER:
+            self._reply(message.token, error="not_ready")
+        elif message.linearizable:
+            self._reply(message.token, error="not_leader")
+        else:
+            self._reply(message.token, *self.machine.query(message.query))
+
+    def _reply(self, token: Any, result: object = None, error: str | None = None) -> None:
+        seq = self.journal.next_seq - 1
+        self._effects.append(m.Reply(token, result, seq, self.journal.epoch, error))
+
+    def _on_snapshot_asked(self, message: m.SnapshotAsked) -> None:
+        if message.replica == self.identity.replica:
+            progress = m.SnapshotProgressed(message.snapshot_id, message.attempt, "failed")
+            self._effects.append(replace(progress, error="this replica only reads"))
+
+    def _on_stop(self, message: m.StopAsked) -> None:
+        del message
+        self._become(Role.STOPPED, "asked to stop")
+        self._effects.append(m.Stopped())

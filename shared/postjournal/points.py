@@ -1,0 +1,42 @@
+"""Points in a journal as people write them: an offset, a sequence, a time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from postjournal.core.errors import ConfigurationError
+from postjournal.core.reader import Bound
+
+HOW = "use offset:N, seq:N or time:2026-01-31T12:00:00Z"
+
+
+def parse_bound(text: str) -> Bound:
+    """Of `offset:N`, `seq:N`, `time:T`. Raises `ConfigurationError`."""
+    kind, _, value = text.partition(":")
+    if kind == "offset":
+        return Bound(offset=_number(text, value))
+    if kind == "seq":
+        return Bound(seq=_number(text, value))
+    if kind == "time":
+        return Bound(time=parse_time(value))
+    raise ConfigurationError(f"{text!r} is no point in a journal: {HOW}")
+
+
+def parse_time(text: str) -> int:
+    """ms since the Unix epoch, of such a number or of ISO 8601, which is UTC where it does not
+    say otherwise. Raises `ConfigurationError`."""
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{text!r} is no time: {HOW}") from error
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    return int(time.timestamp() * 1000)
+
+
+def _number(text: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise ConfigurationError(f"{text!r} is no point in a journal: {HOW}")
+    return int(value)

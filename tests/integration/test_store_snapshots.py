@@ -1,0 +1,344 @@
+"""Taking and restoring over a real store, with the real fork: the `Snapshots` port."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postjournal import snapshot_codec
+from postjournal.adapters import store_snapshots
+from postjournal.adapters.object_store import ObjectStore
+from postjournal.adapters.snapshot_store import SnapshotStore
+from postjournal.adapters.store_snapshots import Restorer, Stores, StoreSnapshots
+from postjournal.core import messages as m
+from postjournal.core.errors import JournalUnavailable, RecordsMissing, SnapshotMismatch
+from postjournal.core.machine import ShardPlace
+from postjournal.ledger import Ledger
+from postjournal.settings import StoreSettings
+from tests.integration.minio import MinIO, Proxy, binary
+from tests.unit.snapshot_kit import WINDOW, AnyImage, Journal, busy_journal, content_of
+
+needs_minio = pytest.mark.skipif(binary() is None, reason="no minio (POSTJOURNAL_MINIO or PATH)")
+
+
+@pytest.fixture(scope="module")
+def journal() -> Journal:
+    return busy_journal()
+
+
+@pytest.fixture(scope="module")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinIO]:
+    server = MinIO(tmp_path_factory.mktemp("minio"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@dataclass
+class Look:
+    """A look at a journal in memory."""
+
+    values: list[bytes]
+    begin: int = 0
+    is_away: bool = False
+
+    def bounds(self) -> tuple[int, int]:
+        if self.is_away:
+            raise JournalUnavailable("Kafka is away")
+        return self.begin, len(self.values)
+
+    def value(self, offset: int) -> bytes | None:
+        return self.values[offset] if offset >= self.begin else None
+
+    def close(self) -> None:
+        pass
+
+
+class World:
+    """One shard's port over one store."""
+
+    def __init__(self, settings: StoreSettings | None, journal: Journal, patience_s: float) -> None:
+        self.look = Look(journal.values)
+        self.store = self.stores = None
+        if settings is not None:
+            self.store = SnapshotStore(ObjectStore(settings, patience_s), "test")
+            self.stores = Stores(self.store, self.store)
+        self.port = self.another()
+
+    def another(self, replica: str = "r", window: int = WINDOW) -> StoreSnapshots:
+        load = partial(
+            snapshot_codec.restore,
+            application=Ledger(),
+            place=ShardPlace(0, 1),
+            dedupe_window=window,
+        )
+        return StoreSnapshots(0, replica, self.stores, Restorer(lambda: self.look, load))
+
+    def hear(self, port: StoreSnapshots | None = None, last: str = "") -> list[Any]:
+        """Everything that the port says until something final."""
+        heard: list[Any] = []
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for message in (port or self.port).poll():
+                heard.append(message)
+                state = getattr(message, "state", "restored")
+                if state in ("done", "failed", "restored", last):
+                    return heard
+            time.sleep(0.005)
+        raise AssertionError(f"nothing final came: {heard}")
+
+    def take(self, image: AnyImage, snapshot_id: str = "s1") -> m.SnapshotProgressed:
+        self.port.take(m.SnapshotAsked("r", snapshot_id, 1), image)
+        end: m.SnapshotProgressed = self.hear()[-1]
+        return end
+
+    def restore(self, port: StoreSnapshots | None = None) -> AnyImage | None:
+        (port or self.port).restore()
+        restored: m.Restored = self.hear(port)[-1]
+        return restored.image
+
+    @property
+    def ids(self) -> list[str]:
+        assert self.store is not None
+        return [each.id for each in self.store.catalogue(0).snapshots]
+
+
+@pytest.fixture(params=["directory", pytest.param("minio", marks=needs_minio)])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StoreSettings:
+    if request.param == "directory":
+        return StoreSettings(f"file://{tmp_path}", None, None)
+    server: MinIO = request.getfixturevalue("minio")
+    made = server.settings()
+    unique = made.url.replace("some/prefix", request.node.name.partition("[")[0])
+    return StoreSettings(unique, made.key_id, made.secret)
+
+
+@pytest.fixture
+def world(settings: StoreSettings, journal: Journal) -> World:
+    return World(settings, journal, patience_s=2.0)
+
+
+def test_what_is_taken_is_restored_to_the_byte(world: World, journal: Journal) -> None:
+    image = journal.fold(end=30)
+    end = world.take(image)
+    assert (end.state, end.offset, end.seq) == ("done", 29, image.journal.next_seq)
+    restored = world.restore()
+    assert restored is not None
+    assert content_of(restored) == content_of(journal.fold(end=30))
+    assert content_of(journal.fold(restored)) == content_of(journal.fold())
+
+
+def test_the_manifest_says_what_the_image_says(world: World, journal: Journal) -> None:
+    end = world.take(journal.fold(end=30))
+    assert world.store is not None
+    (manifest,) = world.store.catalogue(0).snapshots
+    header = journal.fold(end=30).header()
+    assert (manifest.offset, manifest.seq, manifest.digest) == (29, header.next_seq, header.digest)
+    assert (manifest.sha256, manifest.size) == (end.sha256, end.size)
+    assert manifest.content_size == len(content_of(journal.fold(end=30)))
+    assert (manifest.replica, manifest.journal_time) == ("r", header.time)
+
+
+def test_the_newest_is_restored(world: World, journal: Journal) -> None:
+    for number, end in enumerate((10, 30, 20)):
+        assert world.take(journal.fold(end=end), f"s{number}").state == "done"
+    restored = world.restore()
+    assert restored is not None
+    assert restored.offset == 29
+
+
+def test_an_id_that_is_there_already_is_not_taken_again(world: World, journal: Journal) -> None:
+    first = world.take(journal.fold(end=10))
+    again = world.take(journal.fold(end=30))
+    assert (again.state, again.sha256) == ("done", first.sha256)
+    assert world.ids == ["s1"]
+
+
+def test_two_replicas_taking_the_same_snapshot_leave_one(world: World, journal: Journal) -> None:
+    ports = [world.another("a"), world.another("b")]
+    for port in ports:
+        port.take(m.SnapshotAsked("r", "s1", 1), journal.fold(end=10))
+    assert [world.hear(port)[-1].state for port in ports] == ["done", "done"]
+    assert world.ids == ["s1"]
+    assert world.restore() is not None
+
+
+class Failing(Ledger):
+    """Its dump breaks off."""
+
+    @property
+    def name(self) -> str:
+        return "Ledger"
+
+    def dump(self, state: dict[str, int]) -> Iterable[bytes]:
+        yield b"{}"
+        raise ValueError("cannot be written")
+
+
+def test_a_snapshot_that_fails_is_never_listed(world: World, journal: Journal) -> None:
+    image = journal.fold(end=10)
+    image.machine.application = Failing()
+    end = world.take(image)
+    assert end.state == "failed"
+    assert "cannot be written" in str(end.error)
+    assert world.ids == []
+    assert world.take(journal.fold(end=10), "s2").state == "done"
+
+
+class Slow(Ledger):
+    """Its dump takes as long as nobody stops it."""
+
+    @property
+    def name(self) -> str:
+        return "Ledger"
+
+    def dump(self, state: dict[str, int]) -> Iterable[bytes]:
+        for _ in range(2_000):
+            time.sleep(0.01)
+            yield b" "
+        yield from super().dump(state)
+
+
+def test_what_is_given_up_says_nothing_and_leaves_nothing(world: World, journal: Journal) -> None:
+    image = journal.fold(end=10)
+    image.machine.application = Slow()
+    world.port.take(m.SnapshotAsked("r", "s1", 1), image)
+    assert world.hear(last="writing")[-1].state == "writing"
+    world.port.give_up()
+    assert world.take(journal.fold(end=20), "s2").state == "done"
+    assert world.port.poll() == []
+    assert world.ids == ["s2"]
+
+
+def test_a_snapshot_that_is_damaged_is_passed_over(
+    world: World, journal: Journal, settings: StoreSettings
+) -> None:
+    world.take(journal.fold(end=10), "old")
+    world.take(journal.fold(end=20), "new")
+    assert world.store is not None
+    (new, _) = world.store.catalogue(0).snapshots
+    objects = ObjectStore(settings, 2.0)
+    objects.put(f"test/shard-0/{new.object}", [b"something else"])
+    restored = world.restore()
+    assert restored is not None
+    assert restored.snapshot_id == "old"
+
+
+def test_a_manifest_without_its_object_is_passed_over(
+    world: World, journal: Journal, settings: StoreSettings
+) -> None:
+    world.take(journal.fold(end=10), "old")
+    world.take(journal.fold(end=20), "new")
+    assert world.store is not None
+    (new, _) = world.store.catalogue(0).snapshots
+    ObjectStore(settings, 2.0).delete(f"test/shard-0/{new.object}")
+    restored = world.restore()
+    assert restored is not None
+    assert restored.snapshot_id == "old"
+
+
+def test_without_a_store_the_journal_is_read_and_no_snapshot_taken(journal: Journal) -> None:
+    world = World(None, journal, 1.0)
+    assert world.restore() is None
+    assert "POSTJOURNAL_SNAPSHOT_URL" in str(world.take(journal.fold()).error)
+
+
+def test_a_trimmed_journal_without_a_snapshot_halts(world: World) -> None:
+    world.look.begin = 5
+    world.port.restore()
+    with pytest.raises(RecordsMissing, match="begins at offset 5"):
+        world.hear()
+
+
+def test_another_configuration_halts(world: World, journal: Journal) -> None:
+    world.take(journal.fold(end=10))
+    port = world.another(window=WINDOW + 1)
+    port.restore()
+    with pytest.raises(SnapshotMismatch, match="POSTJOURNAL_DEDUPE_WINDOW"):
+        world.hear(port)
+
+
+def test_kafka_that_is_away_is_waited_for(world: World, journal: Journal) -> None:
+    world.take(journal.fold(end=10))
+    world.look.is_away = True
+    world.port.restore()
+    time.sleep(0.7)
+    assert world.port.poll() == []
+    world.look.is_away = False
+    assert world.hear()[-1].image.offset == 9
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_snapshots, "STORE_PATIENCE_S", 0.5)
+
+
+def broken(tmp_path: Path) -> Callable[[], None]:
+    """A store that is away; the answer brings it back."""
+    (tmp_path / "disk").write_text("no directory")
+
+    def mend() -> None:
+        (tmp_path / "disk").unlink()
+
+    return mend
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_store_that_stays_away_costs_only_time(tmp_path: Path, journal: Journal) -> None:
+    broken(tmp_path)
+    world = World(StoreSettings(f"file://{tmp_path}/disk", None, None), journal, 0.2)
+    assert world.restore() is None
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_store_that_is_away_is_waited_for_where_the_journal_is_trimmed(
+    tmp_path: Path, journal: Journal
+) -> None:
+    mend = broken(tmp_path)
+    world = World(StoreSettings(f"file://{tmp_path}/disk", None, None), journal, 0.2)
+    world.look.begin = 5
+    world.port.restore()
+    time.sleep(1.5)
+    assert world.port.poll() == []
+    mend()
+    with pytest.raises(RecordsMissing):  # it is there, and empty
+        world.hear()
+
+
+@needs_minio
+def test_a_snapshot_survives_a_store_that_is_away_for_a_moment(
+    minio: MinIO, journal: Journal
+) -> None:
+    proxy = Proxy(minio.port)
+    made = minio.settings(proxy.port)
+    url = made.url.replace("some/prefix", "moment")
+    world = World(StoreSettings(url, made.key_id, made.secret), journal, patience_s=20.0)
+    proxy.bytes_left = 0
+    threading.Timer(1.0, lambda: setattr(proxy, "bytes_left", None)).start()
+    assert world.take(journal.fold(end=10)).state == "done"
+    assert proxy.broken > 0
+    proxy.close()
+
+
+@needs_minio
+def test_a_store_that_hangs_fails_the_snapshot_and_nothing_else(
+    tmp_path: Path, journal: Journal
+) -> None:
+    server = MinIO(tmp_path)
+    server.start()
+    world = World(server.settings(), journal, patience_s=1.0)
+    server.kill()
+    end = world.take(journal.fold(end=10))
+    assert end.state == "failed"
+    assert "no answer" in str(end.error)
+    server.start()
+    assert world.ids == []
+    assert world.take(journal.fold(end=10), "s2").state == "done"
+    server.kill()

@@ -1,0 +1,89 @@
+"""Snapshot and tail are the whole journal: to the byte, at every offset that anybody looks at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from postjournal.core.fold import JournalState, Verdict
+from postjournal.core.machine import Machine, ShardPlace
+from postjournal.core.records import Codec, Entry
+from postjournal.core.replica import Replica
+from postjournal.core.snapshot import Header, Image, record_digest
+from postjournal.ledger import Ledger
+from tests.simulation.invariants import must
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_LEDGER = Ledger()
+_CODEC: Codec[Any] = Codec(Ledger.event_type)
+
+
+class FullReplay:
+    """The journal from its first record, without any snapshot, whoever has trimmed it since."""
+
+    def __init__(self, world: World, shard: int) -> None:
+        """At the beginning."""
+        self._records = world.topics[shard].journal.records
+        self._place = ShardPlace(shard, world.profile.shards)
+        self._window = world.profile.limits.dedupe_window
+        self._restart()
+
+    def _restart(self) -> None:
+        self._position = 0
+        self._journal = JournalState()
+        self._machine: Machine[Any, Any, Any] = Machine(_LEDGER, self._place, self._window)
+
+    def content(self, position: int) -> bytes:
+        """Of a snapshot taken when all records before `position` have been read."""
+        if position < self._position:
+            self._restart()
+        while self._position < position:
+            self._read(self._position, self._records[self._position])
+            self._position += 1
+        last = record_digest(self._records[position - 1]) if position else ""
+        return b"".join(Image(position - 1, last, self._journal, self._machine).content())
+
+    def _read(self, offset: int, value: bytes) -> None:
+        record = _CODEC.decode(value)
+        if self._journal.fold(offset, record, value) is Verdict.ACCEPTED:
+            if isinstance(record, Entry):
+                self._machine.apply(record)
+            self._machine.forget(self._journal.published)
+
+
+class WholeState:
+    """The invariants of one shard's snapshots."""
+
+    def __init__(self, world: World, shard: int) -> None:
+        """Nothing was taken."""
+        self._replay = FullReplay(world, shard)
+
+    def a_snapshot_is_the_journal_up_to_its_offset(self, header: Header, content: bytes) -> None:
+        """Whoever takes it, and however he came by his state."""
+        right = self._replay.content(header.offset + 1)
+        name = "a_snapshot_is_the_journal_up_to_its_offset"
+        must(content == right, name, "offset %d: %s, must be %s", header.offset, content, right)
+
+    def a_restored_image_is_the_journal_up_to_its_offset(
+        self, image: Image[Any, Any, Any] | None
+    ) -> None:
+        """Out of whatever there was in the store, damaged or not."""
+        if image is not None:
+            mine, right = b"".join(image.content()), self._replay.content(image.offset + 1)
+            name = "a_restored_image_is_the_journal_up_to_its_offset"
+            must(mine == right, name, "offset %d: %s, must be %s", image.offset, mine, right)
+
+    def a_replica_is_the_journal_up_to_its_position(self, replica: Replica[Any, Any, Any]) -> None:
+        """Restored or not, a leader with nothing in flight or a standby. Slow."""
+        mine, right = b"".join(replica.image().content()), self._replay.content(replica.position)
+        name = "a_replica_is_the_journal_up_to_its_position"
+        must(
+            mine == right,
+            name,
+            "%s at %d: %s, must be %s",
+            replica.incarnation,
+            replica.position,
+            mine,
+            right,
+        )

@@ -1,0 +1,288 @@
+"""A snapshot holds everything, nothing else, and nothing that was damaged."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from postjournal.core import manifest as manifests
+from postjournal.core.application import Application
+from postjournal.core.errors import (
+    SnapshotDamaged,
+    SnapshotMismatch,
+    SnapshotTooNew,
+    SnapshotUnusable,
+)
+from postjournal.core.frames import FrameReader, frame
+from postjournal.core.machine import ShardPlace
+from postjournal.ledger import Ledger
+from tests.unit.snapshot_kit import (
+    CODEC,
+    Journal,
+    busy_journal,
+    content_of,
+    restore,
+    split,
+    stored,
+)
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="module")
+def journal() -> Journal:
+    return busy_journal()
+
+
+# --- it holds everything -------------------------------------------------------------------------
+
+
+def test_snapshot_and_tail_are_the_whole_journal_at_every_offset(journal: Journal) -> None:
+    whole = content_of(journal.fold())
+    for end in range(1, len(journal.values)):
+        restored = restore(*stored(journal.fold(end=end)))
+        assert content_of(restored) == content_of(journal.fold(end=end))
+        assert content_of(journal.fold(restored)) == whole
+
+
+def test_the_dedupe_window_comes_back_with_its_outcomes_and_order(journal: Journal) -> None:
+    image = journal.fold()
+    restored = restore(*stored(image))
+    assert list(restored.machine.window.outcomes()) == list(image.machine.window.outcomes())
+    assert restored.machine.window.get("w1") == image.machine.window.get("w1")
+
+
+def test_unpublished_outputs_come_back_byte_for_byte(journal: Journal) -> None:
+    image = journal.fold()
+    restored = restore(*stored(image))
+    for sink, outbox in image.machine.outboxes.items():
+        mark = image.journal.published.get(sink, 0)
+        runs = outbox.between(mark, outbox.next_seq)
+        mine = restored.machine.outboxes[sink].between(mark, outbox.next_seq)
+        values = [value for run in runs for value in run.values]
+        assert [value for run in mine for value in run.values] == values
+        assert len(values) == outbox.next_seq - mark
+    assert restored.machine.sink_ends() == image.machine.sink_ends()
+
+
+def test_a_leaders_and_a_standbys_snapshots_are_equal(journal: Journal) -> None:
+    """The leader decided, the standby applied; the bytes are the same."""
+    standby = journal.fold()
+    leader = journal.fold()
+    leader.machine.window = journal._leader.window
+    leader.machine.state = journal._leader.state
+    leader.machine.outboxes = journal._leader.outboxes
+    assert content_of(leader) == content_of(standby)
+
+
+def test_the_leader_is_known_after_a_restore_by_name_and_address(journal: Journal) -> None:
+    restored = restore(*stored(journal.fold()))
+    assert restored.journal.leader == "a-1"
+    assert restored.journal.claim == CODEC.decode(journal.values[0])
+
+
+def test_an_empty_machine_can_be_written_down(journal: Journal) -> None:
+    image = Journal().fold()
+    assert content_of(restore(*stored(image))) == content_of(image)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 100, 1 << 20])
+def test_it_does_not_matter_in_which_chunks_it_comes(journal: Journal, chunk: int) -> None:
+    image = journal.fold()
+    assert content_of(restore(*stored(image), chunk=chunk)) == content_of(image)
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+def test_2000_corrupted_snapshots_are_all_detected(journal: Journal) -> None:
+    manifest, data = stored(journal.fold())
+    other_manifest, other = stored(journal.fold(end=20))
+    content = content_of(restore(manifest, data))
+    for seed in range(2_000):
+        damaged = corrupted(random.Random(seed), data, other)
+        assert damaged != data
+        with pytest.raises(SnapshotDamaged):
+            restore(manifest, damaged)
+    assert content_of(restore(manifest, data)) == content
+    assert other_manifest.sha256 != manifest.sha256
+
+
+def corrupted(rng: random.Random, data: bytes, other: bytes) -> bytes:
+    """Truncated, flipped, swapped, emptied, doubled, with a stretch of zeros or of another one."""
+    at = rng.randrange(len(data))
+    length = rng.randint(1, 64)
+    match rng.randrange(8):
+        case 0:
+            return data[:at]
+        case 1:
+            return data[:at] + bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1 :]
+        case 2:
+            return other
+        case 3:
+            return b""
+        case 4:
+            return data + data[:length]
+        case 5:
+            zeros = data[:at] + b"\0" * length + data[at + length :]
+            return zeros if zeros != data else b""
+        case 6:
+            mixed = data[:at] + other[at : at + length] + data[at + length :]
+            return mixed if mixed != data else b""
+        case _:
+            return data[:at] + rng.randbytes(length) + data[at:]
+
+
+def test_content_that_was_changed_and_hashed_again_does_not_fit_its_manifest(
+    journal: Journal,
+) -> None:
+    """A whole other snapshot under this one's manifest."""
+    manifest, _ = stored(journal.fold())
+    other, data = stored(journal.fold(end=20))
+    forged = msgspec.structs.replace(
+        manifest, sha256=other.sha256, size=other.size, content_size=other.content_size
+    )
+    with pytest.raises(SnapshotDamaged, match="its manifest says"):
+        restore(forged, data)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"window": 51}, "POSTJOURNAL_DEDUPE_WINDOW is 50, here it is 51"),
+        ({"place": ShardPlace(0, 2)}, "POSTJOURNAL_SHARDS is 1, here it is 2"),
+    ],
+)
+def test_a_snapshot_of_another_configuration_halts_with_the_reason(
+    journal: Journal, arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(SnapshotMismatch, match=words):
+        restore(*stored(journal.fold()), **arguments)
+
+
+def test_damage_that_looks_like_another_configuration_is_damage(journal: Journal) -> None:
+    """The hash has the first word: a flipped bit must not halt a shard."""
+    manifest, data = stored(journal.fold())
+    untrue = msgspec.structs.replace(manifest, sha256="0" * 64)
+    with pytest.raises(SnapshotDamaged):
+        restore(untrue, data, window=51)
+
+
+class Renamed(Ledger):
+    pass
+
+
+def test_another_applications_snapshot_is_refused(journal: Journal) -> None:
+    with pytest.raises(SnapshotMismatch, match="application is Ledger, here it is Renamed"):
+        restore(*stored(journal.fold()), Renamed())
+
+
+# --- the layout ----------------------------------------------------------------------------------
+
+
+def read_all(data: Iterable[bytes], size: int) -> list[tuple[str, bytes]]:
+    reader, parts = FrameReader(data, size), []
+    while (part := reader.next())[0] != "end":
+        parts.append(part)
+    return parts
+
+
+def test_parts_come_back_whatever_is_in_them() -> None:
+    parts = [("a", b""), ("b", b"\n"), ("b", b'{"part":"end","length":0}\n'), ("c", b"x" * 10_000)]
+    data = b"".join(frame(parts))
+    for size in (1, 3, 1_000_000):
+        assert read_all(split(data, size), len(data)) == parts
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: data + b"x",
+        lambda data: data[: len(data) // 2],
+        lambda data: b"x" * 1_000,
+        lambda data: data.replace(b'"length":5', b'"length":6'),
+        lambda data: data.replace(b'"length":5', b'"length":-5'),
+        lambda data: data.replace(b'"length":5', b'"length":99999999999'),
+        lambda data: data.replace(b'"parts":2', b'"parts":3'),
+        lambda data: b"",
+    ],
+)
+def test_a_layout_that_is_damaged_is_told(damage: Any) -> None:
+    data = b"".join(frame([("a", b"12345"), ("b", b"67")]))
+    damaged = damage(data)
+    with pytest.raises(SnapshotDamaged):
+        read_all([damaged], len(data))
+
+
+# --- versions ------------------------------------------------------------------------------------
+
+
+class LedgerV2(Ledger):
+    """Accounts are objects; the first version's are upgraded."""
+
+    schema_version: ClassVar[int] = 2
+
+    @property
+    def name(self) -> str:
+        return "Ledger"
+
+    def load(self, schema_version: int, pieces: Iterable[bytes]) -> Any:
+        if schema_version == 1:
+            return {k: {"balance": v} for k, v in super().load(1, pieces).items()}
+        accounts: dict[str, Any] = {}
+        for piece in pieces:
+            accounts.update(msgspec.json.decode(piece))
+        return accounts
+
+
+def golden(name: str) -> tuple[manifests.Manifest, bytes]:
+    data = (GOLDEN / f"{name}.snapshot.zst").read_bytes()
+    return msgspec.json.decode(
+        (GOLDEN / f"{name}.json").read_bytes(), type=manifests.Manifest
+    ), data
+
+
+def test_the_golden_snapshot_of_format_1_can_be_restored(journal: Journal) -> None:
+    """Written by the version that introduced the format; it must stay readable for ever."""
+    restored = restore(*golden("ledger-format-1"))
+    assert content_of(restored) == content_of(journal.fold())
+    assert restored.machine.state == {"a": 60, "b": 40}
+
+
+def test_a_snapshot_of_an_older_schema_is_upgraded() -> None:
+    restored = restore(*golden("ledger-format-1"), LedgerV2())
+    assert restored.machine.state == {"a": {"balance": 60}, "b": {"balance": 40}}
+
+
+def test_a_snapshot_of_a_newer_schema_is_refused(journal: Journal) -> None:
+    image = journal.fold()
+    image.machine.application = LedgerV2()
+    with pytest.raises(SnapshotTooNew, match=r"schema 2 of Ledger.*up to 1: upgrade it"):
+        restore(*stored(image))
+
+
+def test_a_snapshot_of_a_newer_format_is_refused(journal: Journal) -> None:
+    manifest, _ = stored(journal.fold())
+    newer = manifests.encode(msgspec.structs.replace(manifest, format=2))
+    with pytest.raises(SnapshotTooNew, match="upgrade this replica"):
+        manifests.decode(manifest.name, newer)
+
+
+class NoUpgrade(Ledger):
+    schema_version: ClassVar[int] = 2
+    load = Application.load  # the default reads its own version only
+
+    @property
+    def name(self) -> str:
+        return "Ledger"
+
+
+def test_an_application_that_cannot_load_it_leaves_it_to_older_ones(journal: Journal) -> None:
+    with pytest.raises(SnapshotUnusable, match="does not upgrade schema 1"):
+        restore(*stored(journal.fold()), NoUpgrade())
