@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.simulation.whole_state import WholeState
     from tests.simulation.world import World
 
-KEPT = 4
+KEPT = 3
 _LEDGER = Ledger()
 
 
@@ -63,7 +63,7 @@ def drawn_snapshots(random: Random) -> SnapshotDangers:
         ("hidden", 0.4),
         ("leader", 0.5),
         ("repeated", 0.3),
-        ("trims", 0.5),
+        ("trims", 0.9),
     ):
         if random.random() < 0.5:
             setattr(dangers, name, random.random() * highest)
