@@ -242,7 +242,10 @@ class Keeper:
             log.info("shard %d: deleted snapshot %s (offset %d)", shard, old.id, old.offset)
 
     def _trim(self, trimmer: Trimmer, shard: int, kept: list[Manifest]) -> None:
-        """Only up to a snapshot that has just been read whole: there is no way back."""
+        """Only up to a snapshot that has just been read whole: there is no way back.
+
+        The record at its offset stays: by it a journal that was made anew is noticed.
+        """
         anchor = policy.trim_anchor(kept)
         if anchor is None or self._trimmed.get(shard) == anchor.id:
             return
@@ -251,6 +254,6 @@ class Keeper:
         except SnapshotUnusable as error:
             self._say_once(f"shard {shard} is not trimmed: {error}")
             return
-        trimmer.trim(shard, anchor.offset + 1)
+        trimmer.trim(shard, anchor.offset)
         self._trimmed[shard] = anchor.id
-        log.info("shard %d: journal trimmed before offset %d", shard, anchor.offset + 1)
+        log.info("shard %d: journal trimmed before offset %d", shard, anchor.offset)

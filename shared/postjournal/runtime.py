@@ -79,7 +79,9 @@ class Runtime:
         self._perform(self.replica.step(message, clock.monotonic_ms(), clock.wall_ms()))
 
     def _perform(self, effects: list[m.Effect]) -> None:
+        replica = self.replica
         for effect in effects:
+            assert self.replica is replica, "a rebuild is the last effect of its incarnation"
             self._carry_out[type(effect)](effect)
 
     def _dispatch(self) -> dict[type, Callable[[Any], None]]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.simulation.whole_state import WholeState
     from tests.simulation.world import World
 
-KEPT = 4
+KEPT = 3
 _LEDGER = Ledger()
 
 
@@ -63,7 +63,7 @@ def drawn_snapshots(random: Random) -> SnapshotDangers:
         ("hidden", 0.4),
         ("leader", 0.5),
         ("repeated", 0.3),
-        ("trims", 0.5),
+        ("trims", 0.9),
     ):
         if random.random() < 0.5:
             setattr(dangers, name, random.random() * highest)
@@ -83,6 +83,10 @@ class Stored:
         data = self.data
         return data is not None and hashlib.sha256(data).hexdigest() == self.manifest.sha256
 
+    def reaches(self, begin: int) -> bool:
+        """Whether a journal that begins there goes on from it."""
+        return self.manifest.offset + 1 >= begin
+
 
 @dataclass
 class Store:
@@ -90,11 +94,17 @@ class Store:
 
     snapshots: list[Stored] = field(default_factory=list)
 
-    def put(self, stored: Stored) -> None:
-        """Keep it, and not more than `KEPT`."""
+    def put(self, stored: Stored, begin: int) -> None:
+        """Keep it, and not more than `KEPT`, but always one for a journal that begins there."""
         self.snapshots.append(stored)
         self.snapshots.sort(key=lambda each: each.manifest.offset, reverse=True)
-        del self.snapshots[KEPT:]
+        while len(self.snapshots) > KEPT and not self.needs(self.snapshots[-1], begin):
+            self.snapshots.pop()
+
+    def needs(self, stored: Stored, begin: int) -> bool:
+        """Whether a journal that was trimmed can be restored only from this one."""
+        useful = [each for each in self.snapshots if each.is_sound and each.reaches(begin)]
+        return begin > 0 and useful == [stored]
 
 
 class View:
@@ -212,7 +222,11 @@ class SimSnapshots:
 
     def _recover(self) -> recovery.AnyImage | None:
         store = self._world.stores[self._topics.shard]
-        seen = [each for each in store.snapshots if self._sees(each)]
+        hidden = self._world.danger_of_snapshots("hidden")
+        seen = [each for each in store.snapshots if not self._kernel.chance(hidden)]
+        begin = self._topics.journal.begin
+        if begin and not any(each.is_sound and each.reaches(begin) for each in seen):
+            seen = store.snapshots  # it cannot do without
         found = recovery.recover(View(seen), SimJournal(self._topics), self._load)
         hit, image = self._world.coverage.hit, found.image
         hit("damaged snapshots skipped", sum(1 for each in seen if not each.is_sound))
@@ -224,12 +238,6 @@ class SimSnapshots:
             hit("restores from an older snapshot")
         self._kernel.trace(self._host.name, "restores %s", image and image.snapshot_id)
         return image
-
-    def _sees(self, stored: Stored) -> bool:
-        """The one that a trimmed journal needs is always there."""
-        danger = 0.0 if self._world.calm else self._dangers.hidden
-        needed = stored.manifest.offset <= self._topics.journal.begin
-        return needed or not self._kernel.chance(danger)
 
     # --- taking -----------------------------------------------------------------------------
 
@@ -266,14 +274,15 @@ class SimSnapshots:
             return
         stored = make_stored(name, self._host.name, header, content)
         hit("snapshots taken")
-        self._world.stores[self._topics.shard].put(stored)
+        self._world.stores[self._topics.shard].put(stored, self._topics.journal.begin)
         if self._kernel.chance(self._world.danger_of_snapshots("rots")):
             hit("snapshots damaged in the store")
             self._kernel.after(self._kernel.between(0, 500 * MS), self._rot, stored)
         self._tell(generation, m.SnapshotProgressed(name, asked.attempt, "done"))
 
     def _rot(self, stored: Stored) -> None:
-        if stored.manifest.offset > self._topics.journal.begin and stored.data:
+        store, begin = self._world.stores[self._topics.shard], self._topics.journal.begin
+        if stored.data and not store.needs(stored, begin):
             stored.data = damaged(self._kernel.random, stored.data)
 
 

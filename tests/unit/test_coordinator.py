@@ -285,7 +285,7 @@ def test_the_journal_is_trimmed_before_the_oldest_kept_snapshot(tmp_path: Path) 
     for offset in (10, 20, 30):
         world.snapshot(offset)
     world.keeper.turn()
-    assert world.trims.done == [(0, 21)]
+    assert world.trims.done == [(0, 20)]
 
 
 def test_nothing_is_trimmed_when_the_oldest_snapshot_is_damaged(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ class Reader(Generic[S, C, E]):
         handler = self._handlers.get(type(message))
         if handler is not None and self.role not in (Role.REBUILDING, Role.STOPPED):
             handler(message)
-        if self._is_open and self.target is None and now_ms >= self._probe_due_ms:
+        if self.role is Role.RESTORING and self._is_open and now_ms >= self._probe_due_ms:
             self._probe()
         return self._effects
 

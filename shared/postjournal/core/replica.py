@@ -267,7 +267,7 @@ class Replica(Generic[S, C, E]):
             self._act_as_standby()
         elif self.role is Role.CATCHING_UP:
             self._act_catching_up()
-        elif self._is_open and self._now_ms >= self._probe_due_ms:
+        elif self.role is Role.RESTORING and self._is_open and self._now_ms >= self._probe_due_ms:
             self._probe()
 
     def _act_as_leader(self, tenure: Tenure[S, C, E]) -> None:

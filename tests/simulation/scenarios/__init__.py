@@ -3,7 +3,24 @@
 `python -m tests.simulation --scenario NAME` prints a trace.
 """
 
-from tests.simulation.scenarios import claims, duplicates, entries, handovers, reads, sinks
+from tests.simulation.scenarios import (
+    claims,
+    duplicates,
+    entries,
+    handovers,
+    reads,
+    sinks,
+    snapshots,
+)
 from tests.simulation.scenarios.registry import SCENARIOS
 
-__all__ = ["SCENARIOS", "claims", "duplicates", "entries", "handovers", "reads", "sinks"]
+__all__ = [
+    "SCENARIOS",
+    "claims",
+    "duplicates",
+    "entries",
+    "handovers",
+    "reads",
+    "sinks",
+    "snapshots",
+]

@@ -15,7 +15,8 @@ def a_leader_paused_with_a_question_does_not_answer_stale(stage: Stage) -> None:
     stage.until(lambda: stage.published == 3, 100, "the new leader decides")
     query = stage.ask(old)
     stage.settle()
-    assert (query.answered, query.error) == (True, "not_leader")
+    assert query.answered
+    assert query.error in ("not_leader", "not_ready")
 
 
 @scenario
@@ -25,7 +26,8 @@ def a_leader_paused_before_its_barrier_does_not_answer_stale(stage: Stage) -> No
     query = stage.ask(old)
     stage.until(lambda: stage.epoch == 2, 700, "somebody else leads")
     stage.settle()
-    assert (query.answered, query.error) == (True, "not_leader")
+    assert query.answered
+    assert query.error in ("not_leader", "not_ready")
 
 
 @scenario
@@ -40,4 +42,5 @@ def a_leader_that_has_not_read_of_its_successor_does_not_answer_stale(stage: Sta
     assert not query.answered
     stage.log(old).journal.release()
     stage.settle()
-    assert (query.answered, query.error) == (True, "not_leader")
+    assert query.answered
+    assert query.error in ("not_leader", "not_ready")
