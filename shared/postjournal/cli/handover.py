@@ -10,9 +10,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from postjournal.adapters import kafka_settings
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.local.plan import Plan
-from postjournal.cli.local.status import SystemStatus, ask_replicas, leading
-from postjournal.cli.local.system import LocalSystem
+from postjournal.cli.local.status import SystemStatus, leading
+from postjournal.cli.modes import System
 from postjournal.status import Handover
 from postjournal.topics import Topics
 
@@ -28,14 +27,14 @@ class HandedOver:
     took_ms: float
 
 
-def hand_over(system: LocalSystem, shard: int, successor: str | None) -> HandedOver:
+def hand_over(system: System, shard: int, successor: str | None) -> HandedOver:
     """Hand the shard over to `successor`, or to whoever is first."""
     previous = check_handover(system.status(), shard, successor)
     request = Handover(shard=shard, successor=successor, time=time.time_ns() // 1_000_000)
-    plan, started = system.plan, time.monotonic()
-    _send(plan, request)
+    account, started = system.accounts(), time.monotonic()
+    _send(system, request)
     while time.monotonic() < started + PATIENCE_S:
-        leader = leading(ask_replicas(plan), shard)
+        leader = leading(account(), shard)
         if leader is not None and leader != previous:
             return HandedOver(previous, leader, (time.monotonic() - started) * 1000)
         time.sleep(0.005)
@@ -61,8 +60,9 @@ def check_handover(status: SystemStatus, shard: int, successor: str | None) -> s
     return leader
 
 
-def _send(plan: Plan, request: Handover) -> None:
+def _send(system: System, request: Handover) -> None:
     """Append the request to the control topic."""
+    plan = system.plan
     topic = Topics.of(plan.namespace, (), ()).control
     settings = kafka_settings.control_producer(plan.address("kafka"))
     producer = Producer(settings | {"log_level": 0})
