@@ -65,6 +65,12 @@ class Stage:
     keep: bool = False
 
     @property
+    def local(self) -> LocalSystem:
+        """The system, where only local processes will do."""
+        assert isinstance(self.system, LocalSystem)
+        return self.system
+
+    @property
     def bootstrap(self) -> str:
         """Kafka's address."""
         return self.plan.address("kafka")

@@ -59,6 +59,13 @@ class DockerPlan:
         return self._setting("POSTJOURNAL_NAMESPACE", "ledger")
 
     @property
+    def settings(self) -> dict[str, str]:
+        """As the replicas were told, but for Kafka's address, which is that on this machine."""
+        same = ("NAMESPACE", "SHARDS", "APP", "DEDUPE_WINDOW")
+        found = {f"POSTJOURNAL_{name}": self._setting(f"POSTJOURNAL_{name}", "") for name in same}
+        return found | {"POSTJOURNAL_BOOTSTRAP": self.address("kafka")}
+
+    @property
     def is_secure(self) -> bool:
         """Kafka wants to know who asks."""
         return bool(self._setting("POSTJOURNAL_KAFKA_USERNAME", ""))

@@ -79,6 +79,10 @@ class DockerSystem:
         }
         return SystemStatus(mode="docker", replicas=rows, services=services)
 
+    def settings(self) -> dict[str, str]:
+        """The environment variables by which a program of ours on this machine finds it."""
+        return self.plan.settings
+
     def accounts(self) -> Callable[[], dict[str, StateAnswer | None]]:
         """Asks the replicas that are there now, as often as it is called."""
         return partial(_answers, self.plan)

@@ -119,6 +119,10 @@ class LocalSystem:
         plan = self.plan
         return collect(plan, self.layout, Supervisor(plan.socket).programs())
 
+    def settings(self) -> dict[str, str]:
+        """The environment variables by which a program of ours finds this system."""
+        return service_environment(self.plan)
+
     def accounts(self) -> Callable[[], dict[str, StateAnswer | None]]:
         """Asks the replicas for their own accounts, as often as it is called."""
         return partial(ask_replicas, self.plan)

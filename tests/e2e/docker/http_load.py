@@ -54,6 +54,11 @@ class HttpLoad:
         found: int = answer.json()["balance"]
         return found
 
+    def check(self) -> None:
+        """After the end: nothing was lost, nothing took effect twice, no answer was wrong."""
+        assert self.balance == self.decided
+        assert self.wrong == []
+
     def decide(self, command: dict[str, Any]) -> dict[str, Any]:
         """Send it until its result comes."""
         deadline = time.monotonic() + PATIENCE_S

@@ -6,16 +6,20 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from postjournal.cli.docker import engine
+from postjournal.cli.docker.containers import Container, containers, read_file
+from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.local.layout import PROJECT_ROOT
 from postjournal.cli.local.ports import choose_ports
+from postjournal.cli.local.status import SystemStatus
 
 OFFLINE = "POSTJOURNAL_DOCKER_OFFLINE"
 """Names a folder with engine.sh and images.sh, for machines without an engine or a registry."""
@@ -23,6 +27,8 @@ OFFLINE = "POSTJOURNAL_DOCKER_OFFLINE"
 IMAGES = ("PYTHON_IMAGE", "KAFKA_IMAGE", "REDIS_IMAGE", "MINIO_IMAGE")
 LEFT_OUT = ("grafana", "kafka-ui", "prometheus")
 """Without stand-ins, or tested elsewhere: see test_dashboards."""
+
+SETTLE_S = 60.0
 
 PORTS = {
     "PRODUCER_PORT": 8080,
@@ -113,7 +119,9 @@ def pinned() -> dict[str, str]:
 
 
 @contextmanager
-def deployment(files: tuple[str, ...] = ("compose.yaml",), replicas: int = 3) -> Iterator[None]:
+def deployment(
+    files: tuple[str, ...] = ("compose.yaml",), replicas: int = 3
+) -> Iterator[DockerSystem]:
     """The deployment, healthy, under a name and on ports of its own; gone afterwards."""
     ports = {name: str(port) for name, port in choose_ports(PORTS, prefer_wanted=False).items()}
     settings = ports | {
@@ -128,6 +136,47 @@ def deployment(files: tuple[str, ...] = ("compose.yaml",), replicas: int = 3) ->
         patch.setenv("POSTJOURNAL_API_TOKEN", "")
         try:
             engine.up(replicas, 1, engine.services(LEFT_OUT))
-            yield
+            system = DockerSystem()
+            system.prove_identity()
+            yield system
         finally:
             engine.down(wipe=True)
+
+
+def container_of(service: str) -> Container:
+    return next(each for each in containers() if each.service == service)
+
+
+def secret(service: str, name: str) -> str:
+    """What is in the service's own volume."""
+    return read_file(container_of("secrets").name, f"/secrets/{service}/{name}")
+
+
+def wait_for(system: DockerSystem, condition: Callable[[SystemStatus], bool]) -> SystemStatus:
+    deadline = time.monotonic() + SETTLE_S
+    while not condition(status := system.status()):
+        assert time.monotonic() < deadline, status
+        time.sleep(0.1)
+    return status
+
+
+def is_complete(status: SystemStatus) -> bool:
+    """One leader, and all others could take over."""
+    states = sorted(row.state for row in status.replicas)
+    return states == ["leader", *["standby"] * (len(states) - 1)]
+
+
+def all_agree(status: SystemStatus) -> bool:
+    """Complete, and everybody at the same place with the same history."""
+    places = {(row.seq, row.digest, row.epoch, row.leader) for row in status.replicas}
+    return len(places) == 1 and is_complete(status)
+
+
+def leader_of(system: DockerSystem) -> str:
+    leader = wait_for(system, lambda status: status.leader() is not None).leader()
+    assert leader is not None
+    return leader
+
+
+def took_over_from(previous: str) -> Callable[[SystemStatus], bool]:
+    return lambda status: status.leader() not in (None, previous)
