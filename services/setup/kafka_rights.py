@@ -55,7 +55,7 @@ def rights(topics: Topics) -> dict[str, set[Right]]:
         },
         # It deletes journal records that no kept snapshot needs, if it is told to.
         COORDINATOR: {
-            *_topics("WRITE", [topics.control]),
+            *_topics("WRITE", (topics.control, topics.status)),
             *_topics("READ", (topics.status, topics.control)),
             *_topics("DESCRIBE", (topics.journal, *sinks.values())),
             *_topics("DELETE", [topics.journal]),

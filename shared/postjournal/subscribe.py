@@ -71,6 +71,7 @@ ANSWER_S = 2.0
 """A broker that takes longer to answer counts as away."""
 
 RETRY_S = 0.2
+LAG_EVERY_S = 1.0
 SETTLE_POLL_S = 0.1
 
 
@@ -136,7 +137,7 @@ class Subscription:
         self._saved: dict[int, Position] = {}
         self._gap: SequenceGap | None = None
         self._outputs_count = self._repeats_before = 0
-        self._polled_s = monotonic()
+        self._polled_s, self._lag_known_s, self._lag_records = monotonic(), 0.0, 0
 
     # --- what programs use ------------------------------------------------------------------
 
@@ -147,7 +148,7 @@ class Subscription:
         missing, `RecordsMissing` when the stored position is not in the topic, and what the
         position store raises.
         """
-        self._polled_s = monotonic()
+        self._note_progress()
         if not self._is_ready():
             return []
         if self._gap is not None:
@@ -195,24 +196,31 @@ class Subscription:
         return "" if self._placed or self._owned is not None else "no partitions assigned yet"
 
     def progress(self) -> Progress:
-        """For metrics; any thread may ask. Raises RuntimeError once it is closed."""
+        """For metrics; any thread may ask."""
         readers = dict(self._readers)
         places = {each: reader.position for each, reader in readers.items()}
         return Progress(
             outputs=self._outputs_count,
             repeats=self._repeats_before + sum(reader.repeats for reader in readers.values()),
-            lag_records=sum(self._lag(*place) for place in places.items()),
+            lag_records=self._lag_records,
             last_seq={each: place.last_seq or 0 for each, place in places.items() if place},
             idle_s=monotonic() - self._polled_s,
         )
 
-    def _lag(self, partition: int, place: Position | None) -> int:
+    def _note_progress(self) -> None:
+        """Here, since the client lets no second thread in while one waits for records."""
+        now_s = monotonic()
+        if now_s - self._lag_known_s >= LAG_EVERY_S:
+            self._lag_known_s = now_s
+            self._lag_records = sum(self._lag(*reader) for reader in self._readers.items())
+        self._polled_s = now_s
+
+    def _lag(self, partition: int, reader: PartitionReader) -> int:
         """By the end that came with the last fetch; before the first one it is not known."""
-        known = self._consumer.get_watermark_offsets(
-            TopicPartition(self._topic, partition), cached=True
-        )
+        place = TopicPartition(self._topic, partition)
+        known = self._consumer.get_watermark_offsets(place, cached=True)
         end = known[1] if known else -1
-        return max(end - place.next_offset, 0) if place else max(end, 0)
+        return max(end - (reader.position.next_offset if reader.position else 0), 0)
 
     def close(self) -> None:
         """Leave the group; what is not committed stays so."""

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from postjournal.adapters.redis_client import connect
 from postjournal.adapters.redis_projection import BalancesProjection, PositionMoved
+from postjournal.cli.local.ports import choose_ports
 from postjournal.sequence import Position
 from tests.integration.services_kit import (
     RedisProcess,
@@ -166,6 +168,26 @@ def test_results_are_printed_one_line_each_and_not_again_after_a_restart(
         assert consumer.terminate() == 0
     lines = [line for line in log.read_text().splitlines() if line.startswith("{")]
     assert lines == [value.decode() for value in outputs(range(4), status="accepted")]
+
+
+@pytest.mark.parametrize("sink", ["results", "balances"])
+def test_a_consumer_without_anything_to_do_is_ready_and_tells_its_metrics(
+    environment: dict[str, str], kafka: str, namespace: str, tmp_path: Path, sink: str
+) -> None:
+    """The client lets no second thread in while the first one waits for records."""
+    port = choose_ports({"metrics": 7072}, prefer_wanted=False)["metrics"]
+    settings = environment | {"SINK": sink, "POSTJOURNAL_METRICS_PORT": str(port)}
+
+    def get(path: str) -> requests.Response:
+        return requests.get(f"http://127.0.0.1:{port}{path}", timeout=5)
+
+    with running("services.consumer", tmp_path / "log", **settings):
+        eventually(lambda: get("/readyz").ok)
+        for _ in range(5):
+            assert f'consumer_outputs_total{{sink="{sink}"}} 0.0' in get("/metrics").text
+        publish(kafka, f"{namespace}.{sink}", [balance(0, "a", 5), balance(0, "a", 5)])
+        eventually(lambda: f'consumer_repeats_total{{sink="{sink}"}} 1.0' in get("/metrics").text)
+        assert f'consumer_outputs_total{{sink="{sink}"}} 1.0' in get("/metrics").text
 
 
 def test_a_consumer_that_waits_for_kafka_ends_quickly(

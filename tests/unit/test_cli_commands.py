@@ -7,8 +7,9 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from postjournal.cli import docker, modes
+from postjournal.cli import modes
 from postjournal.cli.checks import QUICK, SLOW, pytest_arguments
+from postjournal.cli.docker import engine
 from postjournal.cli.local.readiness import Progress
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.log_following import LogFile
@@ -20,7 +21,7 @@ from postjournal.cli.progress import Reporter
 def nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands look into an empty directory, and see no Docker."""
     monkeypatch.setattr(LocalSystem.__init__, "__defaults__", (tmp_path,))
-    monkeypatch.setattr(docker, "COMPOSE_FILE", tmp_path / "compose.yaml")
+    monkeypatch.setattr(engine, "COMPOSE_FILE", tmp_path / "compose.yaml")
     assert modes.default_system().layout.directory == tmp_path
 
 

@@ -132,7 +132,7 @@ def test_the_table_shows_every_replica_and_service() -> None:
 
 
 def test_up_ends_with_addresses_and_something_to_try() -> None:
-    text = where_and_what_next(PLAN)
+    text = where_and_what_next(PLAN.addresses)
     assert "http://127.0.0.1:8080/api/v1/commands" in text
     assert '{"type":"transfer","from":"alice","to":"bob","amount":30}' in text
 

@@ -25,7 +25,7 @@ def may(user: str, operation: str) -> set[str]:
 
 
 def test_only_replicas_may_write_journal_and_sinks() -> None:
-    for topic in (TOPICS.journal, *TOPICS.sink_topics.values(), TOPICS.status):
+    for topic in (TOPICS.journal, *TOPICS.sink_topics.values()):
         writers = {user for user in kafka_rights.USERS if topic in may(user, "WRITE")}
         assert writers == {kafka_rights.REPLICA}
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
+from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.handover import hand_over
 from postjournal.cli.local.status import SystemStatus
 from postjournal.cli.modes import running_system
+
+REVIVE_S = 3.0
+"""As the local mode's process manager waits."""
 
 shard_option = click.option(
     "--shard", default=0, show_default=True, help="The shard that `leader` means."
@@ -21,7 +27,11 @@ def kill(replica: str, shard: int) -> None:
     """Kill REPLICA (or `leader`) with SIGKILL; it comes back after some seconds."""
     system = running_system()
     name = resolve(replica, system.status(), shard)
-    click.echo(f"killed {name} (pid {system.kill(name)})")
+    click.echo(f"killed {name} ({_what(system.kill(name))})")
+    if isinstance(system, DockerSystem):  # which leaves alone what was killed by hand
+        time.sleep(REVIVE_S)
+        system.revive(name)
+        click.echo(f"started {name} again")
 
 
 @click.command()
@@ -31,7 +41,7 @@ def pause(replica: str, shard: int) -> None:
     """Freeze REPLICA (or `leader`) with SIGSTOP, as a long garbage collection would."""
     system = running_system()
     name = resolve(replica, system.status(), shard)
-    click.echo(f"paused {name} (pid {system.pause(name)}); wake it: ./postjournal resume {name}")
+    click.echo(f"paused {name} ({_what(system.pause(name))}); wake it: ./postjournal resume {name}")
 
 
 @click.command()
@@ -41,7 +51,7 @@ def resume(replica: str, shard: int) -> None:
     """Let the paused REPLICA run again."""
     system = running_system()
     name = resolve(replica, system.status(), shard)
-    click.echo(f"resumed {name} (pid {system.resume(name)})")
+    click.echo(f"resumed {name} ({_what(system.resume(name))})")
 
 
 @click.command()
@@ -62,7 +72,13 @@ def resolve(replica: str, status: SystemStatus, shard: int) -> str:
         if leader is None:
             raise OperationFailed(f"shard {shard} has no leader now: see `./postjournal status`")
         return leader
-    names = list(dict.fromkeys(row.name for row in status.replicas))
-    if replica not in names:
-        raise OperationFailed(f"there is no replica {replica!r}; there are: {', '.join(names)}")
-    return replica
+    for row in status.replicas:
+        if replica in (row.name, row.container) or (row.container or "").endswith(f"-{replica}"):
+            return row.name
+    names = dict.fromkeys(row.container or row.name for row in status.replicas)
+    raise OperationFailed(f"there is no replica {replica!r}; there are: {', '.join(names)}")
+
+
+def _what(killed: int | str) -> str:
+    """A local process or a container."""
+    return f"pid {killed}" if isinstance(killed, int) else killed

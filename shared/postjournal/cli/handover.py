@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from postjournal.adapters.control_log import ControlLog
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.local.plan import Plan
-from postjournal.cli.local.status import SystemStatus, ask_replicas, leading
-from postjournal.cli.local.system import LocalSystem
+from postjournal.cli.local.status import SystemStatus, leading
+from postjournal.cli.modes import System
 from postjournal.core.errors import JournalUnavailable
 from postjournal.status import Handover
 from postjournal.topics import Topics
@@ -26,14 +25,14 @@ class HandedOver:
     took_ms: float
 
 
-def hand_over(system: LocalSystem, shard: int, successor: str | None) -> HandedOver:
+def hand_over(system: System, shard: int, successor: str | None) -> HandedOver:
     """Hand the shard over to `successor`, or to whoever is first."""
     previous = check_handover(system.status(), shard, successor)
     request = Handover(shard=shard, successor=successor, time=time.time_ns() // 1_000_000)
-    plan, started = system.plan, time.monotonic()
-    _send(plan, request)
+    account, started = system.accounts(), time.monotonic()
+    _send(system, request)
     while time.monotonic() < started + PATIENCE_S:
-        leader = leading(ask_replicas(plan), shard)
+        leader = leading(account(), shard)
         if leader is not None and leader != previous:
             return HandedOver(previous, leader, (time.monotonic() - started) * 1000)
         time.sleep(0.005)
@@ -59,8 +58,9 @@ def check_handover(status: SystemStatus, shard: int, successor: str | None) -> s
     return leader
 
 
-def _send(plan: Plan, request: Handover) -> None:
+def _send(system: System, request: Handover) -> None:
     """Append the request to the control topic."""
+    plan = system.plan
     control = ControlLog(plan.address("kafka"), Topics.of(plan.namespace, (), ()).control)
     try:
         control.append(request)

@@ -8,10 +8,15 @@ import click
 import msgspec
 from rich.console import Console
 
+from postjournal.cli.docker import engine
+from postjournal.cli.docker.containers import containers
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.log_following import LogFile, follow
 from postjournal.cli.modes import default_system, running_system
 from postjournal.cli.rendering import status_tables
+
+LEAST_WIDTH = 120
+"""Lines that a narrow terminal breaks are better than names cut short."""
 
 
 @click.command()
@@ -22,7 +27,9 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)))
     else:
-        Console(highlight=False).print(status_tables(found))
+        console = Console(highlight=False)
+        console.width = max(console.width, LEAST_WIDTH)
+        console.print(status_tables(found))
 
 
 @click.command()
@@ -31,6 +38,9 @@ def status(as_json: bool) -> None:
 @click.option("--lines", "-n", default=20, show_default=True, help="How much of the past.")
 def logs(service: str | None, following: bool, lines: int) -> None:
     """Show the logs of SERVICE, or of all."""
+    if not default_system().has_processes() and engine.is_usable() and containers():
+        _docker_logs(service, following, lines)
+        return
     files = _log_files(service)
     for file in files:
         for line in file.past(lines):
@@ -38,6 +48,16 @@ def logs(service: str | None, following: bool, lines: int) -> None:
     if following:
         with contextlib.suppress(KeyboardInterrupt):
             follow(files, click.echo)
+
+
+def _docker_logs(service: str | None, following: bool, lines: int) -> None:
+    options = ["--tail", str(lines), *(["--follow"] if following else [])]
+    named = [each for each in containers() if service in (each.short_name, each.hostname)]
+    with contextlib.suppress(KeyboardInterrupt):
+        if named:
+            engine.follow(["logs", *options, named[0].name])
+        else:
+            engine.compose(["logs", *options, *([service] if service else [])])
 
 
 def _log_files(service: str | None) -> list[LogFile]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 
 import click
 
-from postjournal.cli import docker
+from postjournal.cli.docker import engine
+from postjournal.cli.docker.containers import containers
+from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import AlreadyRunning
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.modes import default_system
@@ -21,12 +24,15 @@ from postjournal.cli.rendering import where_and_what_next
 @click.option("--local", "mode", flag_value="local", help="Local processes, even with Docker.")
 @click.option("--docker", "mode", flag_value="docker", help="Docker Compose, or an error.")
 @click.option("--detach", "-d", is_flag=True, help="Return when everything is ready.")
-def up(replicas: int, shards: int, mode: str | None, detach: bool) -> None:
+@click.option("--without", multiple=True, metavar="SERVICE", help="With Docker: leave one out.")
+def up(
+    replicas: int, shards: int, mode: str | None, detach: bool, without: tuple[str, ...]
+) -> None:
     """Start the whole system and say where it is."""
     if mode == "docker":
-        docker.check_usable()
-    if mode == "docker" or (mode is None and docker.is_usable()):
-        docker.up(replicas, shards, detach)
+        engine.check_usable()
+    if mode == "docker" or (mode is None and engine.is_usable()):
+        _up_docker(replicas, shards, detach, without)
     else:
         _up_local(replicas, shards, detach)
 
@@ -40,12 +46,23 @@ def down(wipe: bool) -> None:
         click.echo("stopping…", err=True)
         system.stop()
         click.echo("stopped")
-    elif docker.is_up():
-        docker.down(wipe)
+    elif engine.is_usable() and containers():
+        engine.down(wipe)
     else:
         click.echo("nothing is running")
     if wipe:
         system.delete_data()
+
+
+def _up_docker(replicas: int, shards: int, detach: bool, without: tuple[str, ...]) -> None:
+    engine.up(replicas, shards, engine.services(without) if without else ())
+    click.echo(where_and_what_next(DockerSystem().plan.addresses))
+    if detach:
+        return
+    click.echo("Ctrl-C stops everything.")
+    with contextlib.suppress(KeyboardInterrupt):
+        engine.compose(["logs", "--follow", "--tail", "0"])
+    engine.down(wipe=False)
 
 
 def _up_local(replicas: int, shards: int, detach: bool) -> None:
@@ -57,7 +74,7 @@ def _up_local(replicas: int, shards: int, detach: bool) -> None:
     except AlreadyRunning:
         click.echo("already running: see `./postjournal status`, stop it with `./postjournal down`")
         return
-    click.echo(where_and_what_next(system.plan))
+    click.echo(where_and_what_next(system.plan.addresses))
     if not detach:
         _stay(system)
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from postjournal.cli.docker import engine
+from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.local.system import LocalSystem
+
+System = LocalSystem | DockerSystem
 
 
 def default_system() -> LocalSystem:
-    """The system of this checkout, running or not."""
+    """The local system of this checkout, running or not."""
     return LocalSystem(prefer_well_known_ports=True)
 
 
-def running_system() -> LocalSystem:
-    """The system of this checkout; raises `OperationFailed` unless it is running."""
+def running_system() -> System:
+    """The system that is running: as local processes, else in containers.
+
+    Raises `OperationFailed` when there is none.
+    """
     system = default_system()
+    if not system.has_processes() and engine.is_usable():
+        docker = DockerSystem()
+        if docker.is_running():
+            docker.prove_identity()
+            return docker
     assert system.plan
     return system

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Group
 from rich.table import Table
 
-from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.status import ReplicaRow, SystemStatus
 
 COLOURS = {"leader": "bold green", "standby": "green", "running": "green", "paused": "yellow"}
@@ -17,19 +18,15 @@ def status_tables(status: SystemStatus) -> Group:
     return Group(_replica_table(status), "", _service_table(status), *_errors(status))
 
 
-def where_and_what_next(plan: Plan) -> str:
+def where_and_what_next(addresses: Mapping[str, str]) -> str:
     """The addresses and the first things to try, after `up`."""
-    gateway = plan.url("producer")
     post = (
-        f"curl -s {gateway}/api/v1/commands -H 'Content-Type: application/json' -H 'Prefer: wait=5'"
+        f"curl -s {addresses['gateway']}/api/v1/commands -H 'Content-Type: application/json' "
+        "-H 'Prefer: wait=5'"
     )
-    replicas = ", ".join(plan.url(name) for name in plan.replica_names)
+    places = "\n".join(f"{name:<12} {place}" for name, place in addresses.items())
     return f"""
-gateway      {gateway}
-coordinator  {plan.url("coordinator")}
-replicas     {replicas}
-kafka        {plan.address("kafka")}
-redis        {plan.redis_url}
+{places}
 
 Move some money:
   {post} -d '{{"type":"open","account":"alice"}}'
@@ -47,7 +44,7 @@ Then:
 
 def _replica_table(status: SystemStatus) -> Table:
     table = Table(box=None, pad_edge=False)
-    for title in ("REPLICA", "SHARD", "STATE", "EPOCH", "SEQ", "LAG", "DIGEST", "PID", "HTTP"):
+    for title in ("REPLICA", "SHARD", "STATE", "EPOCH", "SEQ", "LAG", "DIGEST", "PROCESS", "HTTP"):
         table.add_column(title, justify="right" if title in ("EPOCH", "SEQ", "LAG") else "left")
     for row in status.replicas:
         table.add_row(*_replica_cells(row))

@@ -91,7 +91,8 @@ def _environment(bootstrap: str | None, data: Path | None) -> Iterator[dict[str,
     elif bootstrap is not None or "POSTJOURNAL_BOOTSTRAP" in os.environ:
         yield dict(os.environ)
     else:
-        yield {**os.environ, **service_environment(running_system().plan)}
+        found = running_system().settings()  # a system in containers adds who we are to Kafka
+        yield {**os.environ, **found}
 
 
 @contextmanager

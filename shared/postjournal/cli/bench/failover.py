@@ -12,7 +12,7 @@ import msgspec
 from rich.console import RenderableType
 
 from postjournal.cli.bench.audit import Findings
-from postjournal.cli.bench.harm import HANDOVER, KILL, PAUSE, Harm
+from postjournal.cli.bench.harm import DISCONNECT, HANDOVER, KILL, PAUSE, Harm
 from postjournal.cli.bench.live import say, show, step
 from postjournal.cli.bench.load import Load, load_on
 from postjournal.cli.bench.options import report_options, seed_option, system_options
@@ -88,10 +88,11 @@ class FailoverReport(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--kills", type=click.IntRange(1, 10_000), default=30, show_default=True)
 @click.option(
     "--how",
-    type=click.Choice((KILL, PAUSE, HANDOVER)),
+    type=click.Choice((KILL, PAUSE, HANDOVER, DISCONNECT)),
     default=KILL,
     show_default=True,
-    help="SIGKILL; SIGSTOP and after some time SIGCONT; or the leader is asked to resign.",
+    help="SIGKILL; SIGSTOP and after some time SIGCONT; the leader is asked to resign; or a "
+    "container is cut off its networks for some time (with --attach to `up --docker`).",
 )
 @click.option(
     "--rate",

@@ -19,7 +19,7 @@ output_option = click.option(
 attach_option = click.option(
     "--attach",
     is_flag=True,
-    help="Use the system that `./postjournal up` started, instead of one of its own.",
+    help="Use the system that `./postjournal up` started (in containers too), not its own.",
 )
 replicas_option = click.option(
     "--replicas",

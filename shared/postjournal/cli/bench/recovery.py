@@ -115,7 +115,7 @@ class _Play:
         self._count = len(transfers)
         self._values = transfers.values()
         self._loaded = 0
-        self._supervisor = Supervisor(stage.plan.socket)
+        self._supervisor = Supervisor(stage.local.plan.socket)
 
     def run(self) -> tuple[list[Recovery], list[SnapshotRow]]:
         stage = self._stage
@@ -162,7 +162,7 @@ class _Play:
 
     def _recover(self, what: str, snapshot: SnapshotRow | None) -> Recovery:
         """Stop the standby, start it again, and watch it; without a snapshot: the last thing."""
-        system = self._stage.system
+        system = self._stage.local
         with step(f"recovery from {what}"):
             system.stop_replica(OTHER)
             if snapshot is None:

@@ -13,13 +13,14 @@ from functools import partial
 from pathlib import Path
 
 from postjournal.cli.bench.live import say
+from postjournal.cli.docker.plan import DockerPlan
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.programs import SERVICES
 from postjournal.cli.local.readiness import OnProgress, service_checks
 from postjournal.cli.local.status import ReplicaRow
 from postjournal.cli.local.system import SERVICES_PATIENCE_S, LocalSystem
-from postjournal.cli.modes import running_system
+from postjournal.cli.modes import System, running_system
 from postjournal.cli.progress import Reporter
 from postjournal.topics import Topics
 
@@ -58,10 +59,16 @@ class BenchSystem(LocalSystem):
 class Stage:
     """Where a bench plays. `keep`: the data shall stay, for examination."""
 
-    system: LocalSystem
-    plan: Plan
+    system: System
+    plan: Plan | DockerPlan
     own: bool
     keep: bool = False
+
+    @property
+    def local(self) -> LocalSystem:
+        """The system, where only local processes will do."""
+        assert isinstance(self.system, LocalSystem)
+        return self.system
 
     @property
     def bootstrap(self) -> str:

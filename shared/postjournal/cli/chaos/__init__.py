@@ -128,7 +128,7 @@ def _run(plan: Plan) -> ChaosReport:
         with at_work(ChaosLoad(stage, plan.seed)) as load:
             report = _harm(plan, stage, load, machine)
         stage.keep = plan.keep or not report.verdict.sound
-        kept = str(stage.system.layout.directory) if stage.keep else None
+        kept = str(stage.local.layout.directory) if stage.keep else None
     return msgspec.structs.replace(report, kept=kept)
 
 

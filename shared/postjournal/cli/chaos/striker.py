@@ -42,7 +42,7 @@ class Striker:
         """Connects now; nothing is done before `start`, and nothing is awaited after `end_s`."""
         assert isinstance(stage.system, ChaosSystem)
         assert stage.system.proxies is not None
-        self._system, self._plan = stage.system, stage.plan
+        self._system, self._plan = stage.local, stage.local.plan
         self._proxies = stage.system.proxies
         self._harm = Harm(stage)
         self._strikes, self._end_s = list(strikes), end_s

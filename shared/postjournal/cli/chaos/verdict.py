@@ -88,7 +88,7 @@ def _replicas(
 
 
 def _target(stage: Stage) -> Target:
-    settings = Settings.from_environment(service_environment(stage.plan))
+    settings = Settings.from_environment(service_environment(stage.local.plan))
     return Target(
         bootstrap=stage.bootstrap,
         namespace=settings.namespace,
@@ -99,7 +99,7 @@ def _target(stage: Stage) -> Target:
 
 def _projection(stage: Stage, balances: Mapping[int, Mapping[str, int]]) -> bool:
     """Whether the projection gets there; Redis may have been killed a moment ago."""
-    client = Redis.from_url(stage.plan.redis_url, socket_timeout=2, decode_responses=True)
+    client = Redis.from_url(stage.local.plan.redis_url, socket_timeout=2, decode_responses=True)
     give_up_s = time.monotonic() + PROJECTION_PATIENCE_S
     with step("waiting for the balances in Redis"):
         while time.monotonic() < give_up_s:

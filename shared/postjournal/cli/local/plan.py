@@ -40,6 +40,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return f"http://{self.address(name)}"
 
     @property
+    def addresses(self) -> dict[str, str]:
+        """What people open or connect to."""
+        return {
+            "gateway": self.url("producer"),
+            "coordinator": self.url("coordinator"),
+            "replicas": ", ".join(self.url(name) for name in self.replica_names),
+            "kafka": self.address("kafka"),
+            "redis": self.redis_url,
+        }
+
+    @property
     def redis_url(self) -> str:
         """What `POSTJOURNAL_REDIS_URL` is set to."""
         return f"redis://{self.address('redis')}/0"

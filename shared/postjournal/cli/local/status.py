@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import msgspec
 import requests
@@ -76,7 +77,18 @@ def ask_replica(url: str, timeout_s: float = ANSWER_S) -> StateAnswer | None:
         return None
 
 
-def ask_replicas(plan: Plan) -> dict[str, StateAnswer | None]:
+class Places(Protocol):
+    """What plans of local and of containers' systems both tell."""
+
+    @property
+    def replica_names(self) -> list[str]:
+        """All replicas."""
+
+    def url(self, name: str) -> str:
+        """The HTTP address of a replica or service."""
+
+
+def ask_replicas(plan: Places) -> dict[str, StateAnswer | None]:
     """Every replica's account, asked all at once."""
     names = plan.replica_names
     with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:

@@ -12,7 +12,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from postjournal.cli.errors import AlreadyRunning, OperationFailed
@@ -38,7 +39,7 @@ from postjournal.cli.local.readiness import (
     storage_checks,
 )
 from postjournal.cli.local.redis_server import redis_configuration
-from postjournal.cli.local.status import SystemStatus, collect
+from postjournal.cli.local.status import StateAnswer, SystemStatus, ask_replicas, collect
 from postjournal.cli.local.supervisor import Program, Supervisor, launch, launch_errors
 
 LOCK_PATIENCE_S = 120.0
@@ -117,6 +118,14 @@ class LocalSystem:
         """What every replica and service is doing."""
         plan = self.plan
         return collect(plan, self.layout, Supervisor(plan.socket).programs())
+
+    def settings(self) -> dict[str, str]:
+        """The environment variables by which a program of ours finds this system."""
+        return service_environment(self.plan)
+
+    def accounts(self) -> Callable[[], dict[str, StateAnswer | None]]:
+        """Asks the replicas for their own accounts, as often as it is called."""
+        return partial(ask_replicas, self.plan)
 
     def kill(self, name: str) -> int:
         """SIGKILL to a service; its pid. It is started again: a replica after 3 s."""

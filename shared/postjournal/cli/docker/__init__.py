@@ -1,0 +1,1 @@
+"""The system in containers, run by Docker Compose."""

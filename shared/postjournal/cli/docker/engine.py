@@ -1,0 +1,107 @@
+"""Docker and its Compose: whether they are there, and running them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from postjournal.cli.errors import OperationFailed
+from postjournal.cli.local.layout import PROJECT_ROOT
+
+COMPOSE_FILE = PROJECT_ROOT / "compose.yaml"
+ANSWER_S = 30.0
+
+
+def project() -> str:
+    """The name of Compose's project: of containers, networks and volumes."""
+    return os.environ.get("COMPOSE_PROJECT_NAME") or "postjournal"
+
+
+def check_usable() -> None:
+    """Raise `OperationFailed` unless `docker compose` can start the system."""
+    if not COMPOSE_FILE.exists():
+        raise OperationFailed(f"{COMPOSE_FILE.name} is missing: use `./postjournal up --local`")
+    if shutil.which("docker") is None:
+        raise OperationFailed("docker was not found: install it, or use `./postjournal up --local`")
+    if not _engine_answers():
+        raise OperationFailed(
+            "no Docker engine answers (`docker info`): start it, or use `./postjournal up --local`"
+        )
+
+
+def is_usable() -> bool:
+    """Whether `docker compose` can start the system."""
+    try:
+        check_usable()
+    except OperationFailed:
+        return False
+    return True
+
+
+def run(*arguments: str, timeout_s: float = ANSWER_S) -> bytes:
+    """`docker ARGUMENTS`; what it wrote to stdout. Raises `OperationFailed` with its words."""
+    try:
+        done = subprocess.run(
+            ["docker", *arguments],
+            cwd=PROJECT_ROOT,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise OperationFailed("docker was not found") from error
+    except subprocess.TimeoutExpired as error:
+        raise OperationFailed(f"docker {arguments[0]} gave no answer in {timeout_s:g} s") from error
+    if done.returncode != 0:
+        words = done.stderr.decode(errors="replace").strip()
+        raise OperationFailed(f"docker {arguments[0]} failed: {words}")
+    return done.stdout
+
+
+def compose(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    """`docker compose ARGUMENTS` in the terminal. Raises `OperationFailed`."""
+    follow(["compose", *arguments], environment)
+
+
+def follow(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    """`docker ARGUMENTS` in the terminal. Raises `OperationFailed`."""
+    done = subprocess.run(
+        ["docker", *arguments],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, **(environment or {})},
+        check=False,
+    )
+    if done.returncode != 0:
+        raise OperationFailed(f"docker {' '.join(arguments[:2])} failed (its messages are above)")
+
+
+def up(replicas: int, shards: int, services: Sequence[str] = ()) -> None:
+    """Build and start `services` (all by default); returns when all are healthy."""
+    arguments = ["up", "--build", "--detach", "--wait", "--scale", f"replica={replicas}"]
+    compose([*arguments, *services], {"POSTJOURNAL_SHARDS": str(shards)})
+
+
+def services(without: Sequence[str]) -> list[str]:
+    """All services that `up` starts but these. Raises `OperationFailed` for one unknown."""
+    known = run("compose", "config", "--services").decode().split()
+    unknown = sorted(set(without) - set(known))
+    if unknown:
+        raise OperationFailed(f"there is no service {unknown[0]}; there are: {', '.join(known)}")
+    return [name for name in known if name not in without]
+
+
+def down(wipe: bool) -> None:
+    """Stop and remove the containers."""
+    compose(["down", "--remove-orphans", *(["--volumes"] if wipe else [])])
+
+
+def _engine_answers() -> bool:
+    try:
+        done = subprocess.run(
+            ["docker", "info"], capture_output=True, timeout=ANSWER_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
