@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from postjournal.cli.local.system import LocalSystem
+
+settings.register_profile("same", derandomize=True, deadline=None, database=None)
+settings.register_profile("search", max_examples=2_000, deadline=None)
+settings.load_profile(os.environ.get("POSTJOURNAL_HYPOTHESIS", "same"))
+# A run of the suite must not fail for luck: `search` is for looking on purpose.
 
 
 def pytest_configure() -> None:

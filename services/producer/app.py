@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from flask import Flask, Response, g, request
+from werkzeug.routing import PathConverter
 
 from postjournal.topics import shard_of
 from services import problems
@@ -50,9 +51,18 @@ class Gateway:
         return "; ".join(dict.fromkeys(each.trouble for each in needed if each.trouble))
 
 
+class _AnyText(PathConverter):
+    """All that is left of the path: an account's name may hold slashes, also as its first
+    character, and line breaks."""
+
+    regex, part_isolating = "(?s:.+)", False
+
+
 def make_app(gateway: Gateway) -> Flask:
     """The WSGI application."""
     app = Flask("postjournal-gateway", static_folder=None)
+    app.url_map.converters["text"] = _AnyText
+    app.url_map.merge_slashes = False  # `//x` is another account than `/x`
     problems.register(app, TITLES)
     _measure_requests(app, gateway.metrics)
     _add_commands(app, gateway)
@@ -92,7 +102,8 @@ def _add_commands(app: Flask, gateway: Gateway) -> None:
     def submit_batch() -> Response:
         media_type = _check_type(JSON, NDJSON)
         ledger = parsing.ledger_key(request.args.get("ledger"))
-        key = parsing.idempotency_key(request.headers.get("Idempotency-Key"))
+        header = request.headers.get("Idempotency-Key")
+        key = parsing.idempotency_key(header, parsing.MAX_BATCH_KEY_LENGTH)
         body = _body(parsing.MAX_BATCH_BYTES)
         split = parser.split_array if media_type == JSON else parser.split_lines
         accepted = submitter.submit_all(ledger, parser.batch(split(body), key))
@@ -103,8 +114,7 @@ def _add_commands(app: Flask, gateway: Gateway) -> None:
 def _add_reads(app: Flask, gateway: Gateway) -> None:
     reader = Reader(gateway.directory, gateway.replicas)
 
-    # `path:`, since an account's name may hold a slash.
-    @app.get("/api/v1/accounts/<path:account>")
+    @app.get("/api/v1/accounts/<text:account>")
     def account(account: str) -> Response:
         if len(account) > MAX_ACCOUNT_LENGTH:
             raise Problem("malformed-request", f"account: at most {MAX_ACCOUNT_LENGTH} characters")

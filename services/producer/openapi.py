@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from postjournal.core.records import MAX_ID_LENGTH
 from services.producer import parsing
 from services.producer.problems import MEDIA_TYPE, TITLES
 
@@ -94,7 +95,7 @@ def _submit_batch() -> dict[str, Any]:
             "`Idempotency-Key: K` the n-th command without an id of its own gets the id `K-n`, "
             "n from 0, which makes the batch safe to repeat."
         ),
-        "parameters": [_ref("parameters", n) for n in ("ledger", "idempotency_key")],
+        "parameters": [_ref("parameters", n) for n in ("ledger", "idempotency_key_of_batch")],
         "requestBody": _body_of(
             {"application/json": commands, "application/x-ndjson": {"type": "string"}}
         ),
@@ -159,13 +160,23 @@ def _parameters() -> dict[str, Any]:
             "in": "query",
             "schema": {"type": "string", "enum": ["leader", "any"], "default": "leader"},
         },
-        "idempotency_key": {"name": "Idempotency-Key", "in": "header", "schema": text},
+        "idempotency_key": _key(MAX_ID_LENGTH),
+        "idempotency_key_of_batch": _key(parsing.MAX_BATCH_KEY_LENGTH),
         "prefer": {
             "name": "Prefer",
             "in": "header",
             "description": f"`wait=N`, seconds, {parsing.MAX_WAIT_S} at most (RFC 7240).",
             "schema": {"type": "string", "examples": ["wait=5"]},
         },
+    }
+
+
+def _key(longest: int) -> dict[str, Any]:
+    return {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "Printable ASCII.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": longest},
     }
 
 

@@ -17,6 +17,9 @@ from services.producer.problems import Problem
 MAX_COMMAND_BYTES = 64 * 1024
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_BATCH = 10_000
+MAX_BATCH_KEY_LENGTH = MAX_ID_LENGTH - len(f"-{MAX_BATCH - 1}")
+"""Characters of a batch's Idempotency-Key, so that the ids made of it are not too long."""
+
 MAX_ERRORS_TOLD = 100
 MAX_KEY_LENGTH = 128
 MAX_WAIT_S = 30
@@ -108,15 +111,18 @@ class CommandParser:
         return Submission(command.id, self._encode(command))
 
 
-def idempotency_key(header: str | None) -> str | None:
-    """The header's value, without the quotes of a structured string. Raises `Problem`."""
+def idempotency_key(header: str | None, longest: int = MAX_ID_LENGTH) -> str | None:
+    """The header's value, without the quotes of a structured string. Raises `Problem`.
+
+    `longest`: how many characters it may have.
+    """
     if header is None:
         return None
     value = header.strip()
     if len(value) >= 2 and value[0] == value[-1] == '"':
         value = value[1:-1]
-    if not VISIBLE_ASCII.fullmatch(value) or len(value) > MAX_ID_LENGTH:
-        raise _malformed(f"Idempotency-Key: 1 to {MAX_ID_LENGTH} characters of printable ASCII")
+    if not VISIBLE_ASCII.fullmatch(value) or len(value) > longest:
+        raise _malformed(f"Idempotency-Key: 1 to {longest} characters of printable ASCII")
     return value
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from postjournal.core.sharding import shard_of
+from services.producer.parsing import MAX_BATCH_KEY_LENGTH
 from services.producer.ports import NotAppended, TooBusy, Unavailable, Unknown
 from tests.unit.gateway_world import DEPOSIT, OPEN, SHARDS, World, make_world, problem
 
@@ -235,6 +236,15 @@ def test_a_line_that_is_no_json_is_a_400_that_names_it(world: World) -> None:
     lines = f"{json.dumps(OPEN)}\n{{\n"
     response = world.http.post(BATCH, data=lines, content_type="application/x-ndjson")
     assert problem(response, 400, "malformed-request")["detail"].startswith("command 1:")
+
+
+def test_a_batchs_key_leaves_room_for_the_numbers_of_its_commands(world: World) -> None:
+    path, commands = "/api/v1/commands/batch", [DEPOSIT]
+    longest = "k" * MAX_BATCH_KEY_LENGTH
+    assert world.post(commands, path, Idempotency_Key=longest).status_code == 202
+    refused = world.post(commands, path, Idempotency_Key=longest + "k")
+    body = problem(refused, 400, "malformed-request")
+    assert str(MAX_BATCH_KEY_LENGTH) in body["detail"]
 
 
 def test_a_batchs_key_makes_ids_that_a_repetition_makes_again(world: World) -> None:

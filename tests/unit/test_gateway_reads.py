@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from prometheus_client import generate_latest
@@ -53,10 +54,12 @@ def test_a_replica_that_cannot_answer_is_followed_by_another_attempt(world: Worl
 
 
 def test_an_account_may_have_any_name(world: World) -> None:
-    world.replicas.answers = [answer({"balance": 5})] * 2
-    for path in ("a%2Fb", "gr%C3%BC%C3%9Fe"):
-        assert world.http.get(f"/api/v1/accounts/{path}").status_code == 200
-    assert [asked["account"] for _, _, asked in world.replicas.asked] == ["a/b", "grüße"]
+    names = ["a/b", "a//b", "/a", "a/", "..", "a\nb", "a?b#c", "%2F", "grüße"]
+    world.replicas.answers = [answer({"balance": 5})] * len(names)
+    for name in names:
+        path = f"/api/v1/accounts/{quote(name, safe='')}"
+        assert world.http.get(path).status_code == 200
+    assert [asked["account"] for _, _, asked in world.replicas.asked] == names
 
 
 def test_an_unknown_account_is_a_404(world: World) -> None:
