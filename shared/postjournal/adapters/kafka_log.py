@@ -179,7 +179,7 @@ class KafkaLog:
             return
         self._is_assigned = True
         control = TopicPartition(self._topics.control, self._shard)
-        end = self._end_of(control)  # asked now: OFFSET_END means the end some time later
+        end = self._tails.end_of(control, PROBE_TIMEOUT_S)  # asked now: OFFSET_END means the end some time later
         control.offset = OFFSET_END if end is None else end
         self._consumer.assign([place, *self._sources, control])
         self._consumer.pause(self._sources)
@@ -196,18 +196,9 @@ class KafkaLog:
         self._arrived.clear()
 
     def probe_end(self) -> None:
-        """Asks the broker, not the cache."""
-        self._arrived.append(m.JournalEnd(self._end_of(self._journal)))
-
-    def _end_of(self, place: TopicPartition) -> int | None:
-        """None when the broker does not answer in time."""
-        try:
-            _, end = self._consumer.get_watermark_offsets(
-                place, timeout=PROBE_TIMEOUT_S, cached=False
-            )
-        except KafkaException:
-            return None
-        return end
+        """Asks the broker, not the cache, and not behind the fetch that waits for records."""
+        end = self._tails.end_of(self._journal, PROBE_TIMEOUT_S)
+        self._arrived.append(m.JournalEnd(end))
 
     def known_end(self) -> int | None:
         """The journal's end as of the last fetch, without asking; None when unknown."""

@@ -166,6 +166,18 @@ class TailReader:
             if generation == self._generations[sink]:
                 into.append(m.SinkTail(sink, next_seq))
 
+    def end_of(self, place: TopicPartition, timeout_s: float) -> int | None:
+        """The broker's answer, for the caller's thread; None when it does not come in time.
+
+        A broker answers one connection's requests in order: on a connection that fetches, this
+        one would wait for records (100 ms of a silent leader's takeover).
+        """
+        try:
+            _, end = self._consumer.get_watermark_offsets(place, timeout=timeout_s, cached=False)
+        except KafkaException:
+            return None
+        return end
+
     def close(self) -> None:
         """End the thread."""
         self._wanted.put(None)

@@ -87,6 +87,7 @@ def _fetch(stage: Stage, wanted: int, watch: Stopwatch) -> list[m.SourceRecord]:
     log = KafkaLog(stage.bootstrap, topics, SHARD)
     end = time.monotonic() + 20
     try:
+        log.open_journal(0)
         log.open_sources({})
         while len(rows) < wanted and time.monotonic() < end:
             with watch.on(FETCH):
