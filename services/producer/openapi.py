@@ -118,14 +118,20 @@ def _account() -> dict[str, Any]:
     return {
         "summary": "An account's balance",
         "description": (
-            "`seq` is the number of commands that the answer accounts for. `consistency=leader`, "
+            "The answer is true at `seq`, that of the last command that it accounts for (-1: "
+            "none). `consistency=leader`, "
             "the default, is linearizable: the answer accounts for everything that was "
-            "acknowledged before the request. `consistency=any` asks any replica, which may lag."
+            "acknowledged before the request. `consistency=any` asks a standby, which may lag by "
+            "some milliseconds. To read what you have written, add `min_seq` with the `seq` of "
+            "the result that you have seen: the replica waits for that state, and the gateway "
+            "tries others, for three seconds together; then the answer is 503 `behind`, which "
+            "tells the `seq` that was reached."
         ),
         "parameters": [
             path | {"schema": {"type": "string", "minLength": 1, "maxLength": 128}},
             _ref("parameters", "ledger"),
             _ref("parameters", "consistency"),
+            _ref("parameters", "min_seq"),
         ],
         "responses": {
             "200": _answer("The balance.", "Account"),
@@ -162,6 +168,12 @@ def _parameters() -> dict[str, Any]:
         },
         "idempotency_key": _key(MAX_ID_LENGTH),
         "idempotency_key_of_batch": _key(parsing.MAX_BATCH_KEY_LENGTH),
+        "min_seq": {
+            "name": "min_seq",
+            "in": "query",
+            "description": "The answer must account for the command with this sequence.",
+            "schema": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
+        },
         "prefer": {
             "name": "Prefer",
             "in": "header",

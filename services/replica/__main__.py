@@ -24,15 +24,18 @@ from services.replica.snapshots import open_stores
 
 log = logging.getLogger("replica")
 
+HTTP_THREADS = 16
+"""Reads that wait for a state to come must not keep `/livez` from its answer."""
+
 STOP_S = 6.0
 """How long all shards together may take to resign and stop."""
 
 
 def main() -> int:
     """Returns the exit code: 78 when restarting will not help, 1 when it may."""
-    configure_logging()
-    stop = stop_on_signal()
     try:
+        configure_logging()
+        stop = stop_on_signal()
         return _serve(Settings.from_environment(), stop)
     except ConfigurationError as error:
         log.critical("configuration: %s", error)
@@ -65,7 +68,9 @@ def _serve(settings: Settings, stop: threading.Event) -> int:
 
 def _serve_http(settings: Settings, shards: list[ShardRunner]) -> None:
     app = make_app(settings.replica, shards)
-    server = waitress.create_server(app, host=settings.bind, port=settings.http_port, threads=4)
+    server = waitress.create_server(
+        app, host=settings.bind, port=settings.http_port, threads=HTTP_THREADS
+    )
     threading.Thread(target=server.run, daemon=True, name="http").start()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as AnswerTimeout
 from typing import Any
@@ -15,8 +16,12 @@ from services.replica.metrics import registry_of
 from services.replica.shard import ShardRunner
 
 QUERY_TIMEOUT_S = 2.0
+PATIENCE_MS = 750
+"""How long a read waits for the state that it asks for; the gateway gives up after a second."""
+
+SEQUENCE = re.compile(r"[0-9]{1,18}")
 READY = ("standby", "claiming", "leader", "resigning", "reader")
-ERROR_STATUS = {"not_leader": 409, "not_ready": 503}
+ERROR_STATUS = {"not_leader": 409, "not_ready": 503, "behind": 503}
 
 
 def make_app(replica: str, shards: Sequence[ShardRunner]) -> Flask:
@@ -73,14 +78,23 @@ def _query(replica: str, shard: ShardRunner, query: dict[str, str]) -> Response:
     consistency = query.pop("consistency", "leader")
     if consistency not in ("leader", "any"):
         return _json({"error": "consistency must be leader or any"}, 400)
-    future = shard.inbox.ask(query, linearizable=consistency == "leader")
+    wanted = query.pop("min_seq", None)
+    if wanted is not None and not SEQUENCE.fullmatch(wanted):
+        return _json({"error": "min_seq must be a whole number from 0"}, 400)
+    future = shard.inbox.ask(
+        query,
+        linearizable=consistency == "leader",
+        min_seq=-1 if wanted is None else int(wanted),
+        patience_ms=PATIENCE_MS,
+    )
     try:
         answer = future.result(QUERY_TIMEOUT_S)
     except AnswerTimeout:
         future.cancel()
         return _json({"error": "no answer in time"}, 503)
     if answer.error is not None:
-        return _json({"error": answer.error}, ERROR_STATUS.get(answer.error, 500))
+        told = {"error": answer.error, "seq": answer.seq, "replica": replica}
+        return _json(told, ERROR_STATUS.get(answer.error, 500))
     body = {
         "result": answer.result,
         "seq": answer.seq,

@@ -19,6 +19,7 @@ from services.producer.openapi import document
 from services.producer.ports import (
     Appended,
     Expectation,
+    Headers,
     Outcome,
     ReplicaAway,
 )
@@ -34,8 +35,12 @@ class FakeLog:
     refusal: Exception | None = None
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     appended: list[tuple[bytes, int, dict[str, Any]]] = field(default_factory=list)
+    headers: dict[str, bytes] = field(default_factory=dict)
 
-    def append(self, key: bytes, shard: int, values: Sequence[bytes]) -> list[Outcome]:
+    def append(
+        self, key: bytes, shard: int, values: Sequence[bytes], headers: Headers = ()
+    ) -> list[Outcome]:
+        self.headers = dict(headers)
         if self.refusal is not None:
             raise self.refusal
         first = len(self.appended)
@@ -69,7 +74,7 @@ class FakeResults:
 class FakeReplicas:
     """Directory and client in one: `answers` are taken one after the other."""
 
-    answers: list[dict[str, Any] | str] = field(default_factory=list)
+    answers: list[dict[str, Any] | str | ReplicaAway] = field(default_factory=list)
     trouble: str = ""
     views: dict[int, ShardView] = field(default_factory=dict)
     asked: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
@@ -93,6 +98,8 @@ class FakeReplicas:
         answer = self.answers.pop(0) if self.answers else "nobody there"
         if isinstance(answer, str):
             raise ReplicaAway(answer)
+        if isinstance(answer, ReplicaAway):
+            raise answer
         return answer
 
 

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from postjournal.cluster_view import ShardView
+from services.producer.ports import ReplicaBehind
 from tests.unit.gateway_world import OPEN, World, make_world, problem
 
 
@@ -53,6 +54,29 @@ def test_a_replica_that_cannot_answer_is_followed_by_another_attempt(world: Worl
     assert world.http.get("/api/v1/accounts/alice").status_code == 200
 
 
+def test_a_reader_of_its_own_writes_names_what_it_has_seen(world: World) -> None:
+    world.replicas.answers = [answer({"balance": 5})]
+    world.http.get("/api/v1/accounts/alice?consistency=any&min_seq=9")
+    assert [asked["min_seq"] for _, _, asked in world.replicas.asked] == ["9"]
+
+
+def test_a_replica_that_is_behind_is_followed_by_another(world: World) -> None:
+    world.replicas.answers = [ReplicaBehind("standby:1 is at 3", 3), answer({"balance": 5})]
+    response = world.http.get("/api/v1/accounts/alice?consistency=any&min_seq=9")
+    assert response.status_code == 200
+    assert [to for to, _, _ in world.replicas.asked] == ["standby:1", "leader:1"]
+
+
+def test_where_no_replica_is_so_far_the_answer_says_how_far_they_are(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.producer.reads.BUDGET_S", 0.01)
+    world.replicas.answers = [ReplicaBehind("at 3", 3), ReplicaBehind("at 4", 4), "gone"]
+    response = world.http.get("/api/v1/accounts/alice?consistency=any&min_seq=9")
+    told = problem(response, 503, "behind")
+    assert (told["seq"], told["min_seq"], response.headers["Retry-After"]) == (4, 9, "1")
+
+
 def test_an_account_may_have_any_name(world: World) -> None:
     names = ["a/b", "a//b", "/a", "a/", "..", "a\nb", "a?b#c", "%2F", "grüße"]
     world.replicas.answers = [answer({"balance": 5})] * len(names)
@@ -68,7 +92,14 @@ def test_an_unknown_account_is_a_404(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["accounts/alice?consistency=some", f"accounts/{'a' * 129}", "leader?shard=x"]
+    "path",
+    [
+        "accounts/alice?consistency=some",
+        "accounts/alice?min_seq=-1",
+        "accounts/alice?min_seq=1e3",
+        f"accounts/{'a' * 129}",
+        "leader?shard=x",
+    ],
 )
 def test_a_question_that_makes_no_sense_is_a_400(world: World, path: str) -> None:
     problem(world.http.get(f"/api/v1/{path}"), 400, "malformed-request")

@@ -18,6 +18,7 @@ from postjournal.core.machine import Machine
 from postjournal.core.manifest import Manifest
 from postjournal.core.records import Codec, Entry
 from postjournal.core.roles import Identity, Role
+from postjournal.core.waiting_reads import WaitingReads
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
@@ -75,6 +76,7 @@ class Reader(Generic[S, C, E]):
         self._effects: list[m.Effect] = []
         self._now_ms = self._probe_due_ms = 0
         self._is_open = False
+        self._reads = WaitingReads()
         self.target: int | None = None
         self._handlers: dict[type, Callable[[Any], None]] = {
             m.Restored: self._on_restored,
@@ -111,6 +113,8 @@ class Reader(Generic[S, C, E]):
         handler = self._handlers.get(type(message))
         if handler is not None and self.role not in (Role.REBUILDING, Role.STOPPED):
             handler(message)
+        if self._reads:
+            self._answer_waiting()
         if self.role is Role.RESTORING and self._is_open and now_ms >= self._probe_due_ms:
             self._probe()
         return self._effects
@@ -118,6 +122,9 @@ class Reader(Generic[S, C, E]):
     def _become(self, role: Role, reason: str) -> None:
         self.role = role
         self._effects.append(m.RoleChanged(role.value, self.journal.epoch, reason))
+        if role in (Role.REBUILDING, Role.STOPPED):
+            for asked in self._reads.take_all():
+                self._reply(asked.token, error="not_ready")
 
     def _probe(self) -> None:
         self._probe_due_ms = self._now_ms + self._limits.probe_retry_ms
@@ -200,8 +207,16 @@ class Reader(Generic[S, C, E]):
             self._reply(message.token, error="not_ready")
         elif message.linearizable:
             self._reply(message.token, error="not_leader")
+        elif message.min_seq >= self.journal.next_seq:
+            self._reads.add(message, self._now_ms)
         else:
             self._reply(message.token, *self.machine.query(message.query))
+
+    def _answer_waiting(self) -> None:
+        for asked in self._reads.take_ripe(self.journal.next_seq):
+            self._on_query(asked)
+        for asked in self._reads.take_late(self._now_ms):
+            self._reply(asked.token, error="behind")
 
     def _reply(self, token: Any, result: object = None, error: str | None = None) -> None:
         seq = self.journal.next_seq - 1

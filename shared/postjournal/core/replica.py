@@ -29,6 +29,7 @@ from postjournal.core.roles import Cause, Identity, Role
 from postjournal.core.snapshot import Image, record_digest
 from postjournal.core.taking import Taking
 from postjournal.core.tenure import InFlight, Tenure
+from postjournal.core.waiting_reads import WaitingReads
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
@@ -77,6 +78,7 @@ class Replica(Generic[S, C, E]):
         self._last_value: bytes | None = None  # of the journal's records
         self._restored_digest = ""  # of the record at which the snapshot was taken
         self._taking = Taking(identity.replica, self.image, limits.snapshot_wait_ms)
+        self._reads = WaitingReads()
         self._stale_reports = 0  # of appends of a leadership that ended without a rebuild
         self._handlers: dict[type, Callable[[Any], None]] = {
             m.JournalRecords: self._on_journal,
@@ -115,6 +117,8 @@ class Replica(Generic[S, C, E]):
         self._begin(now_ms, wall_ms)
         if self.role not in (Role.REBUILDING, Role.STOPPED):
             self._handlers[type(message)](message)
+            if self._reads:
+                self._answer_waiting()
             self._act()
         return self._effects
 
@@ -256,6 +260,9 @@ class Replica(Generic[S, C, E]):
     def _become(self, role: Role, reason: str) -> None:
         self.role = role
         self._effects.append(m.RoleChanged(role.value, self.journal.epoch, reason))
+        if role in (Role.REBUILDING, Role.STOPPED):
+            for asked in self._reads.take_all():
+                self._reply(asked.token, error="not_ready")
 
     def _act(self) -> None:
         """What the role has to do whatever the message was: level-triggered duties."""
@@ -480,8 +487,16 @@ class Replica(Generic[S, C, E]):
             self._reply(message.token, error="not_ready")
         elif message.linearizable and self.tenure is None:
             self._reply(message.token, error="not_leader")
+        elif message.min_seq >= self.journal.next_seq:
+            self._reads.add(message, self._now_ms)
         else:
             self._answer(message)
+
+    def _answer_waiting(self) -> None:
+        for asked in self._reads.take_ripe(self.journal.next_seq):
+            self._on_query(asked)  # the role may be another one by this time
+        for asked in self._reads.take_late(self._now_ms):
+            self._reply(asked.token, error="behind")
 
     def _answer(self, message: m.QueryAsked) -> None:
         result, error = self.machine.query(message.query)
