@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from postjournal.cli import checks, faults, inspection, lifecycle, load, snapshots, verify
+from postjournal.cli import checks, faults, inspection, lifecycle, load, snapshots, trace, verify
 from postjournal.core.errors import PostjournalError
 
 LATE = {"bench": "postjournal.cli.bench", "chaos": "postjournal.cli.chaos"}
@@ -55,6 +55,7 @@ for command in (
     faults.handover,
     load.load,
     verify.verify,
+    trace.trace,
     snapshots.snapshot,
     snapshots.snapshots,
     checks.test,
