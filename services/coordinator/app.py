@@ -21,19 +21,13 @@ from services.coordinator.following import Knowledge, now_ms
 from services.coordinator.jobs import candidates, first_order
 from services.coordinator.keeper import Appender, Part
 from services.coordinator.metrics import Metrics
+from services.coordinator.openapi import document
+from services.coordinator.requests import TITLES, HandoverRequest, SnapshotRequest
 from services.problems import Problem
 
 JSON = "application/json"
 MAX_BODY_BYTES = 10_000
 RETRY_S = 2
-
-TITLES: problems.Titles = {
-    "unauthorized": (401, "A token is needed"),
-    "unknown-snapshot": (404, "There is no such snapshot"),
-    "no-standby": (409, "No replica can do that now"),
-    "no-leader": (409, "The shard has no leader now"),
-    "unavailable": (503, "Kafka or the snapshot store cannot be reached"),
-}
 
 
 @dataclass(frozen=True)
@@ -54,20 +48,6 @@ class Coordinator:
         """Why it cannot do its work now, or ""."""
         parts = (self.follower, self.keeper)
         return "; ".join(part.trouble for part in parts if part.trouble)
-
-
-class SnapshotRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /api/v1/snapshots`; without a shard: all of them."""
-
-    shard: int | None = None
-    allow_leader: bool = False
-
-
-class HandoverRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /api/v1/handover`."""
-
-    shard: int = 0
-    successor: str | None = None
 
 
 def make_app(coordinator: Coordinator) -> Flask:
@@ -179,6 +159,8 @@ def _check_handover(view: ClusterView, asked: HandoverRequest) -> str:
 
 
 def _add_operations(app: Flask, coordinator: Coordinator) -> None:
+    described = document()
+
     @app.get("/livez")
     def livez() -> Response:
         return _json({"status": "ok"})
@@ -188,6 +170,10 @@ def _add_operations(app: Flask, coordinator: Coordinator) -> None:
         if coordinator.trouble:
             raise Problem("unavailable", coordinator.trouble, retry_after_s=RETRY_S)
         return _json({"status": "ready"})
+
+    @app.get("/api/v1/openapi.json")
+    def openapi() -> Response:
+        return _json(described)
 
 
 # --- checks --------------------------------------------------------------------------------------

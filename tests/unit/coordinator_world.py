@@ -29,6 +29,7 @@ from services.coordinator.following import Knowledge
 from services.coordinator.keeper import Keeper, Rules, Surroundings
 from services.coordinator.metrics import Metrics
 from services.coordinator.policy import Schedule
+from tests.described import client_of
 
 
 @dataclass
@@ -135,7 +136,7 @@ class World:
             self.shards,
             token,
         )
-        return make_app(coordinator).test_client()
+        return client_of(make_app(coordinator))
 
     def say(self, *records: ReplicaStatus | SnapshotProgress) -> None:
         for record in records:

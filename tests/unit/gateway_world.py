@@ -23,6 +23,7 @@ from services.producer.ports import (
     Outcome,
     ReplicaAway,
 )
+from tests.described import client_of
 
 SHARDS = 3
 OPEN = {"type": "open", "account": "alice", "id": "a1"}
@@ -129,7 +130,7 @@ def make_world() -> World:
         metrics=Metrics(),
         openapi=document(Ledger.command_type),
     )
-    return World(log, results, replicas, gateway.metrics, make_app(gateway).test_client())
+    return World(log, results, replicas, gateway.metrics, client_of(make_app(gateway)))
 
 
 def problem(response: TestResponse, status: int, kind: str) -> dict[str, Any]:
