@@ -24,10 +24,13 @@ from services.coordinator.metrics import Metrics
 from services.coordinator.openapi import document
 from services.coordinator.requests import TITLES, HandoverRequest, SnapshotRequest
 from services.problems import Problem
+from services.web import add_static
+from services.web.documents import add_interface_page
 
 JSON = "application/json"
 MAX_BODY_BYTES = 10_000
 RETRY_S = 2
+LINKS = (("Interface", "/docs"), ("OpenAPI", "/api/v1/openapi.json"))
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,9 @@ def _add_operations(app: Flask, coordinator: Coordinator) -> None:
     @app.get("/api/v1/openapi.json")
     def openapi() -> Response:
         return _json(described)
+
+    add_interface_page(app, described, LINKS)
+    add_static(app)
 
 
 # --- checks --------------------------------------------------------------------------------------

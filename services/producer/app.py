@@ -28,8 +28,17 @@ from services.producer.ports import (
 from services.producer.problems import TITLES, Problem
 from services.producer.reads import Consistency, Reader
 from services.producer.tracing import trace_of
+from services.web import add_static
+from services.web.documents import add_interface_page, add_topics_page
 
 MAX_ACCOUNT_LENGTH = 128
+
+LINKS = (
+    ("Interface", "/docs"),
+    ("Topics", "/docs/topics"),
+    ("OpenAPI", "/api/v1/openapi.json"),
+    ("AsyncAPI", "/api/v1/asyncapi.json"),
+)
 
 JSON, NDJSON = "application/json", "application/x-ndjson"
 
@@ -46,6 +55,7 @@ class Gateway:
     shards: int
     metrics: Metrics
     openapi: dict[str, Any]
+    asyncapi: dict[str, Any]
 
     @property
     def trouble(self) -> str:
@@ -180,6 +190,14 @@ def _add_operations(app: Flask, gateway: Gateway) -> None:
     @app.get("/api/v1/openapi.json")
     def openapi() -> Response:
         return _json(gateway.openapi)
+
+    @app.get("/api/v1/asyncapi.json")
+    def asyncapi() -> Response:
+        return _json(gateway.asyncapi)
+
+    add_interface_page(app, gateway.openapi, LINKS)
+    add_topics_page(app, gateway.asyncapi, LINKS)
+    add_static(app)
 
 
 def _json(body: Any, status: int = 200) -> Response:

@@ -11,6 +11,7 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from postjournal import asyncapi
 from postjournal.cluster_view import ShardView
 from postjournal.ledger import Ledger
 from services.producer.app import Gateway, make_app
@@ -129,6 +130,7 @@ def make_world() -> World:
         shards=SHARDS,
         metrics=Metrics(),
         openapi=document(Ledger.command_type),
+        asyncapi=asyncapi.document(Ledger(), "ledger", SHARDS),
     )
     return World(log, results, replicas, gateway.metrics, client_of(make_app(gateway)))
 

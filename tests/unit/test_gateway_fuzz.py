@@ -118,6 +118,7 @@ def make() -> Flask:
             shards=SHARDS,
             metrics=Metrics(),
             openapi=document(Ledger.command_type),
+            asyncapi={},
         )
     )
 

@@ -16,9 +16,9 @@ from postjournal.core.application import Application, Command
 from postjournal.core.fold import JournalState, Verdict
 from postjournal.core.machine import Machine
 from postjournal.core.manifest import Manifest
+from postjournal.core.reads import Reads
 from postjournal.core.records import Codec, Entry
 from postjournal.core.roles import Identity, Role
-from postjournal.core.waiting_reads import WaitingReads
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
@@ -76,14 +76,14 @@ class Reader(Generic[S, C, E]):
         self._effects: list[m.Effect] = []
         self._now_ms = self._probe_due_ms = 0
         self._is_open = False
-        self._reads = WaitingReads()
+        self._reads = Reads(self)
         self.target: int | None = None
         self._handlers: dict[type, Callable[[Any], None]] = {
             m.Restored: self._on_restored,
             m.JournalRecords: self._on_journal,
             m.JournalEnd: self._on_journal_end,
             m.JournalTrimmed: self._on_trimmed,
-            m.QueryAsked: self._on_query,
+            m.QueryAsked: lambda e: self._effects.extend(self._reads.on_query(e, self._now_ms)),
             m.StopAsked: self._on_stop,
             m.SnapshotAsked: self._on_snapshot_asked,
         }
@@ -114,7 +114,7 @@ class Reader(Generic[S, C, E]):
         if handler is not None and self.role not in (Role.REBUILDING, Role.STOPPED):
             handler(message)
         if self._reads:
-            self._answer_waiting()
+            self._effects += self._reads.settle(now_ms)
         if self.role is Role.RESTORING and self._is_open and now_ms >= self._probe_due_ms:
             self._probe()
         return self._effects
@@ -123,8 +123,7 @@ class Reader(Generic[S, C, E]):
         self.role = role
         self._effects.append(m.RoleChanged(role.value, self.journal.epoch, reason))
         if role in (Role.REBUILDING, Role.STOPPED):
-            for asked in self._reads.take_all():
-                self._reply(asked.token, error="not_ready")
+            self._effects += self._reads.refuse_all()
 
     def _probe(self) -> None:
         self._probe_due_ms = self._now_ms + self._limits.probe_retry_ms
@@ -201,26 +200,6 @@ class Reader(Generic[S, C, E]):
         self._effects.append(m.Rebuild())
 
     # --- what else is asked -----------------------------------------------------------------
-
-    def _on_query(self, message: m.QueryAsked) -> None:
-        if self.role is not Role.READER:
-            self._reply(message.token, error="not_ready")
-        elif message.linearizable:
-            self._reply(message.token, error="not_leader")
-        elif message.min_seq >= self.journal.next_seq:
-            self._reads.add(message, self._now_ms)
-        else:
-            self._reply(message.token, *self.machine.query(message.query))
-
-    def _answer_waiting(self) -> None:
-        for asked in self._reads.take_ripe(self.journal.next_seq):
-            self._on_query(asked)
-        for asked in self._reads.take_late(self._now_ms):
-            self._reply(asked.token, error="behind")
-
-    def _reply(self, token: Any, result: object = None, error: str | None = None) -> None:
-        seq = self.journal.next_seq - 1
-        self._effects.append(m.Reply(token, result, seq, self.journal.epoch, error))
 
     def _on_snapshot_asked(self, message: m.SnapshotAsked) -> None:
         if message.replica == self.identity.replica:
