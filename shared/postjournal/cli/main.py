@@ -8,7 +8,18 @@ from typing import Any
 
 import click
 
-from postjournal.cli import checks, faults, inspection, lifecycle, load, snapshots, trace, verify
+from postjournal.cli import (
+    checks,
+    doctor,
+    faults,
+    inspection,
+    lifecycle,
+    load,
+    snapshots,
+    trace,
+    verify,
+    watch,
+)
 from postjournal.core.errors import PostjournalError
 
 LATE = {"bench": "postjournal.cli.bench", "chaos": "postjournal.cli.chaos"}
@@ -49,6 +60,8 @@ for command in (
     lifecycle.down,
     inspection.status,
     inspection.logs,
+    watch.watch,
+    doctor.doctor,
     faults.kill,
     faults.pause,
     faults.resume,
