@@ -10,6 +10,7 @@ import click
 
 from postjournal.cli import (
     checks,
+    completion,
     doctor,
     faults,
     inspection,
@@ -20,6 +21,7 @@ from postjournal.cli import (
     verify,
     watch,
 )
+from postjournal.cli.errors import EXIT_CODES, OperationFailed
 from postjournal.core.errors import PostjournalError
 
 LATE = {"bench": "postjournal.cli.bench", "chaos": "postjournal.cli.chaos"}
@@ -27,14 +29,21 @@ LATE = {"bench": "postjournal.cli.bench", "chaos": "postjournal.cli.chaos"}
 
 
 class Commands(click.Group):
-    """Turns faults that are expected into one line and exit code 1; imports benches late."""
+    """Turns faults that are expected into one line and an exit code; imports benches late."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
         except PostjournalError as error:
-            raise click.ClickException(str(error)) from error
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(getattr(error, "exit_code", OperationFailed.exit_code))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The exit codes."""
+        del ctx
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """With those that are imported late."""
@@ -73,5 +82,6 @@ for command in (
     snapshots.snapshots,
     checks.test,
     checks.lint,
+    completion.completion,
 ):
     main.add_command(command)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from postjournal.cli.errors import AlreadyRunning, OperationFailed
+from postjournal.cli.errors import AlreadyRunning, NotFound, OperationFailed
 from postjournal.cli.local import processes
 from postjournal.cli.local.kafka import broker_properties, check_java, format_storage
 from postjournal.cli.local.kafka_jars import ensure_jars
@@ -75,7 +75,7 @@ class LocalSystem:
         """Where the running system listens; raises `OperationFailed` when none is running."""
         plan = read_plan(self.layout)
         if plan is None or not self.has_processes():
-            raise OperationFailed("the system is not running: start it with `./postjournal up`")
+            raise NotFound("the system is not running: start it with `./postjournal up`")
         return plan
 
     def is_running(self) -> bool:
@@ -156,7 +156,7 @@ class LocalSystem:
     def _program(self, name: str) -> Program:
         known = self._supervisor().programs()
         if name not in known:
-            raise OperationFailed(f"there is no {name}; there are: {', '.join(sorted(known))}")
+            raise NotFound(f"there is no {name}; there are: {', '.join(sorted(known))}")
         return known[name]
 
     def _signal(self, name: str, signal_number: signal.Signals) -> int:

@@ -12,13 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from postjournal.app import load_application
+from postjournal.cli.errors import NotFound
+from postjournal.cli.output import json_option, print_json
 from postjournal.cli.target import environment_of
 from postjournal.cli.trace.search import Searcher
 from postjournal.cli.trace.story import Step, Story
 from postjournal.settings import Settings
 from postjournal.topics import Topics
 
-NOT_FOUND = 3
 SHOWN_CHARACTERS = 100
 COLOURS = {"accepted": "green", "replayed": "green", "rejected": "yellow", "waiting": "yellow"}
 
@@ -28,7 +29,7 @@ COLOURS = {"accepted": "green", "replayed": "green", "rejected": "yellow", "wait
 @click.option("--bootstrap", metavar="HOST:PORT", help="A Kafka, instead of the running system's.")
 @click.option("--namespace", help="Its topics' prefix.")
 @click.option("--app", help="The application: package.module:Class.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@json_option
 def trace(
     wanted: str, bootstrap: str | None, namespace: str | None, app: str | None, as_json: bool
 ) -> None:
@@ -51,11 +52,11 @@ def trace(
     finally:
         searcher.close()
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(stories)))
+        print_json(stories)
     else:
         _print(wanted, stories)
     if not stories:
-        sys.exit(NOT_FOUND)
+        sys.exit(NotFound.exit_code)
 
 
 def _print(wanted: str, stories: list[Story]) -> None:
