@@ -14,7 +14,8 @@ from werkzeug.test import TestResponse
 ANYWHERE = ("404", "405", "500")
 """Answers that no operation has to name: no such path, no such method, a bug."""
 
-UNTOLD = ("/api/v1/openapi.json", "/api/v1/asyncapi.json", "/docs", "/docs/topics", "/static/")
+PAGES = ("/", "/docs", "/docs/topics", "/api/v1/events")
+UNTOLD = ("/api/v1/openapi.json", "/api/v1/asyncapi.json", "/static/")
 """Paths that describe, and are not described."""
 
 Json = dict[str, Any]
@@ -46,7 +47,7 @@ def described(app: Flask) -> Json:
 
 def check(document: Json, method: str, path: str, response: Any) -> None:
     """`response`: of werkzeug or of requests."""
-    if path.startswith(UNTOLD):
+    if path in PAGES or path.startswith(UNTOLD):
         return
     operation = _operation(document, method, path)
     status = str(response.status_code)
@@ -91,7 +92,7 @@ def routes(app: Flask) -> set[tuple[str, str]]:
         (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if not rule.rule.startswith(UNTOLD)
+        if rule.rule not in PAGES and not rule.rule.startswith(UNTOLD)
     }
 
 

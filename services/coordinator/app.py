@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -16,13 +15,13 @@ from postjournal.core.manifest import is_snapshot_id
 from postjournal.core.records import UNREADABLE
 from postjournal.status import Handover, SnapshotOrder
 from services import problems
-from services.coordinator.catalogue import Row, Snapshots
-from services.coordinator.following import Knowledge, now_ms
+from services.coordinator.catalogue import Row
+from services.coordinator.following import now_ms
 from services.coordinator.jobs import candidates, first_order
-from services.coordinator.keeper import Appender, Part
-from services.coordinator.metrics import Metrics
 from services.coordinator.openapi import document
+from services.coordinator.page.routes import LivePage, add_page
 from services.coordinator.requests import TITLES, HandoverRequest, SnapshotRequest
+from services.coordinator.state import Coordinator
 from services.problems import Problem
 from services.web import add_static
 from services.web.documents import add_interface_page
@@ -33,27 +32,7 @@ RETRY_S = 2
 LINKS = (("Interface", "/docs"), ("OpenAPI", "/api/v1/openapi.json"))
 
 
-@dataclass(frozen=True)
-class Coordinator:
-    """What the handlers need."""
-
-    knowledge: Knowledge
-    follower: Part
-    keeper: Part
-    snapshots: Snapshots
-    control: Appender
-    metrics: Metrics
-    shards: int
-    token: str | None
-
-    @property
-    def trouble(self) -> str:
-        """Why it cannot do its work now, or ""."""
-        parts = (self.follower, self.keeper)
-        return "; ".join(part.trouble for part in parts if part.trouble)
-
-
-def make_app(coordinator: Coordinator) -> Flask:
+def make_app(coordinator: Coordinator, live: LivePage) -> Flask:
     """The WSGI application."""
     app = Flask("postjournal-coordinator", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
@@ -61,6 +40,7 @@ def make_app(coordinator: Coordinator) -> Flask:
     _add_snapshots(app, coordinator)
     _add_cluster(app, coordinator)
     _add_operations(app, coordinator)
+    add_page(app, live, lambda: _authorize(coordinator.token))
     return app
 
 
@@ -186,7 +166,12 @@ def _add_operations(app: Flask, coordinator: Coordinator) -> None:
 
 
 def _authorize(token: str | None) -> None:
-    """Raises `Problem` unless the bearer token is right; compared in constant time."""
+    """Raises `Problem` unless the bearer token is right; compared in constant time.
+
+    Nor may a page of another site, open in somebody's browser, change anything.
+    """
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+        raise Problem("cross-site", "a page of another site has asked")
     if token is None:
         return
     kind, _, given = request.headers.get("Authorization", "").partition(" ")

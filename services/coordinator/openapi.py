@@ -7,7 +7,12 @@ from typing import Any
 from postjournal.cluster_view import ShardView
 from postjournal.status import Failover, ReplicaStatus
 from services.coordinator.catalogue import Row
-from services.coordinator.requests import TITLES, HandoverRequest, SnapshotRequest
+from services.coordinator.requests import (
+    TITLES,
+    CrashRequest,
+    HandoverRequest,
+    SnapshotRequest,
+)
 from services.openapi import (
     JSON,
     NUMBER,
@@ -24,7 +29,7 @@ from services.openapi import (
 from services.problems import COMMON
 
 PROBLEMS = Problems({**COMMON, **TITLES})
-TYPES = (SnapshotRequest, HandoverRequest, Row, ReplicaStatus, Failover, ShardView)
+TYPES = (SnapshotRequest, HandoverRequest, CrashRequest, Row, ReplicaStatus, Failover, ShardView)
 BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 
 
@@ -56,6 +61,8 @@ def _paths() -> dict[str, Any]:
         "/api/v1/snapshots/{snapshot_id}": {"get": _one()},
         "/api/v1/cluster": {"get": _cluster()},
         "/api/v1/handover": {"post": _hand_over()},
+        "/api/v1/query": {"get": _query()},
+        "/api/v1/crash": {"post": _crash()},
         **health(PROBLEMS, "Kafka and the store can be reached"),
     }
 
@@ -76,6 +83,7 @@ def _ask() -> dict[str, Any]:
             **PROBLEMS.of(
                 "malformed-request",
                 "unauthorized",
+                "cross-site",
                 "not-found",
                 "no-standby",
                 "too-large",
@@ -150,12 +158,78 @@ def _hand_over() -> dict[str, Any]:
             **PROBLEMS.of(
                 "malformed-request",
                 "unauthorized",
+                "cross-site",
                 "not-found",
                 "no-leader",
                 "no-standby",
                 "too-large",
                 "unsupported-media-type",
                 "unavailable",
+            ),
+        },
+    }
+
+
+def _query() -> dict[str, Any]:
+    shard = {"name": "shard", "in": "query", "schema": NUMBER | {"minimum": 0, "default": 0}}
+    at = {
+        "name": "at",
+        "in": "query",
+        "description": "now, or a point: seq:N, offset:N or time:2026-01-31T12:00:00Z.",
+        "schema": TEXT | {"default": "now"},
+    }
+    other = {
+        "name": "query",
+        "in": "query",
+        "description": "What the application takes: for the ledger account=NAME.",
+        "style": "form",
+        "explode": True,
+        "schema": {"type": "object", "additionalProperties": TEXT},
+    }
+    return {
+        "summary": "Ask the application's state, as it is or as it was",
+        "description": (
+            "As of now the leader answers, and the answer is linearizable. As of a past point the "
+            "nearest snapshot before it is restored and the journal replayed from there, which "
+            "needs the token and may take a minute. `answer` is null when nothing is known."
+        ),
+        "security": BEARER,
+        "parameters": [shard, at, other],
+        "responses": {
+            "200": answer(
+                "The application's answer, and what it accounts for.",
+                obj({"shard": NUMBER, "at": TEXT, "answer": {}, "seq": NUMBER, "epoch": NUMBER}),
+            ),
+            **PROBLEMS.of(
+                "malformed-request",
+                "unauthorized",
+                "cross-site",
+                "not-found",
+                "no-such-point",
+                "no-leader",
+                "too-busy",
+                "unavailable",
+                "too-slow",
+            ),
+        },
+    }
+
+
+def _crash() -> dict[str, Any]:
+    return {
+        "summary": "Kill a replica with SIGKILL, where POSTJOURNAL_ALLOW_CRASH=1",
+        "security": BEARER,
+        "requestBody": body_of({JSON: ref("schemas", "CrashRequest")}),
+        "responses": {
+            "202": answer("It is dead.", obj({"replica": TEXT, "crashed": {"type": "boolean"}})),
+            **PROBLEMS.of(
+                "malformed-request",
+                "unauthorized",
+                "cross-site",
+                "not-allowed",
+                "not-found",
+                "too-large",
+                "unsupported-media-type",
             ),
         },
     }

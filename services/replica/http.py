@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import re
+import signal
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as AnswerTimeout
 from typing import Any
@@ -24,8 +26,11 @@ READY = ("standby", "claiming", "leader", "resigning", "reader")
 ERROR_STATUS = {"not_leader": 409, "not_ready": 503, "behind": 503}
 
 
-def make_app(replica: str, shards: Sequence[ShardRunner]) -> Flask:
-    """The WSGI application; reads from the shards' threads."""
+def make_app(replica: str, shards: Sequence[ShardRunner], crash_token: str | None = None) -> Flask:
+    """The WSGI application; reads from the shards' threads.
+
+    `crash_token`: None: nobody may crash the replica; else who has it, and all if it is "".
+    """
     app = Flask(__name__)
     registry = registry_of(replica)
 
@@ -71,7 +76,21 @@ def make_app(replica: str, shards: Sequence[ShardRunner]) -> Flask:
     def metrics() -> Response:
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
+    if crash_token is not None:
+        _allow_crash(app, crash_token)
     return app
+
+
+def _allow_crash(app: Flask, token: str) -> None:
+    """For demonstrations: dies as `kill -9` would have it."""
+
+    @app.post("/crash")
+    def crash() -> Response:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token and not hmac.compare_digest(given.encode(), token.encode()):
+            return _json({"error": "wrong token"}, 401)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("dead")
 
 
 def _query(replica: str, shard: ShardRunner, query: dict[str, str]) -> Response:

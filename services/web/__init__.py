@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 from flask import Flask, Response, abort, request
+from markupsafe import Markup
 
 POLICY = "; ".join(
     (
@@ -40,9 +41,14 @@ _templates = jinja2.Environment(
 )
 
 
+def render(template: str, **values: Any) -> str:
+    """HTML; everything in `values` is escaped, unless it is `Markup`."""
+    return Markup(_templates.get_template(template).render(**values))
+
+
 def page(template: str, **values: Any) -> Response:
-    """An HTML page; everything in `values` is escaped."""
-    text = _templates.get_template(template).render(root=request.script_root, **values)
+    """An HTML page."""
+    text = render(template, root=request.script_root, **values)
     return Response(text, content_type="text/html; charset=utf-8", headers=HEADERS)
 
 

@@ -69,21 +69,12 @@ class Seen:
             key = (failover.shard, failover.epoch)
             if key not in known:
                 known.add(key)
-                yield told_of(failover)
+                yield failover.told
 
 
 def state_of(replica: Replica) -> str:
     """What it does, or that nothing is heard of it."""
     return "silent" if replica.silent else replica.state
-
-
-def told_of(failover: Failover) -> str:
-    """One takeover in one line."""
-    return (
-        f"shard {failover.shard}: {failover.leader} took over from {failover.previous} in "
-        f"{failover.total_ms:.0f} ms ({failover.cause}; detect {failover.detect_ms:.0f}, claim "
-        f"{failover.claim_ms:.0f}, resume {failover.resume_ms:.0f})"
-    )
 
 
 def picture(cluster: Cluster, seen: Seen) -> RenderableType:
