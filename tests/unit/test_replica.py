@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from postjournal.core import messages as m
-from postjournal.core.errors import SinkAhead
+from postjournal.core.errors import NewerFormat, SinkAhead
 from postjournal.core.machine import ShardPlace
 from postjournal.core.records import Claim, Codec, Heartbeat, Resign
 from postjournal.core.replica import Replica
@@ -349,6 +349,25 @@ def test_a_failure_that_was_reported_is_not_expected_again() -> None:
     assert bench.of(m.OpenSources)
     bench.step(m.AppendFailed("timed out"))
     assert bench.of(m.CloseSources)
+
+
+# --- newer releases -------------------------------------------------------------------------
+
+
+def test_a_replica_halts_at_what_only_a_newer_one_can_read_and_claims_no_more() -> None:
+    bench = standby_of()
+    newer = {"kind": "format", "epoch": 1, "seq": 0, "format": 2}
+    with pytest.raises(NewerFormat, match=r"offset 1 is format 2.*update this one"):
+        bench.land(msgspec.json.encode(newer))
+
+
+def test_a_zombie_of_a_newer_release_halts_nobody() -> None:
+    bench = standby_of()
+    bench.land(claim_of("c", 2, 0))
+    newer = {"kind": "format", "epoch": 1, "seq": 0, "format": 2}
+    bench.land(msgspec.json.encode(newer))
+    assert [void.kind for void in bench.of(m.RecordVoid)] == ["foreign"]
+    assert bench.replica.role is Role.STANDBY
 
 
 # --- reads, handover, stop ------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from postjournal.core import messages as m
 from postjournal.core.application import Application, Command
-from postjournal.core.fold import JournalState, Verdict
+from postjournal.core.fold import JournalState, Verdict, check_readable
 from postjournal.core.machine import Machine
 from postjournal.core.manifest import Manifest
 from postjournal.core.reads import Reads
@@ -162,6 +162,7 @@ class Reader(Generic[S, C, E]):
             self._stop_within(record)
             return
         verdict = self.journal.fold(offset, record, value)
+        check_readable(offset, record, verdict)
         self.position = offset + 1
         if verdict is Verdict.ACCEPTED:
             if isinstance(record, Entry):

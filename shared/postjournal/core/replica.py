@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 
 from postjournal.core import messages as m
 from postjournal.core.application import Application, Command
-from postjournal.core.fold import JournalState, Verdict
+from postjournal.core.fold import JournalState, Verdict, check_readable
 from postjournal.core.machine import Machine
 from postjournal.core.reads import Reads
 from postjournal.core.records import Claim, Codec, Entry, Heartbeat, Record, Resign
@@ -196,6 +196,7 @@ class Replica(Generic[S, C, E]):
     def _on_void(
         self, offset: int, record: Record[E], own: InFlight[E] | None, verdict: Verdict
     ) -> None:
+        check_readable(offset, record, verdict)
         kind = type(record).__name__.lower()
         self._effects.append(m.RecordVoid(kind, offset, verdict is Verdict.VOID_ALARM))
         if type(record) is Claim and record.incarnation == self.incarnation:
