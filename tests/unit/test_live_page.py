@@ -90,6 +90,13 @@ def test_before_anything_is_known_the_page_is_there(world: World) -> None:
     assert "no leader" in response.text
 
 
+def test_a_killed_leader_is_not_shown_as_one_until_it_is_silent(world: World) -> None:
+    world.replicas(a="leader", b="standby")
+    world.say(replica_status("b", "leader", epoch=2, leader="b"))
+    states = {each.replica: each.state for each in world.live.picture().replicas}
+    assert states == {"a": "deposed", "b": "leader"}
+
+
 # --- what changes ---------------------------------------------------------------------------
 
 

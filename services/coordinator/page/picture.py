@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from postjournal.cluster_view import ClusterView, ReplicaView
@@ -23,6 +23,7 @@ MARKS = {
     "rebuilding": "…",
     "halted": "✘",
     "silent": "⚠",
+    "deposed": "⚠",
     "no_leader": "✘",
 }
 """A role can be told without colour."""
@@ -50,7 +51,7 @@ class ShardPicture:
 
 @dataclass(frozen=True)
 class ReplicaPicture:
-    """`state`: as it said, or silent; `seen`: when it last spoke, ms since the Unix epoch."""
+    """`state`: as it said, or silent, or deposed; `seen`: when it last spoke, ms since the Unix epoch."""
 
     replica: str
     shard: int
@@ -117,19 +118,29 @@ def shards_of(view: ClusterView, curves: dict[int, Curves]) -> list[ShardPicture
 def replicas_of(view: ClusterView, now: int) -> list[ReplicaPicture]:
     """By shard and name."""
     by_place = sorted(view.replicas.values(), key=_place)
-    return [_replica(each, now) for each in by_place]
+    epochs = {shard: known.epoch for shard, known in view.shards.items()}
+    return [_replica(each, now, epochs) for each in by_place]
 
 
 def _place(view: ReplicaView) -> tuple[int, str]:
     return view.status.shard, view.status.replica
 
 
-def _replica(view: ReplicaView, now: int) -> ReplicaPicture:
+def _state(view: ReplicaView, now: int, epoch: int) -> str:
+    """A leader of an epoch that is over has not been heard since: it was killed, say."""
+    status = view.status
+    if view.is_silent(now):
+        return "silent"
+    is_deposed = status.state in ("leader", "resigning") and status.epoch < epoch
+    return "deposed" if is_deposed else status.state
+
+
+def _replica(view: ReplicaView, now: int, epochs: Mapping[int, int]) -> ReplicaPicture:
     status = view.status
     return ReplicaPicture(
         replica=status.replica,
         shard=status.shard,
-        state="silent" if view.is_silent(now) else status.state,
+        state=_state(view, now, epochs.get(status.shard, 0)),
         epoch=status.epoch,
         seq=status.seq,
         lag=status.lag,

@@ -83,7 +83,8 @@ function tick() {
   for (const time of document.querySelectorAll("time[data-at]")) {
     const at = new Date(Number(time.dataset.at));
     time.dateTime = at.toISOString();
-    time.textContent = `${at.toLocaleDateString()} ${clock(at)}`;
+    const isToday = at.toDateString() === new Date().toDateString();
+    time.textContent = isToday ? clock(at) : `${at.toLocaleDateString()} ${clock(at)}`;
   }
 }
 
@@ -140,14 +141,14 @@ const ACTIONS = {
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-do]");
-  if (!button) return;
-  button.disabled = true;
+  if (!button || button.ariaDisabled === "true") return;
+  button.ariaDisabled = "true"; /* a button that is disabled would lose the focus */
   try {
     say(await ACTIONS[button.dataset.do](button));
   } catch (error) {
     say(error.message);
   }
-  button.disabled = false;
+  button.ariaDisabled = null;
 });
 
 find("token-button")?.addEventListener("click", askForToken);
