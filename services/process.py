@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Event
 from types import FrameType
+
+import msgspec
 
 from postjournal.core.errors import ConfigurationError
 
@@ -17,16 +20,58 @@ EXIT_CONFIGURATION = 78
 
 log = logging.getLogger(__name__)
 
+REQUESTS = logging.getLogger("postjournal.requests")
+"""A line for each request; silent where lines are for people."""
 
-def configure_logging() -> None:
-    """One line per event on stderr, times in UTC."""
+
+KNOWN_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (UTC), level, logger, message, pid, thread, and any `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        told = {
+            "time": f"{_utc(record.created)}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "pid": record.process,
+            "thread": record.threadName,
+        }
+        told |= {k: v for k, v in record.__dict__.items() if k not in KNOWN_FIELDS}
+        if record.exc_info:
+            told["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(told, enc_hook=str).decode()
+
+
+def configure_logging(environment: Mapping[str, str] = os.environ) -> None:
+    """One line per event on stderr, times in UTC.
+
+    POSTJOURNAL_LOG_FORMAT: text (default), or json: see `JsonFormatter`; then each request to
+    the gateway is a line as well. Raises `ConfigurationError`.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(_formatter(environment.get("POSTJOURNAL_LOG_FORMAT") or "text"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def _formatter(name: str) -> logging.Formatter:
+    if name == "json":
+        return JsonFormatter()
+    REQUESTS.setLevel(logging.WARNING)
     formatter = logging.Formatter(
         "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
     )
     formatter.converter = time.gmtime
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    if name != "text":
+        raise ConfigurationError(f"POSTJOURNAL_LOG_FORMAT={name!r}: must be text or json")
+    return formatter
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def stop_on_signal() -> Event:
@@ -45,8 +90,8 @@ def stop_on_signal() -> Event:
 
 def run(main: Callable[[], None]) -> None:
     """Call `main`; a wrong configuration is one line and exit code 78, not a traceback."""
-    configure_logging()
     try:
+        configure_logging()
         main()
     except ConfigurationError as error:
         log.critical("configuration: %s", error)

@@ -6,11 +6,13 @@ from functools import partial
 
 from postjournal.core.errors import ConfigurationError
 from postjournal.settings import CoordinatorSettings, Settings, StoreSettings
+from services.coordinator.page.stream import MAX_STREAMS
 from services.coordinator.wiring import start
 from services.process import run
 from services.server import Place, Server
 
-THREADS = 8
+THREADS = MAX_STREAMS + 16
+"""However many pages are open, others still find a thread."""
 
 
 def main() -> None:

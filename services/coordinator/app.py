@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -16,61 +15,24 @@ from postjournal.core.manifest import is_snapshot_id
 from postjournal.core.records import UNREADABLE
 from postjournal.status import Handover, SnapshotOrder
 from services import problems
-from services.coordinator.catalogue import Row, Snapshots
-from services.coordinator.following import Knowledge, now_ms
+from services.coordinator.catalogue import Row
+from services.coordinator.following import now_ms
 from services.coordinator.jobs import candidates, first_order
-from services.coordinator.keeper import Appender, Part
-from services.coordinator.metrics import Metrics
+from services.coordinator.openapi import document
+from services.coordinator.page.routes import LivePage, add_page
+from services.coordinator.requests import TITLES, HandoverRequest, SnapshotRequest
+from services.coordinator.state import Coordinator
 from services.problems import Problem
+from services.web import add_static
+from services.web.documents import add_interface_page
 
 JSON = "application/json"
 MAX_BODY_BYTES = 10_000
 RETRY_S = 2
-
-TITLES: problems.Titles = {
-    "unauthorized": (401, "A token is needed"),
-    "unknown-snapshot": (404, "There is no such snapshot"),
-    "no-standby": (409, "No replica can do that now"),
-    "no-leader": (409, "The shard has no leader now"),
-    "unavailable": (503, "Kafka or the snapshot store cannot be reached"),
-}
+LINKS = (("Interface", "/docs"), ("OpenAPI", "/api/v1/openapi.json"))
 
 
-@dataclass(frozen=True)
-class Coordinator:
-    """What the handlers need."""
-
-    knowledge: Knowledge
-    follower: Part
-    keeper: Part
-    snapshots: Snapshots
-    control: Appender
-    metrics: Metrics
-    shards: int
-    token: str | None
-
-    @property
-    def trouble(self) -> str:
-        """Why it cannot do its work now, or ""."""
-        parts = (self.follower, self.keeper)
-        return "; ".join(part.trouble for part in parts if part.trouble)
-
-
-class SnapshotRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /api/v1/snapshots`; without a shard: all of them."""
-
-    shard: int | None = None
-    allow_leader: bool = False
-
-
-class HandoverRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /api/v1/handover`."""
-
-    shard: int = 0
-    successor: str | None = None
-
-
-def make_app(coordinator: Coordinator) -> Flask:
+def make_app(coordinator: Coordinator, live: LivePage) -> Flask:
     """The WSGI application."""
     app = Flask("postjournal-coordinator", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
@@ -78,6 +40,7 @@ def make_app(coordinator: Coordinator) -> Flask:
     _add_snapshots(app, coordinator)
     _add_cluster(app, coordinator)
     _add_operations(app, coordinator)
+    add_page(app, live, lambda: _authorize(coordinator.token))
     return app
 
 
@@ -179,6 +142,8 @@ def _check_handover(view: ClusterView, asked: HandoverRequest) -> str:
 
 
 def _add_operations(app: Flask, coordinator: Coordinator) -> None:
+    described = document()
+
     @app.get("/livez")
     def livez() -> Response:
         return _json({"status": "ok"})
@@ -189,12 +154,24 @@ def _add_operations(app: Flask, coordinator: Coordinator) -> None:
             raise Problem("unavailable", coordinator.trouble, retry_after_s=RETRY_S)
         return _json({"status": "ready"})
 
+    @app.get("/api/v1/openapi.json")
+    def openapi() -> Response:
+        return _json(described)
+
+    add_interface_page(app, described, LINKS)
+    add_static(app)
+
 
 # --- checks --------------------------------------------------------------------------------------
 
 
 def _authorize(token: str | None) -> None:
-    """Raises `Problem` unless the bearer token is right; compared in constant time."""
+    """Raises `Problem` unless the bearer token is right; compared in constant time.
+
+    Nor may a page of another site, open in somebody's browser, change anything.
+    """
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+        raise Problem("cross-site", "a page of another site has asked")
     if token is None:
         return
     kind, _, given = request.headers.get("Authorization", "").partition(" ")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from threading import Event, RLock, Thread
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Condition, Event, RLock, Thread
 from typing import Protocol, TypeVar
 
 from confluent_kafka import Message
@@ -18,6 +19,7 @@ from postjournal.status import (
     decode_control,
     decode_status,
 )
+from services.coordinator.history import Curves, History
 from services.coordinator.jobs import JobBook
 from services.server import Halt
 
@@ -58,32 +60,54 @@ class Knowledge:
     def __init__(self) -> None:
         """Nothing is known."""
         self._lock = RLock()
+        self._news = Condition(self._lock)
         self._view, self._jobs = ClusterView(), JobBook()
+        self._history = History()
+        self.version = 0
 
     def look(self, at: Callable[[ClusterView, JobBook], T]) -> T:
         """What `at` makes of it, while nobody changes it."""
         with self._lock:
             return at(self._view, self._jobs)
 
+    def curves(self, shard: int) -> Curves:
+        """The last two minutes."""
+        with self._lock:
+            return self._history.curves(shard)
+
+    def wait_for_news(self, version: int, timeout_s: float) -> int:
+        """Until there is something newer than `version`, or the time is up; the version then."""
+        with self._news:
+            self._news.wait_for(lambda: self.version != version, timeout_s)
+            return self.version
+
     def on_status(self, message: Message) -> None:
         """A record of the status topic."""
         record, seen = decode_status(message.value()), message.timestamp()[1]
-        with self._lock:
+        with self._changing():
             if isinstance(record, SnapshotProgress):
                 self._jobs.on_progress(record, seen)
             elif record is not None:
                 self._view.apply(record, seen)
+                self._history.take(record)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with self._news:
+            yield
+            self.version += 1
+            self._news.notify_all()
 
     def on_own_order(self, order: SnapshotOrder, seen: int) -> None:
         """One that this process has just sent: it need not wait to read it."""
-        with self._lock:
+        with self._changing():
             self._jobs.on_order(order, seen)
 
     def on_control(self, message: Message) -> None:
         """A record of the control topic."""
         record = decode_control(message.value())
         if isinstance(record, SnapshotOrder):
-            with self._lock:
+            with self._changing():
                 self._jobs.on_order(record, message.timestamp()[1])
 
     def forget_absent(self, now: int) -> None:

@@ -16,12 +16,14 @@ from postjournal.adapters.snapshot_store import SnapshotStore
 from postjournal.adapters.topic_reader import TopicReader, back
 from postjournal.settings import CoordinatorSettings, Settings, StoreSettings
 from postjournal.topics import Topics
-from services.coordinator.app import Coordinator, make_app
+from services.coordinator.app import make_app
 from services.coordinator.catalogue import Snapshots
 from services.coordinator.following import LOOK_BACK, Follower, Knowledge
 from services.coordinator.keeper import Keeper, Rules, Surroundings
 from services.coordinator.metrics import Metrics
+from services.coordinator.page.routes import LivePage
 from services.coordinator.policy import Schedule
+from services.coordinator.state import Coordinator
 from services.server import Halt
 
 
@@ -37,12 +39,13 @@ class Running:
     """A coordinator and what is to be closed after it."""
 
     coordinator: Coordinator
+    live: LivePage
     parts: tuple[Closable, ...]
 
     @property
     def app(self) -> Flask:
         """See `server.Running`."""
-        return make_app(self.coordinator)
+        return make_app(self.coordinator, self.live)
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -55,7 +58,8 @@ class Running:
         return self.coordinator.trouble
 
     def release_waiting(self) -> None:
-        """Nobody waits."""
+        """Pages that are open."""
+        self.live.streams.close()
 
     def close(self) -> None:
         """End all threads, at once."""
@@ -85,6 +89,15 @@ def start(
     keeper.start()
     snapshots = Snapshots(store, knowledge, settings.shards)
     coordinator = Coordinator(
-        knowledge, follower, keeper, snapshots, control, metrics, settings.shards, own.token
+        knowledge=knowledge,
+        follower=follower,
+        keeper=keeper,
+        snapshots=snapshots,
+        control=control,
+        metrics=metrics,
+        shards=settings.shards,
+        token=own.token,
+        allow_crash=settings.allow_crash,
     )
-    return Running(coordinator, (keeper, follower, control, status))
+    live = LivePage(coordinator)
+    return Running(coordinator, live, (live, keeper, follower, control, status))

@@ -12,21 +12,33 @@ from werkzeug.routing import PathConverter
 
 from postjournal.topics import shard_of
 from services import problems
+from services.process import REQUESTS
 from services.producer import parsing
-from services.producer.commands import AWAY_RETRY_S, Accepted, Submitter
+from services.producer.commands import AWAY_RETRY_S, BUSY_RETRY_S, Accepted, Submitter
 from services.producer.metrics import Metrics
 from services.producer.parsing import CommandParser
 from services.producer.ports import (
     CommandLog,
     ReplicaAway,
+    ReplicaBehind,
     ReplicaClient,
     ReplicaDirectory,
     ResultWaiter,
 )
 from services.producer.problems import TITLES, Problem
 from services.producer.reads import Consistency, Reader
+from services.producer.tracing import trace_of
+from services.web import add_static
+from services.web.documents import add_interface_page, add_topics_page
 
 MAX_ACCOUNT_LENGTH = 128
+
+LINKS = (
+    ("Interface", "/docs"),
+    ("Topics", "/docs/topics"),
+    ("OpenAPI", "/api/v1/openapi.json"),
+    ("AsyncAPI", "/api/v1/asyncapi.json"),
+)
 
 JSON, NDJSON = "application/json", "application/x-ndjson"
 
@@ -43,6 +55,7 @@ class Gateway:
     shards: int
     metrics: Metrics
     openapi: dict[str, Any]
+    asyncapi: dict[str, Any]
 
     @property
     def trouble(self) -> str:
@@ -64,11 +77,30 @@ def make_app(gateway: Gateway) -> Flask:
     app.url_map.converters["text"] = _AnyText
     app.url_map.merge_slashes = False  # `//x` is another account than `/x`
     problems.register(app, TITLES)
+    _trace_requests(app)
     _measure_requests(app, gateway.metrics)
     _add_commands(app, gateway)
     _add_reads(app, gateway)
     _add_operations(app, gateway)
     return app
+
+
+def _trace_requests(app: Flask) -> None:
+    """Commands take the trace with them into Kafka; `traceresponse` tells the caller which."""
+
+    @app.before_request
+    def begin() -> None:
+        asked = request.headers
+        g.trace = trace_of(asked.get("traceparent"), asked.get("tracestate"))
+
+    @app.after_request
+    def tell(response: Response) -> Response:
+        response.headers["traceresponse"] = g.trace.parent
+        said = {"status": response.status_code, "trace_id": g.trace.trace_id}
+        if "command" in g:
+            said["id"] = g.command
+        REQUESTS.info("%s %s", request.method, request.path, extra=said)
+        return response
 
 
 def _measure_requests(app: Flask, metrics: Metrics) -> None:
@@ -95,7 +127,8 @@ def _add_commands(app: Flask, gateway: Gateway) -> None:
         key = parsing.idempotency_key(request.headers.get("Idempotency-Key"))
         command = parser.command(_body(parsing.MAX_COMMAND_BYTES), key)
         wait_s = parsing.preferred_wait_s(request.headers.getlist("Prefer")) or 0
-        accepted = submitter.submit(ledger, command, wait_s)
+        g.command = command.id
+        accepted = submitter.submit(ledger, command, wait_s, g.trace.headers)
         return _accepted(accepted, wait_s if gateway.results.is_offered else 0)
 
     @app.post("/api/v1/commands/batch")
@@ -106,7 +139,8 @@ def _add_commands(app: Flask, gateway: Gateway) -> None:
         key = parsing.idempotency_key(header, parsing.MAX_BATCH_KEY_LENGTH)
         body = _body(parsing.MAX_BATCH_BYTES)
         split = parser.split_array if media_type == JSON else parser.split_lines
-        accepted = submitter.submit_all(ledger, parser.batch(split(body), key))
+        batch = parser.batch(split(body), key)
+        accepted = submitter.submit_all(ledger, batch, g.trace.headers)
         commands = [each.told() for each in accepted]
         return _json({"accepted": len(commands), "commands": commands}, 202)
 
@@ -119,8 +153,12 @@ def _add_reads(app: Flask, gateway: Gateway) -> None:
         if len(account) > MAX_ACCOUNT_LENGTH:
             raise Problem("malformed-request", f"account: at most {MAX_ACCOUNT_LENGTH} characters")
         shard = shard_of(parsing.ledger_key(request.args.get("ledger")), gateway.shards)
+        min_seq = parsing.min_seq(request.args.get("min_seq"))
         try:
-            answer = reader.read(shard, _consistency(), {"account": account})
+            answer = reader.read(shard, _consistency(), {"account": account}, min_seq)
+        except ReplicaBehind as behind:
+            extras = {"seq": behind.seq, "min_seq": min_seq}
+            raise Problem("behind", str(behind), retry_after_s=BUSY_RETRY_S, **extras) from behind
         except ReplicaAway as away:
             raise Problem("no-leader", str(away), retry_after_s=AWAY_RETRY_S) from away
         return _account(account, answer)
@@ -152,6 +190,14 @@ def _add_operations(app: Flask, gateway: Gateway) -> None:
     @app.get("/api/v1/openapi.json")
     def openapi() -> Response:
         return _json(gateway.openapi)
+
+    @app.get("/api/v1/asyncapi.json")
+    def asyncapi() -> Response:
+        return _json(gateway.asyncapi)
+
+    add_interface_page(app, gateway.openapi, LINKS)
+    add_topics_page(app, gateway.asyncapi, LINKS)
+    add_static(app)
 
 
 def _json(body: Any, status: int = 200) -> Response:

@@ -13,6 +13,7 @@ from services.producer.ports import (
     Appended,
     CommandLog,
     Expectation,
+    Headers,
     Outcome,
     ResultWaiter,
     TooBusy,
@@ -50,12 +51,17 @@ class Submitter:
         """`shards`: partitions of the topics."""
         self._commands, self._results, self._shards = commands, results, shards
 
-    def submit(self, key: bytes, command: Submission, wait_s: int) -> Accepted:
-        """One command; with `wait_s`, watch out for its result from before it is sent."""
+    def submit(
+        self, key: bytes, command: Submission, wait_s: int, headers: Headers = ()
+    ) -> Accepted:
+        """One command; with `wait_s`, watch out for its result from before it is sent.
+
+        `headers`: of its record.
+        """
         shard = shard_of(key, self._shards)
         try:
             with self._expectation(shard, command.id, wait_s) as expected:
-                outcome = self._commands.append(key, shard, [command.value])[0]
+                outcome = self._commands.append(key, shard, [command.value], headers)[0]
                 accepted = _accepted(command.id, shard, outcome)
                 if expected is None:
                     return accepted
@@ -64,11 +70,14 @@ class Submitter:
         except (TooBusy, Unavailable) as refusal:
             _refuse(refusal, id=command.id)
 
-    def submit_all(self, key: bytes, batch: Sequence[Submission]) -> list[Accepted]:
+    def submit_all(
+        self, key: bytes, batch: Sequence[Submission], headers: Headers = ()
+    ) -> list[Accepted]:
         """All or, when Kafka fails halfway, `Problem` that tells of each what is known."""
         shard = shard_of(key, self._shards)
         try:
-            outcomes = self._commands.append(key, shard, [command.value for command in batch])
+            values = [command.value for command in batch]
+            outcomes = self._commands.append(key, shard, values, headers)
         except (TooBusy, Unavailable) as refusal:
             _refuse(refusal)
         if not all(isinstance(outcome, Appended) for outcome in outcomes):

@@ -12,7 +12,7 @@ from confluent_kafka import Message
 
 from postjournal.cluster_view import ClusterView, ReplicaView, ShardView
 from postjournal.core.errors import ShardCountMismatch
-from postjournal.status import decode_status
+from postjournal.status import ReplicaStatus, decode_status
 from services.server import Halt
 
 log = logging.getLogger(__name__)
@@ -21,6 +21,9 @@ LOOK_BACK = 200
 """Records of each shard read at the start: more than what some replicas say in five seconds."""
 
 POLL_S = 0.2
+
+STALE_S = 10.0
+"""A replica whose lag lasts so long is not in sync: it is stuck, or reads up to a bound only."""
 
 CAN_READ = ("leader", "resigning", "standby", "claiming", "reader")
 
@@ -83,17 +86,20 @@ class StatusDirectory:
         return [view.http] if view is not None and view.http is not None else []
 
     def reader_addresses(self, shard: int) -> list[str]:
-        """See `ReplicaDirectory`. They take turns."""
+        """See `ReplicaDirectory`."""
         now = _now_ms()
         with self._news:
             found = [
-                each.status.http
+                each.status
                 for (_, of_shard), each in sorted(self._view.replicas.items())
                 if of_shard == shard and _can_read(each, now)
             ]
             self._turn += 1
-            first = self._turn % len(found) if found else 0
-        return found[first:] + found[:first]
+            turn = self._turn
+        eager = [each.http for each in found if _reluctance(each) == 0]
+        first = turn % len(eager) if eager else 0
+        others = sorted((each for each in found if _reluctance(each)), key=_reluctance)
+        return eager[first:] + eager[:first] + [each.http for each in others]
 
     def wait_for_news(self, timeout_s: float) -> None:
         """See `ReplicaDirectory`."""
@@ -129,6 +135,12 @@ class StatusDirectory:
 
 def _can_read(view: ReplicaView, now: int) -> bool:
     return view.status.state in CAN_READ and not view.is_silent(now)
+
+
+def _reluctance(status: ReplicaStatus) -> int:
+    if status.lag_s > STALE_S:
+        return 2
+    return 1 if status.state in ("leader", "resigning") else 0
 
 
 def _now_ms() -> int:

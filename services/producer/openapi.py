@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from postjournal.core.records import MAX_ID_LENGTH
+from services.openapi import (
+    NUMBER,
+    PROBLEM,
+    TEXT,
+    Problems,
+    answer,
+    body_of,
+    health,
+    obj,
+    ref,
+    schemas_of,
+)
 from services.producer import parsing
-from services.producer.problems import MEDIA_TYPE, TITLES
+from services.producer.problems import TITLES
 
-REF = "#/components/schemas/{name}"
+PROBLEMS = Problems(TITLES)
 
 
 def document(command_type: Any) -> dict[str, Any]:
     """OpenAPI 3.1."""
-    (command,), schemas = msgspec.json.schema_components((command_type,), ref_template=REF)
+    (command,), schemas = schemas_of(command_type)
     for schema in schemas.values():
         _make_id_optional(schema)
     return {
@@ -29,7 +39,6 @@ def document(command_type: Any) -> dict[str, Any]:
         "components": {
             "schemas": {**schemas, "Command": command, **_schemas()},
             "parameters": _parameters(),
-            "responses": _problem_responses(),
         },
     }
 
@@ -47,13 +56,7 @@ def _paths() -> dict[str, Any]:
         "/api/v1/commands/batch": {"post": _submit_batch()},
         "/api/v1/accounts/{account}": {"get": _account()},
         "/api/v1/leader": {"get": _leader()},
-        "/livez": {"get": {"summary": "The process lives", "responses": {"200": _said("Yes.")}}},
-        "/readyz": {
-            "get": {
-                "summary": "Commands can be taken",
-                "responses": {"200": _said("Yes."), **_problems("unavailable")},
-            }
-        },
+        **health(PROBLEMS, "Commands can be taken"),
     }
 
 
@@ -66,17 +69,18 @@ def _submit() -> dict[str, Any]:
             "recognised by its id: submitted again, it takes effect once, and the first outcome "
             "is told with `replayed` set."
         ),
-        "parameters": [_ref("parameters", n) for n in ("ledger", "idempotency_key", "prefer")],
-        "requestBody": _body_of({"application/json": _ref("schemas", "Command")}),
+        "parameters": [ref("parameters", n) for n in ("ledger", "idempotency_key", "prefer")],
+        "requestBody": body_of({"application/json": ref("schemas", "Command")}),
         "responses": {
-            "200": _answer("The result; see `status` for accepted or rejected.", "Result"),
-            "202": _answer("In the log; not decided yet.", "Accepted"),
-            **_problems(
+            "200": answer("The result; see `status` for accepted or rejected.", "Result"),
+            "202": answer("In the log; not decided yet.", "Accepted"),
+            **PROBLEMS.of(
                 "malformed-request",
                 "too-large",
                 "unsupported-media-type",
                 "invalid-command",
                 "too-busy",
+                "unavailable",
                 "outcome-unknown",
             ),
         },
@@ -84,7 +88,7 @@ def _submit() -> dict[str, Any]:
 
 
 def _submit_batch() -> dict[str, Any]:
-    commands: dict[str, Any] = {"type": "array", "items": _ref("schemas", "Command")}
+    commands: dict[str, Any] = {"type": "array", "items": ref("schemas", "Command")}
     commands |= {"minItems": 1, "maxItems": parsing.MAX_BATCH}
     return {
         "summary": "Submit up to 10,000 commands",
@@ -95,18 +99,19 @@ def _submit_batch() -> dict[str, Any]:
             "`Idempotency-Key: K` the n-th command without an id of its own gets the id `K-n`, "
             "n from 0, which makes the batch safe to repeat."
         ),
-        "parameters": [_ref("parameters", n) for n in ("ledger", "idempotency_key_of_batch")],
-        "requestBody": _body_of(
+        "parameters": [ref("parameters", n) for n in ("ledger", "idempotency_key_of_batch")],
+        "requestBody": body_of(
             {"application/json": commands, "application/x-ndjson": {"type": "string"}}
         ),
         "responses": {
-            "202": _answer("All are in the log.", "BatchAccepted"),
-            **_problems(
+            "202": answer("All are in the log.", "BatchAccepted"),
+            **PROBLEMS.of(
                 "malformed-request",
                 "too-large",
                 "unsupported-media-type",
                 "invalid-batch",
                 "too-busy",
+                "unavailable",
                 "outcome-unknown",
             ),
         },
@@ -118,20 +123,43 @@ def _account() -> dict[str, Any]:
     return {
         "summary": "An account's balance",
         "description": (
-            "`seq` is the number of commands that the answer accounts for. `consistency=leader`, "
+            "The answer is true at `seq`, that of the last command that it accounts for (-1: "
+            "none). `consistency=leader`, "
             "the default, is linearizable: the answer accounts for everything that was "
-            "acknowledged before the request. `consistency=any` asks any replica, which may lag."
+            "acknowledged before the request. `consistency=any` asks a standby, which may lag by "
+            "some milliseconds. To read what you have written, add `min_seq` with the `seq` of "
+            "the result that you have seen: the replica waits for that state, and the gateway "
+            "tries others, for three seconds together; then the answer is 503 `behind`, which "
+            "tells the `seq` that was reached."
         ),
         "parameters": [
             path | {"schema": {"type": "string", "minLength": 1, "maxLength": 128}},
-            _ref("parameters", "ledger"),
-            _ref("parameters", "consistency"),
+            ref("parameters", "ledger"),
+            ref("parameters", "consistency"),
+            ref("parameters", "min_seq"),
         ],
         "responses": {
-            "200": _answer("The balance.", "Account"),
-            **_problems("malformed-request", "unknown-account", "no-leader"),
+            "200": answer("The balance.", "Account"),
+            **PROBLEMS.of("malformed-request", "unknown-account", "no-leader", "behind"),
         },
     }
+
+
+_NULLABLE_TEXT, _NULLABLE_NUMBER = {"type": ["string", "null"]}, {"type": ["integer", "null"]}
+_LEADER = {
+    "type": "object",
+    "properties": {
+        "shard": NUMBER,
+        "leader": _NULLABLE_TEXT,
+        "epoch": _NULLABLE_NUMBER,
+        "address": _NULLABLE_TEXT | {"description": "host:port of its tripwire."},
+        "http": _NULLABLE_TEXT | {"description": "host:port of its HTTP."},
+        "since": NUMBER | {"description": "ms since the Unix epoch."},
+        "state": TEXT,
+        "seq": NUMBER | {"description": "How many commands are accepted."},
+    },
+    "required": ["shard", "leader", "epoch"],
+}
 
 
 def _leader() -> dict[str, Any]:
@@ -140,8 +168,11 @@ def _leader() -> dict[str, Any]:
         "summary": "Who leads",
         "parameters": [shard],
         "responses": {
-            "200": _said("All shards, or the one asked for. `leader` is null when none is known."),
-            **_problems("malformed-request", "not-found"),
+            "200": answer(
+                "All shards, or the one asked for. `leader` is null when none is known.",
+                {"anyOf": [obj({"shards": {"type": "array", "items": _LEADER}}), _LEADER]},
+            ),
+            **PROBLEMS.of("malformed-request", "not-found"),
         },
     }
 
@@ -162,6 +193,12 @@ def _parameters() -> dict[str, Any]:
         },
         "idempotency_key": _key(MAX_ID_LENGTH),
         "idempotency_key_of_batch": _key(parsing.MAX_BATCH_KEY_LENGTH),
+        "min_seq": {
+            "name": "min_seq",
+            "in": "query",
+            "description": "The answer must account for the command with this sequence.",
+            "schema": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
+        },
         "prefer": {
             "name": "Prefer",
             "in": "header",
@@ -181,55 +218,18 @@ def _key(longest: int) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    number, text = {"type": "integer"}, {"type": "string"}
-    place = {"seq": number, "epoch": number, "shard": number, "replica": text}
-    accepted = {"id": text, "shard": number, "offset": number}
-    problem = {"type": text, "title": text, "status": number, "detail": text, "instance": text}
-    outcome = {"enum": ["accepted", "not_accepted", "unknown"]}
+    place = {"seq": NUMBER, "epoch": NUMBER, "shard": NUMBER, "replica": TEXT}
+    accepted = obj({"id": TEXT, "shard": NUMBER, "offset": NUMBER})
+    batch = {"accepted": NUMBER, "commands": {"type": "array", "items": ref("schemas", "Accepted")}}
     return {
-        "Accepted": _object(accepted),
-        "BatchAccepted": _object(
-            {
-                "accepted": number,
-                "commands": {"type": "array", "items": _ref("schemas", "Accepted")},
-            }
-        ),
-        "Account": _object({"account": text, "balance": number, **place}),
-        "Result": {"type": "object", "description": "The record of the results topic."},
-        "Problem": _object(problem) | {"description": f"RFC 9457. `outcome`: {outcome['enum']}."},
+        "Accepted": accepted,
+        "BatchAccepted": obj(batch),
+        "Account": obj({"account": TEXT, "balance": NUMBER, **place}),
+        "Result": {
+            "type": "object",
+            "description": "The record of the results topic, as it stands there.",
+            "properties": {"id": TEXT, "seq": NUMBER},
+            "required": ["id", "seq"],
+        },
+        "Problem": PROBLEM,
     }
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _problem_responses() -> dict[str, Any]:
-    content = {MEDIA_TYPE: {"schema": _ref("schemas", "Problem")}}
-    retry = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
-    return {
-        kind: {"description": title, "content": content}
-        | ({"headers": retry} if status in (429, 503) else {})
-        for kind, (status, title) in TITLES.items()
-    }
-
-
-def _problems(*kinds: str) -> dict[str, Any]:
-    return {str(TITLES[kind][0]): _ref("responses", kind) for kind in kinds}
-
-
-def _ref(group: str, name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/{group}/{name}"}
-
-
-def _body_of(schemas: dict[str, Any]) -> dict[str, Any]:
-    return {"required": True, "content": {kind: {"schema": each} for kind, each in schemas.items()}}
-
-
-def _answer(description: str, schema: str) -> dict[str, Any]:
-    content = {"application/json": {"schema": _ref("schemas", schema)}}
-    return {"description": description, "content": content}
-
-
-def _said(description: str) -> dict[str, Any]:
-    return {"description": description}

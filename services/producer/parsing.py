@@ -26,6 +26,7 @@ MAX_WAIT_S = 30
 
 PATH_IN_MESSAGE = re.compile(r" - at `(\$.*)`$")
 VISIBLE_ASCII = re.compile(r"[\x20-\x7e]+")
+SEQUENCE = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,15 @@ def ledger_key(value: str | None) -> bytes:
     if not 1 <= len(value) <= MAX_KEY_LENGTH:
         raise _malformed(f"ledger: 1 to {MAX_KEY_LENGTH} characters")
     return value.encode()
+
+
+def min_seq(value: str | None) -> int | None:
+    """The sequence that a read must account for. Raises `Problem`."""
+    if value is None:
+        return None
+    if not SEQUENCE.fullmatch(value):
+        raise Problem("malformed-request", "min_seq: a whole number from 0")
+    return int(value)
 
 
 def preferred_wait_s(headers: Iterable[str]) -> int | None:

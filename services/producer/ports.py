@@ -34,6 +34,10 @@ class Unknown:
 Outcome = Appended | NotAppended | Unknown
 
 
+Headers = Sequence[tuple[str, bytes]]
+"""Of a Kafka record."""
+
+
 class TooBusy(Exception):
     """A bound on what may be under way at once is reached; nothing was sent."""
 
@@ -49,8 +53,12 @@ class CommandLog(Protocol):
     def trouble(self) -> str:
         """Why commands cannot be taken now; "" when they can."""
 
-    def append(self, key: bytes, shard: int, values: Sequence[bytes]) -> list[Outcome]:
+    def append(
+        self, key: bytes, shard: int, values: Sequence[bytes], headers: Headers = ()
+    ) -> list[Outcome]:
         """Append in order and wait for what became of each; some seconds at most.
+
+        `headers`: of every one of the records.
 
         Raises `TooBusy` or `Unavailable`, both before anything is sent.
         """
@@ -92,7 +100,11 @@ class ReplicaDirectory(Protocol):
         """host:port of the leader's HTTP server; [] when none is known."""
 
     def reader_addresses(self, shard: int) -> list[str]:
-        """host:port of the replicas that can answer a read, in the order to try them."""
+        """host:port of the replicas that can answer a read, in the order to try them.
+
+        Standbys take turns; the leader, which has enough to do, comes after them, and those that
+        are not in sync come last.
+        """
 
     def wait_for_news(self, timeout_s: float) -> None:
         """Until a status has come, or the time is up."""
@@ -102,10 +114,22 @@ class ReplicaAway(Exception):
     """A replica did not answer, or answered that it cannot."""
 
 
+class ReplicaBehind(ReplicaAway):
+    """It waited, and has not reached the sequence that was asked for; `seq`: where it is."""
+
+    def __init__(self, reason: str, seq: int) -> None:
+        """`reason`: for people."""
+        super().__init__(reason)
+        self.seq = seq
+
+
 class ReplicaClient(Protocol):
     """Asks one replica."""
 
     def query(
         self, address: str, shard: int, parameters: dict[str, str], timeout_s: float
     ) -> dict[str, Any]:
-        """The replica's answer; its `result` is None for 'not found'. Raises `ReplicaAway`."""
+        """The replica's answer; its `result` is None for 'not found'. Raises `ReplicaAway`.
+
+        `parameters` go to the replica as they are, `consistency` and `min_seq` among them.
+        """

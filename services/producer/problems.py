@@ -15,5 +15,6 @@ TITLES = {
     "unavailable": (503, "The log of commands cannot be reached"),
     "outcome-unknown": (503, "It is not known whether the command was accepted"),
     "no-leader": (503, "No replica can answer now"),
+    "behind": (503, "No replica has reached that sequence yet"),
 }
 """Problem type → status and title."""

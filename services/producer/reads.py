@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 import requests
 
-from services.producer.ports import ReplicaAway, ReplicaClient, ReplicaDirectory
+from services.producer.ports import ReplicaAway, ReplicaBehind, ReplicaClient, ReplicaDirectory
 
 Consistency = Literal["leader", "any"]
 
@@ -44,9 +44,15 @@ class HttpReplicaClient:
         except (requests.RequestException, msgspec.DecodeError) as error:
             raise ReplicaAway(f"{address}: {error}") from error
         if not isinstance(body, dict) or "result" not in body:
-            told = body.get("error") if isinstance(body, dict) else None
-            raise ReplicaAway(f"{address}: {told or answer.status_code}")
+            raise _refusal(address, body, answer.status_code)
         return body
+
+
+def _refusal(address: str, body: Any, status: int) -> ReplicaAway:
+    told = body.get("error") if isinstance(body, dict) else None
+    if told == "behind" and isinstance(body.get("seq"), int):
+        return ReplicaBehind(f"{address} has reached sequence {body['seq']}", body["seq"])
+    return ReplicaAway(f"{address}: {told or status}")
 
 
 class Reader:
@@ -62,24 +68,41 @@ class Reader:
         self._directory, self._client, self._now_s = directory, client, now_s
 
     def read(
-        self, shard: int, consistency: Consistency, parameters: dict[str, str]
+        self,
+        shard: int,
+        consistency: Consistency,
+        parameters: dict[str, str],
+        min_seq: int | None = None,
     ) -> dict[str, Any]:
-        """A replica's answer. Raises `ReplicaAway`, with the last reason, after three seconds.
+        """A replica's answer, which accounts for the command `min_seq` of the shard.
 
-        The leader is looked up anew before each attempt: it may just be changing.
+        Raises `ReplicaAway` after three seconds, for the last reason; `ReplicaBehind` when some
+        replica was there, but not so far. The leader is looked up anew before each attempt: it
+        may just be changing.
         """
-        deadline, reason = self._now_s() + BUDGET_S, "no replica is known"
+        deadline = self._now_s() + BUDGET_S
+        refusal = ReplicaAway("no replica is known")
         asked = {**parameters, "consistency": consistency}
+        if min_seq is not None:
+            asked["min_seq"] = str(min_seq)
         while (left_s := deadline - self._now_s()) > 0:
             for address in self._addresses(shard, consistency):
                 try:
                     return self._client.query(address, shard, asked, left_s)
                 except ReplicaAway as away:
-                    reason = str(away)
+                    refusal = _more_telling(refusal, away)
             self._directory.wait_for_news(min(NEWS_S, left_s))
-        raise ReplicaAway(reason)
+        raise refusal
 
     def _addresses(self, shard: int, consistency: Consistency) -> list[str]:
         if consistency == "leader":
             return self._directory.leader_addresses(shard)
         return self._directory.reader_addresses(shard)
+
+
+def _more_telling(before: ReplicaAway, latest: ReplicaAway) -> ReplicaAway:
+    """The one that is furthest ahead of those that are behind, or else the latest."""
+    if not isinstance(before, ReplicaBehind):
+        return latest
+    is_ahead = isinstance(latest, ReplicaBehind) and latest.seq >= before.seq
+    return latest if is_ahead else before

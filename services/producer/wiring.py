@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from flask import Flask
 from prometheus_client import CollectorRegistry
 
+from postjournal import asyncapi
 from postjournal.adapters.topic_reader import TopicReader, back, end
 from postjournal.app import load_application
 from postjournal.settings import Settings
@@ -87,5 +88,6 @@ def start(settings: Settings, halt: Halt) -> Running:
         shards=settings.shards,
         metrics=metrics,
         openapi=document(application.command_type),
+        asyncapi=asyncapi.document(application, settings.namespace, settings.shards),
     )
     return Running(gateway, commands, results, directory)

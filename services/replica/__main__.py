@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from time import monotonic
@@ -15,7 +16,7 @@ from postjournal.adapters.kafka_admin import ensure_topics, wait_for_kafka
 from postjournal.adapters.tripwire import TripwireServer
 from postjournal.app import load_application
 from postjournal.core.errors import ConfigurationError, JournalUnavailable
-from postjournal.settings import Settings, StoreSettings
+from postjournal.settings import Settings, StoreSettings, secret
 from postjournal.topics import Topics
 from services.process import EXIT_CONFIGURATION, configure_logging, stop_on_signal
 from services.replica.http import make_app
@@ -24,15 +25,18 @@ from services.replica.snapshots import open_stores
 
 log = logging.getLogger("replica")
 
+HTTP_THREADS = 16
+"""Reads that wait for a state to come must not keep `/livez` from its answer."""
+
 STOP_S = 6.0
 """How long all shards together may take to resign and stop."""
 
 
 def main() -> int:
     """Returns the exit code: 78 when restarting will not help, 1 when it may."""
-    configure_logging()
-    stop = stop_on_signal()
     try:
+        configure_logging()
+        stop = stop_on_signal()
         return _serve(Settings.from_environment(), stop)
     except ConfigurationError as error:
         log.critical("configuration: %s", error)
@@ -64,8 +68,11 @@ def _serve(settings: Settings, stop: threading.Event) -> int:
 
 
 def _serve_http(settings: Settings, shards: list[ShardRunner]) -> None:
-    app = make_app(settings.replica, shards)
-    server = waitress.create_server(app, host=settings.bind, port=settings.http_port, threads=4)
+    token = secret(os.environ, "POSTJOURNAL_API_TOKEN") or "" if settings.allow_crash else None
+    app = make_app(settings.replica, shards, token)
+    server = waitress.create_server(
+        app, host=settings.bind, port=settings.http_port, threads=HTTP_THREADS
+    )
     threading.Thread(target=server.run, daemon=True, name="http").start()
 
 

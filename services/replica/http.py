@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import os
+import re
+import signal
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as AnswerTimeout
 from typing import Any
@@ -15,12 +18,19 @@ from services.replica.metrics import registry_of
 from services.replica.shard import ShardRunner
 
 QUERY_TIMEOUT_S = 2.0
+PATIENCE_MS = 750
+"""How long a read waits for the state that it asks for; the gateway gives up after a second."""
+
+SEQUENCE = re.compile(r"[0-9]{1,18}")
 READY = ("standby", "claiming", "leader", "resigning", "reader")
-ERROR_STATUS = {"not_leader": 409, "not_ready": 503}
+ERROR_STATUS = {"not_leader": 409, "not_ready": 503, "behind": 503}
 
 
-def make_app(replica: str, shards: Sequence[ShardRunner]) -> Flask:
-    """The WSGI application; reads from the shards' threads."""
+def make_app(replica: str, shards: Sequence[ShardRunner], crash_token: str | None = None) -> Flask:
+    """The WSGI application; reads from the shards' threads.
+
+    `crash_token`: None: nobody may crash the replica; else who has it, and all if it is "".
+    """
     app = Flask(__name__)
     registry = registry_of(replica)
 
@@ -66,21 +76,44 @@ def make_app(replica: str, shards: Sequence[ShardRunner]) -> Flask:
     def metrics() -> Response:
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
+    if crash_token is not None:
+        _allow_crash(app, crash_token)
     return app
+
+
+def _allow_crash(app: Flask, token: str) -> None:
+    """For demonstrations: dies as `kill -9` would have it."""
+
+    @app.post("/crash")
+    def crash() -> Response:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token and not hmac.compare_digest(given.encode(), token.encode()):
+            return _json({"error": "wrong token"}, 401)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("dead")
 
 
 def _query(replica: str, shard: ShardRunner, query: dict[str, str]) -> Response:
     consistency = query.pop("consistency", "leader")
     if consistency not in ("leader", "any"):
         return _json({"error": "consistency must be leader or any"}, 400)
-    future = shard.inbox.ask(query, linearizable=consistency == "leader")
+    wanted = query.pop("min_seq", None)
+    if wanted is not None and not SEQUENCE.fullmatch(wanted):
+        return _json({"error": "min_seq must be a whole number from 0"}, 400)
+    future = shard.inbox.ask(
+        query,
+        linearizable=consistency == "leader",
+        min_seq=-1 if wanted is None else int(wanted),
+        patience_ms=PATIENCE_MS,
+    )
     try:
         answer = future.result(QUERY_TIMEOUT_S)
     except AnswerTimeout:
         future.cancel()
         return _json({"error": "no answer in time"}, 503)
     if answer.error is not None:
-        return _json({"error": answer.error}, ERROR_STATUS.get(answer.error, 500))
+        told = {"error": answer.error, "seq": answer.seq, "replica": replica}
+        return _json(told, ERROR_STATUS.get(answer.error, 500))
     body = {
         "result": answer.result,
         "seq": answer.seq,

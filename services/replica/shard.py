@@ -31,12 +31,14 @@ from postjournal.settings import Settings
 from postjournal.status import CatchUp, Failover, ReplicaStatus, SnapshotProgress, StatusRecord
 from postjournal.topics import Topics
 from services.replica import metrics
+from services.replica.load import RecentLoad
 from services.replica.progress import Progress
 from services.replica.snapshots import bound_of, make_snapshots
 
 log = logging.getLogger(__name__)
 
 STATUS_EVERY_MS = 1_000
+LEADS = ("leader", "resigning")
 LIVE_WITHIN_MS = 5_000
 """A loop that has not turned for this long does not live (`/livez`)."""
 
@@ -82,6 +84,7 @@ class ShardRunner:
         self._state = "restoring"
         self._error: str | None = None
         self._catch_up: CatchUp | None = None
+        self._load = RecentLoad(self._clock.monotonic_ms())
         self._since_ms = self._caught_up_ms = self._clock.wall_ms()
         self._turned_ms = self._clock.monotonic_ms()
         self._status_due_ms = 0
@@ -142,7 +145,9 @@ class ShardRunner:
     def observe(self, event: Event) -> None:
         """Metrics, a log line, a status record."""
         if type(event) is m.EntryStable:
-            metrics.count_entry(self._label, event, self._clock.wall_ms())
+            wall_ms = self._clock.wall_ms()
+            metrics.count_entry(self._label, event, wall_ms)
+            self._load.note(event, wall_ms)
         elif type(event) is m.RoleChanged:
             self._on_role(event)
         elif type(event) is m.TookOver:
@@ -270,6 +275,7 @@ class ShardRunner:
             error=self._error,
             snapshot=restoring.snapshot_id if restoring else None,
             catch_up=self._catch_up,
+            load=self._load.look(self._clock.monotonic_ms(), leads=self._state in LEADS),
         )
 
     def _tell(self, record: StatusRecord) -> None:

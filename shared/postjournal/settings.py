@@ -31,6 +31,7 @@ class Settings:
     metrics_port: int  # POSTJOURNAL_METRICS_PORT: see services/monitoring.py; 0: none
     redis_url: str  # POSTJOURNAL_REDIS_URL
     dedupe_window: int  # POSTJOURNAL_DEDUPE_WINDOW: command ids remembered per shard
+    allow_crash: bool = False  # POSTJOURNAL_ALLOW_CRASH=1: the live page may kill replicas
     reader: bool = False  # POSTJOURNAL_READER=1: follow and answer reads, never claim
     reader_until: str | None = None  # POSTJOURNAL_READER_UNTIL: offset:N, seq:N or time:TIME
 
@@ -53,6 +54,7 @@ class Settings:
             metrics_port=_whole_number(env, "POSTJOURNAL_METRICS_PORT", 0, 0, 65535),
             redis_url=env.get("POSTJOURNAL_REDIS_URL", "redis://localhost:6379/0"),
             dedupe_window=_whole_number(env, "POSTJOURNAL_DEDUPE_WINDOW", 100_000, 1, 100_000_000),
+            allow_crash=_yes_or_no(env, "POSTJOURNAL_ALLOW_CRASH"),
             reader=_yes_or_no(env, "POSTJOURNAL_READER"),
             reader_until=env.get("POSTJOURNAL_READER_UNTIL") or None,
         )

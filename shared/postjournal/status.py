@@ -25,6 +25,20 @@ class CatchUp(msgspec.Struct, frozen=True):
     left_s: float | None = None
 
 
+class Load(msgspec.Struct, frozen=True):
+    """What a leader has done in the last second.
+
+    `p50_ms`, `p99_ms`: over the entries, from the timestamp of an entry's oldest command to the
+    entry's being stable; `append_p50_ms`: from appending an entry to reading it back. None: there
+    was no entry.
+    """
+
+    commands_per_s: int
+    p50_ms: int | None = None
+    p99_ms: int | None = None
+    append_p50_ms: int | None = None
+
+
 class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True, kw_only=True):
     """One replica's view of one shard.
 
@@ -32,7 +46,7 @@ class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True
     `leader`: the name of the shard's leader as this replica's journal has it, or None;
     `since`: when that leadership began, ms since the Unix epoch (the reader's clock);
     `snapshot`: the id of the snapshot that it is restoring, or None; `catch_up`: while it is
-    restoring or catching up;
+    restoring or catching up; `load`: while it leads;
     `lag`: journal records not yet applied, or None when unknown; `lag_s`: seconds since this
     replica was last known to have read everything; `http`, `tripwire`: host:port; `time`: ms
     since the Unix epoch.
@@ -57,6 +71,7 @@ class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True
     error: str | None = None
     snapshot: str | None = None
     catch_up: CatchUp | None = None
+    load: Load | None = None
 
 
 class Failover(msgspec.Struct, tag_field="kind", tag="failover", frozen=True, kw_only=True):
@@ -78,6 +93,15 @@ class Failover(msgspec.Struct, tag_field="kind", tag="failover", frozen=True, kw
     resume_ms: float
     total_ms: float
     time: int
+
+    @property
+    def told(self) -> str:
+        """In one line, for people."""
+        return (
+            f"shard {self.shard}: {self.leader} took over from {self.previous} in "
+            f"{self.total_ms:.0f} ms ({self.cause}; detect {self.detect_ms:.0f}, claim "
+            f"{self.claim_ms:.0f}, resume {self.resume_ms:.0f})"
+        )
 
 
 class Handover(msgspec.Struct, tag_field="kind", tag="handover", frozen=True, kw_only=True):

@@ -71,7 +71,7 @@ class Audit:
         query.answered, query.error, query.seq = True, error, seq
         hit = self._world.coverage.hit
         if error is not None:
-            must(error in ("not_leader", "not_ready"), "errors_are_known", "%s", error)
+            must(error in ("not_leader", "not_ready", "behind"), "errors_are_known", "%s", error)
             if query.linearizable:
                 hit("linearizable answers refused")
             return

@@ -56,7 +56,10 @@ def must(holds: bool, invariant: str, detail: str, *args: object) -> None:
 
 @dataclass
 class Query:
-    """A read under way. `floor`: how many commands were decided, for all to see, when it came."""
+    """A read under way. `floor`: how many commands were decided, for all to see, when it came.
+
+    `min_seq`: the answer must account for it.
+    """
 
     shard: int
     account: str
@@ -64,6 +67,7 @@ class Query:
     floor: int
     host: str
     life: int
+    min_seq: int
     answered: bool = False
     error: str | None = None
     seq: int = -1
@@ -330,6 +334,7 @@ class ShardAudit:
     def on_reply(self, query: Query, result: object, seq: int) -> None:
         """An answer leaves the process."""
         self.an_answer_reflects_only_accepted_state(query, result, seq)
+        self.an_answer_accounts_for_what_the_reader_has_seen(query, seq)
         if query.linearizable:
             self.a_linearizable_answer_is_not_stale(query, seq)
 
@@ -345,6 +350,11 @@ class ShardAudit:
         balance = version.accounts.get(query.account)
         right = None if balance is None else {"account": query.account, "balance": balance}
         must(result == right, name, "%s at seq %d, must be %s", result, seq, right)
+
+    def an_answer_accounts_for_what_the_reader_has_seen(self, query: Query, seq: int) -> None:
+        """Whoever answers, and whatever has happened to it while it waited."""
+        name = "an_answer_accounts_for_what_the_reader_has_seen"
+        must(seq >= query.min_seq, name, "seq %d, asked for %d", seq, query.min_seq)
 
     def a_linearizable_answer_is_not_stale(self, query: Query, seq: int) -> None:
         """Everything that was accepted when the question came is in it."""

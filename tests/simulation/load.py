@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from tests.simulation.host import Host
     from tests.simulation.world import World
 
+PATIENCE_MS = 300
+AHEAD = (0, 0, 1, 20)
+"""Of what anybody can have seen: who asks for that waits, and may be refused."""
+
 POISON: tuple[Any, ...] = (
     None,
     b"",
@@ -149,10 +153,14 @@ class Load:
         audit = self._world.audit
         account = self._random.choice(self._accounts)
         floor = audit.shards[shard].fold.next_seq
-        query = Query(shard, account, linearizable, floor, host.name, host.life)
+        # The last thing that anybody can have seen, or more. For a linearizable answer the barrier
+        # alone has to do.
+        min_seq = -1 if linearizable else floor - 1 + AHEAD[len(audit.queries) % 4]
+        query = Query(shard, account, linearizable, floor, host.name, host.life, min_seq)
         token = audit.ask(query)
         self._kernel.trace(host.name, "is asked %d: %s, %s", token, account, linearizable)
-        host.seats[shard].inbox.put(m.QueryAsked(token, {"account": account}, linearizable))
+        asked = m.QueryAsked(token, {"account": account}, linearizable, min_seq, PATIENCE_MS)
+        host.seats[shard].inbox.put(asked)
         return token
 
 

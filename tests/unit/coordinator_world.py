@@ -23,12 +23,15 @@ from postjournal.status import (
     SnapshotProgress,
     StatusRecord,
 )
-from services.coordinator.app import Coordinator, make_app
+from services.coordinator.app import make_app
 from services.coordinator.catalogue import Snapshots
 from services.coordinator.following import Knowledge
 from services.coordinator.keeper import Keeper, Rules, Surroundings
 from services.coordinator.metrics import Metrics
+from services.coordinator.page.routes import LivePage
 from services.coordinator.policy import Schedule
+from services.coordinator.state import Coordinator
+from tests.described import client_of
 
 
 @dataclass
@@ -100,6 +103,7 @@ class World:
             self.trims if rules.get("trim") else None,
         )
         self.keeper = self._make_keeper(self.knowledge, self.store)
+        self.allow_crash = False
 
     def _make_store(self) -> SnapshotStore:
         return SnapshotStore(ObjectStore(StoreSettings(f"file://{self.folder}", None, None)), "t")
@@ -126,16 +130,18 @@ class World:
 
     def client(self, token: str | None = None) -> FlaskClient:
         coordinator = Coordinator(
-            self.knowledge,
-            self.follower,
-            self.keeper,
-            Snapshots(self.store, self.knowledge, self.shards),
-            self.control,
-            self.metrics,
-            self.shards,
-            token,
+            knowledge=self.knowledge,
+            follower=self.follower,
+            keeper=self.keeper,
+            snapshots=Snapshots(self.store, self.knowledge, self.shards),
+            control=self.control,
+            metrics=self.metrics,
+            shards=self.shards,
+            token=token,
+            allow_crash=self.allow_crash,
         )
-        return make_app(coordinator).test_client()
+        self.live = LivePage(coordinator)
+        return client_of(make_app(coordinator, self.live))
 
     def say(self, *records: ReplicaStatus | SnapshotProgress) -> None:
         for record in records:

@@ -11,6 +11,7 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from postjournal import asyncapi
 from postjournal.cluster_view import ShardView
 from postjournal.ledger import Ledger
 from services.producer.app import Gateway, make_app
@@ -19,9 +20,11 @@ from services.producer.openapi import document
 from services.producer.ports import (
     Appended,
     Expectation,
+    Headers,
     Outcome,
     ReplicaAway,
 )
+from tests.described import client_of
 
 SHARDS = 3
 OPEN = {"type": "open", "account": "alice", "id": "a1"}
@@ -34,8 +37,12 @@ class FakeLog:
     refusal: Exception | None = None
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     appended: list[tuple[bytes, int, dict[str, Any]]] = field(default_factory=list)
+    headers: dict[str, bytes] = field(default_factory=dict)
 
-    def append(self, key: bytes, shard: int, values: Sequence[bytes]) -> list[Outcome]:
+    def append(
+        self, key: bytes, shard: int, values: Sequence[bytes], headers: Headers = ()
+    ) -> list[Outcome]:
+        self.headers = dict(headers)
         if self.refusal is not None:
             raise self.refusal
         first = len(self.appended)
@@ -69,7 +76,7 @@ class FakeResults:
 class FakeReplicas:
     """Directory and client in one: `answers` are taken one after the other."""
 
-    answers: list[dict[str, Any] | str] = field(default_factory=list)
+    answers: list[dict[str, Any] | str | ReplicaAway] = field(default_factory=list)
     trouble: str = ""
     views: dict[int, ShardView] = field(default_factory=dict)
     asked: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
@@ -93,6 +100,8 @@ class FakeReplicas:
         answer = self.answers.pop(0) if self.answers else "nobody there"
         if isinstance(answer, str):
             raise ReplicaAway(answer)
+        if isinstance(answer, ReplicaAway):
+            raise answer
         return answer
 
 
@@ -121,8 +130,9 @@ def make_world() -> World:
         shards=SHARDS,
         metrics=Metrics(),
         openapi=document(Ledger.command_type),
+        asyncapi=asyncapi.document(Ledger(), "ledger", SHARDS),
     )
-    return World(log, results, replicas, gateway.metrics, make_app(gateway).test_client())
+    return World(log, results, replicas, gateway.metrics, client_of(make_app(gateway)))
 
 
 def problem(response: TestResponse, status: int, kind: str) -> dict[str, Any]:

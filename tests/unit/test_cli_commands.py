@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import io
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
@@ -10,6 +15,7 @@ from rich.console import Console
 from postjournal.cli import modes
 from postjournal.cli.checks import QUICK, SLOW, pytest_arguments
 from postjournal.cli.docker import engine
+from postjournal.cli.errors import EXIT_CODES
 from postjournal.cli.local.readiness import Progress
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.log_following import LogFile
@@ -28,11 +34,14 @@ def nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("nothing_runs")
 @pytest.mark.parametrize(
     "command",
-    ["status", "status --json", "kill leader", "pause replica-1", "resume x", "handover"],
+    [
+        *("status", "status --json", "kill leader", "pause replica-1", "resume x", "handover"),
+        *("watch", "trace x", "snapshot", "snapshots --json"),
+    ],
 )
 def test_what_needs_a_running_system_says_how_to_start_one(command: str) -> None:
     result = CliRunner().invoke(main, command.split())
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert result.stderr == "Error: the system is not running: start it with `./postjournal up`\n"
 
 
@@ -45,7 +54,7 @@ def test_down_with_nothing_running_is_no_error() -> None:
 @pytest.mark.usefixtures("nothing_runs")
 def test_logs_of_nothing_is_one_clear_line() -> None:
     result = CliRunner().invoke(main, ["logs", "kafka"])
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "there are no logs" in result.stderr
 
 
@@ -61,6 +70,52 @@ def test_up_with_docker_but_no_compose_file_is_refused() -> None:
 )
 def test_wrong_usage_is_exit_code_2(command: str) -> None:
     assert CliRunner().invoke(main, command.split()).exit_code == 2
+
+
+def test_the_exit_codes_are_told_by_the_help() -> None:
+    help_text = CliRunner().invoke(main, ["--help"]).stdout
+    for code, meaning in EXIT_CODES.items():
+        assert re.search(rf"^ +{code} +{re.escape(meaning[:20])}", help_text, re.MULTILINE)
+
+
+def test_every_command_that_answers_can_answer_programs() -> None:
+    """But those that hand over to another program, or print one."""
+    without = {"completion", "lint", "load", "logs", "test", "down", "chaos", "demo"}
+    for name in set(main.list_commands(click.Context(main))) - without:
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
+        commands = command.commands.values() if isinstance(command, click.Group) else [command]
+        for each in commands:
+            options = [option for param in each.params for option in param.opts]
+            assert "--json" in options, f"{name} {each.name}"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_can_complete(shell: str) -> None:
+    script = CliRunner().invoke(main, ["completion", shell]).stdout
+    assert f"_POSTJOURNAL_COMPLETE={shell}_complete" in script
+
+
+def complete(*words: str) -> list[str]:
+    environment = {
+        "_POSTJOURNAL_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(("postjournal", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "postjournal.cli"],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+
+def test_commands_options_and_names_are_completed() -> None:
+    assert {"status", "snapshot", "snapshots"} <= set(complete("s"))
+    assert complete("up", "--repl") == ["--replicas"]
+    assert "leader" in complete("kill", "l")
 
 
 def test_the_tests_run_from_quick_to_slow() -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Any
 
+import msgspec
 import pytest
 
 from postjournal.core.fold import JournalState, Verdict, next_digest
 from postjournal.core.records import (
+    FORMAT,
     GENESIS_DIGEST,
     Claim,
+    Codec,
     Entry,
     Foreign,
     Heartbeat,
@@ -18,6 +21,7 @@ from postjournal.core.records import (
     Record,
     Resign,
 )
+from postjournal.ledger import Ledger
 
 ACCEPTED, VOID, ALARM = Verdict.ACCEPTED, Verdict.VOID, Verdict.VOID_ALARM
 VALUE = b"the bytes as stored"
@@ -266,3 +270,65 @@ def test_what_is_none_of_the_kinds_is_void_and_changes_nothing() -> None:
     before = (journal.epoch, journal.alive_at, journal.next_seq, journal.digest)
     assert journal.add(Foreign("no JSON")) is VOID
     assert (journal.epoch, journal.alive_at, journal.next_seq, journal.digest) == before
+
+
+# --- newer releases ----------------------------------------------------------------------------
+
+BEYOND = Verdict.BEYOND
+
+
+def of_another_application(journal: Journal, **changes: Any) -> Foreign:
+    """An entry with an event that this version of the application does not know."""
+    fields: dict[str, Any] = {
+        "kind": "entry",
+        "epoch": journal.epoch,
+        "seq": journal.next_seq,
+        "batch": [{"id": "x", "type": "freeze", "events": [{"type": "frozen", "account": "a"}]}],
+        "sources": {},
+        "sinks": {},
+        "published": {},
+        "time": 0,
+        "digest_before": journal.digest,
+    }
+    record: Record[Any] = Codec[Any](Ledger.event_type).decode(
+        msgspec.json.encode(fields | changes)
+    )
+    assert isinstance(record, Foreign)
+    return record
+
+
+def test_an_entry_that_counts_and_cannot_be_read_is_not_taken_for_void() -> None:
+    journal = Journal(claim(), entry())
+    assert journal.add(of_another_application(journal)) is BEYOND
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"epoch": 0}, {"epoch": 2}, {"seq": 0}, {"seq": 9}, {"digest_before": "f" * 32}],
+)
+def test_an_entry_that_does_not_count_is_void_whoever_can_read_it(changes: dict[str, Any]) -> None:
+    journal = Journal(claim(), entry())
+    assert journal.add(of_another_application(journal, **changes)) is VOID
+
+
+@pytest.mark.parametrize("changes", [{"batch": None}, {"time": None}, {"sources": []}])
+def test_what_is_no_entry_to_anybody_is_void(changes: dict[str, Any]) -> None:
+    journal = Journal(claim(), entry())
+    assert journal.add(of_another_application(journal, **changes)) is VOID
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [({}, BEYOND), ({"format": FORMAT}, VOID), ({"epoch": 0}, VOID), ({"seq": 5}, VOID)],
+)
+def test_a_format_that_is_not_known_stops_who_does_not_know_it(
+    changes: dict[str, Any], verdict: Verdict
+) -> None:
+    journal = Journal(claim(), entry())
+    fields = {"kind": "format", "epoch": 1, "seq": 1, "format": FORMAT + 1}
+    record: Record[Any] = Codec[Any](Ledger.event_type).decode(
+        msgspec.json.encode(fields | changes)
+    )
+    before = (journal.alive_at, journal.next_seq, journal.digest)
+    assert journal.add(record) is verdict
+    assert (journal.alive_at, journal.next_seq, journal.digest) == before

@@ -28,7 +28,7 @@ from services.producer import parsing
 from services.producer.app import Gateway, make_app
 from services.producer.metrics import Metrics
 from services.producer.openapi import document
-from services.producer.ports import Appended, Expectation, Outcome
+from services.producer.ports import Appended, Expectation, Headers, Outcome
 from tests.unit.gateway_world import FakeReplicas
 
 SHARDS = 2
@@ -57,7 +57,9 @@ class System:
         self.first: dict[tuple[int, str], Json] = {}
         self.paid_in = 0
 
-    def append(self, key: bytes, shard: int, values: Sequence[bytes]) -> list[Outcome]:
+    def append(
+        self, key: bytes, shard: int, values: Sequence[bytes], headers: Headers = ()
+    ) -> list[Outcome]:
         first = self.appended[shard]
         self.appended[shard] += len(values)
         machine = self.machines[shard]
@@ -116,6 +118,7 @@ def make() -> Flask:
             shards=SHARDS,
             metrics=Metrics(),
             openapi=document(Ledger.command_type),
+            asyncapi={},
         )
     )
 

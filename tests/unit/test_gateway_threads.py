@@ -226,7 +226,7 @@ def test_a_wrong_number_of_shards_is_told_to_whoever_runs_the_gateway(topic: Fak
 # --- the directory --------------------------------------------------------------------------
 
 
-def status(name: str, state: str, epoch: int, leader: str | None) -> bytes:
+def status(name: str, state: str, epoch: int, leader: str | None, lag_s: float = 0.0) -> bytes:
     return msgspec.json.encode(
         ReplicaStatus(
             replica=name,
@@ -241,7 +241,7 @@ def status(name: str, state: str, epoch: int, leader: str | None) -> bytes:
             seq=epoch * 10,
             digest="00",
             lag=0,
-            lag_s=0.0,
+            lag_s=lag_s,
             http=f"{name}:7070",
             tripwire=f"{name}:7071",
             time=0,
@@ -269,15 +269,18 @@ def test_the_leader_of_the_highest_epoch_is_asked(
     assert (view.leader, view.epoch) == ("r2", 2)
 
 
-def test_readers_take_turns_and_only_those_who_can_answer(
+def test_standbys_take_turns_in_reading_and_the_leader_comes_after_them(
     directory: StatusDirectory, topic: FakeTopic
 ) -> None:
     topic.put(status("r1", "leader", 1, "r1"))
     topic.put(status("r2", "standby", 1, "r1"))
     topic.put(status("r3", "restoring", 0, None))
-    eventually(lambda: len(directory.reader_addresses(0)) == 2)
+    topic.put(status("r4", "standby", 1, "r1"))
+    topic.put(status("r0", "reader", 1, "r1", lag_s=60.0))  # at a bound
+    eventually(lambda: len(directory.reader_addresses(0)) == 4)
     asked = [directory.reader_addresses(0) for _ in range(2)]
-    assert sorted(asked) == [["r1:7070", "r2:7070"], ["r2:7070", "r1:7070"]]
+    last = ["r1:7070", "r0:7070"]
+    assert sorted(asked) == [["r2:7070", "r4:7070", *last], ["r4:7070", "r2:7070", *last]]
 
 
 def test_nothing_is_known_of_a_shard_that_nobody_spoke_of(directory: StatusDirectory) -> None:

@@ -195,3 +195,25 @@ def test_an_output_may_hold_raw_json_with_line_breaks() -> None:
         {"seq": 0, "text": {"a": 1}},
         {"seq": 1, "text": {"a": 1}},
     ]
+
+
+class WithAudit(Ledger):
+    """A later version of the ledger: with one sink more."""
+
+    @property
+    def sinks(self) -> Any:
+        return {**super().sinks, "audit": lambda outcome, _: [Audited(id=outcome.id)]}
+
+
+class Audited(Output, gc=False):
+    id: str
+
+
+def test_a_sink_that_comes_with_an_upgrade_begins_with_the_first_leader_that_has_it() -> None:
+    old, new = machine(), machine(application=WithAudit())
+    new.apply(entry_of(old, old.decide([(FEED, records(OPEN))], 7)))
+    assert (new.outboxes["audit"].next_seq, new.outboxes["results"].next_seq) == (0, 1)
+    batch = new.decide([(FEED, records(DEPOSIT, start=1))], 8)
+    assert [each["seq"] for each in outputs(new, "audit")] == [0]
+    old.apply(entry_of(new, batch))  # which does not know of that sink
+    assert old.state == new.state

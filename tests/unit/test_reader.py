@@ -151,6 +151,25 @@ def test_until_it_has_caught_up_it_does_not_answer() -> None:
     assert refusal.error == "not_ready"
 
 
+def test_a_reader_waits_for_the_state_that_is_asked_for(journal: Journal) -> None:
+    half, end = len(journal.values) // 2, len(journal.values)
+    reader = make_reader()
+    reader.start(0, 0)
+    reader.step(m.Restored(None), 0, 0)
+    reader.step(m.JournalEnd(half), 0, 0)
+    reader.step(m.JournalRecords(list(enumerate(journal.values[:half]))), 0, 0)
+    seq = reader.journal.next_seq
+    asked = m.QueryAsked(1, {"account": "a"}, False, min_seq=seq, patience_ms=100)
+    assert reader.step(asked, 0, 0) == []
+    effects = reader.step(m.JournalRecords(list(enumerate(journal.values))[half:end]), 50, 50)
+    (answer,) = [each for each in effects if isinstance(each, m.Reply)]
+    assert (answer.error, answer.seq >= seq) == (None, True)
+    reader.step(m.QueryAsked(2, {}, False, min_seq=10**6, patience_ms=100), 50, 50)
+    (refusal,) = reader.step(m.Tick(), 150, 150)
+    assert isinstance(refusal, m.Reply)
+    assert refusal.error == "behind"
+
+
 def test_it_takes_no_snapshots(journal: Journal) -> None:
     reader = read(journal)
     (refusal,) = reader.step(m.SnapshotAsked("r", "s", 1), 0, 0)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from postjournal.core import messages as m
-from postjournal.core.errors import SinkAhead
+from postjournal.core.errors import NewerFormat, SinkAhead
 from postjournal.core.machine import ShardPlace
 from postjournal.core.records import Claim, Codec, Heartbeat, Resign
 from postjournal.core.replica import Replica
@@ -351,6 +351,25 @@ def test_a_failure_that_was_reported_is_not_expected_again() -> None:
     assert bench.of(m.CloseSources)
 
 
+# --- newer releases -------------------------------------------------------------------------
+
+
+def test_a_replica_halts_at_what_only_a_newer_one_can_read_and_claims_no_more() -> None:
+    bench = standby_of()
+    newer = {"kind": "format", "epoch": 1, "seq": 0, "format": 2}
+    with pytest.raises(NewerFormat, match=r"offset 1 is format 2.*update this one"):
+        bench.land(msgspec.json.encode(newer))
+
+
+def test_a_zombie_of_a_newer_release_halts_nobody() -> None:
+    bench = standby_of()
+    bench.land(claim_of("c", 2, 0))
+    newer = {"kind": "format", "epoch": 1, "seq": 0, "format": 2}
+    bench.land(msgspec.json.encode(newer))
+    assert [void.kind for void in bench.of(m.RecordVoid)] == ["foreign"]
+    assert bench.replica.role is Role.STANDBY
+
+
 # --- reads, handover, stop ------------------------------------------------------------------
 
 
@@ -388,6 +407,38 @@ def test_a_standby_answers_only_what_need_not_be_linearizable() -> None:
     bench = standby_of()
     assert [reply.error for reply in ask(bench, linearizable=True)] == ["not_leader"]
     assert [reply.error for reply in ask(bench, linearizable=False)] == [None]
+
+
+def wait_for(bench: Bench, min_seq: int, patience_ms: int = 500) -> None:
+    bench.step(m.QueryAsked("token", {"account": "x"}, False, min_seq, patience_ms))
+    assert not bench.of(m.Reply)
+
+
+def test_a_standby_answers_once_it_has_applied_the_command_that_the_reader_has_seen() -> None:
+    bench, other = standby_of("a"), leader()
+    wait_for(bench, min_seq=0)
+    other.feed(OPEN)
+    (entry,) = other.of(m.Append)
+    bench.land(heartbeat(1))
+    assert not bench.of(m.Reply)
+    bench.land(entry.value)
+    (reply,) = bench.of(m.Reply)
+    assert (reply.result, reply.seq) == ({"account": "x", "balance": 0}, 0)
+
+
+def test_a_standby_that_stays_behind_says_where_it_is() -> None:
+    bench = standby_of()
+    wait_for(bench, min_seq=7)
+    assert not [reply for _ in range(2) for reply in bench.tick(200) if type(reply) is m.Reply]
+    bench.tick(200)
+    assert [(reply.error, reply.seq) for reply in bench.of(m.Reply)] == [("behind", -1)]
+
+
+def test_a_replica_that_ends_refuses_those_who_wait_for_a_state() -> None:
+    bench = standby_of()
+    wait_for(bench, min_seq=7)
+    bench.step(m.StopAsked())
+    assert [reply.error for reply in bench.of(m.Reply)] == ["not_ready"]
 
 
 def test_a_handover_finishes_what_is_in_flight_before_it_resigns() -> None:

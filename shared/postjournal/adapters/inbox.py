@@ -27,10 +27,12 @@ class QueueInbox:
         """An empty inbox."""
         self._queue: SimpleQueue[m.Message] = SimpleQueue()
 
-    def ask(self, query: dict[str, str], *, linearizable: bool) -> Future[Answer]:
-        """Put a query; its answer comes with the future."""
+    def ask(
+        self, query: dict[str, str], *, linearizable: bool, min_seq: int = -1, patience_ms: int = 0
+    ) -> Future[Answer]:
+        """Put a query (see `QueryAsked`); its answer comes with the future."""
         future: Future[Answer] = Future()
-        self._queue.put(m.QueryAsked(future, query, linearizable))
+        self._queue.put(m.QueryAsked(future, query, linearizable, min_seq, patience_ms))
         return future
 
     def ask_to_stop(self) -> None:

@@ -11,6 +11,7 @@ import requests
 
 from postjournal.cli.errors import OperationFailed
 from postjournal.settings import CoordinatorSettings
+from postjournal.status import Failover
 
 ANSWER_S = 20.0
 """Longer than a store that does not answer is waited for."""
@@ -31,6 +32,39 @@ class SnapshotRow(msgspec.Struct, kw_only=True):
     duration_ms: int | None
     time: int
     error: str | None
+
+
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
+    """Who leads, as `GET /api/v1/cluster` tells it; see `cluster_view.ShardView`."""
+
+    leader: str | None
+    epoch: int
+    since: int
+    state: str
+    seq: int
+
+
+class Replica(msgspec.Struct, frozen=True, kw_only=True):
+    """One replica in one shard; see `status.ReplicaStatus`."""
+
+    replica: str
+    shard: int
+    state: str
+    epoch: int
+    seq: int
+    lag: int | None
+    lag_s: float
+    silent: bool
+    http: str
+    error: str | None
+
+
+class Cluster(msgspec.Struct, frozen=True, kw_only=True):
+    """Shard number → who leads it; replicas; the last failovers, oldest first."""
+
+    shards: dict[str, Shard]
+    replicas: list[Replica]
+    failovers: list[Failover]
 
 
 class _Rows(msgspec.Struct):
@@ -74,6 +108,11 @@ class CoordinatorClient:
         """One row for each shard that has it."""
         path = f"/api/v1/snapshots/{snapshot_id}"
         found: list[SnapshotRow] = self._call("GET", path, _Rows).snapshots
+        return found
+
+    def cluster(self) -> Cluster:
+        """How the shards and replicas are doing."""
+        found: Cluster = self._call("GET", "/api/v1/cluster", Cluster)
         return found
 
     def _call(self, method: str, path: str, kind: Any, body: object = None) -> Any:

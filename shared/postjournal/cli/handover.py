@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from postjournal.adapters.control_log import ControlLog
-from postjournal.cli.errors import OperationFailed
+from postjournal.cli.errors import NotFound, OperationFailed
 from postjournal.cli.local.status import SystemStatus, leading
 from postjournal.cli.modes import System
 from postjournal.core.errors import JournalUnavailable
@@ -44,7 +44,7 @@ def check_handover(status: SystemStatus, shard: int, successor: str | None) -> s
     rows = [row for row in status.replicas if row.shard == shard]
     leader = status.leader(shard)
     if not rows:
-        raise OperationFailed(f"there is no shard {shard}")
+        raise NotFound(f"there is no shard {shard}")
     if leader is None:
         raise OperationFailed(f"shard {shard} has no leader now: see `./postjournal status`")
     standbys = [row.name for row in rows if row.state == "standby"]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 
 import click
-import msgspec
 from rich.console import Console
 
+from postjournal.cli.completion import complete_log
 from postjournal.cli.docker import engine
 from postjournal.cli.docker.containers import containers
-from postjournal.cli.errors import OperationFailed
+from postjournal.cli.errors import NotFound
 from postjournal.cli.log_following import LogFile, follow
 from postjournal.cli.modes import default_system, running_system
+from postjournal.cli.output import json_option, print_json
 from postjournal.cli.rendering import status_tables
 
 LEAST_WIDTH = 120
@@ -20,12 +21,12 @@ LEAST_WIDTH = 120
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@json_option
 def status(as_json: bool) -> None:
     """Show every replica and service."""
     found = running_system().status()
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        print_json(found)
     else:
         console = Console(highlight=False)
         console.width = max(console.width, LEAST_WIDTH)
@@ -33,7 +34,7 @@ def status(as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("service", required=False)
+@click.argument("service", required=False, shell_complete=complete_log)
 @click.option("--follow", "-f", "following", is_flag=True, help="Go on until Ctrl-C.")
 @click.option("--lines", "-n", default=20, show_default=True, help="How much of the past.")
 def logs(service: str | None, following: bool, lines: int) -> None:
@@ -67,7 +68,7 @@ def _log_files(service: str | None) -> list[LogFile]:
         return [LogFile(layout.log(name), f"{name} | ") for name in names]
     if service in names:
         return [LogFile(layout.log(service), "")]
-    raise OperationFailed(
+    raise NotFound(
         f"there is no log of {service}; there are: {', '.join(names)}"
         if names
         else "there are no logs: start the system with `./postjournal up`"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import click
 
@@ -14,8 +16,17 @@ from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import AlreadyRunning
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.modes import default_system
+from postjournal.cli.output import print_json
 from postjournal.cli.progress import Reporter
 from postjournal.cli.rendering import where_and_what_next
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is started."""
+
+    replicas: int
+    shards: int
 
 
 @click.command()
@@ -25,16 +36,24 @@ from postjournal.cli.rendering import where_and_what_next
 @click.option("--docker", "mode", flag_value="docker", help="Docker Compose, or an error.")
 @click.option("--detach", "-d", is_flag=True, help="Return when everything is ready.")
 @click.option("--without", multiple=True, metavar="SERVICE", help="With Docker: leave one out.")
+@click.option("--json", "as_json", is_flag=True, help="The addresses for programs; detaches.")
 def up(
-    replicas: int, shards: int, mode: str | None, detach: bool, without: tuple[str, ...]
+    *,
+    replicas: int,
+    shards: int,
+    mode: str | None,
+    detach: bool,
+    without: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Start the whole system and say where it is."""
+    size = Size(replicas, shards)
     if mode == "docker":
         engine.check_usable()
     if mode == "docker" or (mode is None and engine.is_usable()):
-        _up_docker(replicas, shards, detach, without)
+        _up_docker(size, without, detach=detach, as_json=as_json)
     else:
-        _up_local(replicas, shards, detach)
+        _up_local(size, detach=detach, as_json=as_json)
 
 
 @click.command()
@@ -54,10 +73,10 @@ def down(wipe: bool) -> None:
         system.delete_data()
 
 
-def _up_docker(replicas: int, shards: int, detach: bool, without: tuple[str, ...]) -> None:
-    engine.up(replicas, shards, engine.services(without) if without else ())
-    click.echo(where_and_what_next(DockerSystem().plan.addresses))
-    if detach:
+def _up_docker(size: Size, without: tuple[str, ...], *, detach: bool, as_json: bool) -> None:
+    engine.up(size.replicas, size.shards, engine.services(without) if without else ())
+    _say_where(DockerSystem().plan.addresses, as_json=as_json)
+    if detach or as_json:
         return
     click.echo("Ctrl-C stops everything.")
     with contextlib.suppress(KeyboardInterrupt):
@@ -65,18 +84,26 @@ def _up_docker(replicas: int, shards: int, detach: bool, without: tuple[str, ...
     engine.down(wipe=False)
 
 
-def _up_local(replicas: int, shards: int, detach: bool) -> None:
+def _up_local(size: Size, *, detach: bool, as_json: bool) -> None:
     system = default_system()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Reporter() as report:
-            system.start(replicas, shards, report)
+            system.start(size.replicas, size.shards, report)
     except AlreadyRunning:
-        click.echo("already running: see `./postjournal status`, stop it with `./postjournal down`")
-        return
-    click.echo(where_and_what_next(system.plan.addresses))
-    if not detach:
+        told = "already running: see `./postjournal status`, stop it with `./postjournal down`"
+        click.echo(told, err=as_json)
+        detach = True
+    _say_where(system.plan.addresses, as_json=as_json)
+    if not (detach or as_json):
         _stay(system)
+
+
+def _say_where(addresses: Mapping[str, str], *, as_json: bool) -> None:
+    if as_json:
+        print_json(dict(addresses))
+    else:
+        click.echo(where_and_what_next(addresses))
 
 
 def _stay(system: LocalSystem) -> None:

@@ -8,7 +8,20 @@ from typing import Any
 
 import click
 
-from postjournal.cli import checks, faults, inspection, lifecycle, load, snapshots, verify
+from postjournal.cli import (
+    checks,
+    completion,
+    doctor,
+    faults,
+    inspection,
+    lifecycle,
+    load,
+    snapshots,
+    trace,
+    verify,
+    watch,
+)
+from postjournal.cli.errors import EXIT_CODES, OperationFailed
 from postjournal.core.errors import PostjournalError
 
 LATE = {"bench": "postjournal.cli.bench", "chaos": "postjournal.cli.chaos"}
@@ -16,14 +29,21 @@ LATE = {"bench": "postjournal.cli.bench", "chaos": "postjournal.cli.chaos"}
 
 
 class Commands(click.Group):
-    """Turns faults that are expected into one line and exit code 1; imports benches late."""
+    """Turns faults that are expected into one line and an exit code; imports benches late."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
         except PostjournalError as error:
-            raise click.ClickException(str(error)) from error
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(getattr(error, "exit_code", OperationFailed.exit_code))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The exit codes."""
+        del ctx
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """With those that are imported late."""
@@ -49,15 +69,19 @@ for command in (
     lifecycle.down,
     inspection.status,
     inspection.logs,
+    watch.watch,
+    doctor.doctor,
     faults.kill,
     faults.pause,
     faults.resume,
     faults.handover,
     load.load,
     verify.verify,
+    trace.trace,
     snapshots.snapshot,
     snapshots.snapshots,
     checks.test,
     checks.lint,
+    completion.completion,
 ):
     main.add_command(command)

@@ -25,5 +25,5 @@ def running_system() -> System:
         if docker.is_running():
             docker.prove_identity()
             return docker
-    assert system.plan
+    system.prove_identity()
     return system

@@ -6,7 +6,6 @@ import time
 from datetime import UTC, datetime
 
 import click
-import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
@@ -14,11 +13,10 @@ from rich.table import Table
 from postjournal.cli.coordinator import CoordinatorClient, SnapshotRow
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.modes import running_system
+from postjournal.cli.output import json_option, print_json
 
 POLL_S = 0.1
 ENDED = ("done", "failed")
-
-json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
 @click.command()
@@ -33,7 +31,7 @@ def snapshot(shard: int | None, allow_leader: bool, waiting: bool, as_json: bool
     if waiting:
         rows = _wait(coordinator, snapshot_id, quiet=as_json)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     for row in rows:
         click.echo(_sentence(row))
@@ -45,7 +43,7 @@ def snapshots(as_json: bool) -> None:
     """List the snapshots, newest first, and those under way."""
     rows = CoordinatorClient(running_system().plan.url("coordinator")).snapshots()
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     elif rows:
         Console(highlight=False).print(_table(rows))
     else:
@@ -126,7 +124,3 @@ def size_text(size: int) -> str:
 
 def _text(value: int | None) -> str:
     return "-" if value is None else str(value)
-
-
-def _print_json(rows: list[SnapshotRow]) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(rows)))

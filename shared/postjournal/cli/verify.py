@@ -18,8 +18,8 @@ from rich.table import Table
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.programs import service_environment
 from postjournal.cli.local.system import LocalSystem
-from postjournal.cli.modes import running_system
 from postjournal.cli.progress import Reporter
+from postjournal.cli.target import environment_of
 from postjournal.core.errors import PostjournalError
 from postjournal.settings import Settings
 from postjournal.verify.audit import Target, audit
@@ -88,11 +88,8 @@ def _environment(bootstrap: str | None, data: Path | None) -> Iterator[dict[str,
     if data is not None:
         with _kept_system(data) as plan:
             yield {**os.environ, **service_environment(plan)}
-    elif bootstrap is not None or "POSTJOURNAL_BOOTSTRAP" in os.environ:
-        yield dict(os.environ)
     else:
-        found = running_system().settings()  # a system in containers adds who we are to Kafka
-        yield {**os.environ, **found}
+        yield environment_of(bootstrap)
 
 
 @contextmanager

@@ -58,7 +58,8 @@ class Application(Generic[S, C, E]):
     """A state machine that Postjournal keeps alive. Subclass it; name it in POSTJOURNAL_APP.
 
     `command_type` and `event_type` are msgspec types (a union of tagged structs, usually);
-    `sources` are topic names without the namespace; `schema_version` is that of `dump`.
+    `sources` are topic names without the namespace; `schema_version` is that of `dump`;
+    `output_types`: sink → type of its outputs, for the documents about the topics.
     """
 
     command_type: ClassVar[Any]
@@ -66,6 +67,7 @@ class Application(Generic[S, C, E]):
     sources: ClassVar[tuple[str, ...]] = ("commands",)
     schema_version: ClassVar[int] = 1
     state_type: ClassVar[Any] = Any
+    output_types: ClassVar[Mapping[str, Any]] = {}
 
     @property
     def name(self) -> str:

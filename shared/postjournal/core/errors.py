@@ -9,7 +9,8 @@
     │   ├── ApplicationFaulty     `evolve` or a sink raised, or is not deterministic
     │   ├── RecordsMissing        Kafka has deleted records that the shard needs next
     │   ├── SnapshotMismatch      the snapshots are of a system that is configured otherwise
-    │   └── SinkAhead             a sink's topic holds more than the journal explains
+    │   ├── SinkAhead             a sink's topic holds more than the journal explains
+    │   └── NewerFormat           the journal goes on in a way that only a newer release reads
     ├── JournalUnavailable        Kafka does not answer; try again later
     ├── StoreUnavailable          the snapshot store does not answer; try again later
     ├── SnapshotUnusable          this one cannot be restored here; an older one may
@@ -57,6 +58,17 @@ class RecordsMissing(ShardHalted):
 
 class SnapshotMismatch(ShardHalted):
     """The snapshots are of another application, number of shards or dedupe window."""
+
+
+class NewerFormat(ShardHalted):
+    """A record that counts can only be read by a newer release, or version of the application."""
+
+    def __init__(self, offset: int, what: str) -> None:
+        """`offset`: the record's; `what`: why it cannot be read."""
+        super().__init__(
+            f"the journal's record at offset {offset} is {what}. Newer replicas have written it: "
+            "update this one; it has changed nothing, and reads on from there"
+        )
 
 
 class SinkAhead(ShardHalted):

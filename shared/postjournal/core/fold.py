@@ -11,6 +11,7 @@ from enum import Enum
 from hashlib import blake2b
 from typing import Any
 
+from postjournal.core.errors import NewerFormat
 from postjournal.core.records import (
     GENESIS_DIGEST,
     Claim,
@@ -28,6 +29,19 @@ class Verdict(Enum):
     ACCEPTED = "accepted"
     VOID = "void"
     VOID_ALARM = "void_alarm"  # all is right but the running hash: a bug, or a damaged log
+    BEYOND = "beyond"  # it counts, and only a newer release can read it
+
+
+def check_readable(offset: int, record: Record[Any], verdict: Verdict) -> None:
+    """Raises `NewerFormat` when the record counts and this release cannot read it.
+
+    To go on would be worse: who takes for void what counts for others has another journal than
+    they have, and its claims would be accepted by them.
+    """
+    if verdict is Verdict.BEYOND:
+        assert type(record) is Foreign
+        assert record.newer is not None
+        raise NewerFormat(offset, record.newer.what)
 
 
 def next_digest(digest: str, value: bytes) -> str:
@@ -75,8 +89,7 @@ class JournalState:
             return self._claim(offset, record)  # type: ignore[arg-type]
         if kind is Resign:
             return self._resign(offset, record)  # type: ignore[arg-type]
-        assert kind is Foreign
-        return Verdict.VOID
+        return self._foreign(record)  # type: ignore[arg-type]
 
     def _claim(self, offset: int, claim: Claim) -> Verdict:
         if claim.epoch != self.epoch + 1 or claim.seen < self.alive_at:
@@ -119,6 +132,12 @@ class JournalState:
     def _is_next(self, entry: Entry[Any]) -> bool:
         in_office = self._in_office(entry.epoch)
         return in_office and entry.seq == self.next_seq and bool(entry.batch)
+
+    def _foreign(self, foreign: Foreign) -> Verdict:
+        newer = foreign.newer
+        if newer is None or not self._in_office(newer.epoch) or newer.seq != self.next_seq:
+            return Verdict.VOID
+        return Verdict.BEYOND if newer.digest_before in (None, self.digest) else Verdict.VOID
 
     def _in_office(self, epoch: int) -> bool:
         """Epoch 0 has no leader and accepts nothing."""

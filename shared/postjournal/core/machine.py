@@ -193,7 +193,7 @@ class Machine(Generic[S, C, E]):
         outcomes = self._take_effect(entry)
         self.sources.update(entry.sources)
         for sink, outbox in self.outboxes.items():
-            end = entry.sinks.get(sink, -1)
+            end = entry.sinks.get(sink, outbox.next_seq)  # a leader may not have this sink yet
             if end < outbox.next_seq:
                 raise ApplicationFaulty(
                     f"seq {entry.seq}: sink {sink} ends at {end}, before {outbox.next_seq}; are "

@@ -105,11 +105,17 @@ class StopAsked:
 
 @dataclass(slots=True)
 class QueryAsked:
-    """A read. `linearizable`: only a leader answers, after a barrier. `token` comes back."""
+    """A read. `linearizable`: only a leader answers, after a barrier. `token` comes back.
+
+    `min_seq`: the answer must account for the command with this sequence; who has not applied it
+    yet waits for `patience_ms`, then refuses.
+    """
 
     token: Any
     query: dict[str, str]
     linearizable: bool
+    min_seq: int = -1
+    patience_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -283,7 +289,7 @@ class Publish:
 
 @dataclass(slots=True)
 class Reply:
-    """Answer a QueryAsked. `error` is None, not_leader, not_ready or failed: TEXT."""
+    """Answer a QueryAsked. `error` is None, not_leader, not_ready, behind or failed: TEXT."""
 
     token: Any
     result: object

@@ -13,9 +13,10 @@ from typing import Any, Generic, TypeVar
 
 from postjournal.core import messages as m
 from postjournal.core.application import Application, Command
-from postjournal.core.fold import JournalState, Verdict
+from postjournal.core.fold import JournalState, Verdict, check_readable
 from postjournal.core.machine import Machine
 from postjournal.core.manifest import Manifest
+from postjournal.core.reads import Reads
 from postjournal.core.records import Codec, Entry
 from postjournal.core.roles import Identity, Role
 
@@ -75,13 +76,14 @@ class Reader(Generic[S, C, E]):
         self._effects: list[m.Effect] = []
         self._now_ms = self._probe_due_ms = 0
         self._is_open = False
+        self._reads = Reads(self)
         self.target: int | None = None
         self._handlers: dict[type, Callable[[Any], None]] = {
             m.Restored: self._on_restored,
             m.JournalRecords: self._on_journal,
             m.JournalEnd: self._on_journal_end,
             m.JournalTrimmed: self._on_trimmed,
-            m.QueryAsked: self._on_query,
+            m.QueryAsked: lambda e: self._effects.extend(self._reads.on_query(e, self._now_ms)),
             m.StopAsked: self._on_stop,
             m.SnapshotAsked: self._on_snapshot_asked,
         }
@@ -111,6 +113,8 @@ class Reader(Generic[S, C, E]):
         handler = self._handlers.get(type(message))
         if handler is not None and self.role not in (Role.REBUILDING, Role.STOPPED):
             handler(message)
+        if self._reads:
+            self._effects += self._reads.settle(now_ms)
         if self.role is Role.RESTORING and self._is_open and now_ms >= self._probe_due_ms:
             self._probe()
         return self._effects
@@ -118,6 +122,8 @@ class Reader(Generic[S, C, E]):
     def _become(self, role: Role, reason: str) -> None:
         self.role = role
         self._effects.append(m.RoleChanged(role.value, self.journal.epoch, reason))
+        if role in (Role.REBUILDING, Role.STOPPED):
+            self._effects += self._reads.refuse_all()
 
     def _probe(self) -> None:
         self._probe_due_ms = self._now_ms + self._limits.probe_retry_ms
@@ -156,6 +162,7 @@ class Reader(Generic[S, C, E]):
             self._stop_within(record)
             return
         verdict = self.journal.fold(offset, record, value)
+        check_readable(offset, record, verdict)
         self.position = offset + 1
         if verdict is Verdict.ACCEPTED:
             if isinstance(record, Entry):
@@ -194,18 +201,6 @@ class Reader(Generic[S, C, E]):
         self._effects.append(m.Rebuild())
 
     # --- what else is asked -----------------------------------------------------------------
-
-    def _on_query(self, message: m.QueryAsked) -> None:
-        if self.role is not Role.READER:
-            self._reply(message.token, error="not_ready")
-        elif message.linearizable:
-            self._reply(message.token, error="not_leader")
-        else:
-            self._reply(message.token, *self.machine.query(message.query))
-
-    def _reply(self, token: Any, result: object = None, error: str | None = None) -> None:
-        seq = self.journal.next_seq - 1
-        self._effects.append(m.Reply(token, result, seq, self.journal.epoch, error))
 
     def _on_snapshot_asked(self, message: m.SnapshotAsked) -> None:
         if message.replica == self.identity.replica:

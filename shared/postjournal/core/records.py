@@ -7,7 +7,7 @@ whole entry into typed events.
 
 from __future__ import annotations
 
-from typing import Generic, TypeAlias, TypeVar
+from typing import Annotated, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -19,6 +19,9 @@ GENESIS_DIGEST = "0" * 32
 MAX_ID_LENGTH = 128
 """Characters of a command's id; longer ones make a command invalid."""
 
+
+FORMAT = 1
+"""The version of everything that this release writes into the journal, and the latest it reads."""
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not what they should be; the last for deep nesting."""
@@ -97,10 +100,54 @@ class Resign(msgspec.Struct, tag_field="kind", tag="resign", frozen=True, omit_d
     successor: str | None = None
 
 
+class Format(msgspec.Struct, tag_field="kind", tag="format", frozen=True):
+    """From here on the journal is of `format`. No release has written one yet.
+
+    Changes nothing that the fold knows; a release that reads earlier formats only must stop here.
+    `seq`: the leader's next.
+    """
+
+    epoch: int
+    seq: int
+    format: int
+
+
+class Newer(msgspec.Struct, frozen=True):
+    """What a record that only a newer release can read says of its place in the journal.
+
+    `digest_before` None: its kind has none.
+    """
+
+    epoch: int
+    seq: int
+    digest_before: str | None
+    what: str
+
+
 class Foreign(msgspec.Struct, frozen=True):
-    """A journal record that is none of the four kinds; it is void. Never written by us."""
+    """A journal record that is none of the four kinds; it is void. Never written by us.
+
+    `newer`: unless it is one of a newer release, and counts; see docs/protocol.md.
+    """
 
     error: str
+    newer: Newer | None = None
+
+
+class _EntryFrame(msgspec.Struct, tag_field="kind", tag="entry", frozen=True):
+    """An entry as far as the fold looks at it: design.md, section 1."""
+
+    epoch: int
+    seq: int
+    batch: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)]
+    sources: dict[str, int]
+    sinks: dict[str, int]
+    published: dict[str, int]
+    time: int
+    digest_before: str
+
+
+_frames: msgspec.json.Decoder[_EntryFrame | Format] = msgspec.json.Decoder(_EntryFrame | Format)
 
 
 Record: TypeAlias = Claim | Entry[E] | Heartbeat | Resign | Foreign
@@ -124,4 +171,17 @@ class Codec(Generic[E]):
         try:
             return self._decoder.decode(value or b"")
         except UNREADABLE as error:
-            return Foreign(str(error))
+            return Foreign(str(error), _newer(value or b"", str(error)))
+
+
+def _newer(value: bytes, error: str) -> Newer | None:
+    try:
+        frame = _frames.decode(value)
+    except UNREADABLE:
+        return None
+    if isinstance(frame, _EntryFrame):
+        return Newer(frame.epoch, frame.seq, frame.digest_before, f"an entry: {error}")
+    if frame.format <= FORMAT:
+        return None
+    what = f"format {frame.format}, and this release reads up to {FORMAT}"
+    return Newer(frame.epoch, frame.seq, None, what)

@@ -22,8 +22,9 @@ from typing import Any, Generic, TypeVar
 
 from postjournal.core import messages as m
 from postjournal.core.application import Application, Command
-from postjournal.core.fold import JournalState, Verdict
+from postjournal.core.fold import JournalState, Verdict, check_readable
 from postjournal.core.machine import Machine
+from postjournal.core.reads import Reads
 from postjournal.core.records import Claim, Codec, Entry, Heartbeat, Record, Resign
 from postjournal.core.roles import Cause, Identity, Role
 from postjournal.core.snapshot import Image, record_digest
@@ -77,6 +78,7 @@ class Replica(Generic[S, C, E]):
         self._last_value: bytes | None = None  # of the journal's records
         self._restored_digest = ""  # of the record at which the snapshot was taken
         self._taking = Taking(identity.replica, self.image, limits.snapshot_wait_ms)
+        self._reads = Reads(self)
         self._stale_reports = 0  # of appends of a leadership that ended without a rebuild
         self._handlers: dict[type, Callable[[Any], None]] = {
             m.JournalRecords: self._on_journal,
@@ -90,7 +92,7 @@ class Replica(Generic[S, C, E]):
             m.PublishFailed: self._on_publish_failed,
             m.HandoverAsked: self._on_handover,
             m.StopAsked: self._on_stop,
-            m.QueryAsked: self._on_query,
+            m.QueryAsked: lambda e: self._effects.extend(self._reads.on_query(e, self._now_ms)),
             m.Restored: self._on_restored,
             m.JournalTrimmed: self._on_trimmed,
             m.SnapshotAsked: self._on_snapshot_asked,
@@ -115,6 +117,8 @@ class Replica(Generic[S, C, E]):
         self._begin(now_ms, wall_ms)
         if self.role not in (Role.REBUILDING, Role.STOPPED):
             self._handlers[type(message)](message)
+            if self._reads:
+                self._effects += self._reads.settle(now_ms)
             self._act()
         return self._effects
 
@@ -192,6 +196,7 @@ class Replica(Generic[S, C, E]):
     def _on_void(
         self, offset: int, record: Record[E], own: InFlight[E] | None, verdict: Verdict
     ) -> None:
+        check_readable(offset, record, verdict)
         kind = type(record).__name__.lower()
         self._effects.append(m.RecordVoid(kind, offset, verdict is Verdict.VOID_ALARM))
         if type(record) is Claim and record.incarnation == self.incarnation:
@@ -256,6 +261,8 @@ class Replica(Generic[S, C, E]):
     def _become(self, role: Role, reason: str) -> None:
         self.role = role
         self._effects.append(m.RoleChanged(role.value, self.journal.epoch, reason))
+        if role in (Role.REBUILDING, Role.STOPPED):
+            self._effects += self._reads.refuse_all()
 
     def _act(self) -> None:
         """What the role has to do whatever the message was: level-triggered duties."""
@@ -474,24 +481,3 @@ class Replica(Generic[S, C, E]):
         assert self.tenure is not None
         self.tenure.close(successor, self._now_ms)
         self._become(Role.RESIGNING, "asked to")
-
-    def _on_query(self, message: m.QueryAsked) -> None:
-        if self.role in (Role.RESTORING, Role.CATCHING_UP):
-            self._reply(message.token, error="not_ready")
-        elif message.linearizable and self.tenure is None:
-            self._reply(message.token, error="not_leader")
-        else:
-            self._answer(message)
-
-    def _answer(self, message: m.QueryAsked) -> None:
-        result, error = self.machine.query(message.query)
-        if self.tenure is None or error is not None:
-            self._reply(message.token, result, error)
-        else:
-            self._effects += self.tenure.answer_later(
-                message.token, result, linearizable=message.linearizable
-            )
-
-    def _reply(self, token: Any, result: object = None, error: str | None = None) -> None:
-        seq = self.journal.next_seq - 1
-        self._effects.append(m.Reply(token, result, seq, self.journal.epoch, error))

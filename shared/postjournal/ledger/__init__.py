@@ -134,6 +134,7 @@ class Ledger(Application[Accounts, LedgerCommand, LedgerEvent]):
     command_type: ClassVar[Any] = LedgerCommand
     event_type: ClassVar[Any] = LedgerEvent
     sources = ("commands", "feed")
+    output_types: ClassVar[Mapping[str, Any]] = {"results": Result, "balances": Balance}
 
     def initial_state(self) -> Accounts:
         """No accounts."""

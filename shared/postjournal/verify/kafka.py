@@ -38,6 +38,11 @@ class KafkaPartition:
 
     def chunks(self, start: int) -> Iterator[Chunk]:
         """See `Partition`. Raises `JournalUnavailable` and `RecordsMissing`."""
+        for records in self.messages(start):
+            yield _chunk(records, self.end)
+
+    def messages(self, start: int) -> Iterator[list[Message]]:
+        """As `chunks`, but as they come from Kafka; some may be from after the end."""
         if start >= self.end:
             return
         consumer = Consumer(kafka_settings.audit_consumer(self.bootstrap) | {"log_level": 2})
@@ -49,14 +54,14 @@ class KafkaPartition:
         finally:
             consumer.close()
 
-    def _read(self, consumer: Consumer, start: int) -> Iterator[Chunk]:
+    def _read(self, consumer: Consumer, start: int) -> Iterator[list[Message]]:
         next_offset, give_up = start, time.monotonic() + STALLED_S
         while next_offset < self.end:
             messages = self._poll(consumer, self.end - next_offset)
             records = [message for message in messages if message.error() is None]
             if records:
                 next_offset, give_up = _offset(records[-1]) + 1, time.monotonic() + STALLED_S
-                yield _chunk(records, self.end)
+                yield records
             if len(records) < len(messages) and self._is_over(messages):
                 return
             if time.monotonic() > give_up:

@@ -110,6 +110,7 @@ class _ShardAudit:
             name: SinkCheck(sink.partition, self.findings) for name, sink in evidence.sinks.items()
         }
         self._marks = {name: _Mark() for name in self._sinks}
+        self._named: set[str] = set()
         self._replicas = ReplicaCheck(evidence.status_topic, evidence.said, self.findings)
         self._tally = _Tally()
         self._next_offset = evidence.journal.first
@@ -149,9 +150,11 @@ class _ShardAudit:
         context = Context(time=entry.time, shard=self.evidence.shard)
         outcomes = self._decisions.take(offset, entry, context)
         self._tally.count(entry.batch)
-        for name, check in self._sinks.items():
+        self._named |= entry.sinks.keys()  # a sink that came with an upgrade begins there
+        for name in self._named & self._sinks.keys():
+            check = self._sinks[name]
             check.expect(self._replay.outputs(name, outcomes, entry.time, check.next_seq))
-        ends = {name: check.next_seq for name, check in self._sinks.items()}
+        ends = {n: check.next_seq for n, check in self._sinks.items() if n in self._named}
         if entry.sinks != ends:
             text = f"sinks are {entry.sinks}; the outputs end at {ends}"
             self.findings.add(Rule.SINK_ENDS, self._topic, offset, text)

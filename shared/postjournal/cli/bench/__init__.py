@@ -6,6 +6,7 @@ import click
 
 from postjournal.cli.bench.failover import bench_failover
 from postjournal.cli.bench.latency import bench_latency
+from postjournal.cli.bench.reads import bench_reads
 from postjournal.cli.bench.recovery import bench_recovery
 from postjournal.cli.bench.soak import bench_soak
 from postjournal.cli.bench.throughput import bench_throughput
@@ -27,6 +28,13 @@ def bench() -> None:
     """
 
 
-COMMANDS = (bench_failover, bench_latency, bench_throughput, bench_soak, bench_recovery)
+COMMANDS = (
+    bench_failover,
+    bench_latency,
+    bench_throughput,
+    bench_soak,
+    bench_recovery,
+    bench_reads,
+)
 for command in (*COMMANDS, bench_verify):
     bench.add_command(command)

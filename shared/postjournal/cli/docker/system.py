@@ -14,7 +14,7 @@ import msgspec
 from postjournal.cli.docker import engine
 from postjournal.cli.docker.containers import Container, containers, read_file
 from postjournal.cli.docker.plan import INSIDE, REPLICA, DockerPlan
-from postjournal.cli.errors import OperationFailed
+from postjournal.cli.errors import NotFound, OperationFailed
 from postjournal.cli.local.status import (
     ReplicaRow,
     ServiceRow,
@@ -41,7 +41,7 @@ class DockerSystem:
         """Raises `OperationFailed` when nothing is running."""
         plan = DockerPlan(tuple(each for each in containers() if not _is_one_shot(each)))
         if not any(each.state == "running" for each in plan.containers):
-            raise OperationFailed("the system is not running: start it with `./postjournal up`")
+            raise NotFound("the system is not running: start it with `./postjournal up`")
         return plan
 
     def is_running(self) -> bool:
@@ -137,7 +137,7 @@ class DockerSystem:
         by_service = [each for each in known.values() if each.service == name]
         if not by_service:
             names = ", ".join(sorted({each.short_name for each in known.values()}))
-            raise OperationFailed(f"there is no {name}; there are: {names}")
+            raise NotFound(f"there is no {name}; there are: {names}")
         return by_service[0]
 
 

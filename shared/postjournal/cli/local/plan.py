@@ -13,7 +13,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `directory`: the state directory; `ports`: port name → number; `socket`: supervisord's
     control socket; `environment`: what the caller adds to the services' environment;
-    `snapshot_url`: where snapshots are kept.
+    `snapshot_url`: where snapshots are kept; `api_token`: what the coordinator wants to see before
+    it changes anything, "": nothing.
     """
 
     token: str
@@ -25,6 +26,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     socket: str
     environment: dict[str, str]
     snapshot_url: str = ""
+    api_token: str = ""
 
     @property
     def replica_names(self) -> list[str]:
@@ -44,11 +46,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """What people open or connect to."""
         return {
             "gateway": self.url("producer"),
-            "coordinator": self.url("coordinator"),
+            "live page": self.url("coordinator") + (f"/#token={self.api_token}" * self.is_watched),
             "replicas": ", ".join(self.url(name) for name in self.replica_names),
             "kafka": self.address("kafka"),
             "redis": self.redis_url,
         }
+
+    @property
+    def is_watched(self) -> bool:
+        """People look at this system, and may crash its replicas by a button."""
+        return bool(self.api_token)
 
     @property
     def redis_url(self) -> str:
@@ -71,5 +78,6 @@ def read_plan(layout: Layout) -> Plan | None:
 def write_plan(layout: Layout, plan: Plan) -> None:
     """Replace the record, whole or not at all."""
     new = layout.plan.with_suffix(".new")
+    new.touch(mode=0o600)  # it holds tokens
     new.write_bytes(msgspec.json.format(msgspec.json.encode(plan)))
     new.replace(layout.plan)

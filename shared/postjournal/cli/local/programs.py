@@ -72,8 +72,13 @@ def service_environment(plan: Plan) -> dict[str, str]:
         "POSTJOURNAL_REDIS_URL": plan.redis_url,
         "POSTJOURNAL_SNAPSHOT_URL": plan.snapshot_url,
         "PYTHONUNBUFFERED": "1",
+        **(_for_people(plan) if plan.is_watched else {}),
         **plan.environment,
     }
+
+
+def _for_people(plan: Plan) -> dict[str, str]:
+    return {"POSTJOURNAL_API_TOKEN": plan.api_token, "POSTJOURNAL_ALLOW_CRASH": "1"}
 
 
 def _service(plan: Plan, name: str, module: str, **environment: str) -> Program:

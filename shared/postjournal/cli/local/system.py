@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from postjournal.cli.errors import AlreadyRunning, OperationFailed
+from postjournal.cli.errors import AlreadyRunning, NotFound, OperationFailed
 from postjournal.cli.local import processes
 from postjournal.cli.local.kafka import broker_properties, check_java, format_storage
 from postjournal.cli.local.kafka_jars import ensure_jars
@@ -41,6 +41,7 @@ from postjournal.cli.local.readiness import (
 from postjournal.cli.local.redis_server import redis_configuration
 from postjournal.cli.local.status import StateAnswer, SystemStatus, ask_replicas, collect
 from postjournal.cli.local.supervisor import Program, Supervisor, launch, launch_errors
+from postjournal.settings import secret
 
 LOCK_PATIENCE_S = 120.0
 STORAGE_PATIENCE_S = 90.0
@@ -75,7 +76,7 @@ class LocalSystem:
         """Where the running system listens; raises `OperationFailed` when none is running."""
         plan = read_plan(self.layout)
         if plan is None or not self.has_processes():
-            raise OperationFailed("the system is not running: start it with `./postjournal up`")
+            raise NotFound("the system is not running: start it with `./postjournal up`")
         return plan
 
     def is_running(self) -> bool:
@@ -127,6 +128,12 @@ class LocalSystem:
         """Asks the replicas for their own accounts, as often as it is called."""
         return partial(ask_replicas, self.plan)
 
+    def prove_identity(self) -> None:
+        """Let this process be the operator, to the coordinator."""
+        token = self.plan.api_token
+        if token:
+            os.environ["POSTJOURNAL_API_TOKEN"] = token
+
     def kill(self, name: str) -> int:
         """SIGKILL to a service; its pid. It is started again: a replica after 3 s."""
         return self._signal(name, signal.SIGKILL)
@@ -156,7 +163,7 @@ class LocalSystem:
     def _program(self, name: str) -> Program:
         known = self._supervisor().programs()
         if name not in known:
-            raise OperationFailed(f"there is no {name}; there are: {', '.join(sorted(known))}")
+            raise NotFound(f"there is no {name}; there are: {', '.join(sorted(known))}")
         return known[name]
 
     def _signal(self, name: str, signal_number: signal.Signals) -> int:
@@ -207,6 +214,7 @@ class LocalSystem:
                 on_progress(Progress("", sentence))
         return Plan(
             token=secrets.token_hex(16),
+            api_token=self._api_token(environment),
             directory=str(self.layout.directory),
             namespace=environment.get("POSTJOURNAL_NAMESPACE", "ledger"),
             replicas=replicas,
@@ -217,6 +225,12 @@ class LocalSystem:
             snapshot_url=environment.get("POSTJOURNAL_SNAPSHOT_URL")
             or self.layout.snapshots.as_uri(),
         )
+
+    def _api_token(self, environment: Mapping[str, str]) -> str:
+        """Only what people start has one: tests and benches press no buttons."""
+        if not self._prefer_well_known_ports:
+            return ""
+        return secret(environment, "POSTJOURNAL_API_TOKEN") or secrets.token_urlsafe(16)
 
     def _socket_path(self) -> str:
         """In the state directory, unless the kernel's limit on such paths forbids it."""

@@ -1,0 +1,91 @@
+"""A query of the application's state: as it is, by the leader; as it was, by a replay."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from threading import BoundedSemaphore
+from typing import Any
+
+import msgspec
+import requests
+
+from postjournal.core.errors import ConfigurationError
+from postjournal.points import parse_bound
+from services.coordinator.following import Knowledge
+from services.problems import Problem
+
+NOW = "now"
+ANSWER_S = 3.0
+REPLAY_S = 60.0
+REPLAYS = 2
+"""At once: each is a process of its own, with the application's whole state in it."""
+
+RETRY_S = 2
+
+
+class Asker:
+    """Safe to use from many threads. Raises `Problem`."""
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        """Nothing is asked yet."""
+        self._knowledge = knowledge
+        self._replays = BoundedSemaphore(REPLAYS)
+        self._session = requests.Session()
+        self._session.trust_env = False  # replicas are never behind a proxy
+
+    def now(self, shard: int, query: dict[str, str]) -> dict[str, Any]:
+        """Linearizable."""
+        address = self._knowledge.look(lambda view, _: _leader_http(view.shards.get(shard)))
+        if address is None:
+            raise Problem("no-leader", f"shard {shard} has no leader", retry_after_s=RETRY_S)
+        try:
+            answer = self._session.get(
+                f"http://{address}/query/{shard}",
+                params={**query, "consistency": "leader"},
+                timeout=ANSWER_S,
+            )
+            body = msgspec.json.decode(answer.content)
+        except (requests.RequestException, msgspec.DecodeError) as error:
+            raise Problem("unavailable", f"{address}: {error}", retry_after_s=RETRY_S) from error
+        if "result" not in body:
+            why = f"{address}: {body.get('error')}"
+            raise Problem("unavailable", why, retry_after_s=RETRY_S)
+        told = {name: body.get(name) for name in ("seq", "epoch", "replica")}
+        return {"shard": shard, "at": NOW, "answer": body["result"], **told}
+
+    def past(self, shard: int, at: str, query: dict[str, str]) -> dict[str, Any]:
+        """`at`: offset:N, seq:N or time:T. The nearest snapshot, and the journal from there."""
+        try:
+            parse_bound(at)
+        except ConfigurationError as error:
+            raise Problem("malformed-request", str(error)) from error
+        if not self._replays.acquire(blocking=False):
+            raise Problem("too-busy", f"{REPLAYS} replays are under way", retry_after_s=RETRY_S)
+        try:
+            found = _replay(shard, at, query)
+        finally:
+            self._replays.release()
+        told = {name: found.get(name) for name in ("seq", "epoch", "offset", "time", "seconds")}
+        return {"shard": shard, "at": at, "answer": found.get("answer"), **told}
+
+
+def _leader_http(shard: Any) -> str | None:
+    return shard.http if shard is not None and shard.leader else None
+
+
+def _replay(shard: int, at: str, query: dict[str, str]) -> dict[str, Any]:
+    kind, _, value = at.partition(":")
+    command = [sys.executable, "-m", "postjournal.cli", "replay", "--json", "--shard", str(shard)]
+    command += [f"--until-{kind}={value}"]
+    command += [f"--query={name}={text}" for name, text in query.items()]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=REPLAY_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        why = f"the replay takes longer than {REPLAY_S:.0f} s: use `./postjournal replay`"
+        raise Problem("too-slow", why) from error
+    if done.returncode != 0:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
+        raise Problem("no-such-point", lines[-1].removeprefix("Error: "))
+    found: dict[str, Any] = msgspec.json.decode(done.stdout)
+    return found

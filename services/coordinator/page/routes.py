@@ -1,0 +1,137 @@
+"""The page and what it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import requests
+from flask import Flask, Response, request
+
+from services.coordinator.following import now_ms
+from services.coordinator.page import parts
+from services.coordinator.page.asking import NOW, Asker
+from services.coordinator.page.picture import (
+    FAILOVERS_SHOWN,
+    SNAPSHOTS_SHOWN,
+    Picture,
+    replicas_of,
+    shards_of,
+)
+from services.coordinator.page.stream import SnapshotWatch, Streams
+from services.coordinator.requests import CrashRequest
+from services.coordinator.state import Coordinator
+from services.problems import Problem
+from services.web import HEADERS, page
+
+RESERVED = ("shard", "at")
+CRASH_S = 2.0
+
+
+class LivePage:
+    """One coordinator's page. `close` it."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        """Starts the thread that lists the store."""
+        self.coordinator = coordinator
+        self.watch = SnapshotWatch(coordinator.snapshots)
+        self.streams = Streams(coordinator.knowledge, self.watch)
+        self.asker = Asker(coordinator.knowledge)
+
+    def picture(self) -> Picture:
+        """Now."""
+        coordinator, now = self.coordinator, now_ms()
+        knowledge = coordinator.knowledge
+        curves = {shard: knowledge.curves(shard) for shard in range(coordinator.shards)}
+        return knowledge.look(
+            lambda view, _: Picture(
+                shards=shards_of(view, curves),
+                replicas=replicas_of(view, now),
+                failovers=view.failovers[: -FAILOVERS_SHOWN - 1 : -1],
+                snapshots=self.watch.rows[:SNAPSHOTS_SHOWN],
+                trouble=coordinator.trouble,
+                store_trouble=self.watch.trouble,
+                allow_crash=coordinator.allow_crash,
+                needs_token=coordinator.token is not None,
+            )
+        )
+
+    def close(self) -> None:
+        """Let all go."""
+        self.streams.close()
+        self.watch.close()
+
+
+def add_page(app: Flask, live: LivePage, authorize: Callable[[], None]) -> None:
+    """`authorize` raises `Problem` unless the request has the token."""
+
+    @app.get("/")
+    def index() -> Response:
+        live.watch.wake()
+        picture = live.picture()
+        return page("live/page.html", picture=picture, parts=parts)
+
+    @app.get("/api/v1/events")
+    def events() -> Response:
+        stream = live.streams.begin(live.picture)
+        headers = {**HEADERS, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return Response(stream, content_type="text/event-stream", headers=headers)
+
+    @app.get("/api/v1/query")
+    def query() -> Response:
+        asked = request.args.to_dict()
+        shard = _shard(asked.pop("shard", "0"), live.coordinator.shards)
+        at = asked.pop("at", NOW)
+        if not asked:
+            raise Problem("malformed-request", "say what is asked, as account=alice")
+        if at == NOW:
+            return _json(live.asker.now(shard, asked))
+        authorize()
+        return _json(live.asker.past(shard, at, asked))
+
+    @app.post("/api/v1/crash")
+    def crash() -> Response:
+        authorize()
+        if not live.coordinator.allow_crash:
+            raise Problem("not-allowed", "POSTJOURNAL_ALLOW_CRASH is not set")
+        return _json(_crash(live.coordinator, _crash_request()), 202)
+
+
+def _crash_request() -> CrashRequest:
+    if request.mimetype != "application/json":
+        raise Problem("unsupported-media-type", "use application/json")
+    try:
+        return msgspec.json.decode(request.get_data(cache=False), type=CrashRequest)
+    except msgspec.DecodeError as error:
+        raise Problem("malformed-request", str(error)) from error
+
+
+def _crash(coordinator: Coordinator, asked: CrashRequest) -> dict[str, Any]:
+    """A replica that dies does not answer any more."""
+    found = coordinator.knowledge.look(
+        lambda view, _: [
+            each.status.http for (name, _), each in view.replicas.items() if name == asked.replica
+        ]
+    )
+    if not found:
+        raise Problem("not-found", f"there is no replica {asked.replica!r}")
+    token = coordinator.token
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = requests.post(f"http://{found[0]}/crash", headers=headers, timeout=CRASH_S)
+    except requests.RequestException:
+        return {"replica": asked.replica, "crashed": True}
+    raise Problem("not-allowed", f"{asked.replica} answered {answer.status_code}")
+
+
+def _shard(text: str, shards: int) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise Problem("malformed-request", "shard: a whole number from 0")
+    if int(text) >= shards:
+        raise Problem("not-found", f"there are {shards} shards, from 0")
+    return int(text)
+
+
+def _json(body: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status, content_type="application/json")

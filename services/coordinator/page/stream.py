@@ -1,0 +1,157 @@
+"""Server-sent events: to each page that is open, the parts that have changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from threading import Event, Lock, Thread
+
+import msgspec
+
+from postjournal.core.errors import JournalUnavailable, StoreUnavailable, StoreUnusable
+from services.coordinator.catalogue import Row, Snapshots
+from services.coordinator.following import Knowledge
+from services.coordinator.page.parts import Part, parts_of
+from services.coordinator.page.picture import Picture
+from services.problems import Problem
+
+MAX_STREAMS = 24
+"""Each keeps a thread of the server busy."""
+
+LEAST_S, MOST_S = 0.1, 1.0
+"""Between two looks: news are told at once, but not oftener than the eye can follow."""
+
+ALIVE_S = 5.0
+"""Something is sent at least this often: that is how a page that has gone is noticed."""
+
+SNAPSHOTS_S = 0.5
+
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode  # HTML is a kind of `str`
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`parts`: new or changed, in order; `gone`: ids to remove; `say`: news in sentences."""
+
+    parts: tuple[Part, ...] = ()
+    gone: tuple[str, ...] = ()
+    say: tuple[str, ...] = ()
+
+
+class Difference:
+    """What one page does not show yet."""
+
+    def __init__(self) -> None:
+        """The page shows nothing."""
+        self._shown: dict[str, str] = {}
+        self._states: dict[str, str] | None = None
+        self._failovers: set[tuple[int, int]] = set()
+
+    def take(self, picture: Picture) -> Message:
+        """The next picture; the message that brings the page up to it."""
+        parts = list(parts_of(picture))
+        changed: list[Part] = []
+        renewed: set[str] = set()
+        for part in parts:
+            if self._shown.get(part.id) != part.html or part.into in renewed:
+                changed.append(part)
+                renewed.add(part.id)
+        gone = tuple(self._shown.keys() - {part.id for part in parts})
+        self._shown = {part.id: part.html for part in parts}
+        return Message(tuple(changed), gone, tuple(self._news(picture)))
+
+    def _news(self, picture: Picture) -> Iterator[str]:
+        """Nothing of what was before the page was opened."""
+        states = {each.key: each.state for each in picture.replicas}
+        before, self._states = self._states, states
+        known, self._failovers = (
+            self._failovers,
+            {(each.shard, each.epoch) for each in picture.failovers},
+        )
+        if before is None:
+            return
+        for replica in picture.replicas:
+            if before.get(replica.key) not in (replica.state, None):
+                yield f"{replica.replica} is {replica.state} in shard {replica.shard}"
+        for failover in reversed(picture.failovers):
+            if (failover.shard, failover.epoch) not in known:
+                yield failover.told
+
+
+class SnapshotWatch:
+    """Lists the store in a thread, while anybody watches: a store that hangs holds up nobody."""
+
+    def __init__(self, snapshots: Snapshots) -> None:
+        """Nothing is listed before `wake`."""
+        self._snapshots = snapshots
+        self.rows: list[Row] = []
+        self.trouble = ""
+        self._wanted, self._closing = Event(), Event()
+        self._thread = Thread(target=self._run, name="page-snapshots", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Somebody watches now."""
+        self._wanted.set()
+
+    def rest(self) -> None:
+        """Nobody does any more."""
+        self._wanted.clear()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closing.set()
+        self._wanted.set()
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._wanted.wait()
+            try:
+                self.rows, self.trouble = self._snapshots.rows(), ""
+            except (JournalUnavailable, StoreUnavailable, StoreUnusable) as error:
+                self.trouble = str(error)
+            self._closing.wait(SNAPSHOTS_S)
+
+
+class Streams:
+    """All pages that are open."""
+
+    def __init__(self, knowledge: Knowledge, watch: SnapshotWatch) -> None:
+        """None is."""
+        self._knowledge, self._watch = knowledge, watch
+        self._lock, self._open = Lock(), 0
+        self._closing = Event()
+
+    def begin(self, look: Callable[[], Picture]) -> Iterator[bytes]:
+        """Events for one more page. Raises `Problem` when there are too many."""
+        with self._lock:
+            if self._open >= MAX_STREAMS:
+                raise Problem("too-many-pages", f"{self._open} pages are open", retry_after_s=5)
+            self._open += 1
+        self._watch.wake()
+        return self._events(look)
+
+    def close(self) -> None:
+        """Let all of them go: the server stops."""
+        self._closing.set()
+
+    def _events(self, look: Callable[[], Picture]) -> Iterator[bytes]:
+        difference, version, said_s = Difference(), -1, time.monotonic()
+        try:
+            yield b"retry: 1000\n\n"
+            while not self._closing.is_set():
+                message = difference.take(look())
+                if message != Message():
+                    said_s = time.monotonic()
+                    yield b"data: %s\n\n" % _encode(message)
+                elif time.monotonic() - said_s > ALIVE_S:
+                    said_s = time.monotonic()
+                    yield b": alive\n\n"
+                self._closing.wait(LEAST_S)
+                version = self._knowledge.wait_for_news(version, MOST_S)
+        finally:
+            with self._lock:
+                self._open -= 1
+                if self._open == 0:
+                    self._watch.rest()

@@ -1,0 +1,31 @@
+"""What the coordinator's handlers need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.coordinator.catalogue import Snapshots
+from services.coordinator.following import Knowledge
+from services.coordinator.keeper import Appender, Part
+from services.coordinator.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Coordinator:
+    """What the handlers need."""
+
+    knowledge: Knowledge
+    follower: Part
+    keeper: Part
+    snapshots: Snapshots
+    control: Appender
+    metrics: Metrics
+    shards: int
+    token: str | None
+    allow_crash: bool = False
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot do its work now, or ""."""
+        parts = (self.follower, self.keeper)
+        return "; ".join(part.trouble for part in parts if part.trouble)

@@ -1,0 +1,132 @@
+"""What a machine is like, as far as Postjournal cares."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+import psutil
+
+from postjournal.cli.local import processes
+from postjournal.cli.local.kafka import java_major
+from postjournal.cli.local.kafka_jars import LIBRARIES
+from postjournal.cli.local.layout import DEFAULT_DIRECTORY, Layout
+from postjournal.cli.local.plan import read_plan
+from postjournal.cli.local.ports import is_free, well_known_ports
+
+ANSWER_S = 10.0
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A port that somebody listens on; `by`: the program, where that can be seen."""
+
+    name: str
+    port: int
+    by: str | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Sizes in bytes. `java`, `docker`, `compose`: versions; None: not there, "" for unknown.
+
+    `engine`: whether a Docker engine answers; `running`: this checkout's system runs;
+    `leftovers`: processes of a system of this checkout whose process manager is gone.
+    """
+
+    python: tuple[int, int] = (3, 11)
+    system: str = "Linux"
+    cpus: int = 2
+    memory_available: int = 8 << 30
+    disk_free: int = 50 << 30
+    open_files: int = 65_536
+    java: str | None = "17"
+    maven: bool = True
+    has_kafka: bool = False
+    docker: str | None = None
+    engine: str | None = None
+    compose: str | None = None
+    ports: tuple[Taken, ...] = ()
+    running: bool = False
+    leftovers: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = field(default=())
+
+
+def look() -> Facts:
+    """This machine, now. Takes some seconds where a Docker engine does not answer."""
+    directory = DEFAULT_DIRECTORY if DEFAULT_DIRECTORY.exists() else DEFAULT_DIRECTORY.parent
+    running, leftovers = _own_system()
+    return Facts(
+        python=sys.version_info[:2],
+        system=platform.system(),
+        cpus=os.cpu_count() or 1,
+        memory_available=psutil.virtual_memory().available,
+        disk_free=shutil.disk_usage(directory).free,
+        open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        java=_java(),
+        maven=shutil.which("mvn") is not None,
+        has_kafka=LIBRARIES.exists(),
+        docker=_version("docker", "--version"),
+        engine=_version("docker", "version", "--format", "{{.Server.Version}}"),
+        compose=_version("docker", "compose", "version", "--short"),
+        ports=() if running else _taken_ports(),
+        running=running,
+        leftovers=leftovers,
+        proxies=tuple(name for name in ("http_proxy", "HTTP_PROXY") if os.environ.get(name)),
+    )
+
+
+def _java() -> str | None:
+    if shutil.which("java") is None:
+        return None
+    done = _run("java", "-version")
+    major = java_major(done.stderr) if done else None
+    return "" if major is None else str(major)
+
+
+def _version(*command: str) -> str | None:
+    """What a program says of its version; None when it is missing or fails."""
+    done = _run(*command) if shutil.which(command[0]) else None
+    return done.stdout.strip() if done is not None and done.returncode == 0 else None
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str] | None:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=ANSWER_S, check=False
+        )
+    except (subprocess.TimeoutExpired, OSError):
+        return None
+
+
+def _taken_ports() -> tuple[Taken, ...]:
+    taken = {name: port for name, port in well_known_ports(3).items() if not is_free(port)}
+    listeners = _listeners() if taken else {}
+    return tuple(Taken(name, port, listeners.get(port)) for name, port in taken.items())
+
+
+def _listeners() -> dict[int, str]:
+    """Port → who listens on it; only what this user may see."""
+    found: dict[int, str] = {}
+    try:
+        for each in psutil.net_connections("tcp"):
+            if each.status == psutil.CONN_LISTEN and each.pid and each.laddr:
+                found[each.laddr.port] = f"{psutil.Process(each.pid).name()}, pid {each.pid}"
+    except psutil.Error:
+        return found
+    return found
+
+
+def _own_system() -> tuple[bool, tuple[str, ...]]:
+    plan = read_plan(Layout(DEFAULT_DIRECTORY))
+    if plan is None:
+        return False, ()
+    alive = processes.of_system(plan.token)
+    if processes.has_manager(alive):
+        return True, ()
+    return False, tuple(f"{process.name()} (pid {process.pid})" for process in alive)

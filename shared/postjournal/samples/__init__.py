@@ -1,0 +1,1 @@
+"""Sample applications; the larger one is `postjournal.ledger`."""

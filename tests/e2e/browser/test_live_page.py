@@ -1,0 +1,221 @@
+"""The live page of a running system, in a real browser."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from postjournal.cli.bench.system import is_settled
+from postjournal.cli.local.system import LocalSystem
+from tests.e2e.browser.conftest import PICTURES, TOKEN, keep
+
+pytestmark = pytest.mark.kafka
+
+numbers = itertools.count()
+
+
+def address(system: LocalSystem, *, token: bool = True) -> str:
+    return system.plan.url("coordinator") + (f"/#token={TOKEN}" if token else "/")
+
+
+def visit(page: Page, system: LocalSystem, *, token: bool = True) -> None:
+    """Open the page, and wait until it is live."""
+    page.goto(address(system, token=token))
+    expect(page.locator("#link")).to_have_text("● live")
+
+
+def settled(system: LocalSystem) -> str:
+    """Wait until one leads and all others follow; the leader's name."""
+    deadline = time.monotonic() + 30
+    while not is_settled(system.status().replicas, 1_000):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    leader = system.status().leader(0)
+    assert leader is not None
+    return leader
+
+
+def send(system: LocalSystem, **command: Any) -> dict[str, Any]:
+    """The result."""
+    url = f"{system.plan.url('producer')}/api/v1/commands"
+    answer = requests.post(url, json=command, headers={"Prefer": "wait=10"}, timeout=15)
+    assert answer.status_code == 200, answer.text
+    result: dict[str, Any] = answer.json()
+    return result
+
+
+def takeover(page: Page, system: LocalSystem, act: Callable[[str], object]) -> tuple[str, float]:
+    """Do something to the leader: who leads then, and after how many seconds the page says so."""
+    leader = settled(system)
+    rows = page.locator("#failover-list tbody tr")
+    before = int(rows.first.get_attribute("data-epoch") or 0)
+    began = time.monotonic()
+    act(leader)
+    fresh = page.locator(f'#failover-list tr[data-epoch="{before + 1}"]')
+    fresh.wait_for()
+    successor = fresh.locator("strong").first.inner_text()
+    expect(page.locator("#shard-0 h3")).to_contain_text(successor)
+    took_s = time.monotonic() - began
+    expect(fresh.locator("td.number")).to_have_text(re.compile(r"^\d+ ms$"))
+    assert successor != leader
+    return successor, took_s
+
+
+def test_a_failover_is_seen_as_it_happens(page: Page, system: LocalSystem) -> None:
+    visit(page, system)
+    successor, took_s = takeover(page, system, system.kill)
+    expect(page.locator("#news")).to_contain_text(f"{successor} took over from")
+    keep(page, "live-failover")
+    (PICTURES / "live-failover.txt").write_text(f"seen {took_s * 1000:.0f} ms after SIGKILL\n")
+
+
+def test_a_snapshot_is_taken_by_a_button(page: Page, system: LocalSystem) -> None:
+    settled(system)
+    visit(page, system)
+    page.get_by_role("region", name="Snapshots").get_by_role("button").first.click()
+    expect(page.locator("#news")).to_contain_text("is asked for")
+    expect(page.locator('#snapshot-list tr[data-state="done"]').first).to_be_visible()
+
+
+def test_the_leadership_is_handed_over_by_a_button(page: Page, system: LocalSystem) -> None:
+    settled(system)
+    visit(page, system)
+
+    def press(leader: str) -> None:
+        button = page.get_by_role("button", name="Make it the leader").first
+        button.click()
+
+    takeover(page, system, press)
+
+
+def test_a_replica_is_crashed_by_a_button(page: Page, system: LocalSystem) -> None:
+    settled(system)
+    visit(page, system)
+    page.on("dialog", lambda dialog: dialog.accept())
+
+    def press(leader: str) -> None:
+        page.get_by_role("button", name=f"Crash {leader}").click()
+
+    takeover(page, system, press)
+
+
+def test_an_account_is_asked_for_as_it_is(page: Page, system: LocalSystem) -> None:
+    settled(system)
+    account = f"browser-{next(numbers)}"
+    send(system, type="open", account=account)
+    send(system, type="deposit", account=account, amount=70)
+    visit(page, system)
+    page.get_by_label("Query").fill(account)
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator("#query-answer")).to_contain_text('"balance": 70')
+
+
+def test_without_the_token_buttons_ask_for_it(page: Page, system: LocalSystem) -> None:
+    settled(system)
+    visit(page, system, token=False)
+    page.get_by_role("button", name="Hand over").click()
+    dialog = page.get_by_role("dialog", name="Token")
+    expect(dialog).to_be_visible()
+    page.get_by_label("What changes the system").fill(TOKEN)
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    page.get_by_role("button", name="Hand over").click()
+    expect(page.locator("#news")).to_contain_text("is asked to hand over")
+
+
+def test_the_token_does_not_stay_in_the_address(page: Page, system: LocalSystem) -> None:
+    visit(page, system)
+    assert TOKEN not in page.url
+
+
+def test_the_keyboard_is_enough_and_its_place_outlives_what_changes(
+    page: Page, system: LocalSystem
+) -> None:
+    leader = settled(system)
+    visit(page, system)
+    button = page.locator("#shard-0").get_by_role("button", name="Hand over")
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if button.evaluate("each => each === document.activeElement"):
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator("#shard-0 h3 .badge")).not_to_contain_text(leader)
+    assert button.evaluate("each => each === document.activeElement")
+
+
+def test_the_page_finds_its_way_back_to_a_coordinator_that_was_away(
+    page: Page, system: LocalSystem
+) -> None:
+    visit(page, system)
+    system.stop_replica("coordinator")
+    expect(page.locator("#link")).to_have_text("○ connecting again")
+    system.start_replica("coordinator")
+    expect(page.locator("#link")).to_have_text("● live", timeout=30_000)
+
+
+def test_without_scripts_the_page_shows_how_things_are(
+    browser: Browser, system: LocalSystem
+) -> None:
+    leader = settled(system)
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address(system))
+    expect(page.locator("#shard-0 h3")).to_contain_text(leader)
+    expect(page.locator("#replicas article")).to_have_count(3)
+    context.close()
+
+
+def serious(page: Page) -> list[str]:
+    """What axe finds that is worth more than a remark."""
+    violations = Axe().run(page).response["violations"]
+    return [
+        f"{each['id']}: {[node['html'] for node in each['nodes']]}"
+        for each in violations
+        if each["impact"] in ("serious", "critical", "moderate")
+    ]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_is_for_everybody(
+    browser: Browser, system: LocalSystem, theme: Any, width: int
+) -> None:
+    """As axe sees it; and on a phone nothing has to be scrolled sideways."""
+    settled(system)
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+    page = context.new_page()
+    visit(page, system)
+    page.locator("#failover-list tbody tr").first.wait_for()
+    keep(page, f"live-{'phone' if width < 500 else 'wide'}-{theme}")
+    assert serious(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [("coordinator", "/docs"), ("producer", "/docs"), ("producer", "/docs/topics")],
+)
+def test_the_documents_are_for_everybody(
+    page: Page, system: LocalSystem, service: str, path: str
+) -> None:
+    page.goto(system.plan.url(service) + path)
+    assert serious(page) == []
+
+
+def test_the_browser_is_told_to_load_nothing_from_elsewhere(system: LocalSystem) -> None:
+    for path in ("/", "/static/live.js", "/docs", "/api/v1/events"):
+        with requests.get(
+            address(system, token=False) + path.lstrip("/"), stream=True, timeout=5
+        ) as answer:
+            policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy

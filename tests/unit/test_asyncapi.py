@@ -1,0 +1,77 @@
+"""The AsyncAPI document tells of the records that really are in the topics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pytest
+
+from postjournal.asyncapi import document
+from postjournal.ledger import Ledger
+from postjournal.status import Handover, SnapshotOrder
+from postjournal.topics import Topics
+from tests.described import validate
+from tests.unit.coordinator_world import replica_status
+from tests.verify_kit import Tape, eventful
+
+DOCUMENT = document(Ledger(), "ledger", 1)
+
+
+def payload(name: str) -> dict[str, Any]:
+    """The schema of the records of a topic, by its short name."""
+    reference = DOCUMENT["channels"][name]["messages"][name]["$ref"]
+    assert reference == f"#/components/messages/{name}"
+    found: dict[str, Any] = DOCUMENT["components"]["messages"][name]["payload"]
+    return found
+
+
+def check(name: str, values: Iterable[bytes]) -> None:
+    count = 0
+    for value in values:
+        validate(DOCUMENT, payload(name), msgspec.json.decode(value))
+        count += 1
+    assert count
+
+
+@pytest.fixture(scope="module")
+def tape() -> Tape:
+    return eventful()
+
+
+def test_every_topic_is_a_channel() -> None:
+    topics = Topics.of("ledger", Ledger.sources, Ledger().sinks)
+    addresses = [channel["address"] for channel in DOCUMENT["channels"].values()]
+    assert sorted(addresses) == sorted(topics.all)
+
+
+def test_journal_and_outputs_are_as_they_are_told(tape: Tape) -> None:
+    check("journal", tape.journal)
+    for sink in ("results", "balances", "deadletter"):
+        check(sink, tape.sinks[sink])
+
+
+def test_commands_are_as_they_are_told(tape: Tape) -> None:
+    check("commands", [value for _, value in tape.sources["commands"]])
+    with pytest.raises(AssertionError):
+        check("feed", [b'{"type":"deposit","id":"x","account":"a","amount":0}'])
+
+
+def test_what_replicas_and_coordinators_say_is_as_it_is_told() -> None:
+    check("status", [msgspec.json.encode(replica_status("r1"))])
+    order = SnapshotOrder(id="s", shard=0, replica="r1", attempt=1, asked=1, time=1)
+    check("control", map(msgspec.json.encode, (Handover(shard=0, time=1), order)))
+
+
+def test_every_field_of_an_output_is_told(tape: Tape) -> None:
+    for sink, name in (("results", "Result"), ("balances", "Balance")):
+        told = DOCUMENT["components"]["schemas"][name]["properties"]
+        assert msgspec.json.decode(tape.sinks[sink][0]).keys() == told.keys()
+
+
+def test_a_record_of_another_kind_is_none(tape: Tape) -> None:
+    record = msgspec.json.decode(tape.journal[0])
+    for change in ({"kind": "other"}, {"epoch": "1"}):
+        with pytest.raises(AssertionError):
+            check("journal", [msgspec.json.encode(record | change)])
