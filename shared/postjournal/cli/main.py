@@ -11,7 +11,7 @@ import click
 from postjournal.cli import checks, faults, inspection, lifecycle, load, snapshots, verify
 from postjournal.core.errors import PostjournalError
 
-LATE = {"bench": "postjournal.cli.bench", "chaos": "postjournal.cli.chaos"}
+LATE = {name: f"postjournal.cli.{name}" for name in ("bench", "chaos", "demo")}
 """Part of the development tree only, and imported when they are asked for."""
 
 
