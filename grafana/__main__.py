@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from grafana import failover, gateway, overview
+from grafana import failover, gateway, overview, snapshots
 from grafana.panels import Json, dashboard_json
 
 FOLDER = Path(__file__).parent / "dashboards"
 BOARDS = {
     "overview": overview.BOARD,
     "failover": failover.BOARD,
+    "snapshots": snapshots.BOARD,
     "gateway": gateway.BOARD,
 }
 

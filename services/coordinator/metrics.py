@@ -36,6 +36,8 @@ class Metrics:
     def show(self, shard: int, snapshots: Sequence[Manifest], now: int) -> None:
         """The catalogue of a shard, newest first; `now`: ms since the Unix epoch."""
         label = str(shard)
+        for counter in (self.attempts_failed, self.failed):
+            counter.labels(label)  # a series that begins with its first event hides it
         self._kept.labels(label).set(len(snapshots))
         if not snapshots:
             self._age.labels(label).set(-1)

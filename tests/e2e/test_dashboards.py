@@ -14,6 +14,7 @@ import yaml
 
 from grafana.__main__ import BOARDS
 from grafana.panels import dashboard_json
+from postjournal.cli.coordinator import CoordinatorClient
 from postjournal.cli.handover import hand_over
 from postjournal.cli.local.system import LocalSystem
 from tests.integration.services_kit import eventually
@@ -42,7 +43,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Three replicas and all services under load: a handover, and a leader killed."""
+    """Three replicas and all services under load: a snapshot, a handover, a leader killed."""
     prometheus_tool("prometheus")  # skips, where there is none, before anything is started
     folder = tmp_path_factory.mktemp("dashboards")
     system = LocalSystem(folder / "system")
@@ -52,6 +53,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             eventually(lambda: prometheus.is_ready)
             start_s = time.time()
             _load(system, LOAD_S)
+            _snapshot(system)
             hand_over(system, 0, None)
             _load(system, LOAD_S)
             system.kill(_leader(system))
@@ -70,7 +72,14 @@ def _targets(system: LocalSystem) -> dict[str, list[str]]:
         "producer": [plan.address("producer/metrics")],
         "consumer": [plan.address(f"{name}/metrics") for name in sinks],
         "leader-view": [plan.address("leader-view/metrics")],
+        "coordinator": [plan.address("coordinator/metrics")],
     }
+
+
+def _snapshot(system: LocalSystem) -> None:
+    coordinator = CoordinatorClient(system.plan.url("coordinator"))
+    identity, _ = coordinator.ask(None, allow_leader=False)
+    eventually(lambda: {row.state for row in coordinator.snapshot(identity)} == {"done"})
 
 
 def _leader(system: LocalSystem) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from postjournal.adapters import kafka_settings
 from postjournal.core.errors import JournalUnavailable
 
 ANSWER_S = 10.0
@@ -16,7 +17,7 @@ class JournalTrimmer:
     def __init__(self, bootstrap: str, topic: str) -> None:
         """Connects in the background, so make it after any fork."""
         self._topic = topic
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+        self._admin = AdminClient(kafka_settings.admin(bootstrap) | {"log_level": 0})
 
     def trim(self, shard: int, before: int) -> None:
         """Delete the records with offsets below `before`. Raises `JournalUnavailable`."""

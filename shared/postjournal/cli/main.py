@@ -24,7 +24,7 @@ from postjournal.cli import (
 from postjournal.cli.errors import EXIT_CODES, OperationFailed
 from postjournal.core.errors import PostjournalError
 
-LATE = {"bench": "postjournal.cli.bench", "chaos": "postjournal.cli.chaos"}
+LATE = {name: f"postjournal.cli.{name}" for name in ("bench", "chaos", "demo")}
 """Part of the development tree only, and imported when they are asked for."""
 
 

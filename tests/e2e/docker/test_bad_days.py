@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+import requests
 
+from postjournal.cli.coordinator import CoordinatorClient
 from postjournal.cli.docker import engine
 from postjournal.cli.docker.containers import Container, containers
 from postjournal.cli.docker.system import DockerSystem
@@ -72,6 +74,31 @@ def test_a_leader_that_is_stopped_resigns_within_its_grace_period(
     assert f"took over from {stopped} in" in logs
     assert "(resigned;" in logs[logs.index(f"took over from {stopped} in") :]
     system.revive(stopped)
+
+
+def test_a_snapshot_is_taken_under_load_and_a_killed_replica_restores_it(
+    system: DockerSystem, load: HttpLoad
+) -> None:
+    coordinator = CoordinatorClient(system.plan.url("coordinator"))
+    identity, rows = coordinator.ask(None, allow_leader=False)
+    eventually(lambda: {row.state for row in coordinator.snapshot(identity)} == {"done"})
+    killed = rows[0].replica
+    system.kill(killed)
+    load.wait_for_more(20)
+    system.revive(killed)
+    restored = next(each for each in containers() if each.hostname == killed)
+    eventually(lambda: identity in logs_of(restored), timeout_s=30)
+
+
+def test_what_changes_the_system_needs_the_token(system: DockerSystem) -> None:
+    url = system.plan.url("coordinator")
+    for path in ("handover", "snapshots", "snapshot"):
+        refused = requests.post(f"{url}/api/v1/{path}", json={}, timeout=5)
+        assert refused.status_code == 401
+        wrong = {"Authorization": "Bearer wrong"}
+        refused = requests.post(f"{url}/api/v1/{path}", json={}, headers=wrong, timeout=5)
+        assert refused.status_code == 401
+    assert requests.get(f"{url}/api/v1/cluster", timeout=5).ok
 
 
 def test_views_in_redis_follow(system: DockerSystem, load: HttpLoad) -> None:

@@ -15,7 +15,10 @@ from tests.e2e.docker.test_bad_days import logs_of
 
 pytestmark = pytest.mark.kafka
 
-OURS = ("replica", "producer", "consumer-results", "consumer-balances", "leader-view")
+OURS = (
+    *("replica", "producer", "coordinator"),
+    *("consumer-results", "consumer-balances", "leader-view"),
+)
 
 
 def test_everything_is_healthy_and_listed(system: DockerSystem) -> None:

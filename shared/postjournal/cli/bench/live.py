@@ -12,9 +12,9 @@ _console = Console(stderr=True, highlight=False)
 _status: list[Status] = []
 
 
-def say(text: str) -> None:
-    """A line that stays."""
-    _console.print(text, markup=False, soft_wrap=True)
+def say(text: str, *, markup: bool = False) -> None:
+    """A line that stays. `markup`: with colours in square brackets."""
+    _console.print(text, markup=markup, soft_wrap=True)
 
 
 def show(text: str) -> None:

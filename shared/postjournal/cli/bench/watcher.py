@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -42,15 +43,15 @@ class Watcher:
             raise OperationFailed(f"Kafka at {bootstrap} does not answer: {error}") from error
         self.starts = {(each.topic, each.partition): each.offset for each in partitions}
         self._consumer.assign(partitions)
-        self._seen: list[Seen] = []
+        self._seen: deque[Seen] = deque()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="watcher")
         self._thread.start()
 
     def take(self) -> list[Seen]:
         """What was seen since the last call, in the order of each partition."""
-        seen, self._seen = self._seen, []
-        return seen
+        # Not by giving the thread another list: it may be about to append to this one.
+        return [self._seen.popleft() for _ in range(len(self._seen))]
 
     def close(self) -> None:
         """Watch no longer."""
