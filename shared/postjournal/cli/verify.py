@@ -21,7 +21,7 @@ from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.progress import Reporter
 from postjournal.cli.target import environment_of
 from postjournal.core.errors import PostjournalError
-from postjournal.settings import Settings
+from postjournal.settings import Settings, StoreSettings
 from postjournal.verify.audit import Target, audit
 from postjournal.verify.report import Report, ShardReport
 from postjournal.verify.rules import MEANING
@@ -45,6 +45,7 @@ class CouldNotRun(click.ClickException):
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A stopped local system's directory: its Kafka is started, read and stopped.",
 )
+@click.option("--no-snapshots", is_flag=True, help="Do not look at the snapshots' store.")
 @click.option("--shard", "shards", type=click.IntRange(0), multiple=True, help="Only this shard.")
 @click.option("--json", "as_json", is_flag=True, help="Only JSON on stdout.")
 def verify(
@@ -54,10 +55,11 @@ def verify(
     app: str | None,
     dedupe_window: int | None,
     data: Path | None,
+    no_snapshots: bool,
     shards: tuple[int, ...],
     as_json: bool,
 ) -> None:
-    """Check a journal against its sources, its sinks and its replicas, record by record.
+    """Check a journal against its sources, sinks, snapshots and replicas, record by record.
 
     The journal is folded and the application replayed by code written apart from the engine:
     every command must have been decided once and as the application decides, every output must
@@ -71,6 +73,8 @@ def verify(
     try:
         with _environment(bootstrap, data) as environment:
             target = _target(environment, bootstrap, namespace, app, dedupe_window)
+            if no_snapshots:
+                target = msgspec.structs.replace(target, store=None)
             with _Bars() as bars:
                 report = audit(target, shards, bars.show)
     except PostjournalError as error:
@@ -116,6 +120,7 @@ def _target(
         namespace=namespace or settings.namespace,
         application=app or settings.app,
         dedupe_window=dedupe_window or settings.dedupe_window,
+        store=StoreSettings.from_environment(environment),
     )
 
 
@@ -179,6 +184,12 @@ def _shard_lines(shard: ShardReport) -> Iterator[tuple[str, str]]:
         f"journal {shard.journal_first}…{shard.journal_end}, epoch {shard.epoch}, "
         f"leader {escape(shard.leader or 'none')}, seq {shard.seq}, digest {shard.digest}",
     )
+    if shard.start is not None:
+        yield (
+            "[yellow]begins[/]",
+            f"behind snapshot {shard.start.snapshot} of offset {shard.start.offset}, seq "
+            f"{shard.start.seq}: the journal before it is deleted, and nothing of it was checked",
+        )
     yield "records", _counted(shard.accepted)
     yield "void", f"{_counted(shard.void)} ({_counted(shard.void_reasons)})" if shard.void else "0"
     yield (
@@ -198,6 +209,7 @@ def _shard_lines(shard: ShardReport) -> Iterator[tuple[str, str]]:
             f"{sink.outputs:,} outputs, {sink.present:,} there, {sink.unpublished:,} not yet "
             f"published, {sink.repeats:,} repeats{deleted}",
         )
+    yield "snapshots", f"{len(shard.snapshots)} compared"
     yield "replicas", _counted(shard.replicas, "digests compared: ") or "no digest told"
 
 

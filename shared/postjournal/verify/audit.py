@@ -9,8 +9,10 @@ from typing import Any
 
 import msgspec
 
+from postjournal.adapters.object_store import HASTY_S, ObjectStore
 from postjournal.app import Application, load_application
 from postjournal.core.errors import ConfigurationError
+from postjournal.settings import StoreSettings
 from postjournal.verify.kafka import Surveyor
 from postjournal.verify.report import Report
 from postjournal.verify.shard import audit_shard
@@ -20,12 +22,14 @@ OnShard = Callable[[int, int, int, int], None]
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be audited. `application`: package.module:Class."""
+    """What is to be audited. `application`: package.module:Class; `store`: of the snapshots, None
+    when they are not to be looked at."""
 
     bootstrap: str
     namespace: str
     application: str
     dedupe_window: int
+    store: StoreSettings | None = None
 
 
 def ignore_shard(shard: int, next_offset: int, end: int, commands: int) -> None:
@@ -38,7 +42,8 @@ def audit(
 ) -> Report:
     """Audit `shards`, or all of them. Raises `PostjournalError` when that cannot be done."""
     application: Application[Any, Any, Any] = load_application(target.application)
-    surveyor = Surveyor(target.bootstrap, target.namespace, application)
+    store = ObjectStore(target.store, HASTY_S) if target.store else None
+    surveyor = Surveyor(target.bootstrap, target.namespace, application, store)
     with closing(surveyor):
         count = surveyor.shards()
         unknown = [shard for shard in shards if shard >= count]
@@ -62,6 +67,7 @@ def audit(
         namespace=target.namespace,
         application=target.application,
         dedupe_window=target.dedupe_window,
+        store=target.store.url if target.store else None,
         commands=commands,
         seconds=round(seconds, 3),
         commands_per_second=round(commands / max(seconds, 1e-3), 1),

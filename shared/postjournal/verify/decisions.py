@@ -34,10 +34,13 @@ class Decisions:
         sources: Mapping[str, Partition],
         replay: Replay[Any, Any, Any],
         findings: Findings,
+        starts: Mapping[str, int],
     ) -> None:
-        """`sources`: by full topic name."""
+        """`sources`: by full topic name; `starts`: topic → offset to begin at, 0 by default."""
         self._topic, self._replay, self._findings = journal_topic, replay, findings
-        self._sources = {topic: Cursor(partition) for topic, partition in sources.items()}
+        self._sources = {
+            topic: Cursor(partition, starts.get(topic, 0)) for topic, partition in sources.items()
+        }
         self.unchecked = 0
 
     @property

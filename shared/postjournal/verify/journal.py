@@ -20,6 +20,7 @@ from postjournal.core.records import (
     Resign,
 )
 from postjournal.verify.rules import Findings, Rule
+from postjournal.verify.snapshots import Header
 
 REMEMBERED_VOIDS = 8
 """Void records since the last accepted entry that are kept to explain a gap."""
@@ -117,6 +118,11 @@ class JournalFold:
         self._entry_at = -1
         self._doubt: _Doubt | None = None
         self._recent_voids: deque[VoidRecord] = deque(maxlen=REMEMBERED_VOIDS)
+
+    def resume(self, header: Header) -> None:
+        """Begin behind a snapshot, trusting it."""
+        self.epoch, self.leader, self.resigned = header.epoch, header.claim, header.resigned
+        self.alive_at, self.next_seq, self.digest = header.alive_at, header.next_seq, header.digest
 
     def take(self, offset: int, record: Record[Any], value: bytes) -> list[Taken]:
         """What counts now that the record at `offset` is read; `value` is its bytes as stored.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from postjournal.adapters import kafka_settings
+from postjournal.adapters.object_store import ObjectStore
 from postjournal.adapters.topic_metadata import bounds, partition_count
 from postjournal.core.application import Application
 from postjournal.core.errors import ConfigurationError, JournalUnavailable, RecordsMissing
@@ -18,6 +19,8 @@ from postjournal.verify.partition import Chunk, Partition
 from postjournal.verify.replay import DEADLETTER
 from postjournal.verify.replicas import Said
 from postjournal.verify.shard import Evidence, Sink
+from postjournal.verify.snapshots import Kept
+from postjournal.verify.store import snapshots
 
 ANSWER_S = 10.0
 STALLED_S = 30.0
@@ -114,11 +117,15 @@ class Surveyor:
     """Finds what is to be audited and fixes the ends."""
 
     def __init__(
-        self, bootstrap: str, namespace: str, application: Application[Any, Any, Any]
+        self,
+        bootstrap: str,
+        namespace: str,
+        application: Application[Any, Any, Any],
+        store: ObjectStore | None = None,
     ) -> None:
-        """Connects; call `close`."""
+        """Connects; call `close`. Without a store, snapshots are not looked at."""
         self._bootstrap, self._namespace = bootstrap, namespace
-        self._application = application
+        self._application, self._store = application, store
         settings = kafka_settings.audit_consumer(bootstrap) | {"log_level": 2}
         self._consumer = Consumer(settings)
 
@@ -138,15 +145,12 @@ class Surveyor:
 
     def evidence(self, shard: int, shards: int) -> Evidence:
         """The order matters: see `Evidence`."""
+        none: tuple[Sequence[Kept], Mapping[str, str]] = ((), {})
+        kept, unreadable = snapshots(self._store, self._namespace, shard) if self._store else none
         said = self._said(shard)
         names = (*self._application.sinks, DEADLETTER)
         settled = {name: self._partition(name, shard).end for name in names}
         journal = self._partition("journal", shard)
-        if journal.first > 0:
-            raise RecordsMissing(
-                f"{journal.topic}/{shard} begins at offset {journal.first}: what was decided "
-                "before cannot be known, so nothing after it can be verified"
-            )
         sources = [self._partition(name, shard) for name in self._application.sources]
         return Evidence(
             shard=shard,
@@ -156,6 +160,8 @@ class Surveyor:
             sinks={name: Sink(self._partition(name, shard), settled[name]) for name in names},
             status_topic=self._topic("status"),
             said=said,
+            kept=kept,
+            unreadable=unreadable,
         )
 
     def _topic(self, name: str) -> str:

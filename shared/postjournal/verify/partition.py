@@ -39,12 +39,12 @@ class Partition(Protocol):
 class Cursor:
     """Reads a partition forwards, with a look at what comes next."""
 
-    def __init__(self, partition: Partition) -> None:
-        """At the first record; nothing is read yet."""
+    def __init__(self, partition: Partition, start: int = 0) -> None:
+        """At the first record from `start` on; nothing is read yet."""
         self.partition = partition
-        self.next_offset = 0
+        self.next_offset = start
         """After the last record that was passed."""
-        self._chunks = partition.chunks(partition.first)
+        self._chunks = partition.chunks(max(partition.first, start))
         self._rows: list[Row] = []
         self._at = 0
 

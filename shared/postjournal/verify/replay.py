@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from postjournal.core.application import Application, Command, Context, Output, Rejected
+from postjournal.core.errors import ApplicationFaulty
 from postjournal.core.records import MAX_ID_LENGTH, UNREADABLE, DeadLetter, Outcome
 from postjournal.core.sharding import DEFAULT_KEY, shard_of
 from postjournal.verify.partition import Row
@@ -39,10 +40,6 @@ class Letter(Output, gc=False, kw_only=True):
 class _Name(msgspec.Struct):
     id: str = ""
     type: str | None = None
-
-
-class ApplicationFailed(Exception):
-    """Application code that must not fail did; nothing can be told beyond it."""
 
 
 @lru_cache(maxsize=10_000)
@@ -81,6 +78,11 @@ class Replay(Generic[S, C, E]):
         self._encode = msgspec.json.Encoder().encode
         self._tags: dict[type, str] = {}
         self._sinks = {**application.sinks, DEADLETTER: self._letters}
+
+    def resume(self, outcomes: Iterable[Outcome[E]], state: S) -> None:
+        """Begin behind a snapshot, trusting it."""
+        self.window = OrderedDict((outcome.id, outcome) for outcome in outcomes)
+        self.state = state
 
     @property
     def sinks(self) -> tuple[str, ...]:
@@ -147,7 +149,7 @@ class Replay(Generic[S, C, E]):
     # --- what follows from the journal ------------------------------------------------------------
 
     def apply(self, item: Outcome[E]) -> Outcome[E]:
-        """Take the item's effect; what the sinks are given for it. Raises ApplicationFailed."""
+        """Take the item's effect; what the sinks are given for it. Raises ApplicationFaulty."""
         if item.replayed:
             first = self.window.get(item.id, item)
             return Outcome(first.id, first.type, first.events, first.rejected, replayed=True)
@@ -156,7 +158,7 @@ class Replay(Generic[S, C, E]):
             for event in item.events or ():
                 evolve(state, event)
         except Exception as error:
-            raise ApplicationFailed(f"evolve failed at command {item.id}: {error}") from error
+            raise ApplicationFaulty(f"evolve failed at command {item.id}: {error}") from error
         self.window[item.id] = item
         if len(self.window) > self._window_size:
             self.window.popitem(last=False)
@@ -165,13 +167,13 @@ class Replay(Generic[S, C, E]):
     def outputs(
         self, sink: str, outcomes: Sequence[Outcome[E]], time: int, first_seq: int
     ) -> list[bytes]:
-        """The sink's records for one entry, as bytes. Raises ApplicationFailed."""
+        """The sink's records for one entry, as bytes. Raises ApplicationFaulty."""
         context = Context(time=time, shard=self._shard)
         make = self._sinks[sink]
         try:
             outputs = [output for outcome in outcomes for output in make(outcome, context)]
         except Exception as error:
-            raise ApplicationFailed(f"sink {sink} failed: {error}") from error
+            raise ApplicationFaulty(f"sink {sink} failed: {error}") from error
         for seq, output in enumerate(outputs, first_seq):
             output.seq = seq
         return list(map(self._encode, outputs))

@@ -25,12 +25,16 @@ class ReplicaCheck:
     are given.
     """
 
-    def __init__(self, topic: str, said: Iterable[Said], findings: Findings) -> None:
-        """`topic`: the status topic."""
+    def __init__(
+        self, topic: str, said: Iterable[Said], findings: Findings, start_seq: int = 0
+    ) -> None:
+        """`topic`: the status topic; what was said of seqs below `start_seq` cannot be checked."""
         self._topic, self._findings = topic, findings
         self._waiting: dict[int, dict[tuple[str, str], int]] = {}
         self.agreed: Counter[str] = Counter()
         for offset, status in said:
+            if status.seq < start_seq:
+                continue
             told = self._waiting.setdefault(status.seq, {})
             told.setdefault((status.replica, status.digest), offset)
 

@@ -29,16 +29,25 @@ class SinkReport(msgspec.Struct, frozen=True, kw_only=True):
     unchecked: int
 
 
+class StartReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The snapshot behind which an audit began, since the journal before it is deleted."""
+
+    snapshot: str
+    offset: int
+    seq: int
+
+
 class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
     """One shard. `journal_end`: offsets below it were read; `accepted`, `void`: records by kind.
 
     `void_reasons`: the same void records by reason; `commands` = `succeeded` + `rejected` +
     `repeated`; `unchecked`: of these, not decided again, as their source records are deleted;
-    `replicas`: replica → how many of its digests were compared; `findings`: the first of each
-    rule, `broken`: rule → how many.
+    `replicas`: replica → how many of its digests were compared; `snapshots`: ids of those that
+    were compared; `findings`: the first of each rule, `broken`: rule → how many.
     """
 
     shard: int
+    start: StartReport | None
     journal_first: int
     journal_end: int
     epoch: int
@@ -56,6 +65,7 @@ class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
     sources: dict[str, SourceReport]
     sinks: dict[str, SinkReport]
     replicas: dict[str, int]
+    snapshots: list[str]
     broken: dict[str, int]
     findings: list[Finding]
 
@@ -73,6 +83,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     application: str
     dedupe_window: int
+    store: str | None
     commands: int
     seconds: float
     commands_per_second: float

@@ -33,6 +33,8 @@ class Rule(Enum):
     SINK_REPEAT = "sink-repeat"
     SINK_EXPLAINED = "sink-explained"
     REPLICA_DIGEST = "replica-digest"
+    SNAPSHOT_READABLE = "snapshot-readable"
+    SNAPSHOT_CONTENT = "snapshot-content"
 
 
 MEANING = {
@@ -55,21 +57,26 @@ MEANING = {
     Rule.SINK_REPEAT: "a sequence that comes again is the same record",
     Rule.SINK_EXPLAINED: "a sink holds no output that the journal does not explain",
     Rule.REPLICA_DIGEST: "a replica's digest at its seq is the journal's",
+    Rule.SNAPSHOT_READABLE: "a snapshot is stored as its manifest says",
+    Rule.SNAPSHOT_CONTENT: "a snapshot holds what the journal up to its offset gives",
 }
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One breach of a rule. `offset` is that of the record in `topic`/`partition`."""
+    """One breach of a rule, by the record at `offset` of `topic`/`partition`, or by a stored
+    snapshot: then `topic` is its object's name, and there is no offset."""
 
     rule: str
     topic: str
     partition: int
-    offset: int
+    offset: int | None
     text: str
 
     @property
     def place(self) -> str:
-        """topic/partition@offset"""
+        """topic/partition@offset, or the object's name."""
+        if self.offset is None:
+            return self.topic
         return f"{self.topic}/{self.partition}@{self.offset}"
 
 
@@ -82,8 +89,8 @@ class Findings:
         self.counts: Counter[str] = Counter()
         self.examples: list[Finding] = []
 
-    def add(self, rule: Rule, topic: str, offset: int, text: str) -> None:
-        """Note a breach by the record at `offset`."""
+    def add(self, rule: Rule, topic: str, offset: int | None, text: str) -> None:
+        """Note a breach; see `Finding`."""
         self.counts[rule.value] += 1
         if self.counts[rule.value] <= EXAMPLES:
             finding = Finding(

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from postjournal.core.application import Application, Context
+from postjournal.core.errors import ApplicationFaulty
 from postjournal.core.records import Claim, Codec, Entry, Heartbeat, Outcome, Record
 from postjournal.verify.decisions import Decisions
 from postjournal.verify.journal import JournalFold
+from postjournal.verify.marks import Mark, Unpublished
 from postjournal.verify.partition import Partition
-from postjournal.verify.replay import ApplicationFailed, Replay
+from postjournal.verify.replay import Replay
 from postjournal.verify.replicas import ReplicaCheck, Said
-from postjournal.verify.report import ShardReport, SinkReport, SourceReport
+from postjournal.verify.report import ShardReport, SinkReport, SourceReport, StartReport
 from postjournal.verify.rules import Findings, Rule
 from postjournal.verify.sinks import SinkCheck
+from postjournal.verify.snapshot_audit import SnapshotAudit
+from postjournal.verify.snapshots import Content, Header, Kept, Standing
 
 OnProgress = Callable[[int, int], None]
 """Called with the next journal offset and the commands so far."""
@@ -31,10 +36,11 @@ class Sink:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is known of one shard. `sources`: by full topic name; `sinks`: by short name.
+    """All that is known of one shard. `sources`: by full topic name; `sinks`: by short name;
+    `kept`, `unreadable`: its snapshots, and those that are none: name → why.
 
-    The ends are asked for in this order, so that a running system cannot look damaged: what
-    replicas said and the sinks' settled ends; the journal; the sinks and the sources.
+    They are asked for in this order, so that a running system cannot look damaged: snapshots,
+    what replicas said and the sinks' settled ends; the journal; the sinks and the sources.
     """
 
     shard: int
@@ -44,14 +50,8 @@ class Evidence:
     sinks: Mapping[str, Sink]
     status_topic: str = ""
     said: Sequence[Said] = ()
-
-
-@dataclass
-class _Mark:
-    """The highest `published` of a sink, and the journal record that has it."""
-
-    next_seq: int = 0
-    offset: int = -1
+    kept: Sequence[Kept] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -89,49 +89,74 @@ def audit_shard(
     return _ShardAudit(application, evidence, dedupe_window).run(on_progress)
 
 
-@dataclass
 class _ShardAudit:
-    application: Application[Any, Any, Any]
-    evidence: Evidence
-    dedupe_window: int
-    findings: Findings = field(init=False)
-
-    def __post_init__(self) -> None:
-        evidence = self.evidence
-        self.findings = Findings(evidence.shard)
-        self._codec: Codec[Any] = Codec(self.application.event_type)
+    def __init__(
+        self, application: Application[Any, Any, Any], evidence: Evidence, dedupe_window: int
+    ) -> None:
+        self._application, self._evidence = application, evidence
+        self._dedupe_window = dedupe_window
+        self._findings = findings = Findings(evidence.shard)
         self._topic = evidence.journal.topic
-        self._fold = JournalFold(self._topic, self._codec, self.findings)
+        self._codec: Codec[Any] = Codec(application.event_type)
+        self._fold = JournalFold(self._topic, self._codec, findings)
         self._replay: Replay[Any, Any, Any] = Replay(
-            self.application, evidence.shard, evidence.shards, self.dedupe_window
+            application, evidence.shard, evidence.shards, dedupe_window
         )
-        self._decisions = Decisions(self._topic, evidence.sources, self._replay, self.findings)
-        self._sinks = {
-            name: SinkCheck(sink.partition, self.findings) for name, sink in evidence.sinks.items()
-        }
-        self._marks = {name: _Mark() for name in self._sinks}
-        self._named: set[str] = set()
-        self._replicas = ReplicaCheck(evidence.status_topic, evidence.said, self.findings)
-        self._tally = _Tally()
+        self._snapshots = SnapshotAudit(application, evidence.kept, evidence.unreadable, findings)
         self._next_offset = evidence.journal.first
+        self._tally = _Tally()
+        self._start: Kept | None = None
+        first = self._resume() if evidence.journal.first else None
+        starts = first.header.published if first else {}
+        self._marks = {name: Mark(starts.get(name, 0)) for name in evidence.sinks}
+        self._sinks = {
+            name: SinkCheck(sink.partition, findings, starts.get(name, 0))
+            for name, sink in evidence.sinks.items()
+        }
+        self._named = set(first.header.sinks) if first else set[str]()
+        self._unpublished = {name: Unpublished(starts.get(name, 0)) for name in evidence.sinks}
+        self._decisions = Decisions(
+            self._topic,
+            evidence.sources,
+            self._replay,
+            findings,
+            first.header.sources if first else {},
+        )
+        self._replicas = ReplicaCheck(
+            evidence.status_topic, evidence.said, findings, self._fold.next_seq
+        )
+        for name, outputs in first.outputs.items() if first else ():
+            self._expect(name, outputs)
+
+    def _resume(self) -> Content:
+        """Begin behind a snapshot: the journal before it is deleted."""
+        journal = self._evidence.journal
+        place = f"{self._topic}/{self._evidence.shard}"
+        self._start, content, state = self._snapshots.start(journal.first, place)
+        self._fold.resume(content.header)
+        self._replay.resume(content.outcomes, state)
+        self._next_offset = content.header.offset + 1
+        return content
 
     def run(self, on_progress: OnProgress) -> ShardReport:
         """The whole audit."""
         try:
             self._read_journal(on_progress)
-        except ApplicationFailed as failure:
-            self.findings.add(Rule.APPLICATION, self._topic, self._next_offset, str(failure))
+        except ApplicationFaulty as failure:
+            self._findings.add(Rule.APPLICATION, self._topic, self._next_offset, str(failure))
         else:
             self._finish()
         return self._report()
 
     def _read_journal(self, on_progress: OnProgress) -> None:
-        self._replicas.reached(0, self._fold.digest)
-        journal, decode = self.evidence.journal, self._codec.decode
-        for chunk in journal.chunks(journal.first):
+        self._replicas.reached(self._fold.next_seq, self._fold.digest)
+        journal, decode = self._evidence.journal, self._codec.decode
+        for chunk in journal.chunks(self._next_offset):
             for offset, value in zip(chunk.offsets, chunk.values, strict=True):
                 self._next_offset = offset
                 self._take(offset, decode(value), value)
+                if offset == self._snapshots.next_offset:
+                    self._snapshots.compare(self._standing(offset, value))
             self._next_offset = chunk.offsets[-1] + 1
             on_progress(self._next_offset, self._tally.commands)
 
@@ -147,26 +172,35 @@ class _ShardAudit:
                 self._replicas.reached(next_seq, digest)
 
     def _take_entry(self, offset: int, entry: Entry[Any]) -> None:
-        context = Context(time=entry.time, shard=self.evidence.shard)
+        context = Context(time=entry.time, shard=self._evidence.shard)
         outcomes = self._decisions.take(offset, entry, context)
         self._tally.count(entry.batch)
         self._named |= entry.sinks.keys()  # a sink that came with an upgrade begins there
         for name in self._named & self._sinks.keys():
-            check = self._sinks[name]
-            check.expect(self._replay.outputs(name, outcomes, entry.time, check.next_seq))
-        ends = {n: check.next_seq for n, check in self._sinks.items() if n in self._named}
+            next_seq = self._sinks[name].next_seq
+            self._expect(name, self._replay.outputs(name, outcomes, entry.time, next_seq))
+        ends = self._sink_ends()
         if entry.sinks != ends:
             text = f"sinks are {entry.sinks}; the outputs end at {ends}"
-            self.findings.add(Rule.SINK_ENDS, self._topic, offset, text)
+            self._findings.add(Rule.SINK_ENDS, self._topic, offset, text)
+
+    def _sink_ends(self) -> dict[str, int]:
+        return {name: self._sinks[name].next_seq for name in self._named & self._sinks.keys()}
+
+    def _expect(self, sink: str, outputs: list[bytes]) -> None:
+        self._sinks[sink].expect(outputs)
+        if self._snapshots.next_offset is not None:
+            self._unpublished[sink].add(outputs)
 
     def _take_marks(self, offset: int, record: Entry[Any] | Heartbeat) -> None:
         """Called before the record's own outputs are told."""
         for name, next_seq in record.published.items():
             if next_seq > self._stable(name):
                 text = f"{name} is published up to {next_seq}, stable up to {self._stable(name)}"
-                self.findings.add(Rule.MARK_STABLE, self._topic, offset, text)
+                self._findings.add(Rule.MARK_STABLE, self._topic, offset, text)
             elif next_seq > self._marks[name].next_seq:
-                self._marks[name] = _Mark(next_seq, offset)
+                self._marks[name] = Mark(next_seq, offset)
+                self._unpublished[name].forget(next_seq)
 
     def _stable(self, sink: str) -> int:
         return self._sinks[sink].next_seq if sink in self._sinks else 0
@@ -179,15 +213,43 @@ class _ShardAudit:
             if record.epoch == self._fold.epoch and next_seq > self._stable(name):
                 self._fold.confirm_gap(f"{name} is published up to {next_seq} there")
 
+    def _standing(self, offset: int, value: bytes) -> Standing:
+        fold, marks = self._fold, self._marks
+        return Standing(
+            header=Header(
+                application=self._application.name,
+                schema_version=self._application.schema_version,
+                shard=self._evidence.shard,
+                shards=self._evidence.shards,
+                dedupe_window=self._dedupe_window,
+                offset=offset,
+                record_digest=blake2b(value, digest_size=16).hexdigest(),
+                epoch=fold.epoch,
+                leader=fold.leader.incarnation if fold.leader else None,
+                alive_at=fold.alive_at,
+                resigned=fold.resigned,
+                claim=fold.leader,
+                next_seq=fold.next_seq,
+                digest=fold.digest,
+                published={name: m.next_seq for name, m in marks.items() if m.next_seq},
+                sources={topic: end for topic, end in self._decisions.positions.items() if end},
+                sinks=self._sink_ends(),
+            ),
+            outcomes=self._replay.window.values(),
+            outputs={name: kept.values for name, kept in self._unpublished.items()},
+            state=self._replay.state,
+        )
+
     def _finish(self) -> None:
         for name, check in self._sinks.items():
-            check.finish(self.evidence.sinks[name].settled_end)
+            check.finish(self._evidence.sinks[name].settled_end)
             mark = self._marks[name]
             if mark.next_seq > max(check.present, check.unchecked):
                 text = f"{name} is published up to {mark.next_seq}, its topic ends before that"
-                self.findings.add(Rule.MARK_IN_SINK, self._topic, mark.offset, text)
+                self._findings.add(Rule.MARK_IN_SINK, self._topic, mark.offset, text)
+        self._snapshots.finish(self._next_offset)
         beyond = self._replicas.finish(self._fold.next_seq)
-        if self.findings[Rule.SINK_EXPLAINED]:
+        if self._findings[Rule.SINK_EXPLAINED]:
             self._fold.confirm_gap("a sink holds more than the journal gives")
         if beyond:
             self._fold.confirm_gap("replicas know more than the journal holds")
@@ -197,8 +259,9 @@ class _ShardAudit:
     def _report(self) -> ShardReport:
         fold, tally = self._fold, self._tally
         return ShardReport(
-            shard=self.evidence.shard,
-            journal_first=self.evidence.journal.first,
+            shard=self._evidence.shard,
+            start=self._start_report(),
+            journal_first=self._evidence.journal.first,
             journal_end=self._next_offset,
             epoch=fold.epoch,
             leader=_name(fold.leader),
@@ -212,16 +275,23 @@ class _ShardAudit:
             rejected=tally.rejected,
             repeated=tally.repeated,
             unchecked=self._decisions.unchecked,
-            sources={topic: self._source(topic) for topic in self.evidence.sources},
+            sources={topic: self._source(topic) for topic in self._evidence.sources},
             sinks={name: self._sink(name) for name in self._sinks},
             replicas=dict(self._replicas.agreed),
-            broken=dict(self.findings.counts),
-            findings=self.findings.examples,
+            snapshots=self._snapshots.compared,
+            broken=dict(self._findings.counts),
+            findings=self._findings.examples,
         )
+
+    def _start_report(self) -> StartReport | None:
+        if self._start is None:
+            return None
+        manifest = self._start.manifest
+        return StartReport(snapshot=manifest.id, offset=manifest.offset, seq=manifest.seq)
 
     def _source(self, topic: str) -> SourceReport:
         decided = self._decisions.positions[topic]
-        end = self.evidence.sources[topic].end
+        end = self._evidence.sources[topic].end
         return SourceReport(decided=decided, waiting=max(end - decided, 0))
 
     def _sink(self, name: str) -> SinkReport:

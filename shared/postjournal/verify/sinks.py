@@ -43,8 +43,8 @@ class SinkCheck:
     topic did not hold when the audit began; `unchecked`: outputs that retention has deleted.
     """
 
-    def __init__(self, partition: Partition, findings: Findings) -> None:
-        """At the sink's first record."""
+    def __init__(self, partition: Partition, findings: Findings, start_seq: int = 0) -> None:
+        """At output `start_seq`; what lies before cannot be checked."""
         self._partition, self._findings = partition, findings
         self._topic = partition.topic
         self._chunks = partition.chunks(partition.first)
@@ -54,9 +54,10 @@ class SinkCheck:
         self._repeats: list[_Repeat] = []
         self._gap_told_at = -1
         self._exhausted = False
-        self.next_seq = self.present = 0
-        self.repeats = self.unchecked = 0
-        self._first_seq = self._find_first_seq() if partition.first else 0
+        self.next_seq = self.present = self.unchecked = start_seq
+        self.repeats = 0
+        self._first_seq = max(self._find_first_seq() if partition.first else 0, start_seq)
+        self._skip_to(start_seq)
 
     def expect(self, outputs: list[bytes]) -> None:
         """The next outputs, in order, as the journal gives them."""
@@ -186,6 +187,13 @@ class SinkCheck:
                 self._findings.add(Rule.SINK_REPEAT, self._topic, repeat.offset, text)
 
     # --- retention --------------------------------------------------------------------------------
+
+    def _skip_to(self, start_seq: int) -> None:
+        while start_seq and self._fill():
+            with suppress(*UNREADABLE):
+                if self._decode(self._chunk.values[self._at]).seq >= start_seq:
+                    return
+            self._at += 1
 
     def _find_first_seq(self) -> int:
         """The first sequence that the topic still has, behind late repeats at its beginning."""

@@ -17,7 +17,7 @@ from postjournal.cli.chaos.clients import GatewayCounts
 from postjournal.cli.chaos.load import ChaosLoad
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.programs import service_environment
-from postjournal.settings import Settings
+from postjournal.settings import Settings, StoreSettings
 from postjournal.verify.audit import Target, audit
 from postjournal.verify.report import Report
 
@@ -88,12 +88,14 @@ def _replicas(
 
 
 def _target(stage: Stage) -> Target:
-    settings = Settings.from_environment(service_environment(stage.local.plan))
+    environment = service_environment(stage.local.plan)
+    settings = Settings.from_environment(environment)
     return Target(
         bootstrap=stage.bootstrap,
         namespace=settings.namespace,
         application=settings.app,
         dedupe_window=settings.dedupe_window,
+        store=StoreSettings.from_environment(environment),
     )
 
 
