@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from postjournal.cli import checks, faults, inspection, lifecycle, load, snapshots, verify
+from postjournal.cli import checks, faults, inspection, lifecycle, load, replay, snapshots, verify
 from postjournal.core.errors import PostjournalError
 
 LATE = {"bench": "postjournal.cli.bench", "chaos": "postjournal.cli.chaos"}
@@ -57,6 +57,8 @@ for command in (
     verify.verify,
     snapshots.snapshot,
     snapshots.snapshots,
+    replay.replay_command,
+    replay.restore,
     checks.test,
     checks.lint,
 ):
