@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.5
 TIDY_MS = 10_000
-"""Retention and schedule are looked at this often."""
+"""Retention and schedule are looked at this often, and when a snapshot has ended."""
 
 LEFTOVER_MS = 3_600_000
 """An object without a manifest that nobody has touched for an hour is no upload any more."""
@@ -102,6 +102,7 @@ class Keeper:
         self._shards, self._metrics, self._clock = around.shards, metrics, clock
         self._since = clock()
         self._tidy_due = 0
+        self._ended = 0  # how many jobs had when it was tidied last
         self._trimmed: dict[int, str] = {}  # shard → id of the anchor it was trimmed to
         self._said: set[str] = set()
         self.trouble = "the snapshot store has not been tried yet"
@@ -132,7 +133,9 @@ class Keeper:
             return
         try:
             self._tend_jobs()
-            if not self.trouble and self._clock() >= self._tidy_due:
+            ended = self._knowledge.look(lambda _, jobs: jobs.ended)
+            if not self.trouble and (self._clock() >= self._tidy_due or ended != self._ended):
+                self._ended = ended
                 self._tidy_due = self._clock() + TIDY_MS
                 for shard in range(self._shards):
                     self._tidy(shard)

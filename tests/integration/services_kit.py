@@ -105,6 +105,10 @@ class Service:
     def said(self) -> str:
         return self._output.read_text()
 
+    @property
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
     def terminate(self, timeout_s: float = 8) -> int:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)

@@ -51,7 +51,7 @@ class ShardPicture:
 
 @dataclass(frozen=True)
 class ReplicaPicture:
-    """`state`: as it said, or silent, or deposed; `seen`: when it last spoke, ms since the Unix epoch."""
+    """`state`: as it said, or silent, or deposed; `seen`: last word, ms since the Unix epoch."""
 
     replica: str
     shard: int

@@ -179,7 +179,9 @@ class KafkaLog:
             return
         self._is_assigned = True
         control = TopicPartition(self._topics.control, self._shard)
-        end = self._tails.end_of(control, PROBE_TIMEOUT_S)  # asked now: OFFSET_END means the end some time later
+        end = self._tails.end_of(
+            control, PROBE_TIMEOUT_S
+        )  # asked now: OFFSET_END means the end some time later
         control.offset = OFFSET_END if end is None else end
         self._consumer.assign([place, *self._sources, control])
         self._consumer.pause(self._sources)

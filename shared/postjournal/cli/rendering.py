@@ -55,7 +55,7 @@ def _replica_cells(row: ReplicaRow) -> list[str]:
     return [
         row.name,
         str(row.shard),
-        _coloured(row.state),
+        _coloured(row.state) + _progress(row),
         _text(row.epoch),
         _text(row.seq),
         _text(row.lag),
@@ -63,6 +63,15 @@ def _replica_cells(row: ReplicaRow) -> list[str]:
         row.container or _text(row.pid),
         row.http,
     ]
+
+
+def _progress(row: ReplicaRow) -> str:
+    """How far a replica is that restores or catches up, and how long it still takes."""
+    found = row.catch_up
+    if found is None:
+        return ""
+    left = "" if found.left_s is None else f", {found.left_s:.0f} s left"
+    return f" {100 * found.done // max(found.total, 1)}%{left}"
 
 
 def _service_table(status: SystemStatus) -> Table:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+from postjournal.cli.local.plan import Plan
+from postjournal.cli.local.programs import service_environment
+from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.modes import running_system
+from postjournal.cli.progress import Reporter
 
 
 def environment_of(bootstrap: str | None) -> dict[str, str]:
@@ -17,3 +24,24 @@ def environment_of(bootstrap: str | None) -> dict[str, str]:
     if bootstrap is not None or "POSTJOURNAL_BOOTSTRAP" in os.environ:
         return dict(os.environ)
     return {**os.environ, **running_system().settings()}
+
+
+@contextmanager
+def environment_with(bootstrap: str | None, data: Path | None) -> Iterator[dict[str, str]]:
+    """As `environment_of`; with `data`, a kept data directory, of its Kafka, which runs inside."""
+    if data is None:
+        yield environment_of(bootstrap)
+        return
+    with _kept_system(data) as plan:
+        yield {**os.environ, **service_environment(plan)}
+
+
+@contextmanager
+def _kept_system(directory: Path) -> Iterator[Plan]:
+    system = LocalSystem(directory)
+    with Reporter() as report:
+        system.start_storage(report)
+    try:
+        yield system.plan
+    finally:
+        system.stop()

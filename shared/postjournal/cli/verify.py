@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -15,11 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from postjournal.cli.local.plan import Plan
-from postjournal.cli.local.programs import service_environment
-from postjournal.cli.local.system import LocalSystem
-from postjournal.cli.progress import Reporter
-from postjournal.cli.target import environment_of
+from postjournal.cli.target import environment_with
 from postjournal.core.errors import PostjournalError
 from postjournal.settings import Settings, StoreSettings
 from postjournal.verify.audit import Target, audit
@@ -71,7 +65,7 @@ def verify(
     not be made.
     """
     try:
-        with _environment(bootstrap, data) as environment:
+        with environment_with(bootstrap, data) as environment:
             target = _target(environment, bootstrap, namespace, app, dedupe_window)
             if no_snapshots:
                 target = msgspec.structs.replace(target, store=None)
@@ -84,27 +78,6 @@ def verify(
     else:
         _print(report)
     sys.exit(0 if report.sound else 1)
-
-
-@contextmanager
-def _environment(bootstrap: str | None, data: Path | None) -> Iterator[dict[str, str]]:
-    """The variables of the system that is meant; `data`'s Kafka runs inside."""
-    if data is not None:
-        with _kept_system(data) as plan:
-            yield {**os.environ, **service_environment(plan)}
-    else:
-        yield environment_of(bootstrap)
-
-
-@contextmanager
-def _kept_system(directory: Path) -> Iterator[Plan]:
-    system = LocalSystem(directory)
-    with Reporter() as report:
-        system.start_storage(report)
-    try:
-        yield system.plan
-    finally:
-        system.stop()
 
 
 def _target(

@@ -104,6 +104,10 @@ class Application(Generic[S, C, E]):
         """Answer a read from `state`; None means not found. The answer must be JSON-encodable."""
         raise NotImplementedError
 
+    def export(self, state: S) -> object:
+        """What `./postjournal replay --export` writes of the state, as JSON."""
+        return state
+
     def dump(self, state: S) -> Iterable[bytes]:
         """The state for a snapshot, in pieces; by default one, its JSON.
 

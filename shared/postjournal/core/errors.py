@@ -16,6 +16,7 @@
     ├── SnapshotUnusable          this one cannot be restored here; an older one may
     │   ├── SnapshotDamaged       it is not what its manifest says
     │   └── SnapshotTooNew        a newer version wrote it
+    ├── PointNotReached           the journal ends before the point that was asked for
     ├── SequenceGap               a subscriber missed at least one output
     └── OperationFailed           (postjournal.cli.errors) a command of the command line failed
 
@@ -93,6 +94,10 @@ class SnapshotDamaged(SnapshotUnusable):
 
 class SnapshotTooNew(SnapshotUnusable):
     """A snapshot has a format or schema that this version does not know."""
+
+
+class PointNotReached(PostjournalError):
+    """The journal ends before the point in it that was asked for."""
 
 
 class SequenceGap(PostjournalError):

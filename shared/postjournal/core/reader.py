@@ -29,9 +29,8 @@ E = TypeVar("E")
 class Bound:
     """How far to read; the first that is reached counts, None: no such bound.
 
-    `offset`: of the last journal record; `seq`: how many commands are accounted for, even if that
-    is in the middle of an entry; `time`: before the first entry with a later time, ms since the
-    Unix epoch.
+    `offset`: of the last journal record; `seq`: of the last command, even if that is in the
+    middle of an entry; `time`: before the first entry with a later time, ms since the Unix epoch.
     """
 
     offset: int | None = None
@@ -42,14 +41,14 @@ class Bound:
         """Whether a snapshot is not beyond the bound."""
         return (
             (self.offset is None or manifest.offset <= self.offset)
-            and (self.seq is None or manifest.seq <= self.seq)
+            and (self.seq is None or manifest.seq <= self.seq + 1)
             and (self.time is None or manifest.journal_time <= self.time)
         )
 
     def is_reached(self, position: int, next_seq: int) -> bool:
         """Whether nothing more is to be read; `position`: of the next record."""
         return (self.offset is not None and position > self.offset) or (
-            self.seq is not None and next_seq >= self.seq
+            self.seq is not None and next_seq > self.seq
         )
 
 
@@ -71,6 +70,7 @@ class Reader(Generic[S, C, E]):
         self.position = 0
         self.tenure = None
         self._has_ended = False  # in the middle of an entry, or before a later one
+        self.is_within_entry = False
         self._limits = limits
         self._codec: Codec[E] = Codec(application.event_type)
         self._effects: list[m.Effect] = []
@@ -176,7 +176,7 @@ class Reader(Generic[S, C, E]):
         """Whether the bound is before or within this entry, if it counts."""
         bound = self.bound
         is_late = bound.time is not None and entry.time > bound.time
-        is_long = bound.seq is not None and entry.seq + len(entry.batch) > bound.seq
+        is_long = bound.seq is not None and entry.seq + len(entry.batch) - 1 > bound.seq
         return (is_late or is_long) and self.journal.would_accept(entry)
 
     def _stop_within(self, entry: Entry[E]) -> None:
@@ -184,9 +184,10 @@ class Reader(Generic[S, C, E]):
         self._has_ended = True
         if self.bound.time is None or entry.time <= self.bound.time:
             assert self.bound.seq is not None
-            wanted = self.bound.seq - self.journal.next_seq
+            wanted = self.bound.seq + 1 - self.journal.next_seq
             self.machine.apply_first(entry, wanted)
             self.journal.next_seq += wanted
+            self.is_within_entry = True
 
     def _settle(self) -> None:
         if self.role is not Role.CATCHING_UP:

@@ -14,7 +14,7 @@ from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.processes import is_paused, is_shell
 from postjournal.cli.local.programs import CONFIGURATION_EXIT
 from postjournal.cli.local.supervisor import Program
-from postjournal.status import ReplicaStatus
+from postjournal.status import CatchUp, ReplicaStatus
 
 ANSWER_S = 0.5
 """A replica that takes longer to answer is not there."""
@@ -36,6 +36,7 @@ class ReplicaRow(msgspec.Struct, kw_only=True):
     http: str
     tripwire: str
     error: str | None = None
+    catch_up: CatchUp | None = None
 
 
 class ServiceRow(msgspec.Struct, kw_only=True):
@@ -165,6 +166,7 @@ def _answered(plan: Plan, program: Program, said: ReplicaStatus) -> ReplicaRow:
         http=plan.address(program.name),
         tripwire=plan.address(f"{program.name}/tripwire"),
         error=said.error,
+        catch_up=said.catch_up,
     )
 
 

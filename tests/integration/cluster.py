@@ -1,0 +1,193 @@
+"""Replicas and a coordinator as processes, on a Kafka that tests share."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import requests
+from confluent_kafka import Producer
+
+from postjournal.cli.coordinator import CoordinatorClient, SnapshotRow
+from postjournal.cli.errors import OperationFailed
+from postjournal.cli.local.ports import choose_ports
+from tests.integration.services_kit import Service
+
+Json = dict[str, Any]
+
+
+class Cluster:
+    """One shard; snapshots in a directory, or wherever `environment` says."""
+
+    def __init__(self, kafka: str, folder: Path, environment: Mapping[str, str]) -> None:
+        self.kafka, self.folder = kafka, folder
+        self.namespace = f"test-{uuid.uuid4().hex[:8]}"
+        self.snapshots = folder / "snapshots"
+        self.environment = {
+            "POSTJOURNAL_BOOTSTRAP": kafka,
+            "POSTJOURNAL_NAMESPACE": self.namespace,
+            "POSTJOURNAL_ADVERTISE": "127.0.0.1",
+            "POSTJOURNAL_SNAPSHOT_URL": self.snapshots.as_uri(),
+            "POSTJOURNAL_SNAPSHOT_EVERY_MINUTES": "0",
+            "POSTJOURNAL_SNAPSHOT_EVERY_COMMANDS": "0",
+            **environment,
+        }
+        self.services: dict[str, Service] = {}
+        self._ports: dict[str, int] = {}
+        self._sent = 0
+
+    def start(self, name: str, **environment: str) -> None:
+        """A replica, or `coordinator`."""
+        if name not in self._ports:
+            ports = choose_ports({"http": 7070, "wire": 7071}, prefer_wanted=False)
+            self._ports[name], self._ports[f"{name}/wire"] = ports["http"], ports["wire"]
+        port = str(self._ports[name])
+        is_coordinator = name.startswith("coordinator")
+        own = {
+            "POSTJOURNAL_REPLICA": name,
+            "POSTJOURNAL_HTTP_PORT": port,
+            "POSTJOURNAL_TRIPWIRE_PORT": str(self._ports[f"{name}/wire"]),
+            "POSTJOURNAL_COORDINATOR_PORT": port,
+        }
+        module = "services.coordinator" if is_coordinator else "services.replica"
+        output = self.folder / f"{name}.log"
+        self.services[name] = Service(module, output, self.environment | own | environment)
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self._ports[name]}"
+
+    def state(self, name: str) -> Json:
+        """What the replica says of its shard; {} when it does not answer."""
+        try:
+            found: Json = requests.get(f"{self.url(name)}/state", timeout=2).json()["shards"][0]
+        except requests.RequestException:
+            return {}
+        return found
+
+    def said(self, name: str) -> str:
+        return self.services[name].said
+
+    @property
+    def replicas(self) -> list[str]:
+        return [name for name in self.services if not name.startswith("coordinator")]
+
+    def in_state(self, state: str) -> list[str]:
+        return [name for name in self.replicas if self.state(name).get("state") == state]
+
+    def leads_among(self, names: list[str]) -> bool:
+        return any(self.state(name).get("state") == "leader" for name in names)
+
+    @property
+    def leader(self) -> str:
+        (leader,) = self.in_state("leader")
+        return leader
+
+    def wait(self, condition: Callable[[], object], timeout_s: float = 40) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, {name: self.state(name) for name in self.replicas}
+            time.sleep(0.03)
+
+    def wait_until_in_sync(self) -> None:
+        """One leader, the others standby, all at the same place."""
+
+        def holds() -> bool:
+            states = [self.state(name) for name in self.replicas]
+            kinds = sorted(str(each.get("state")) for each in states)
+            places = {(each.get("seq"), each.get("digest")) for each in states}
+            wanted = ["leader", *["standby"] * (len(states) - 1)]
+            return kinds == wanted and len(places) == 1
+
+        self.wait(holds)
+
+    def send(self, *commands: Json) -> None:
+        """Into the feed; each gets an id if it has none."""
+        producer = Producer({"bootstrap.servers": self.kafka})
+        for command in commands:
+            self._sent += 1
+            value = msgspec.json.encode({"id": f"c{self._sent}"} | command)
+            producer.produce(f"{self.namespace}.feed", value, b"main", 0)
+        assert producer.flush(10) == 0
+
+    def grow(self, count: int) -> None:
+        """So many more commands, decided and known to all replicas."""
+        self.grow_only(count, self.replicas)
+
+    def grow_only(self, count: int, names: list[str]) -> None:
+        """The same, known to the replicas `names`."""
+        wanted = max(self.state(name).get("seq", 0) for name in names) + count
+        deposit = {"type": "deposit", "account": "a", "amount": 1}
+        opened = [{"type": "open", "account": "a"}] if wanted == count else []
+        self.send(*opened, *[deposit] * (count - len(opened)))
+        self.wait(lambda: all(self.state(name).get("seq") == wanted for name in names))
+
+    @property
+    def coordinator(self) -> CoordinatorClient:
+        return CoordinatorClient(self.url("coordinator"), {})
+
+    def wait_for_coordinator(self) -> None:
+        self.wait(lambda: answers(f"{self.url('coordinator')}/readyz"))
+
+    def ask(self, *, allow_leader: bool = False) -> str:
+        """Of the coordinator, as soon as it knows a standby."""
+        asked: list[str] = []
+
+        def accepted() -> bool:
+            try:
+                asked.append(self.coordinator.ask(None, allow_leader=allow_leader)[0])
+            except OperationFailed:
+                return False
+            return True
+
+        self.wait(accepted)
+        return asked[0]
+
+    def wait_for_snapshot(self, snapshot_id: str, state: str = "done") -> SnapshotRow:
+        rows: list[SnapshotRow] = []
+
+        def has_come() -> bool:
+            try:
+                rows[:] = self.coordinator.snapshot(snapshot_id)
+            except OperationFailed:  # it has just started and does not know yet
+                return False
+            return bool(rows) and rows[0].state == state
+
+        self.wait(has_come)
+        return rows[0]
+
+    def snapshot(self) -> SnapshotRow:
+        return self.wait_for_snapshot(self.ask())
+
+    def files(self) -> set[str]:
+        return {path.name for path in self.snapshots.rglob("*") if path.is_file()}
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+@contextmanager
+def cluster(
+    kafka: str, folder: Path, replicas: int = 3, environment: Mapping[str, str] | None = None
+) -> Iterator[Cluster]:
+    """In sync, with a coordinator."""
+    made = Cluster(kafka, folder, environment or {})
+    try:
+        for number in range(replicas):
+            made.start(f"r{number}")
+        made.wait_until_in_sync()
+        made.start("coordinator")
+        made.wait_for_coordinator()
+        yield made
+    finally:
+        for service in made.services.values():
+            if service.is_alive:
+                service.kill()
