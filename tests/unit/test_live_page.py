@@ -129,7 +129,7 @@ def test_a_failover_is_news_and_one_from_before_is_not(world: World) -> None:
     world.status.append(FAILOVER)
     world.say(replica_status("r2", "leader", epoch=2, leader="r2"))
     said = show(world, difference).say
-    assert said == ("r2 is leader in shard 0", FAILOVER.told)
+    assert said == ("r1 is deposed in shard 0", "r2 is leader in shard 0", FAILOVER.told)
     assert show(world, Difference()).say == ()
 
 
