@@ -39,6 +39,12 @@ class ShardLog(Protocol):
     def append(self, value: bytes) -> None:
         """Append to the journal, in order; AppendLanded or AppendFailed follows."""
 
+    def forget_appends(self) -> None:
+        """No report follows of what was appended so far, which may land all the same.
+
+        After a failure, what is appended from now on must not fail for that alone.
+        """
+
     def append_claim(self, value: bytes) -> None:
         """Append to the journal, soon or never; nothing follows."""
 

@@ -93,6 +93,7 @@ class Runtime:
             m.OpenJournal: lambda e: log.open_journal(e.offset),
             m.TakeSnapshot: lambda e: snapshots.take(e.asked, e.image),
             m.Append: lambda e: log.append(e.value),
+            m.ForgetAppends: lambda _: log.forget_appends(),
             m.AppendClaim: lambda e: log.append_claim(e.value),
             m.PurgeClaims: lambda _: log.purge_claims(),
             m.ProbeEnd: lambda _: log.probe_end(),

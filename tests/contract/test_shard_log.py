@@ -102,6 +102,30 @@ def test_purging_claims_leaves_appends_alone(harness: Harness, ear: Listener) ->
     ear.until(lambda heard: heard.journal == [(0, b"entry")] and heard.landed == 1)
 
 
+def test_appends_that_are_forgotten_land_and_are_not_reported(
+    harness: Harness, ear: Listener
+) -> None:
+    for value in values(20):
+        harness.log.append(value)
+    harness.log.forget_appends()
+    harness.log.append(b"after")
+    ear.until(lambda heard: len(heard.journal) == 21 and heard.landed == 1)
+    heard = ear.a_while()
+    assert (heard.journal[-1], heard.landed, heard.failures) == ((20, b"after"), 1, [])
+
+
+def test_an_append_that_is_not_even_taken_fails_and_costs_none_that_follows(
+    harness: Harness, ear: Listener
+) -> None:
+    harness.log.append(b"x" * 9_000_000)
+    ear.until(lambda heard: len(heard.failures) == 1)
+    harness.log.forget_appends()
+    harness.log.append(b"after")
+    ear.until(lambda heard: heard.landed == 1)
+    heard = ear.a_while()
+    assert (heard.journal, len(heard.failures)) == ([(0, b"after")], 1)
+
+
 def end_of(harness: Harness, ear: Listener) -> int:
     """Ask for the journal's end until there is an answer: at first there may be none."""
     while not ear.heard.ends or ear.heard.ends[-1] is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from postjournal.core import messages as m
 from postjournal.core.outbox import Outputs
 from tests.simulation.invariants import ENDED, Query, ShardAudit, must
 from tests.simulation.shardlog import Witness
@@ -97,12 +98,21 @@ class SeatWitness(Witness):
 
     def on_append(self, value: bytes) -> None:
         """See `Witness`."""
-        self._shard.on_append(self._seat.replica, value)
+        self._seat.conduct.on_append(value)
 
     def on_claim(self, value: bytes) -> None:
         """See `Witness`."""
-        self._shard.a_claim_tells_what_was_read(self._seat.replica.position, value)
+        self._seat.conduct.on_claim(value)
 
     def on_publish(self, sink: str, outputs: Outputs, tail: int) -> None:
         """See `Witness`."""
-        self._shard.on_publish(sink, outputs, tail)
+        mark = self._shard.marks.get(self._seat.conduct.led_epoch, {}).get(sink, 0)
+        self._shard.on_publish(sink, outputs, max(tail, mark))
+
+    def on_told(self, message: m.Message) -> None:
+        """See `Witness`."""
+        self._seat.conduct.on_told(message)
+
+    def on_open(self, offset: int) -> None:
+        """See `Witness`."""
+        self._seat.conduct.on_open(offset)

@@ -19,15 +19,17 @@ SINKS = ("results", "balances", "deadletter")
 class Partition(Generic[T]):
     """An append-only list that tells its readers, and one watcher before them.
 
-    Records before `begin` have been deleted: nobody can fetch them any more.
+    Records before `begin` have been deleted: nobody can fetch them any more. Until
+    `stalled_until_us` nobody can fetch anything: the partition's leader is being replaced.
     """
 
-    __slots__ = ("begin", "readers", "records", "watcher")
+    __slots__ = ("begin", "readers", "records", "stalled_until_us", "watcher")
 
     def __init__(self, watcher: Callable[[int, T], None] | None = None) -> None:
         """`watcher(offset, record)` sees each record at the instant it lands."""
         self.records: list[T] = []
         self.begin = 0
+        self.stalled_until_us = 0
         self.readers: list[Reader[T]] = []
         self.watcher = watcher
 
@@ -102,13 +104,13 @@ class Reader(Generic[T]):
         if not self._fetching:
             self._fetch()
 
-    def take(self) -> tuple[int, list[T]]:
-        """What was fetched and not yet given out, and its first offset."""
+    def take(self, most: int | None = None) -> tuple[int, list[T]]:
+        """What was fetched and not yet given out, `most` of it, and its first offset."""
         first = self.position
         if first >= self.visible:
             return first, []
-        self.position = self.visible
-        return first, self._partition.records[first : self.visible]
+        self.position = self.visible if most is None else first + most
+        return first, self._partition.records[first : self.position]
 
     def _fetch(self) -> None:
         self._fetching = True
@@ -121,10 +123,13 @@ class Reader(Generic[T]):
             return
         if self._held:
             self._fetching = True
-        elif not host.reachable:
+            return
+        if not host.reachable:
             host.when_reachable(self._fetched, ticket)
-        elif host.stalled_until_us > host.world.kernel.now_us:
-            host.world.kernel.at(host.stalled_until_us, self._fetched, ticket)
+            return
+        until_us = max(host.stalled_until_us, self._partition.stalled_until_us)
+        if until_us > host.world.kernel.now_us:
+            host.world.kernel.at(until_us, self._fetched, ticket)
         else:
             self._arrive()
 

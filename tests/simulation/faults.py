@@ -22,22 +22,36 @@ ACTIONS = (
     "slow_append",
     "slow_publish",
     "clock_jump",
+    "clock_leap",
     "false_tripwire",
+    "false_tripwires",
     "handover",
+    "handover_storm",
     "graceful_stop",
+    "stop_all",
+    "restart",
+    "suspend",
+    "mute",
+    "refuse",
+    "stall_topic",
     "foreign_record",
     "forged_entry",
 )
 """What the nemesis does from time to time; each is a method of it."""
 
-WEIGHTS = {"kill": 3, "pause": 3, "kill_all": 0.3}
+WEIGHTS = {"kill": 3, "pause": 3, "kill_all": 0.3, "stop_all": 0.3, "handover_storm": 0.3}
 """How often an action is to be had, others being 1."""
 
 COUNTERS = (
     "takeovers",
+    "takeovers: no_leader",
+    "takeovers: resigned",
+    "takeovers: silence",
+    "takeovers: tripwire",
     "takeovers with entries in flight",
     "void claims",
     "void entries",
+    "entries over a gap",
     "void heartbeats",
     "void records of a resigned leader",
     "void foreign records",
@@ -46,6 +60,8 @@ COUNTERS = (
     "appends lost, a later one landed",
     "indeterminate appends that landed",
     "appends landed twice",
+    "appends not taken by the producer",
+    "appends reported late",
     "appends out of order",
     "appends dropped at a crash",
     "zombie appends after a claim",
@@ -53,11 +69,13 @@ COUNTERS = (
     "claims lost",
     "claims landed late",
     "claims purged",
+    "claims of several at once",
     "zombie publishes late",
     "outputs in a sink twice",
     "sink failures",
     "sink failures with a prefix landed",
     "publishes lost at a crash",
+    "first requests of a producer lost",
     "rebuilds",
     "void own records, no rebuild",
     "kills",
@@ -66,16 +84,27 @@ COUNTERS = (
     "pauses",
     "pauses between two effects",
     "a paused leader deposed",
+    "suspends",
     "restarts",
+    "restarts at once",
+    "two processes of one name",
     "late tripwires",
     "missing tripwires",
     "false tripwires",
     "tripwires after a restart",
     "links cut",
+    "processes muted",
     "broker away",
+    "journal topics refuse",
+    "sink topics refuse",
+    "topics that nobody can read",
     "probes unanswered",
+    "probes answered late",
+    "probes answered out of order",
     "stalled fetches",
     "clock jumps",
+    "clock jumps back",
+    "monotonic leaps",
     "handovers",
     "graceful stops",
     "sources held",
@@ -124,8 +153,8 @@ class Coverage(Counter[str]):
         """All counters in two columns."""
         rows = [f"{self[name]:>10,}  {name}" for name in COUNTERS]
         half = (len(rows) + 1) // 2
-        right = [*rows[half:], ""]
-        return "\n".join(f"{left:<52}{row}" for left, row in zip(rows, right, strict=False))
+        left, right = rows[:half], [*rows[half:], ""]
+        return "\n".join(f"{mine:<52}{row}" for mine, row in zip(left, right, strict=False))
 
 
 _KNOWN = frozenset(COUNTERS)
@@ -164,7 +193,12 @@ class Profile:
     lost_at_crash: float = 0.0
     tripwire_late: float = 0.0
     tripwire_never: float = 0.0
+    append_refused: float = 0.0  # the producer does not take it
+    report_late: float = 0.0
+    probe_late: float = 0.0
     drift: float = 0.0  # of monotonic clocks, at most
+    wall_grain_ms: int = 1  # wall clocks tell multiples of this
+    doubles: bool = False  # two processes have the same name
     actions: dict[str, float] = field(default_factory=dict)  # name → weight
     action_gap_us: int = 0  # mean
     commands: int = 0
@@ -179,13 +213,16 @@ class Profile:
 def drawn(random: Random) -> Profile:
     """A profile of its own for each seed.
 
-    Swarm testing: about half of the dangers are off in a run, so that one does not hide another
-    and each meets quiet stretches in which the system gets somewhere.
+    Swarm testing: most dangers are off in a run, so that one does not hide another and each
+    meets quiet stretches in which the system gets somewhere.
     """
     faults_us = random.choice((900, 1_500, 2_500)) * MS
+    often = random.choice((0.2, 0.4, 0.6))
+    replicas = random.choice((1, 2, 2, 3, 3, 3, 4, 5))
     profile = Profile(
-        replicas=random.choice((1, 2, 2, 3, 3, 3, 4, 5)),
-        shards=random.choice((1, 1, 1, 2)),
+        replicas=replicas,
+        doubles=replicas > 1 and random.random() < 0.1,
+        shards=random.choice((1, 1, 1, 1, 2, 3)),
         faults_us=faults_us,
         tick_us=random.choice((8, 20, 35, 50)) * MS,
         append_us=random.choice((150, 600, 600, 3_000, 20_000)),
@@ -193,11 +230,12 @@ def drawn(random: Random) -> Profile:
         fetch_us=random.choice((100, 500, 500, 3_000, 15_000)),
         publish_us=random.choice((300, 600, 4_000, 30_000)),
         probe_us=random.choice((500, 1_000, 10_000)),
-        drift=random.choice((0.0, 0.001)),
+        drift=random.choice((0.0, 0.001, 0.05)),
+        wall_grain_ms=random.choice((1, 1, 1, 16)),
         actions={
             name: random.random() * WEIGHTS.get(name, 1)
             for name in ACTIONS
-            if random.random() < 0.5
+            if random.random() < often
         },
         action_gap_us=random.choice((60, 120, 250, 500)) * MS,
         commands=random.choice((20, 60, 60, 120)),
@@ -209,7 +247,7 @@ def drawn(random: Random) -> Profile:
         snapshots=drawn_snapshots(random),
     )
     for name, highest in _RATES.items():
-        if random.random() < 0.5:
+        if random.random() < often:
             setattr(profile, name, random.random() * highest)
     return profile
 
@@ -219,6 +257,9 @@ _RATES = {
     "append_unacknowledged": 0.08,
     "append_twice": 0.05,
     "append_swapped": 0.03,
+    "append_refused": 0.03,
+    "report_late": 0.1,
+    "probe_late": 0.5,
     "claim_lost": 0.5,
     "claim_late": 0.5,
     "publish_fails": 0.06,

@@ -44,17 +44,20 @@ class Strike:
 class Host:
     """One process of the system under test, with one `Seat` for each shard."""
 
-    def __init__(self, world: World, name: str) -> None:
-        """Not started."""
-        self.world, self.name = world, name
+    def __init__(self, world: World, name: str, replica_name: str) -> None:
+        """Not started. `replica_name` is what it believes to be called: maybe another's name."""
+        self.world, self.name, self.replica_name = world, name, replica_name
         self.address = f"{name}:7071"
         self.life = 0
         self.alive = self.stopping = False
         self.cut = False  # no packet to or from the broker
+        self.muted = False  # nothing that it sends gets through; it reads and asks all the same
         self.paused_until_us: int | None = None
         self.paused_at_us = 0
+        self.resumed_ms = 0  # by its own clock: the end of the last pause
         self.stalled_until_us = 0  # fetches give nothing
         self.wall_offset_ms = 0
+        self.mono_offset_us = 0
         self.drift = 0.0
         self.seats: list[Seat] = []
         self.pipes: list[Pipe[Any]] = []
@@ -149,6 +152,13 @@ class Host:
 
     # --- pauses -----------------------------------------------------------------------------
 
+    def suspend(self, duration_us: int) -> None:
+        """A virtual machine stops for a while; its monotonic clock does not notice."""
+        if self.paused_until_us is None and self.alive:
+            self.pause(duration_us)
+            self.mono_offset_us -= (self.paused_until_us or 0) - self.paused_at_us
+            self.world.coverage.hit("suspends")
+
     def pause(self, duration_us: int) -> None:
         """SIGSTOP now, SIGCONT after `duration_us`, between any two effects."""
         if self.paused_until_us is not None or not self.alive:
@@ -156,6 +166,7 @@ class Host:
         now_us = self.world.kernel.now_us
         until_us = self.world.cap(now_us + duration_us)
         self.paused_at_us, self.paused_until_us = now_us, until_us
+        self.resumed_ms = self.monotonic_ms()
         self._deferred = []
         self.world.coverage.hit("pauses")
         self.world.kernel.trace(self.name, "is paused for %d ms", (until_us - now_us) // MS)
@@ -184,6 +195,10 @@ class Host:
     def when_running(self, action: Callable[[], None]) -> None:
         """Do it at the end of the pause."""
         self._when_running.append(action)
+
+    def monotonic_ms(self) -> int:
+        """The process's clock for durations."""
+        return int((self.clock_us() + self.mono_offset_us) * (1.0 + self.drift)) // MS
 
     def clock_us(self) -> int:
         """Now; to code that the simulation runs ahead of a pause: the pause's end."""

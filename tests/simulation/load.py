@@ -48,6 +48,13 @@ POISON: tuple[Any, ...] = (
 """Not commands; some have an id all the same, one the id of a command."""
 
 
+KINDS = (
+    *("open", "deposit", "deposit", "deposit", "withdraw", "withdraw"),
+    *("transfer", "transfer", "transfer", "transfer", "sweep", "boom"),
+)
+"""Of commands, as often as they are to be had."""
+
+
 class Load:
     """A stream of commands and questions while there are faults, and a little afterwards."""
 
@@ -96,7 +103,11 @@ class Load:
     def _new_command(self, number: int) -> dict[str, Any]:
         pick, accounts = self._random.choice, self._accounts
         command = {"id": f"c{number}"}
-        kind = pick(("open", "deposit", "deposit", "withdraw", "transfer", "transfer"))
+        kind = pick(KINDS)
+        if kind == "boom":
+            return command | {"type": kind}
+        if kind == "sweep":
+            return command | {"type": kind, "to": pick(accounts)}
         if kind == "transfer":
             sides = {"from": pick(accounts), "to": pick(accounts)}
             return command | {"type": kind, "amount": self._amount()} | sides
@@ -120,7 +131,8 @@ class Load:
     def _poison(self, shard: int) -> None:
         if self._world.profile.shards > 1 and self._random.random() < 0.3:
             self._world.coverage.hit("commands of another shard")
-            self._send(shard, self._keys[1 - shard], self._new_command(self._kernel.now_us))
+            other = (shard + 1) % self._world.profile.shards
+            self._send(shard, self._keys[other], self._new_command(self._kernel.now_us))
             return
         self._world.coverage.hit("poison")
         self._send(shard, self._keys[shard], self._random.choice(POISON))

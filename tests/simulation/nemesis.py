@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from postjournal.core import messages as m
+from tests.simulation.broker import Partition
 from tests.simulation.host import Strike
 from tests.simulation.kernel import MS
+from tests.simulation.pipes import JOURNAL, SINK
 
 if TYPE_CHECKING:
     from tests.simulation.host import Host
@@ -27,6 +30,7 @@ STRIKABLE = (
     "publish",
     "open_sink",
     "open_sources",
+    "close_sources",
     "close_sinks",
     "rewind",
     "open_journal",
@@ -116,6 +120,18 @@ class Nemesis:
         if host.alive:
             host.kill()
 
+    def restart(self) -> None:
+        """SIGKILL, and a supervisor that starts it again at once, under the same name."""
+        host = self._target()
+        if host is not None:
+            host.kill()
+            self._kernel.after(self._kernel.between(0, 10 * MS), self._start_again, host)
+
+    def _start_again(self, host: Host) -> None:
+        if not host.alive:
+            self._world.coverage.hit("restarts at once")
+            host.start()
+
     def kill_all(self) -> None:
         """A power cut."""
         self._world.coverage.hit("all dead")
@@ -127,6 +143,37 @@ class Nemesis:
         host = self._target()
         if host is not None:
             self._strike(host, self._a_while(20, 5_000))
+
+    def suspend(self) -> None:
+        """A virtual machine is stopped for a while; its monotonic clock stands still."""
+        host = self._target()
+        if host is not None:
+            host.suspend(self._a_while(20, 3_000))
+
+    def mute(self) -> None:
+        """Nothing that one process sends gets through."""
+        host = self._target()
+        if host is not None and not host.muted:
+            self._world.set_muted(host, muted=True)
+            self._later(self._a_while(20, 2_500), partial(self._world.set_muted, host, muted=False))
+
+    def refuse(self) -> None:
+        """The journal, or the sinks, cannot be appended to by anybody; all can be read."""
+        topics = self._random.choice((JOURNAL, SINK))
+        if topics not in self._world.refusing:
+            self._world.set_refusing(topics, refusing=True)
+            end = partial(self._world.set_refusing, topics, refusing=False)
+            self._later(self._a_while(20, 2_500), end)
+
+    def stall_topic(self) -> None:
+        """Nobody can read one topic for a while."""
+        topics = self._random.choice(self._world.topics)
+        partitions: tuple[Partition[Any], ...] = (topics.journal, *topics.sources.values())
+        partition = self._random.choice(partitions)
+        until_us = self._kernel.now_us + self._a_while(20, 2_000)
+        partition.stalled_until_us = self._world.cap(until_us)
+        self._world.coverage.hit("topics that nobody can read")
+        self._kernel.trace("broker", "gives nothing of a topic of shard %d", topics.shard)
 
     def cut(self) -> None:
         """One process loses the broker."""
@@ -179,31 +226,60 @@ class Nemesis:
             self._kernel.trace(host.name, "fetches nothing for a while")
 
     def clock_jump(self) -> None:
-        """One process's wall clock is set, forward or back."""
+        """One process's wall clock is set, forward or back, by a minute or by very little."""
         host = self._target()
         if host is not None:
-            self._world.coverage.hit("clock jumps")
-            host.wall_offset_ms += self._random.randint(-60_000, 60_000)
+            most_ms = self._random.choice((60_000, 100, 3))
+            jump_ms = self._random.randint(-most_ms, most_ms)
+            self._world.coverage.hit("clock jumps back" if jump_ms < 0 else "clock jumps")
+            host.wall_offset_ms += jump_ms
+
+    def clock_leap(self) -> None:
+        """One process's monotonic clock is suddenly later."""
+        host = self._target()
+        if host is not None:
+            self._world.coverage.hit("monotonic leaps")
+            host.mono_offset_us += self._a_while(50, 5_000)
 
     def false_tripwire(self) -> None:
         """A connection breaks though the process at its other end lives."""
         self._world.tripwires.fire_falsely()
+
+    def false_tripwires(self) -> None:
+        """All connections to a process break at once, though it lives: all others claim."""
+        host = self._target()
+        if host is not None:
+            self._world.tripwires.fire_all(host)
 
     def handover(self) -> None:
         """Somebody asks a replica to resign in favour of another, or of any."""
         host = self._target()
         if host is None:
             return
-        names: list[str | None] = [each.name for each in self._world.hosts]
+        names = [each.replica_name for each in self._world.hosts]
         self._world.coverage.hit("handovers")
-        successor = self._random.choice([*names, None])
+        successor = self._random.choice([*names, "nobody", None, None])
         self._kernel.trace(host.name, "is asked to hand over to %s", successor)
         self._random.choice(host.seats).inbox.put(m.HandoverAsked(successor))
+
+    def handover_storm(self) -> None:
+        """Everybody is asked at once, by several people."""
+        for _ in range(self._random.randint(2, 8)):
+            self.handover()
 
     def graceful_stop(self) -> None:
         """SIGTERM."""
         host = self._target()
-        if host is None or host.stopping:
+        if host is not None:
+            self._stop(host)
+
+    def stop_all(self) -> None:
+        """Everybody gets SIGTERM at about the same time."""
+        for host in self._world.hosts:
+            self._kernel.after(self._kernel.between(0, 50 * MS), self._stop, host)
+
+    def _stop(self, host: Host) -> None:
+        if host.stopping or not host.alive:
             return
         self._world.coverage.hit("graceful stops")
         self._kernel.trace(host.name, "is asked to stop")
@@ -223,7 +299,7 @@ class Nemesis:
             "kind": "entry",
             "epoch": fold.epoch,
             "seq": fold.next_seq,
-            "batch": [{"id": "forged", "rejected": "invalid"}],
+            "batch": self._random.choice(([], [{"id": "forged", "rejected": "invalid"}])),
             "sources": {},
             "sinks": {},
             "published": {},

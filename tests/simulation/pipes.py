@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from postjournal.core import messages as m
-from postjournal.core.outbox import Outputs
-from tests.simulation.broker import ShardTopics, SinkTopic
+from tests.simulation.broker import ShardTopics
 from tests.simulation.kernel import MS
-from tests.simulation.reference import parsed
 
 if TYPE_CHECKING:
     from tests.simulation.host import Host
@@ -23,26 +21,28 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 Tell = Callable[[m.Message], None]
 
-LOST, UNACKNOWLEDGED, TWICE = "lost", "unacknowledged", "twice"
-"""Fates of an append that a scenario may ask for."""
-
-CLAIM_TIMEOUT_US = 300 * MS
+JOURNAL, SINK = "journal", "sink"
+"""Topics for which a broker may refuse to take anything, though they can be read."""
 
 
 class Request(Generic[V]):
     """One request; `ticket` makes events of an earlier launch void."""
 
-    __slots__ = ("arrives_us", "asked_us", "departs_us", "ticket", "value")
+    __slots__ = ("arrives_us", "asked_us", "departs_us", "era", "ticket", "value")
 
-    def __init__(self, value: V, asked_us: int) -> None:
+    def __init__(self, value: V, asked_us: int, era: int) -> None:
         """Not launched yet."""
         self.value = value
         self.asked_us = asked_us
+        self.era = era
         self.departs_us = self.arrives_us = self.ticket = 0
 
 
 class Pipe(Generic[V]):
     """The common course of requests. Subclasses say what landing is."""
+
+    TO: ClassVar[str]
+    """Which topics: `World.refusing` may name them."""
 
     def __init__(self, host: Host, topics: ShardTopics, tell: Tell) -> None:
         """`tell(message)` puts a message before the process that sent the requests."""
@@ -54,6 +54,7 @@ class Pipe(Generic[V]):
         self.queue: deque[Request[V]] = deque()
         self.held = False
         self.silenced = False
+        self.era = 0  # requests of an earlier one are not reported
         host.pipes.append(self)
 
     @property
@@ -68,19 +69,24 @@ class Pipe(Generic[V]):
     def release(self) -> None:
         """Things arrive again."""
         self.held = False
-        self._unstall()
+        self.unstall()
 
     def send(self, value: V) -> None:
         """Put a request behind those that are under way."""
-        request = Request(value, self._kernel.now_us)
+        request = Request(value, self._kernel.now_us, self.era)
         self.queue.append(request)
         if not self._stalled:
             self._launch(request)
 
+    def forget(self) -> None:
+        """Tell nothing of what was sent so far."""
+        self.era += 1
+
     def silence(self) -> None:
-        """Tell no more; drop what has not left the process."""
+        """Tell no more; drop what has not left the process. What has may land much later."""
         self.silenced = True
         self.drop_undeparted()
+        self.on_pause()
 
     def drop_undeparted(self) -> int:
         """Forget what has not left the process; returns how many that were."""
@@ -123,18 +129,18 @@ class Pipe(Generic[V]):
     def _on_dropped(self, count: int) -> None:
         """So many had not left the process when it died."""
 
-    def _tell(self, delay_us: int, message: m.Message) -> None:
+    def _tell(self, delay_us: int, era: int, message: m.Message) -> None:
         """Tell the process in order, unless it is gone or does not want to know."""
         self._last_told_us = max(self._kernel.now_us + delay_us, self._last_told_us)
-        self._kernel.at(self._last_told_us, self._told, message)
+        self._kernel.at(self._last_told_us, self._told, era, message)
 
-    def _told(self, message: m.Message) -> None:
-        if self.silenced or self.gone:
+    def _told(self, era: int, message: m.Message) -> None:
+        if self.silenced or self.gone or era != self.era:
             return
         if self._host.reachable:
             self._tell_now(message)
         else:
-            self._host.when_reachable(self._told, message)
+            self._host.when_reachable(self._told, era, message)
 
     # --- the course of a request ------------------------------------------------------------
 
@@ -157,7 +163,7 @@ class Pipe(Generic[V]):
             return
         assert self.queue[0] is request, "requests arrive in order"
         self.queue.popleft()
-        if self._host.reachable:
+        if self._host.reachable and not self._is_refused():
             self._land(request)
         else:
             self._on_lost()  # there is nobody any more who would send it again
@@ -169,189 +175,19 @@ class Pipe(Generic[V]):
         if self.gone:
             return False
         if host.paused_until_us is not None and request.departs_us > host.paused_at_us:
-            host.when_running(self._unstall)
+            host.when_running(self.unstall)
             return True
         if not host.reachable:
-            host.when_reachable(self._unstall)
+            host.when_reachable(self.unstall)
             return True
-        return False
+        return self._is_refused()  # then `World` unstalls it at the end of that
 
-    def _unstall(self) -> None:
-        self._stalled = False
-        for request in self.queue:
-            self._launch(request)
+    def _is_refused(self) -> bool:
+        return self._host.muted or self.TO in self._host.world.refusing
 
-
-class JournalPipe(Pipe[bytes]):
-    """Entries, heartbeats, resignations."""
-
-    def __init__(self, host: Host, topics: ShardTopics, tell: Tell) -> None:
-        """See `Pipe`."""
-        super().__init__(host, topics, tell)
-        self.fates: deque[str] = deque()  # of the next appends to arrive: for scenarios
-        self.slowest_failure_us = 1_200 * MS
-        self._lost = False
-
-    def send(self, value: bytes) -> None:
-        """Rarely overtakes the one before: that is what idempotence prevents."""
-        super().send(value)
-        queue = self.queue
-        if len(queue) > 1 and self._kernel.chance(self._host.world.danger("append_swapped")):
-            queue[-1].value, queue[-2].value = queue[-2].value, queue[-1].value
-            self._coverage.hit("appends out of order")
-
-    def _mean_us(self) -> int:
-        return self._host.append_us
-
-    def _land(self, request: Request[bytes]) -> None:
-        fate = self.fates.popleft() if self.fates else self._draw_fate()
-        if fate == LOST:
-            self._lost = True
-            self._coverage.hit("appends lost")
-            self._fail("lost", request.value)
-            return
-        self._topics.journal.land(request.value)
-        self._count_landing(fate)
-        if fate == UNACKNOWLEDGED:
-            self._fail("no acknowledgement came", request.value)
-            return
-        if fate == TWICE:
-            mean_us = self._kernel.random.choice((5, 50, 300)) * MS
-            self._kernel.after(self._kernel.spread(mean_us), self._land_again, request.value)
-        self._tell(self._kernel.spread(self._host.ack_us), m.AppendLanded(1))
-
-    def _draw_fate(self) -> str:
-        """Of what is lost: the producer gave it up. It then goes on, as a new one would."""
-        world, chance = self._host.world, self._kernel.chance
-        for fate in (LOST, UNACKNOWLEDGED, TWICE):
-            if chance(world.danger(f"append_{fate}")):
-                return fate
-        return "landed"
-
-    def _count_landing(self, fate: str) -> None:
-        hit = self._coverage.hit
-        if self._lost:
-            hit("appends lost, a later one landed")
-        if self.gone:
-            hit("zombie appends after death")
-        if fate == UNACKNOWLEDGED:
-            hit("indeterminate appends that landed")
-
-    def _land_again(self, value: bytes) -> None:
-        if self._host.reachable:
-            self._topics.journal.land(value)
-            self._coverage.hit("appends landed twice")
-
-    def _fail(self, error: str, value: bytes) -> None:
-        """The error's last word is the epoch of the record: for the audit."""
-        record = parsed(value)
-        epoch = record["epoch"] if isinstance(record, dict) else 0
-        delay_us = self._kernel.between(MS, self.slowest_failure_us)
-        self._tell(delay_us, m.AppendFailed(f"{error}, epoch {epoch}"))
-
-    def _lose_at_crash(self, probability: float) -> None:
-        kept = [r for r in self.queue if not self._kernel.chance(probability)]
-        self._on_dropped(len(self.queue) - len(kept))
-        self.queue = deque(kept)
-
-    def _on_dropped(self, count: int) -> None:
-        self._coverage.hit("appends dropped at a crash", count)
-
-
-class ClaimPipe(Pipe[bytes]):
-    """Claims: worth something only soon; never answered."""
-
-    def send(self, value: bytes) -> None:
-        """Some are slow."""
-        super().send(value)
-        if not self._stalled and self._kernel.chance(self._host.world.danger("claim_late")):
-            late_us = self._kernel.between(MS, CLAIM_TIMEOUT_US)
-            self._arrive_at(self.queue[-1], self.queue[-1].arrives_us + late_us)
-            self._coverage.hit("claims landed late")
-
-    def purge(self) -> None:
-        """Drop what has not left the process."""
-        self._coverage.hit("claims purged", self.drop_undeparted())
-
-    def _mean_us(self) -> int:
-        return self._host.append_us
-
-    def _land(self, request: Request[bytes]) -> None:
-        age_us = self._kernel.now_us - request.asked_us
-        if age_us > CLAIM_TIMEOUT_US and self._kernel.random.random() < 0.7:
-            return  # timed out; what had just been sent is sometimes found to have landed
-        if self._kernel.chance(self._host.world.danger("claim_lost")):
-            self._coverage.hit("claims lost")
-            return
-        self._topics.journal.land(request.value)
-
-    def _lose_at_crash(self, probability: float) -> None:
-        self.queue = deque(r for r in self.queue if not self._kernel.chance(probability))
-
-
-class SinkPipe(Pipe[Outputs]):
-    """One producer of one sink: idempotent, so what lands is a prefix of what was sent.
-
-    But its very first request may be lost while the second lands: the broker knows nothing yet
-    of where this producer's sequence begins.
-    """
-
-    def __init__(self, host: Host, topics: ShardTopics, sink: str, tell: Tell) -> None:
-        """See `Pipe`."""
-        super().__init__(host, topics, tell)
-        self._sink = sink
-        self._topic: SinkTopic = topics.sinks[sink]
-        self._topic.publisher = self
-        self._established = self._broken = self._failed = False
-
-    def _mean_us(self) -> int:
-        return self._host.publish_us
-
-    def _land(self, request: Request[Outputs]) -> None:
-        outputs = request.value
-        if self._broken:
-            return
-        if self._kernel.chance(self._host.world.danger("publish_fails")) and not self._failed:
-            self._fail(outputs)
-            return
-        self._append(outputs)
-        self._established = True
-        published = m.Published(self._sink, outputs.end)
-        if not self._failed:
-            self._tell(self._kernel.spread(self._host.ack_us), published)
-
-    def _fail(self, outputs: Outputs) -> None:
-        """From somewhere in this request on nothing lands; or, of the first, only it does not."""
-        self._failed = True
-        self._coverage.hit("sink failures")
-        if self._established:
-            landing = self._kernel.random.randint(0, len(outputs.values))
-            if landing:
-                self._append(outputs.between(outputs.first, outputs.first + landing))
-                self._coverage.hit("sink failures with a prefix landed")
-            self._broken = True
-        error = m.PublishFailed(self._sink, "the producer failed")
-        self._tell(self._kernel.between(MS, 500 * MS), error)
-
-    def _append(self, outputs: Outputs) -> None:
-        topic, late = self._topic, self._topic.publisher is not self
-        for seq, value in enumerate(outputs.values, outputs.first):
-            if topic.land(seq, value):
-                self._coverage.hit("outputs in a sink twice")
-        if late:
-            self._coverage.hit("zombie publishes late")
-
-    def _on_lost(self) -> None:
-        """The broker refuses what comes after it: out of order sequence."""
-        self._broken = self._broken or self._established
-
-    def _lose_at_crash(self, probability: float) -> None:
-        if not self.queue or not self._kernel.chance(probability):
-            return
-        self._coverage.hit("publishes lost at a crash")
-        if self._established:
-            keep = self._kernel.random.randrange(len(self.queue))
-            self.queue = deque(list(self.queue)[:keep])
-            self._broken = self._broken or not keep
-        else:
-            self.queue.popleft()
+    def unstall(self) -> None:
+        """Send again what waits."""
+        if self._stalled:
+            self._stalled = False
+            for request in self.queue:
+                self._launch(request)

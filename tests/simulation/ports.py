@@ -17,7 +17,7 @@ WALL_AT_START_MS = 1_700_000_000_000
 
 
 class SimClock:
-    """A process's clocks: the monotonic one drifts, the wall clock is off and jumps."""
+    """A process's clocks: the monotonic one drifts and leaps, the wall clock jumps, both ways."""
 
     def __init__(self, host: Host) -> None:
         """Clocks of `host`."""
@@ -25,11 +25,13 @@ class SimClock:
 
     def monotonic_ms(self) -> int:
         """See `Clock`."""
-        return int(self._host.clock_us() * (1.0 + self._host.drift)) // MS
+        return self._host.monotonic_ms()
 
     def wall_ms(self) -> int:
         """See `Clock`."""
-        return WALL_AT_START_MS + self._host.clock_us() // MS + self._host.wall_offset_ms
+        host = self._host
+        wall_ms = WALL_AT_START_MS + host.clock_us() // MS + host.wall_offset_ms
+        return wall_ms - wall_ms % host.world.profile.wall_grain_ms
 
 
 class SimInbox:
@@ -74,8 +76,10 @@ class SimObserver:
             world.coverage.hit("takeovers")
             if self._host.seats[self._shard].snapshots.is_taking:
                 world.coverage.hit("snapshots over a takeover")
-        elif isinstance(event, m.RoleChanged) and event.role == "standby":
-            if event.reason.startswith("own "):
+            world.coverage.hit(f"takeovers: {event.cause}")
+        elif isinstance(event, m.RoleChanged):
+            self._host.seats[self._shard].conduct.on_role(event)
+            if event.role == "standby" and event.reason.startswith("own "):
                 world.coverage.hit("void own records, no rebuild")
         elif isinstance(event, m.SnapshotProgressed) and event.state == "failed":
             if event.error != "by chance":
@@ -88,8 +92,15 @@ class SimObserver:
 class SimTripwire:
     """One replica's connection to its leader's process."""
 
-    def __init__(self, host: Host, wires: Tripwires, wake: Callable[[], None]) -> None:
-        """Watches nobody."""
+    def __init__(
+        self,
+        host: Host,
+        wires: Tripwires,
+        wake: Callable[[], None],
+        told: Callable[[m.Message], None],
+    ) -> None:
+        """Watches nobody. `told(message)`: the process is handed one."""
+        self._told = told
         self._host, self._wires, self._wake = host, wires, wake
         self._waiting: list[m.Message] = []
         self.ticket = 0
@@ -119,6 +130,8 @@ class SimTripwire:
     def poll(self) -> Sequence[m.Message]:
         """See `Tripwire`."""
         waiting, self._waiting = self._waiting, []
+        for message in waiting:
+            self._told(message)
         return waiting
 
     def fire(self) -> None:
@@ -169,6 +182,14 @@ class Tripwires:
         if wires:
             self._world.coverage.hit("false tripwires")
             self._world.kernel.random.choice(wires).fire()
+
+    def fire_all(self, host: Host) -> None:
+        """All connections to a process break at once, though it lives."""
+        wires = [wire for wire in self.all if wire.address == host.address]
+        if wires and host.alive:
+            self._world.coverage.hit("false tripwires", len(wires))
+            for wire in wires:
+                wire.fire()
 
     def _fire_after(self, wire: SimTripwire, delay_us: int) -> None:
         self._world.kernel.after(delay_us, self._reconnect, wire, wire.ticket)

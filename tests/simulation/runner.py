@@ -13,6 +13,7 @@ from tests.simulation.invariants import Violation
 from tests.simulation.kernel import MS, Kernel, TooManyEvents
 from tests.simulation.load import Load
 from tests.simulation.nemesis import Nemesis
+from tests.simulation.pipes import JOURNAL, SINK
 from tests.simulation.snapshots import Keeper
 from tests.simulation.world import World
 
@@ -86,7 +87,10 @@ class Simulation:
         world = self.world
         world.calm = True
         world.set_broker(away=False)
+        for topics in (JOURNAL, SINK):
+            world.set_refusing(topics, refusing=False)
         for host in world.hosts:
+            world.set_muted(host, muted=False)
             host.be_normal()
             host.strike = None
             host.stalled_until_us = min(host.stalled_until_us, self.kernel.now_us)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from postjournal.core.machine import ShardPlace
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
-from postjournal.ledger import Ledger
 from postjournal.runtime import Runtime, World
+from tests.simulation.application import SimLedger
 from tests.simulation.audit import SeatWitness
 from tests.simulation.broker import ShardTopics
+from tests.simulation.conduct import Conduct
 from tests.simulation.ports import SimClock, SimInbox, SimObserver, SimTripwire
 from tests.simulation.shardlog import SimShardLog
 from tests.simulation.snapshots import SimSnapshots
@@ -18,7 +19,7 @@ from tests.simulation.snapshots import SimSnapshots
 if TYPE_CHECKING:
     from tests.simulation.host import Host
 
-_APPLICATION = Ledger()
+_APPLICATION = SimLedger()
 
 
 class Seat:
@@ -33,8 +34,9 @@ class Seat:
         self._kernel = host.world.kernel
         self._due_us = self._ticket = self._incarnations = 0
         self._ended = False
+        self.conduct = Conduct(self)
         self.log = SimShardLog(host, topics, self.wake, SeatWitness(host.world.audit, self))
-        self.tripwire = SimTripwire(host, host.world.tripwires, self.wake)
+        self.tripwire = SimTripwire(host, host.world.tripwires, self.wake, self.conduct.on_told)
         self.inbox = SimInbox(host, topics.shard, self.wake)
         self.audited = -1  # the journal position that the audit saw last
         observer = SimObserver(host, topics.shard)
@@ -103,5 +105,5 @@ class Seat:
         world = self.host.world
         place = ShardPlace(self.topics.shard, world.profile.shards)
         self.audited = -1
-        identity = Identity(self.host.name, incarnation, self.host.address, place)
+        identity = Identity(self.host.replica_name, incarnation, self.host.address, place)
         return Replica(identity, _APPLICATION, world.profile.limits)

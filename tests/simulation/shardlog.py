@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from postjournal.core import messages as m
 from postjournal.core.outbox import Outputs
 from tests.simulation.broker import Reader, ShardTopics
+from tests.simulation.journal_pipes import ClaimPipe, JournalPipe
 from tests.simulation.kernel import MS
-from tests.simulation.pipes import ClaimPipe, JournalPipe, SinkPipe, Tell
+from tests.simulation.pipes import Tell
+from tests.simulation.sink_pipe import SinkPipe
 
 if TYPE_CHECKING:
     from tests.simulation.host import Host
+
+T = TypeVar("T")
 
 
 class Witness:
@@ -26,6 +30,12 @@ class Witness:
 
     def on_publish(self, sink: str, outputs: Outputs, tail: int) -> None:
         """Outputs; `tail` is what the log said last about the end of the sink."""
+
+    def on_told(self, message: m.Message) -> None:
+        """The process is handed a message."""
+
+    def on_open(self, offset: int) -> None:
+        """A new incarnation begins to read the journal."""
 
 
 class SimShardLog:
@@ -49,6 +59,7 @@ class SimShardLog:
         self._ready: list[m.Message] = []
         self._generation = 0
         self._held = False
+        self._probes = self._probe_told = 0
         self.failed_epoch = 0  # of the leadership whose append failed last, as it has been told
         self.journal: Reader[bytes] = Reader(host, topics.journal, wake, self._on_trimmed)
         self.sources = {
@@ -72,18 +83,28 @@ class SimShardLog:
         """What is ready. Virtual time does not pass in here: the world turns when it has."""
         arrived, self._ready = self._ready, []
         for message in arrived:
+            self._witness.on_told(message)
             if type(message) is m.AppendFailed:
                 self.failed_epoch = int(message.error.rsplit(" ", 1)[1])
         if self.journal.position < self.journal.visible:
-            first, values = self.journal.take()
+            first, values = self._take(self.journal)
             records = list(zip(range(first, first + len(values)), values, strict=True))
-            self._place(arrived, m.JournalRecords(records))
+            read = m.JournalRecords(records)
+            self._witness.on_told(read)
+            self._place(arrived, read)
         if not self._held:
             for name, reader in self.sources.items():
                 if reader.position < reader.visible:
-                    _, sources = reader.take()
+                    _, sources = self._take(reader)
                     self._place(arrived, m.SourceRecords(name, 0, sources))
         return arrived
+
+    def _take(self, reader: Reader[T]) -> tuple[int, list[T]]:
+        """Nearly always all that was fetched; sometimes more is left than fits into a poll."""
+        if self._kernel.random.random() >= 0.05:
+            return reader.take()
+        self._wake()
+        return reader.take(1)
 
     def _place(self, arrived: list[m.Message], message: m.Message) -> None:
         """What comes by different ways comes in any order."""
@@ -114,6 +135,21 @@ class SimShardLog:
         self._host.world.kernel.trace(self._host.name, "appends %s", value.decode())
         self.appends.send(value)
 
+    def forget_appends(self) -> None:
+        """See `ShardLog`."""
+        self._perform("forget_appends", self._forget_appends)
+
+    def _forget_appends(self) -> None:
+        reports = (m.AppendLanded, m.AppendFailed)
+        self._ready = [each for each in self._ready if not isinstance(each, reports)]
+        self.appends.forget()
+        if self.appends.has_failed:
+            self._renew_appends()
+
+    def _renew_appends(self) -> None:
+        self.appends.silence()
+        self.appends = JournalPipe(self._host, self._topics, self._teller())
+
     def append_claim(self, value: bytes) -> None:
         """See `ShardLog`."""
         self._witness.on_claim(value)
@@ -132,15 +168,25 @@ class SimShardLog:
         self._perform("probe_end", self._ask_end)
 
     def _ask_end(self) -> None:
-        self._kernel.after(self._probe_us(), self._look_at_end, self._teller())
+        self._probes += 1
+        self._kernel.after(self._probe_us(), self._look_at_end, self._probes, self._teller())
 
-    def _look_at_end(self, tell: Tell) -> None:
+    def _look_at_end(self, probe: int, tell: Tell) -> None:
         end: int | None = len(self._topics.journal.records)
-        delay_us = self._probe_us()
+        world, delay_us = self._host.world, self._probe_us()
         if not self._host.reachable:
             end, delay_us = None, self._kernel.between(10 * MS, 300 * MS)
-            self._host.world.coverage.hit("probes unanswered")
-        self._kernel.after(delay_us, tell, m.JournalEnd(end))
+            world.coverage.hit("probes unanswered")
+        elif self._kernel.chance(world.danger("probe_late")):
+            delay_us = self._kernel.between(20 * MS, 1_500 * MS)
+            world.coverage.hit("probes answered late")
+        self._kernel.after(delay_us, self._tell_end, probe, tell, m.JournalEnd(end))
+
+    def _tell_end(self, probe: int, tell: Tell, message: m.JournalEnd) -> None:
+        if probe < self._probe_told:
+            self._host.world.coverage.hit("probes answered out of order")
+        self._probe_told = max(self._probe_told, probe)
+        tell(message)
 
     def on_connection_lost(self) -> None:
         """The client library notices, sometimes: an end that nobody asked for."""
@@ -157,16 +203,14 @@ class SimShardLog:
     def _rewind(self) -> None:
         self._generation += 1
         self._ready.clear()
-        for pipe in (self.appends, self.claims):
-            pipe.silence()
-        self.appends = JournalPipe(self._host, self._topics, self._teller())
-        self.claims = ClaimPipe(self._host, self._topics, self._teller())
+        self._renew_appends()
         self._close_sources()
         self._close_sinks()
         self.journal.close()
 
     def open_journal(self, offset: int) -> None:
         """See `ShardLog`."""
+        self._witness.on_open(offset)
         self._perform("open_journal", self.journal.open, offset)
 
     def _on_trimmed(self) -> None:

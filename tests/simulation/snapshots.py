@@ -19,8 +19,8 @@ from postjournal.core.errors import SnapshotDamaged
 from postjournal.core.machine import ShardPlace
 from postjournal.core.manifest import FORMAT_VERSION, Manifest
 from postjournal.core.snapshot import Header, Image
-from postjournal.ledger import Ledger
 from services.coordinator import policy
+from tests.simulation.application import SimLedger
 from tests.simulation.kernel import MS
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 KEPT = 3
-_LEDGER = Ledger()
+_LEDGER = SimLedger()
 
 
 @dataclass
@@ -354,7 +354,7 @@ class Keeper:
         self._count += 1
         if allow_leader is None:
             allow_leader = self._kernel.chance(self._dangers.leader)
-        asked = m.SnapshotAsked(host.name, f"s{self._count}", 1, allow_leader)
+        asked = m.SnapshotAsked(host.replica_name, f"s{self._count}", 1, allow_leader)
         inbox = host.seats[shard].inbox
         inbox.put(asked)
         if self._kernel.chance(self._dangers.repeated):

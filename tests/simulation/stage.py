@@ -10,10 +10,10 @@ from tests.simulation.faults import Profile
 from tests.simulation.host import Host, Strike
 from tests.simulation.invariants import Query, ShardAudit
 from tests.simulation.kernel import MS
-from tests.simulation.pipes import SinkPipe
 from tests.simulation.runner import Simulation
 from tests.simulation.seat import Seat
 from tests.simulation.shardlog import SimShardLog
+from tests.simulation.sink_pipe import SinkPipe
 
 
 class Stage:

@@ -9,14 +9,14 @@ from postjournal.core.machine import Machine, ShardPlace
 from postjournal.core.records import Codec, Entry
 from postjournal.core.replica import Replica
 from postjournal.core.snapshot import Header, Image, record_digest
-from postjournal.ledger import Ledger
+from tests.simulation.application import SimLedger
 from tests.simulation.invariants import must
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-_LEDGER = Ledger()
-_CODEC: Codec[Any] = Codec(Ledger.event_type)
+_LEDGER = SimLedger()
+_CODEC: Codec[Any] = Codec(SimLedger.event_type)
 
 
 class FullReplay:

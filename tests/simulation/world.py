@@ -25,19 +25,30 @@ class World:
         self.kernel, self.profile = kernel, profile
         self.coverage = Coverage()
         self.calm = False  # no more faults
+        self.quiet = False  # and nothing is left of them
         self.calm_at_us: int | None = None
         self.broker_away = False
+        self.refusing: set[str] = set()  # topics that nobody can append to
         self.audit = Audit(self)
         self.tripwires = Tripwires(self)
         self.topics = [self._make_topics(shard) for shard in range(profile.shards)]
-        self.hosts = [Host(self, f"r{number}") for number in range(profile.replicas)]
+        self.hosts = self._make_hosts()
         self.first_epochs: dict[tuple[int, str], int] = {}  # (shard, command id) → of its decision
         self.stores = [Store() for _ in range(profile.shards)]
+        self.claimants: dict[tuple[int, int], set[str]] = {}  # (shard, epoch) → incarnations
         self.undecided: set[tuple[int, int]] = set()  # (shard, epoch) whose leader died so
 
     def _make_topics(self, shard: int) -> ShardTopics:
         audit = self.audit.shards[shard]
         return ShardTopics(shard, audit.on_journal, audit.a_sink_has_no_gap)
+
+    def _make_hosts(self) -> list[Host]:
+        names = [f"r{number}" for number in range(self.profile.replicas)]
+        hosts = [Host(self, name, name) for name in names]
+        if self.profile.doubles:
+            hosts[-1].replica_name = hosts[0].replica_name
+            self.coverage.hit("two processes of one name")
+        return hosts
 
     def seat(self, host: Host, topics: ShardTopics) -> Seat:
         """A runtime for one shard."""
@@ -96,6 +107,29 @@ class World:
         self.coverage.hit("links cut")
         host.on_unreachable()
 
+    def set_muted(self, host: Host, *, muted: bool) -> None:
+        """Nothing that a process sends gets to the broker, or it does again."""
+        if muted and not host.muted:
+            self.coverage.hit("processes muted")
+            self.kernel.trace(host.name, "is muted")
+        host.muted = muted
+        self._unstall()
+
+    def set_refusing(self, topics: str, *, refusing: bool) -> None:
+        """The broker takes nothing for some topics (too few replicas in sync), or does again."""
+        if refusing:
+            self.refusing.add(topics)
+            self.coverage.hit(f"{topics} topics refuse")
+            self.kernel.trace("broker", "refuses %s topics", topics)
+            return
+        self.refusing.discard(topics)
+        self._unstall()
+
+    def _unstall(self) -> None:
+        for host in self.hosts:
+            for pipe in host.pipes:
+                pipe.unstall()
+
     # --- what the coverage wants to know ----------------------------------------------------
 
     def on_verdict(
@@ -104,6 +138,8 @@ class World:
         """The reference has judged a record that has just landed."""
         kind = record.get("kind") if isinstance(record, dict) else None
         self.kernel.trace("journal", "%d/%d %s %s", audit.shard, offset, verdict, record)
+        if kind == "claim":
+            self._on_claim(audit.shard, record)
         if verdict == ACCEPTED:
             if kind == "claim":
                 self._on_new_leader(audit.shard, epoch_before)
@@ -121,6 +157,12 @@ class World:
                 self.coverage.hit("zombie appends after a claim")
         elif kind is None:
             self.coverage.hit("void foreign records")
+
+    def _on_claim(self, shard: int, claim: Any) -> None:
+        claimants = self.claimants.setdefault((shard, claim["epoch"]), set())
+        claimants.add(claim["incarnation"])
+        if len(claimants) == 2:
+            self.coverage.hit("claims of several at once")
 
     def _on_entry(self, audit: ShardAudit, entry: Any) -> None:
         before, hit = audit.reference.sources, self.coverage.hit

@@ -324,31 +324,10 @@ def test_a_sink_ahead_of_a_leader_that_is_deposed_and_has_not_read_it_does_not()
     assert bench.replica.role is Role.STANDBY
 
 
-def test_reports_of_an_earlier_leaderships_appends_do_not_concern_the_next() -> None:
+def test_reports_of_a_leadership_that_ended_without_a_rebuild_are_not_wanted_any_more() -> None:
     bench = leader()  # its heartbeat was read back; the broker's report has not come
     depose(bench)
-    bench.step(m.TripwireFired(2))
-    (claim,) = bench.of(m.AppendClaim)
-    bench.land(claim.value)
-    assert bench.replica.role is Role.LEADER
-    bench.step(m.AppendFailed("late"))
-    assert bench.replica.role is Role.LEADER
-
-
-def test_a_failure_that_was_reported_is_not_expected_again() -> None:
-    bench = leader()
-    bench.step(m.AppendLanded(1))
-    bench.tick(100)
-    assert bench.of(m.Append)
-    bench.step(m.AppendFailed("timed out"))  # only a heartbeat: the incarnation goes on
-    assert bench.of(m.CloseSources)
-    bench.tick(bench.limits.silence_ms)
-    bench.step(m.JournalEnd(len(bench.journal)))
-    (claim,) = bench.of(m.AppendClaim)
-    bench.land(claim.value)
-    assert bench.of(m.OpenSources)
-    bench.step(m.AppendFailed("timed out"))
-    assert bench.of(m.CloseSources)
+    assert bench.of(m.ForgetAppends)
 
 
 # --- newer releases -------------------------------------------------------------------------

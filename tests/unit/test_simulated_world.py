@@ -13,9 +13,10 @@ from tests.simulation.broker import ShardTopics
 from tests.simulation.faults import Coverage, Profile
 from tests.simulation.host import Host, Killed, Strike
 from tests.simulation.invariants import Violation
+from tests.simulation.journal_pipes import LOST, TWICE, UNACKNOWLEDGED
 from tests.simulation.kernel import MS, Kernel
-from tests.simulation.pipes import LOST, TWICE, UNACKNOWLEDGED
-from tests.simulation.reference import ReferenceFold, ReferenceLedger, is_command
+from tests.simulation.reference import ReferenceFold
+from tests.simulation.reference_ledger import ReferenceLedger, is_command
 from tests.simulation.shardlog import SimShardLog
 from tests.simulation.stage import Stage
 from tests.simulation.world import World
@@ -248,7 +249,7 @@ def test_the_reference_ledger_refuses_what_it_must() -> None:
     ledger = ReferenceLedger()
     steps: list[tuple[dict[str, Any], Any]] = [
         ({"type": "deposit", "account": "a", "amount": 1}, "unknown_account"),
-        ({"type": "open", "account": "a"}, {"type": "opened", "account": "a"}),
+        ({"type": "open", "account": "a"}, [{"type": "opened", "account": "a"}]),
         ({"type": "open", "account": "a"}, "account_exists"),
         ({"type": "withdraw", "account": "a", "amount": 1}, "insufficient_funds"),
         ({"type": "transfer", "from": "a", "to": "a", "amount": 1}, "same_account"),

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from postjournal.ledger import Ledger
 from postjournal.verify.partition import Partition
 from postjournal.verify.report import ShardReport
 from postjournal.verify.rules import Rule
 from postjournal.verify.shard import Evidence, Sink, audit_shard
+from tests.simulation.application import SimLedger
 from tests.simulation.broker import SinkTopic
 from tests.simulation.runner import Simulation
 from tests.verify_kit import Listed
@@ -39,7 +39,7 @@ def simulated(seed: int) -> list[ShardReport]:
     simulation.run()
     window = world.profile.limits.dedupe_window
     return [
-        audit_shard(Ledger(), evidence(world, shard, sinks[shard]), window)
+        audit_shard(SimLedger(), evidence(world, shard, sinks[shard]), window)
         for shard in range(world.profile.shards)
     ]
 

@@ -49,6 +49,8 @@ _topic: Callable[[Message], str] = Message.topic  # type: ignore[assignment]
 BOUNDS_TIMEOUT_S = 2.0
 """On one connection answers come in order: this one waits for a fetch that waits for records."""
 
+APPEND_REPORTS = (m.AppendLanded, m.AppendFailed)
+
 CONNECTION_LOST = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)
 
 
@@ -68,6 +70,7 @@ class KafkaLog:
         self._held = False
         self._consumer = self._make_consumer()
         self._appender = self._make_appender()
+        self._has_failed = False  # the appender
         self._claimer = Producer(_quiet(kafka_settings.claim_producer(bootstrap)))
         self._warm(self._appender)
         self._warm(self._claimer)
@@ -192,8 +195,7 @@ class KafkaLog:
         self._arrived.clear()
         self.close_sources()
         self.close_sinks()
-        discard(self._appender)
-        self._appender = self._make_appender()
+        self._renew_appender()
         self._next_offset = None
         self._arrived.clear()
 
@@ -244,7 +246,7 @@ class KafkaLog:
                 self._topics.journal, value, partition=self._shard, on_delivery=report
             )
         except (BufferError, KafkaException) as error:
-            self._arrived.append(m.AppendFailed(str(error)))
+            self._fail(str(error))
 
     def _on_append(self, generation: int, error: KafkaError | None, message: Message) -> None:
         del message
@@ -253,7 +255,24 @@ class KafkaLog:
         if error is None:
             self._arrived.append(m.AppendLanded(1))
         else:
-            self._arrived.append(m.AppendFailed(error.str()))
+            self._fail(error.str())
+
+    def _fail(self, error: str) -> None:
+        self._has_failed = True
+        self._arrived.append(m.AppendFailed(error))
+
+    def forget_appends(self) -> None:
+        """After a fatal error librdkafka takes nothing any more: then a fresh producer."""
+        self._generation += 1
+        kept = [each for each in self._arrived if not isinstance(each, APPEND_REPORTS)]
+        self._arrived = deque(kept)
+        if self._has_failed:
+            self._renew_appender()
+
+    def _renew_appender(self) -> None:
+        discard(self._appender)
+        self._appender = self._make_appender()
+        self._has_failed = False
 
     def append_claim(self, value: bytes) -> None:
         """A claim that cannot even be queued is a claim lost: the replica repeats it."""

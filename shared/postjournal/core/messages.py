@@ -216,6 +216,11 @@ class Append:
 
 
 @dataclass(slots=True)
+class ForgetAppends:
+    """Report no append that was made so far; one that failed costs its producer no later one."""
+
+
+@dataclass(slots=True)
 class AppendClaim:
     """Append a claim with a short delivery time-out; never answered."""
 
@@ -358,6 +363,7 @@ Effect: TypeAlias = (
     | OpenJournal
     | TakeSnapshot
     | Append
+    | ForgetAppends
     | AppendClaim
     | PurgeClaims
     | ProbeEnd

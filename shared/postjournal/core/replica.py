@@ -79,7 +79,6 @@ class Replica(Generic[S, C, E]):
         self._restored_digest = ""  # of the record at which the snapshot was taken
         self._taking = Taking(identity.replica, self.image, limits.snapshot_wait_ms)
         self._reads = Reads(self)
-        self._stale_reports = 0  # of appends of a leadership that ended without a rebuild
         self._handlers: dict[type, Callable[[Any], None]] = {
             m.JournalRecords: self._on_journal,
             m.SourceRecords: self._on_sources,
@@ -370,7 +369,6 @@ class Replica(Generic[S, C, E]):
         tenure, self.tenure = self.tenure, None
         assert tenure is not None
         self._takeover = None
-        self._stale_reports += tenure.unacknowledged
         self._effects += [m.CloseSources(), m.CloseSinks(), *tenure.refuse_answers()]
         self._effects += self._taking.refuse("leadership ended")
         if self._stop_deadline_ms is not None:
@@ -379,6 +377,7 @@ class Replica(Generic[S, C, E]):
             self._rebuild(reason)
         else:
             self._heard_ms = self._now_ms
+            self._effects.append(m.ForgetAppends())
             self._become(Role.STANDBY, reason)
 
     def _stop(self) -> None:
@@ -441,17 +440,12 @@ class Replica(Generic[S, C, E]):
             self._effects += self.tenure.take_in(message)
 
     def _on_landed(self, message: m.AppendLanded) -> None:
-        stale = min(message.count, self._stale_reports)
-        self._stale_reports -= stale
         if self.tenure is not None:
-            self.tenure.on_landed(message.count - stale)
+            self.tenure.on_landed(message.count)
 
     def _on_append_failed(self, message: m.AppendFailed) -> None:
-        if self._stale_reports:
-            self._stale_reports -= 1
-        elif self.tenure is not None:
+        if self.tenure is not None:
             self._end_leadership(f"an append failed: {message.error}")
-            self._stale_reports -= 1  # this one has come
 
     def _on_sink_tail(self, message: m.SinkTail) -> None:
         if self.tenure is not None:

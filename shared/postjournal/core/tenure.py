@@ -259,11 +259,6 @@ class Tenure(Generic[S, C, E]):
         return now_ms - self._unread_since_ms >= self._limits.readback_ms
 
     @property
-    def unacknowledged(self) -> int:
-        """Own appends of which neither the landing nor the failure has been reported."""
-        return self._appended - self._landed
-
-    @property
     def has_undecided_fate(self) -> bool:
         """Whether an entry that was decided here has not been read back accepted."""
         return any(type(own.record) is Entry for own in self.inflight)

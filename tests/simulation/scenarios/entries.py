@@ -6,7 +6,7 @@ from functools import partial
 
 from postjournal.core import messages as m
 from tests.simulation.host import Host
-from tests.simulation.pipes import LOST, TWICE, UNACKNOWLEDGED
+from tests.simulation.journal_pipes import LATE, LOST, TWICE, UNACKNOWLEDGED
 from tests.simulation.scenarios.registry import scenario
 from tests.simulation.stage import Stage
 
@@ -97,12 +97,10 @@ def a_failed_append_ends_leadership_though_it_landed(stage: Stage) -> None:
 @scenario
 def a_failed_append_ends_each_leadership_of_an_incarnation(stage: Stage) -> None:
     old = stage.leader
-    pipe = stage.log(old).appends
-    pipe.slowest_failure_us = 5_000
-    pipe.fates.append(LOST)  # of the next heartbeat
+    _lose_the_next_append(stage, old)
     stage.until(partial(_has_lost_office, stage, old), 150, "it ends by the failure alone")
     stage.settle()
-    pipe.fates.append(LOST)  # of the very first heartbeat when it leads again
+    _lose_the_next_append(stage, old)  # the very first heartbeat when it leads again
     stage.seat(stage.leader).inbox.put(m.HandoverAsked(old.name))
     stage.until(partial(_is_epoch, stage, 3), 50, "it leads again")
     stage.run(50)
@@ -111,8 +109,48 @@ def a_failed_append_ends_each_leadership_of_an_incarnation(stage: Stage) -> None
     assert stage.count("rebuilds") == 0
 
 
+@scenario
+def a_broken_producer_costs_one_leadership_not_the_next(stage: Stage) -> None:
+    old = stage.leader
+    pipe = stage.log(old).appends
+    pipe.fates.append(LATE)  # of a heartbeat: what became of it is told much later
+    stage.until(lambda: not pipe.fates, 150, "a heartbeat that is not reported")
+    pipe.is_broken = True
+    stage.until(partial(_has_lost_office, stage, old), 150, "it cannot append")
+    stage.until(partial(_is_epoch, stage, 2), 700, "somebody else leads")
+    stage.seat(stage.leader).inbox.put(m.HandoverAsked(old.name))
+    stage.until(partial(_is_epoch, stage, 3), 100, "it leads again")
+    stage.send()
+    stage.settle()
+    assert (stage.epoch, stage.leader) == (3, old)
+
+
+@scenario
+def a_failed_append_ends_its_own_leadership_whatever_of_earlier_ones_is_not_reported(
+    stage: Stage,
+) -> None:
+    old = stage.leader
+    pipe = stage.log(old).appends
+    pipe.fates.append(LATE)
+    stage.until(lambda: not pipe.fates, 150, "a heartbeat that is not reported")
+    stage.seat(old).inbox.put(m.HandoverAsked(None))
+    stage.until(partial(_is_epoch, stage, 2), 100, "somebody else leads")
+    stage.seat(stage.leader).inbox.put(m.HandoverAsked(old.name))
+    stage.until(partial(_is_epoch, stage, 3), 100, "it leads again")
+    stage.run(20)
+    stage.log(old).appends.is_broken = True
+    stage.until(partial(_has_lost_office, stage, old), 150, "it cannot append")
+    stage.settle()
+
+
+def _lose_the_next_append(stage: Stage, host: Host) -> None:
+    pipe = stage.log(host).appends
+    pipe.slowest_failure_us = 5_000
+    pipe.fates.append(LOST)
+
+
 def _is_epoch(stage: Stage, epoch: int) -> bool:
-    return stage.epoch == epoch
+    return stage.epoch == epoch and stage.world.leader(0) is not None
 
 
 def _has_lost_office(stage: Stage, host: Host) -> bool:

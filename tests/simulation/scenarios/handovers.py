@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from postjournal.core import messages as m
-from tests.simulation.pipes import LOST
+from tests.simulation.journal_pipes import LOST
 from tests.simulation.scenarios.registry import scenario
 from tests.simulation.stage import Stage
 

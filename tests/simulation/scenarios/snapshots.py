@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.simulation.host import Host
+from tests.simulation.journal_pipes import LOST
 from tests.simulation.kernel import MS
-from tests.simulation.pipes import LOST
 from tests.simulation.scenarios.registry import scenario
 from tests.simulation.snapshots import SnapshotDangers
 from tests.simulation.stage import Stage

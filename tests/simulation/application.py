@@ -1,0 +1,93 @@
+"""The ledger of the simulation: the sample's, and what that has no need of.
+
+`sweep` has any number of events, none included; `decide` raises at `boom`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from postjournal.app import Command, Context, Outcome, Output, Rejected
+from postjournal.ledger import (
+    INVALID,
+    MAX_AMOUNT,
+    UNKNOWN_ACCOUNT,
+    AccountName,
+    Accounts,
+    Balance,
+    Ledger,
+    LedgerCommand,
+    LedgerEvent,
+    Result,
+    Transferred,
+    balances_after,
+)
+
+
+class Sweep(Command, tag="sweep", frozen=True, gc=False, kw_only=True):
+    """Everything that all other accounts have goes to one."""
+
+    to: AccountName
+
+
+class Boom(Command, tag="boom", frozen=True, gc=False, kw_only=True):
+    """Cannot be decided."""
+
+
+class SimLedger(Ledger):
+    """See `Ledger`."""
+
+    command_type: ClassVar[Any] = LedgerCommand | Sweep | Boom
+
+    def decide(
+        self, state: Accounts, command: Any, context: Context
+    ) -> Sequence[LedgerEvent] | Rejected:
+        """One event, or none, or many; a reason; an exception."""
+        if type(command) is Boom:
+            raise ValueError("boom")
+        if type(command) is Sweep:
+            return _sweep(state, command.to)
+        return super().decide(state, command, context)
+
+    @property
+    def sinks(
+        self,
+    ) -> Mapping[str, Callable[[Outcome[LedgerEvent], Context], Iterable[Output]]]:
+        """As the ledger's, for any number of events."""
+        return {"results": _results, "balances": _balances}
+
+
+def _sweep(state: Accounts, to: str) -> Sequence[LedgerEvent] | Rejected:
+    if to not in state:
+        return UNKNOWN_ACCOUNT
+    events, balance = list[LedgerEvent](), state[to]
+    for account, amount in sorted(state.items()):
+        if account != to and amount:
+            balance += amount
+            events.append(Transferred(account, to, amount, 0, balance))
+    return INVALID if balance > MAX_AMOUNT else events
+
+
+def _results(outcome: Outcome[LedgerEvent], context: Context) -> Iterable[Output]:
+    balances: Accounts = {}
+    for event in outcome.events or ():
+        balances |= balances_after(event)
+    status = "rejected" if outcome.events is None else "accepted"
+    yield Result(
+        outcome.id,
+        outcome.type,
+        status,
+        outcome.rejected,
+        balances,
+        context.shard,
+        context.time,
+        outcome.replayed,
+    )
+
+
+def _balances(outcome: Outcome[LedgerEvent], context: Context) -> Iterable[Output]:
+    del context
+    for event in () if outcome.replayed else outcome.events or ():
+        for account, balance in balances_after(event).items():
+            yield Balance(account, balance, outcome.id)

@@ -1,0 +1,141 @@
+"""What a replica may do only for a reason: claim, and stop to lead.
+
+Safety allows more: a needless claim is void or only moves the leadership. But a system that does
+that is no use to anybody, and mistakes in what a replica believes show here first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from postjournal.core import messages as m
+from tests.simulation.invariants import must
+from tests.simulation.reference import parsed
+
+if TYPE_CHECKING:
+    from tests.simulation.invariants import ShardAudit
+    from tests.simulation.seat import Seat
+
+IN_OFFICE = ("leader", "resigning")
+
+
+class Conduct:
+    """Remembers what one process was told, and when by its own clock (monotonic, ms)."""
+
+    def __init__(self, seat: Seat) -> None:
+        """Told nothing."""
+        self._seat = seat
+        self._read: list[tuple[int, int]] = []  # (journal position reached, when)
+        self._ends: list[tuple[int, int]] = []  # (end of the journal as the broker said, when)
+        self._fired: list[tuple[int, int]] = []  # (epoch, when its leader's tripwire fired)
+        self._role = ""
+        self.led_epoch = 0
+
+    @property
+    def _now_ms(self) -> int:
+        return self._seat.host.monotonic_ms()
+
+    @property
+    def _audit(self) -> ShardAudit:
+        return self._seat.host.world.audit.shards[self._seat.topics.shard]
+
+    def on_told(self, message: m.Message) -> None:
+        """The process is handed a message."""
+        if type(message) is m.JournalRecords:
+            self._read.append((message.records[-1][0] + 1, self._now_ms))
+        elif type(message) is m.JournalEnd and message.end is not None:
+            self._ends.append((message.end, self._now_ms))
+        elif type(message) is m.TripwireFired:
+            self._fired.append((message.epoch, self._now_ms))
+
+    def on_open(self, offset: int) -> None:
+        """An incarnation begins; what was before `offset` it has from a snapshot, by now."""
+        self._read = [(offset, self._now_ms)]
+        self._ends.clear()
+
+    def _read_ms(self, offset: int) -> int:
+        """When the record at `offset` was handed out."""
+        return next(ms for end, ms in self._read if end > offset)
+
+    # --- claims -----------------------------------------------------------------------------
+
+    def on_claim(self, value: bytes) -> None:
+        """A claim leaves the process."""
+        replica, audit = self._seat.replica, self._audit
+        audit.a_claim_tells_what_was_read(replica.position, value)
+        must(not audit.world.quiet, "a_quiet_world_keeps_its_leader", "%s", value)
+        _, leader, alive_at, resigned, *_ = audit.points[replica.position]
+        if leader is not None and not resigned:
+            self.nobody_claims_from_a_leader_that_lives(parsed(value)["epoch"] - 1, alive_at)
+
+    def nobody_claims_from_a_leader_that_lives(self, epoch: int, alive_at: int) -> None:
+        """Its tripwire fired and no life was seen later; or it was silent for long enough, and the
+        journal's end, asked for after that, holds nothing unread."""
+        limits, now_ms = self._seat.host.world.profile.limits, self._now_ms
+        heard_ms, position = self._read_ms(alive_at), self._seat.replica.position
+        latest_ms = self._seat.host.resumed_ms  # what was told before may be taken in only then
+        tripped = any(
+            of == epoch and heard_ms < max(ms, latest_ms) + limits.tripwire_grace_ms
+            for of, ms in self._fired
+        )
+        silent = now_ms - heard_ms >= limits.silence_ms and any(
+            end <= position and max(ms, latest_ms) >= heard_ms for end, ms in self._ends
+        )
+        must(
+            tripped or silent,
+            "nobody_claims_from_a_leader_that_lives",
+            "%s: epoch %d, heard of at %d, now %d, fired %s, ends %s",
+            self._seat.replica.incarnation,
+            epoch,
+            heard_ms,
+            now_ms,
+            self._fired,
+            self._ends,
+        )
+
+    # --- office -----------------------------------------------------------------------------
+
+    def on_role(self, event: m.RoleChanged) -> None:
+        """The replica says that its role has changed."""
+        before, self._role = self._role, event.role
+        if event.role == "leader":
+            self.led_epoch = event.epoch
+        elif before in IN_OFFICE and event.role not in IN_OFFICE:
+            self.a_leadership_ends_for_a_reason(event.reason)
+
+    def a_leadership_ends_for_a_reason(self, said: str) -> None:
+        """Of which somebody else's void record is none."""
+        seat, audit, epoch = self._seat, self._audit, self.led_epoch
+        position = seat.replica.position
+        point = audit.points[position]
+        is_over = point[0] > epoch or point[3]
+        has_gap = audit.gaps.get(epoch, position) < position
+        is_deaf = audit.last_of_epoch.get(epoch, -1) >= position
+        was_trimmed = position < seat.topics.journal.begin
+        failed = seat.log.failed_epoch == epoch
+        must(
+            is_over or has_gap or is_deaf or was_trimmed or failed or seat.host.stopping,
+            "a_leadership_ends_for_a_reason",
+            "%s, epoch %d, at position %d: %s",
+            seat.replica.incarnation,
+            epoch,
+            position,
+            said,
+        )
+
+    # --- bounds -----------------------------------------------------------------------------
+
+    def on_append(self, value: bytes) -> None:
+        """A leader appends to the journal."""
+        tenure = self._seat.replica.tenure
+        if tenure is None:
+            return
+        if value.startswith(b'{"kind":"heartbeat"'):
+            self._audit.no_life_is_shown_while_a_record_is_not_read_back(tenure.inflight)
+        elif value.startswith(b'{"kind":"entry"'):
+            self.a_pipeline_is_bounded(len(tenure.inflight))
+
+    def a_pipeline_is_bounded(self, entries: int) -> None:
+        """Own records not yet read back."""
+        most = self._seat.host.world.profile.limits.pipeline_entries
+        must(entries <= most, "a_pipeline_is_bounded", "%d, must be %d", entries, most)

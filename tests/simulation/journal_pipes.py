@@ -1,0 +1,161 @@
+"""Producers of the journal: one for a leader's records, one for claims."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from postjournal.core import messages as m
+from tests.simulation.broker import ShardTopics
+from tests.simulation.kernel import MS
+from tests.simulation.pipes import JOURNAL, Pipe, Request, Tell
+from tests.simulation.reference import parsed
+
+if TYPE_CHECKING:
+    from tests.simulation.host import Host
+
+LOST, UNACKNOWLEDGED, TWICE, LATE = "lost", "unacknowledged", "twice", "late"
+"""Fates of an append that a scenario may ask for."""
+
+MOST_BYTES = 8_000_000
+"""`message.max.bytes` of production's producer."""
+
+CLAIM_TIMEOUT_US = 300 * MS
+
+
+class JournalPipe(Pipe[bytes]):
+    """Entries, heartbeats, resignations."""
+
+    TO = JOURNAL
+
+    def __init__(self, host: Host, topics: ShardTopics, tell: Tell) -> None:
+        """See `Pipe`."""
+        super().__init__(host, topics, tell)
+        self.fates: deque[str] = deque()  # of the next appends to arrive: for scenarios
+        self.slowest_failure_us = 1_200 * MS
+        self.is_broken = False  # for good: librdkafka calls that a fatal error
+        self.has_failed = False
+        self._lost = False
+
+    def send(self, value: bytes) -> None:
+        """Rarely overtakes the one before: that is what idempotence prevents.
+
+        Or the producer does not even take it, and says so at once, while of those before nothing
+        is known yet: its queue is full, or it is broken.
+        """
+        danger = self._host.world.danger
+        if self._kernel.chance(danger("append_refused")):
+            self.is_broken = self._kernel.random.random() < 0.5
+            self._refuse(value)
+            return
+        if self.is_broken or len(value) > MOST_BYTES:
+            self._refuse(value)
+            return
+        super().send(value)
+        queue = self.queue
+        if len(queue) > 1 and self._kernel.chance(danger("append_swapped")):
+            queue[-1].value, queue[-2].value = queue[-2].value, queue[-1].value
+            self._coverage.hit("appends out of order")
+
+    def _refuse(self, value: bytes) -> None:
+        self._coverage.hit("appends not taken by the producer")
+        self.has_failed = True
+        self._kernel.after(0, self._told, self.era, _failure("not taken", value))
+
+    def _mean_us(self) -> int:
+        return self._host.append_us
+
+    def _land(self, request: Request[bytes]) -> None:
+        fate = self.fates.popleft() if self.fates else self._draw_fate()
+        if fate == LOST:
+            self._lost = True
+            self._coverage.hit("appends lost")
+            self._fail("lost", request)
+            return
+        self._topics.journal.land(request.value)
+        self._count_landing(fate)
+        if fate == UNACKNOWLEDGED:
+            self._fail("no acknowledgement came", request)
+            return
+        if fate == TWICE:
+            mean_us = self._kernel.random.choice((5, 50, 300)) * MS
+            self._kernel.after(self._kernel.spread(mean_us), self._land_again, request.value)
+        delay_us = self._kernel.spread(self._host.ack_us)
+        if fate == LATE or self._kernel.chance(self._host.world.danger("report_late")):
+            delay_us += self._kernel.between(20 * MS, 1_000 * MS)
+            self._coverage.hit("appends reported late")
+        self._tell(delay_us, request.era, m.AppendLanded(1))
+
+    def _draw_fate(self) -> str:
+        """Of what is lost: the producer gave it up. It then goes on, as a new one would."""
+        world, chance = self._host.world, self._kernel.chance
+        for fate in (LOST, UNACKNOWLEDGED, TWICE):
+            if chance(world.danger(f"append_{fate}")):
+                return fate
+        return "landed"
+
+    def _count_landing(self, fate: str) -> None:
+        hit = self._coverage.hit
+        if self._lost:
+            hit("appends lost, a later one landed")
+        if self.gone:
+            hit("zombie appends after death")
+        if fate == UNACKNOWLEDGED:
+            hit("indeterminate appends that landed")
+
+    def _land_again(self, value: bytes) -> None:
+        if self._host.reachable:
+            self._topics.journal.land(value)
+            self._coverage.hit("appends landed twice")
+
+    def _fail(self, error: str, request: Request[bytes]) -> None:
+        self.has_failed = True
+        delay_us = self._kernel.between(MS, self.slowest_failure_us)
+        self._tell(delay_us, request.era, _failure(error, request.value))
+
+    def _lose_at_crash(self, probability: float) -> None:
+        kept = [r for r in self.queue if not self._kernel.chance(probability)]
+        self._on_dropped(len(self.queue) - len(kept))
+        self.queue = deque(kept)
+
+    def _on_dropped(self, count: int) -> None:
+        self._coverage.hit("appends dropped at a crash", count)
+
+
+def _failure(error: str, value: bytes) -> m.AppendFailed:
+    """The error's last word is the epoch of the record: for the audit."""
+    record = parsed(value)
+    return m.AppendFailed(f"{error}, epoch {record['epoch'] if isinstance(record, dict) else 0}")
+
+
+class ClaimPipe(Pipe[bytes]):
+    """Claims: worth something only soon; never answered."""
+
+    TO = JOURNAL
+
+    def send(self, value: bytes) -> None:
+        """Some are slow."""
+        super().send(value)
+        if not self._stalled and self._kernel.chance(self._host.world.danger("claim_late")):
+            late_us = self._kernel.between(MS, CLAIM_TIMEOUT_US)
+            self._arrive_at(self.queue[-1], self.queue[-1].arrives_us + late_us)
+            self._coverage.hit("claims landed late")
+
+    def purge(self) -> None:
+        """Drop what has not left the process."""
+        self._coverage.hit("claims purged", self.drop_undeparted())
+
+    def _mean_us(self) -> int:
+        return self._host.append_us
+
+    def _land(self, request: Request[bytes]) -> None:
+        age_us = self._kernel.now_us - request.asked_us
+        if age_us > CLAIM_TIMEOUT_US and self._kernel.random.random() < 0.7:
+            return  # timed out; what had just been sent is sometimes found to have landed
+        if self._kernel.chance(self._host.world.danger("claim_lost")):
+            self._coverage.hit("claims lost")
+            return
+        self._topics.journal.land(request.value)
+
+    def _lose_at_crash(self, probability: float) -> None:
+        self.queue = deque(r for r in self.queue if not self._kernel.chance(probability))

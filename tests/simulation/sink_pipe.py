@@ -1,0 +1,87 @@
+"""The producer of one sink."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from postjournal.core import messages as m
+from postjournal.core.outbox import Outputs
+from tests.simulation.broker import ShardTopics, SinkTopic
+from tests.simulation.kernel import MS
+from tests.simulation.pipes import SINK, Pipe, Request, Tell
+
+if TYPE_CHECKING:
+    from tests.simulation.host import Host
+
+
+class SinkPipe(Pipe[Outputs]):
+    """One producer of one sink: idempotent, so what lands is a prefix of what was sent.
+
+    But its very first request may be lost while the second lands: the broker knows nothing yet
+    of where this producer's sequence begins.
+    """
+
+    TO = SINK
+
+    def __init__(self, host: Host, topics: ShardTopics, sink: str, tell: Tell) -> None:
+        """See `Pipe`."""
+        super().__init__(host, topics, tell)
+        self._sink = sink
+        self._topic: SinkTopic = topics.sinks[sink]
+        self._topic.publisher = self
+        self._established = self._broken = self._failed = False
+
+    def _mean_us(self) -> int:
+        return self._host.publish_us
+
+    def _land(self, request: Request[Outputs]) -> None:
+        outputs = request.value
+        if self._broken:
+            return
+        if self._kernel.chance(self._host.world.danger("publish_fails")) and not self._failed:
+            self._fail(outputs)
+            return
+        self._append(outputs)
+        self._established = True
+        published = m.Published(self._sink, outputs.end)
+        if not self._failed:
+            self._tell(self._kernel.spread(self._host.ack_us), self.era, published)
+
+    def _fail(self, outputs: Outputs) -> None:
+        """From somewhere in this request on nothing lands; or, of the first, only it does not."""
+        self._failed = True
+        self._coverage.hit("sink failures")
+        if self._established:
+            landing = self._kernel.random.randint(0, len(outputs.values))
+            if landing:
+                self._append(outputs.between(outputs.first, outputs.first + landing))
+                self._coverage.hit("sink failures with a prefix landed")
+            self._broken = True
+        else:
+            self._coverage.hit("first requests of a producer lost")
+        error = m.PublishFailed(self._sink, "the producer failed")
+        self._tell(self._kernel.between(MS, 500 * MS), self.era, error)
+
+    def _append(self, outputs: Outputs) -> None:
+        topic, late = self._topic, self._topic.publisher is not self
+        for seq, value in enumerate(outputs.values, outputs.first):
+            if topic.land(seq, value):
+                self._coverage.hit("outputs in a sink twice")
+        if late:
+            self._coverage.hit("zombie publishes late")
+
+    def _on_lost(self) -> None:
+        """The broker refuses what comes after it: out of order sequence."""
+        self._broken = self._broken or self._established
+
+    def _lose_at_crash(self, probability: float) -> None:
+        if not self.queue or not self._kernel.chance(probability):
+            return
+        self._coverage.hit("publishes lost at a crash")
+        if self._established:
+            keep = self._kernel.random.randrange(len(self.queue))
+            self.queue = deque(list(self.queue)[:keep])
+            self._broken = self._broken or not keep
+        else:
+            self.queue.popleft()
