@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import threading
@@ -16,6 +17,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from postjournal.cli.bench.system import Stage, stage_of
 from postjournal.cli.chaos import disk
 from postjournal.cli.chaos.picture import Picture
 from postjournal.cli.chaos.proxy import Proxies
@@ -23,8 +25,11 @@ from postjournal.cli.chaos.schedule import BROKER_REST_S, CALM_END_S, KAFKA, KIN
 from postjournal.cli.chaos.show import spark, told
 from postjournal.cli.chaos.striker import Blow
 from postjournal.cli.chaos.timeline import Timeline, reigns_of
+from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import PROJECT_ROOT
+from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.ports import choose_ports
+from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.main import main
 from tests.integration.services_kit import replica_status
 
@@ -133,6 +138,50 @@ def test_a_process_whose_disk_is_full_writes_again_when_it_is_freed(tmp_path: Pa
         assert written() == "4000"
         process.kill()
     disk.fill(process.pid)  # gone meanwhile: nothing to do
+
+
+# --- what is left -----------------------------------------------------------------------------
+
+
+class IdleSystem(LocalSystem):
+    """Without processes."""
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(
+            token="t",
+            directory="/",
+            namespace="ledger",
+            replicas=1,
+            shards=1,
+            ports={},
+            socket="/s",
+            environment={},
+        )
+
+    def stop(self) -> None:
+        return
+
+
+@contextmanager
+def idle_stage(directory: Path) -> Iterator[Stage]:
+    handler = signal.getsignal(signal.SIGTERM)
+    system = IdleSystem(directory)
+    try:
+        with stage_of(system, lambda _: system.layout.create()) as stage:
+            yield stage
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_data_is_kept_as_asked_for_although_something_is_raised(tmp_path: Path, keep: bool) -> None:
+    directory = tmp_path / "system"
+    with pytest.raises(OperationFailed), idle_stage(directory) as stage:
+        assert directory.is_dir()
+        stage.keep = keep
+        raise OperationFailed("no leader")
+    assert directory.is_dir() == keep
 
 
 # --- the proxy, on real sockets ---------------------------------------------------------------

@@ -163,17 +163,25 @@ def _print_schedule(plan: Plan, *, as_json: bool) -> None:
 def _run(plan: Plan) -> ChaosReport:
     machine = this_machine()
     with chaos_stage(plan.replicas, plan.shards, plan.engine) as stage:
-        stage.keep = True  # should anything go wrong in here
-        for shard in range(plan.shards):
-            wait_until_settled(stage, shard)
-        with at_work(ChaosLoad(stage, plan.seed)) as load:
-            report = _harm(plan, stage, load, machine)
+        stage.keep = True  # whatever goes wrong in here is worth a look
+        try:
+            report = _harm(plan, stage, machine)
+        except KeyboardInterrupt:
+            stage.keep = plan.keep
+            raise
         stage.keep = plan.keep or not report.verdict.sound
         kept = str(stage.local.layout.directory) if stage.keep else None
     return msgspec.structs.replace(report, kept=kept)
 
 
-def _harm(plan: Plan, stage: Stage, load: ChaosLoad, machine: Machine) -> ChaosReport:
+def _harm(plan: Plan, stage: Stage, machine: Machine) -> ChaosReport:
+    for shard in range(plan.shards):
+        wait_until_settled(stage, shard)
+    with at_work(ChaosLoad(stage, plan.seed)) as load:
+        return _harm_at_work(plan, stage, load, machine)
+
+
+def _harm_at_work(plan: Plan, stage: Stage, load: ChaosLoad, machine: Machine) -> ChaosReport:
     seconds, names = plan.minutes * 60, stage.plan.replica_names
     striker = Striker(stage, _schedule(plan, names), seconds)
     begun_ms = time.time_ns() // 1_000_000
