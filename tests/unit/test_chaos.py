@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from subprocess import PIPE, Popen
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
+from click.testing import CliRunner
 
+from postjournal.cli.bench.system import Stage, stage_of
+from postjournal.cli.chaos import disk
 from postjournal.cli.chaos.picture import Picture
 from postjournal.cli.chaos.proxy import Proxies
 from postjournal.cli.chaos.schedule import BROKER_REST_S, CALM_END_S, KAFKA, KINDS, Strike, draw
 from postjournal.cli.chaos.show import spark, told
 from postjournal.cli.chaos.striker import Blow
 from postjournal.cli.chaos.timeline import Timeline, reigns_of
+from postjournal.cli.errors import OperationFailed
+from postjournal.cli.local.layout import PROJECT_ROOT
+from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.ports import choose_ports
+from postjournal.cli.local.system import LocalSystem
+from postjournal.cli.main import main
 from tests.integration.services_kit import replica_status
 
 REPLICAS = ("replica-1", "replica-2", "replica-3")
@@ -51,6 +64,124 @@ def test_no_target_is_struck_while_it_is_struck_and_the_end_is_calm(seed: int) -
 
 def test_a_short_run_has_strikes() -> None:
     assert all(draw(seed, 24.0, REPLICAS, 1) for seed in range(1, 50))
+
+
+# --- what is asked for ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--minutes", "0.1"], "not in the range"),
+        (["--minutes", "nan"], "no number"),
+        (["--rate", "0"], "not in the range"),
+        (["--replicas", "1"], "not in the range"),
+        (["--seed", "one"], "not a valid integer"),
+        (["--engine", "/nowhere"], "does not exist"),
+        (["--engine", str(PROJECT_ROOT)], "has no postjournal/core"),
+        (["--output", str(PROJECT_ROOT / "README.md")], "is a file"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_starts(
+    options: list[str], why: str
+) -> None:
+    result = CliRunner().invoke(main, ["chaos", *options])
+    assert result.exit_code == 2
+    assert why in result.output
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(main, ["chaos", "--output", str(tmp_path / "file" / "report")])
+    assert result.exit_code == 1
+    assert "use --output" in result.output
+
+
+def test_the_schedule_is_printed_for_people_and_for_programs() -> None:
+    options = ["chaos", "--schedule", "--minutes", "10", "--seed", "3"]
+    strikes = draw(3, TEN_MINUTES, REPLICAS, 1)
+    told = CliRunner().invoke(main, options).output.splitlines()
+    assert [line.partition("s  ")[2] for line in told] == [strike.told() for strike in strikes]
+    as_json = CliRunner().invoke(main, [*options, "--json"]).output
+    assert msgspec.json.decode(as_json, type=list[Strike]) == strikes
+
+
+# --- the disk ---------------------------------------------------------------------------------
+
+WRITER = """
+import sys
+for path in sys.stdin:
+    try:
+        with open(path.strip(), "wb", buffering=0) as file:
+            file.write(bytes(4000)), file.write(bytes(4000))
+            print(file.write(bytes(4000)), flush=True)
+    except OSError as error:
+        print(error.strerror, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot limit another process")
+def test_a_process_whose_disk_is_full_writes_again_when_it_is_freed(tmp_path: Path) -> None:
+    with Popen([sys.executable, "-c", WRITER], stdin=PIPE, stdout=PIPE, text=True) as process:
+
+        def written() -> str:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(f"{tmp_path / 'file'}\n")
+            process.stdin.flush()
+            return process.stdout.readline().strip()
+
+        assert written() == "4000"
+        disk.fill(process.pid)
+        assert written() == "File too large"
+        disk.free(process.pid)
+        assert written() == "4000"
+        process.kill()
+    disk.fill(process.pid)  # gone meanwhile: nothing to do
+
+
+# --- what is left -----------------------------------------------------------------------------
+
+
+class IdleSystem(LocalSystem):
+    """Without processes."""
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(
+            token="t",
+            directory="/",
+            namespace="ledger",
+            replicas=1,
+            shards=1,
+            ports={},
+            socket="/s",
+            environment={},
+        )
+
+    def stop(self) -> None:
+        return
+
+
+@contextmanager
+def idle_stage(directory: Path) -> Iterator[Stage]:
+    handler = signal.getsignal(signal.SIGTERM)
+    system = IdleSystem(directory)
+    try:
+        with stage_of(system, lambda _: system.layout.create()) as stage:
+            yield stage
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_data_is_kept_as_asked_for_although_something_is_raised(tmp_path: Path, keep: bool) -> None:
+    directory = tmp_path / "system"
+    with pytest.raises(OperationFailed), idle_stage(directory) as stage:
+        assert directory.is_dir()
+        stage.keep = keep
+        raise OperationFailed("no leader")
+    assert directory.is_dir() == keep
 
 
 # --- the proxy, on real sockets ---------------------------------------------------------------

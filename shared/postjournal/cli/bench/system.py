@@ -116,21 +116,23 @@ def scratch_directory(what: str) -> Path:
 
 @contextmanager
 def stage_of(system: LocalSystem, start: Callable[[OnProgress], None]) -> Iterator[Stage]:
-    """`start` starts the system; it is stopped at the end, and deleted unless `keep` is set."""
-    keep = False
+    """`start` starts the system; it is stopped at the end, and deleted unless `keep` is set.
+
+    So it is when something is raised inside: who wants to examine that sets `keep` before.
+    """
+    stage: Stage | None = None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop what was started, as Ctrl-C
     try:
         with Reporter() as report:
             start(report)
         stage = Stage(system, system.plan, own=True)
         yield stage
-        keep = stage.keep
     finally:
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would leave some
         system.stop()
         signal.signal(signal.SIGINT, interrupt)
         directory = system.layout.directory
-        if keep:
+        if stage is not None and stage.keep:
             say(f"kept for examination: {directory}; see `./postjournal verify --data`")
         else:
             shutil.rmtree(directory, ignore_errors=True)

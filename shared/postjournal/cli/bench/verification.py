@@ -67,6 +67,7 @@ def bench_verify(
             wait_until_settled(stage, SHARD, same_seq=True)
         with step(f"verifying {len(transfers):,} commands"):
             report = _verify(stage, machine)
+        stage.keep = not report.report.sound
     publish("verify", report, _tables(report), as_json=as_json, output=output)
     faults = [] if report.report.sound else [f"rules are broken: {report.report.shards[0].broken}"]
     if report.commands != len(transfers):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -24,6 +27,7 @@ from postjournal.cli.chaos.striker import Striker
 from postjournal.cli.chaos.system import chaos_stage
 from postjournal.cli.chaos.timeline import draw_up
 from postjournal.cli.chaos.verdict import judge
+from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import DEFAULT_DIRECTORY
 
 __all__ = ["chaos"]
@@ -40,13 +44,40 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     engine: Path | None
     keep: bool
 
+    @property
+    def command(self) -> str:
+        """What does the same again."""
+        told = f"./postjournal chaos --minutes {self.minutes:g} --seed {self.seed}"
+        told += f" --rate {self.rate:g} --replicas {self.replicas} --shards {self.shards}"
+        return told + (f" --engine {shlex.quote(str(self.engine))}" if self.engine else "")
+
+
+class Range(click.FloatRange):
+    """With `nan`, which is neither below nor above anything, outside."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """See `click.ParamType.convert`."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number.", param, ctx)
+        return float(number)
+
+
+def _with_the_package(_: click.Context, __: click.Parameter, engine: Path | None) -> Path | None:
+    """Without it the services would run the unchanged engine, and nothing would tell."""
+    if engine is not None and not (engine / "postjournal" / "core").is_dir():
+        raise click.BadParameter(f"{engine} is no copy of `shared`: it has no postjournal/core")
+    return engine
+
 
 @click.command()
-@click.option("--minutes", type=click.FloatRange(0.4, 10_000), default=3, show_default=True)
+@click.option("--minutes", type=Range(0.4, 10_000), default=3, show_default=True)
 @seed_option
 @click.option(
     "--rate",
-    type=click.FloatRange(1, 5_000),
+    type=Range(1, 5_000),
     default=200,
     show_default=True,
     help="Commands per second straight into Kafka; the gateway gets 20 more.",
@@ -56,6 +87,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 @click.option(
     "--engine",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
+    callback=_with_the_package,
     help="A changed copy of `shared` for the services, to see that the audit finds the change.",
 )
 @click.option("--keep", is_flag=True, help="Keep the data, as is always done after a failure.")
@@ -83,10 +115,10 @@ def chaos(
 
     Starts Kafka, Redis and all services in a temporary directory, each replica behind a TCP proxy
     of its own. The same seed gives the same schedule: SIGKILL, SIGSTOP, handovers, connections
-    cut, stopped and slowed down, restarts of the broker, Redis and the gateway gone; under load
-    from the gateway and straight into Kafka, with repeats. Then everything is audited: the
-    results against what was sent, the journal by `./postjournal verify`, the replicas' memory,
-    the projection in Redis.
+    cut, stopped and slowed down, restarts of the broker, Redis, the gateway and the coordinator
+    gone, no room for snapshots; under load from the gateway and straight into Kafka, with repeats.
+    Then everything is audited: the results against what was sent, journal and snapshots by
+    `./postjournal verify`, the replicas' memory, the projection in Redis.
 
     Exit code 1: something was lost, doubled, missing or wrong.
     """
@@ -100,11 +132,11 @@ def chaos(
         keep=keep,
     )
     if only_schedule:
-        for strike in _schedule(plan, [f"replica-{n + 1}" for n in range(replicas)]):
-            click.echo(f"{strike.at_s:7.2f} s  {strike.told()}")
+        _print_schedule(plan, as_json=as_json)
         return
-    report = _run(plan)
     directory = output or _default_directory(seed)
+    _prepare(directory)
+    report = _run(plan)
     reports.write(report, directory)
     if as_json:
         click.echo((directory / reports.JSON).read_text())
@@ -119,20 +151,37 @@ def _schedule(plan: Plan, replicas: list[str]) -> list[Strike]:
     return draw(plan.seed, plan.minutes * 60, replicas, plan.shards)
 
 
+def _print_schedule(plan: Plan, *, as_json: bool) -> None:
+    strikes = _schedule(plan, [f"replica-{n + 1}" for n in range(plan.replicas)])
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(strikes)))
+        return
+    for strike in strikes:
+        click.echo(f"{strike.at_s:7.2f} s  {strike.told()}")
+
+
 def _run(plan: Plan) -> ChaosReport:
     machine = this_machine()
     with chaos_stage(plan.replicas, plan.shards, plan.engine) as stage:
-        stage.keep = True  # should anything go wrong in here
-        for shard in range(plan.shards):
-            wait_until_settled(stage, shard)
-        with at_work(ChaosLoad(stage, plan.seed)) as load:
-            report = _harm(plan, stage, load, machine)
+        stage.keep = True  # whatever goes wrong in here is worth a look
+        try:
+            report = _harm(plan, stage, machine)
+        except KeyboardInterrupt:
+            stage.keep = plan.keep
+            raise
         stage.keep = plan.keep or not report.verdict.sound
         kept = str(stage.local.layout.directory) if stage.keep else None
     return msgspec.structs.replace(report, kept=kept)
 
 
-def _harm(plan: Plan, stage: Stage, load: ChaosLoad, machine: Machine) -> ChaosReport:
+def _harm(plan: Plan, stage: Stage, machine: Machine) -> ChaosReport:
+    for shard in range(plan.shards):
+        wait_until_settled(stage, shard)
+    with at_work(ChaosLoad(stage, plan.seed)) as load:
+        return _harm_at_work(plan, stage, load, machine)
+
+
+def _harm_at_work(plan: Plan, stage: Stage, load: ChaosLoad, machine: Machine) -> ChaosReport:
     seconds, names = plan.minutes * 60, stage.plan.replica_names
     striker = Striker(stage, _schedule(plan, names), seconds)
     begun_ms = time.time_ns() // 1_000_000
@@ -146,7 +195,7 @@ def _harm(plan: Plan, stage: Stage, load: ChaosLoad, machine: Machine) -> ChaosR
     load.stop()
     blows = sorted(striker.blows, key=lambda blow: blow.at_s)
     return ChaosReport(
-        command=f"./postjournal chaos --minutes {plan.minutes:g} --seed {plan.seed}",
+        command=plan.command,
         machine=machine,
         seed=plan.seed,
         minutes=plan.minutes,
@@ -161,6 +210,14 @@ def _harm(plan: Plan, stage: Stage, load: ChaosLoad, machine: Machine) -> ChaosR
         timeline=draw_up(load, blows, begun_ms, seconds),
         verdict=judge(stage, load),
     )
+
+
+def _prepare(directory: Path) -> None:
+    """Rather now than when there is a report that cannot be written."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OperationFailed(f"no report can be written: {error}; use --output") from error
 
 
 def _default_directory(seed: int) -> Path:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import Counter
 
 from postjournal.cli.bench.load import Load
 from postjournal.cli.bench.system import Stage
 from postjournal.cli.bench.watcher import Seen
 from postjournal.cli.chaos.clients import GatewayClients
+from postjournal.status import SnapshotProgress, decode_status
 
 LEDGERS = 5
 CLIENTS, CLIENTS_RATE = 2, 20.0
@@ -33,6 +35,8 @@ class ChaosLoad(Load):
         self._over = threading.Event()
         self._repeating = threading.Thread(target=self._repeat, daemon=True, name="repeats")
         self.repeated = 0
+        self.snapshots: Counter[str] = Counter()
+        """Attempts at snapshots: how many are done, and how many failed."""
 
     def start(self, rate: float) -> None:
         """Everything at once; `rate` is that of the commands straight into Kafka."""
@@ -65,6 +69,12 @@ class ChaosLoad(Load):
     def _take_result(self, seen: Seen) -> None:
         super()._take_result(seen)
         self.clients.take(seen)
+
+    def _take_status(self, seen: Seen) -> None:
+        super()._take_status(seen)
+        record = decode_status(seen.value)
+        if isinstance(record, SnapshotProgress) and record.state in ("done", "failed"):
+            self.snapshots[record.state] += 1
 
     def _repeat(self) -> None:
         while not self._over.wait(REPEATS_EVERY_S):

@@ -39,8 +39,7 @@ class ChaosReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write(report: ChaosReport, directory: Path) -> None:
-    """All three files."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """All three files, into a directory that is there."""
     data = msgspec.json.format(msgspec.json.encode(report))
     (directory / JSON).write_bytes(data + b"\n")
     (directory / MARKDOWN).write_text("\n".join(_markdown(report)) + "\n")
@@ -88,12 +87,15 @@ def _checks(report: ChaosReport) -> Iterator[tuple[str, str]]:
             f"{sum(sink.repeats for sink in shard.sinks.values()):,} outputs published again; "
             f"{sum(shard.broken.values())} breaches",
         )
+    compared = sum(len(shard.snapshots) for shard in verdict.journal.shards)
+    done, failed = verdict.snapshots.get("done", 0), verdict.snapshots.get("failed", 0)
+    yield "snapshots", f"{done} taken, {failed} attempts failed; {compared} kept and compared"
     replicas = verdict.replicas
     equal = replicas is not None and replicas.ok
-    compared = 0 if replicas is None else replicas.balances_compared
+    balances = 0 if replicas is None else replicas.balances_compared
     yield (
         "replicas",
-        f"digests {'equal' if equal else 'NOT equal'}, {compared:,} balances compared",
+        f"digests {'equal' if equal else 'NOT equal'}, {balances:,} balances compared",
     )
     yield "balances in Redis", "as the results say" if verdict.projection else "WRONG"
 

@@ -21,7 +21,8 @@ LEADER = 0.6
 BROKER_REST_S = 20.0
 """A Java process is slow to start; a broker that is always down shows nothing."""
 
-KAFKA, REDIS, GATEWAY = "kafka", "redis", "producer"
+KAFKA, REDIS, GATEWAY, COORDINATOR = "kafka", "redis", "producer", "coordinator"
+STORE = "snapshot store"
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +58,14 @@ KINDS = (
     Kind(name="redis-kill", weight=1, told="SIGKILL; all it held is gone", target=REDIS),
     Kind(name="redis-pause", weight=1, told="SIGSTOP", target=REDIS, lasts_s=(1, 6)),
     Kind(name="gateway-kill", weight=1, told="SIGKILL", target=GATEWAY),
+    Kind(name="coordinator-kill", weight=1, told="SIGKILL", target=COORDINATOR),
+    Kind(
+        name="disk-full",
+        weight=1.5,
+        told="no replica that runs then can write a file of more than some kB",
+        target=STORE,
+        lasts_s=(4, 15),
+    ),
 )
 
 

@@ -11,7 +11,8 @@ import msgspec
 
 from postjournal.cli.bench.harm import Harm
 from postjournal.cli.bench.system import Stage
-from postjournal.cli.chaos.schedule import GATEWAY, KAFKA, REDIS, Strike
+from postjournal.cli.chaos import disk
+from postjournal.cli.chaos.schedule import COORDINATOR, GATEWAY, KAFKA, REDIS, STORE, Strike
 from postjournal.cli.chaos.system import ChaosSystem
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.readiness import storage_checks
@@ -107,7 +108,7 @@ class Striker:
 
     def _aim(self, strike: Strike) -> tuple[str, list[int]]:
         """Who is meant, and the shards that it leads. Raises `OperationFailed`."""
-        if strike.target in (KAFKA, REDIS, GATEWAY):
+        if strike.target in (KAFKA, REDIS, GATEWAY, COORDINATOR, STORE):
             return strike.target, []
         answers = ask_replicas(self._plan)
         leaders = [leading(answers, shard) for shard in range(self._plan.shards)]
@@ -131,6 +132,9 @@ class Striker:
             self._wait_until_back(victim)
         elif strike.kind == "handover":
             self._hand_over(victim)
+        elif strike.kind == "disk-full":
+            self._on_all(disk.fill)
+            self._for(strike, lambda: self._on_all(disk.free))
         elif strike.kind == "cut":
             self._proxies.cut(victim)
             self._for(strike, lambda: self._proxies.mend(victim))
@@ -148,6 +152,12 @@ class Striker:
             self._stop.wait(strike.lasts_s)
         finally:
             mend()
+
+    def _on_all(self, change: Callable[[int], None]) -> None:
+        """Each replica's process; one that starts meanwhile is as it should be."""
+        for row in self._system.status().replicas:
+            if row.pid is not None:
+                change(row.pid)
 
     def _wait_until_back(self, victim: str) -> None:
         """A broker that was ended is harmed until it answers again."""

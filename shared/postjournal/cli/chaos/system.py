@@ -18,6 +18,13 @@ from postjournal.cli.local.programs import SERVICES
 from postjournal.cli.local.readiness import OnProgress, service_checks
 from postjournal.cli.local.system import SERVICES_PATIENCE_S, LocalSystem
 
+SNAPSHOTS = {
+    # At the usual load one each ten seconds or so, that some fall into every kind of harm.
+    "POSTJOURNAL_SNAPSHOT_EVERY_COMMANDS": "1000",
+    # All of an hour stay, for the audit.
+    "POSTJOURNAL_SNAPSHOT_KEEP": "400",
+}
+
 
 class ChaosSystem(LocalSystem):
     """All services, and a detour for each replica."""
@@ -72,7 +79,9 @@ def chaos_stage(replicas: int, shards: int, engine: Path | None) -> Iterator[Sta
 
     `engine`: a changed copy of `shared`, which the services use instead of this one.
     """
-    environment = {} if engine is None else {"PYTHONPATH": str(engine.resolve())}
+    environment = dict(SNAPSHOTS)
+    if engine is not None:
+        environment["PYTHONPATH"] = str(engine.resolve())
     system = ChaosSystem(scratch_directory("chaos"), environment=environment)
     with stage_of(system, partial(system.start_behind_proxies, replicas, shards)) as stage:
         yield stage

@@ -27,7 +27,8 @@ PROJECTION_PATIENCE_S = 20.0
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """`kafka`, `gateway`: the results held against what either kind of client has sent;
     `replicas`: what they hold in memory, None when they did not settle; `journal`: what
-    `./postjournal verify` says; `projection`: the balances in Redis are those of the results;
+    `./postjournal verify` says, snapshots included; `snapshots`: attempts at them that were done,
+    and that failed; `projection`: the balances in Redis are those of the results;
     `faults`: all that is wrong, in words.
     """
 
@@ -35,6 +36,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     gateway: Findings
     clients: GatewayCounts
     repeated: int
+    snapshots: dict[str, int]
     replicas: ReplicasCheck | None
     journal: Report
     projection: bool
@@ -71,6 +73,7 @@ def judge(stage: Stage, load: ChaosLoad) -> Verdict:
         gateway=gateway,
         clients=load.clients.counts,
         repeated=load.repeated,
+        snapshots=dict(load.snapshots),
         replicas=replicas,
         journal=journal,
         projection=projection,
