@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 
 import click
 import msgspec
@@ -50,8 +51,11 @@ from postjournal.status import Failover
 
 SHARD = 0
 WATCH_S = 2.0
-ASK_S = 0.005
+READ_S = 0.005
+POLL_S = 0.05
 UNDER_WAY = ("writing", "verifying")
+LATEST_KILL = 0.7
+"""Of the shortest of the snapshots before: then the leader is killed while one is under way."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -122,7 +126,7 @@ def bench_snapshot(
     asked for a balance all the time meanwhile: that shows how long it stands still, and how
     fresh its state is.
     """
-    machine = this_machine()
+    machine, rng = this_machine(), Random(seed)
     with own_stage(3, launch=False) as stage:
         _fill(stage, accounts)
         warm_up_broker(stage)
@@ -132,7 +136,9 @@ def bench_snapshot(
             with step(f"{rounds} snapshots"):
                 plain = [told(play.plain()) for _ in range(rounds)]
             with step(f"{kills} snapshots with a SIGKILL of the leader"):
-                killed = [told(play.killing()) for _ in range(kills)]
+                shortest_s = min(each.duration_ms for each in plain) / 1000
+                delays_s = [rng.uniform(0, LATEST_KILL * shortest_s) for _ in range(kills)]
+                killed = [told(play.killing(delay_s)) for delay_s in delays_s]
             load.stop()
             findings = load.findings()
             check = check_replicas(stage, {SHARD: load.auditor.balances})
@@ -182,18 +188,18 @@ class _Play:
         time.sleep(0.2)
         return self._told(row, answers, at_ns)
 
-    def killing(self) -> Round:
-        """The leader is killed while the snapshot is under way; nobody asks anything."""
+    def killing(self, delay_s: float) -> Round:
+        """The leader is killed so long after the snapshot began; nobody asks anything then."""
         row = self._begin()
         leader, known = self._leader, len(self._load.failovers)
         assert leader is not None
-        row = self._wait(row.id, UNDER_WAY)
-        at_ns, _ = self._harm.do(KILL, leader, 0)
-        (state,) = (each.state for each in self._coordinator.snapshot(row.id))
-        if state not in UNDER_WAY:
-            raise OperationFailed("the snapshot was done before the leader was killed")
-        row = self._wait(row.id, ("done",))
+        self._wait(row.id, UNDER_WAY)
+        time.sleep(delay_s)
+        at_ns, at_ms = self._harm.do(KILL, leader, 0)
         time.sleep(WATCH_S)
+        row = self._wait(row.id, ("done",))
+        if row.time + (row.duration_ms or 0) < at_ms:
+            raise OperationFailed("the snapshot was done before the leader was killed")
         done = self._told(row, [], at_ns)
         takeovers = self._load.failovers[known:]
         return msgspec.structs.replace(done, killed=leader.name, takeovers=takeovers)
@@ -227,7 +233,7 @@ class _Play:
                 return row
             if row.state == "failed":
                 raise OperationFailed(f"the snapshot failed: {row.error}")
-            time.sleep(ASK_S)
+            time.sleep(POLL_S)
 
     def _http(self, name: str) -> str:
         return next(row.http for row in self._stage.rows(SHARD) if row.name == name)
@@ -271,7 +277,7 @@ def _asking(url: str) -> Iterator[list[Answer]]:
                 if answer.status_code == 200:
                     seq = answer.json()["seq"]
                     answers.append(Answer(asked_ms, time.time() * 1000, seq))
-                time.sleep(ASK_S)
+                time.sleep(READ_S)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
