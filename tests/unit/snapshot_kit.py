@@ -18,6 +18,7 @@ from postjournal.core.messages import SourceRecord
 from postjournal.core.records import Claim, Codec, Entry
 from postjournal.core.snapshot import Image, record_digest
 from postjournal.ledger import Ledger
+from postjournal.samples.seats import Seats
 
 AnyImage = Image[Any, Any, Any]
 
@@ -31,11 +32,12 @@ class Journal:
 
     def __init__(self, application: Application[Any, Any, Any] | None = None) -> None:
         self.application = application or Ledger()
+        self._codec: Codec[Any] = Codec(self.application.event_type)
         self._leader: Machine[Any, Any, Any] = Machine(self.application, PLACE, WINDOW)
         self.values: list[bytes] = []
         self._digest, self._seq, self._offset = "0" * 32, 0, 0
         self.published: dict[str, int] = {}
-        self.append(CODEC.encode(Claim(1, "a", "a-1", "host:7071", -1)))
+        self.append(self._codec.encode(Claim(1, "a", "a-1", "host:7071", -1)))
 
     def append(self, value: bytes) -> None:
         self.values.append(value)
@@ -57,7 +59,7 @@ class Journal:
             time=time,
             digest_before=self._digest,
         )
-        value = CODEC.encode(entry)
+        value = self._codec.encode(entry)
         self.append(value)
         self._seq += len(batch)
         state = JournalState(digest=self._digest, epoch=1, leader="x", next_seq=entry.seq)
@@ -72,7 +74,7 @@ class Journal:
         journal, machine = image.journal, image.machine
         last = self.values[: end or len(self.values)]
         for offset in range(image.offset + 1, len(last)):
-            record = CODEC.decode(last[offset])
+            record = self._codec.decode(last[offset])
             verdict = journal.fold(offset, record, last[offset])
             assert verdict.value == "accepted"
             if isinstance(record, Entry):
@@ -95,6 +97,17 @@ def busy_journal() -> Journal:
         transfer = {"type": "transfer", "from": "a", "to": "b", "amount": 1}
         journal.entry(transfer | {"id": f"t{number}"}, transfer | {"id": f"t{number // 2}"})
     journal.entry({"type": "nonsense", "id": "poison"}, {"no": "id"})
+    return journal
+
+
+def seats_journal() -> Journal:
+    """The other sample: seats held, bought and refused."""
+    journal = Journal(Seats())
+    journal.entry({"type": "hold", "id": "h1", "seat": "1A", "who": "ann"})
+    journal.entry(
+        {"type": "buy", "id": "b1", "seat": "1A", "who": "bob"},
+        {"type": "buy", "id": "b2", "seat": "1B", "who": "bob"},
+    )
     return journal
 
 

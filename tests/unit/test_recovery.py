@@ -103,7 +103,7 @@ def test_without_a_usable_snapshot_the_whole_journal_is_read(journal: Journal) -
 def test_2000_damaged_stores_all_lead_to_the_same_state(journal: Journal) -> None:
     """The newest is damaged, sometimes the older one too: the state is the journal's, always."""
     newest, older = snapshot(journal, 40), snapshot(journal, 20)
-    right = content_of(journal.fold())
+    right, right_before = content_of(journal.fold()), content_of(journal.fold(end=20))
     from_older = from_journal = 0
     for seed in range(2_000):
         rng = Random(seed)
@@ -114,6 +114,7 @@ def test_2000_damaged_stores_all_lead_to_the_same_state(journal: Journal) -> Non
         assert "at-39" in found.skipped, "the damage was not noticed"
         from_older += found.image is not None
         from_journal += found.image is None
+        assert found.image is None or content_of(found.image) == right_before
         if seed % 20 == 0:
             assert whole(journal, found.image) == right
     assert from_older > 1_700

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,12 +21,14 @@ from postjournal.core.errors import (
 from postjournal.core.frames import FrameReader, frame
 from postjournal.core.machine import ShardPlace
 from postjournal.ledger import Ledger
+from postjournal.samples.seats import Seats
 from tests.unit.snapshot_kit import (
     CODEC,
     Journal,
     busy_journal,
     content_of,
     restore,
+    seats_journal,
     split,
     stored,
 )
@@ -242,17 +244,35 @@ class LedgerV2(Ledger):
 
 
 def golden(name: str) -> tuple[manifests.Manifest, bytes]:
+    """Written by the release that introduced the version; it must stay readable for ever."""
+    manifest = (GOLDEN / f"{name}.json").read_bytes()
     data = (GOLDEN / f"{name}.snapshot.zst").read_bytes()
-    return msgspec.json.decode(
-        (GOLDEN / f"{name}.json").read_bytes(), type=manifests.Manifest
-    ), data
+    return msgspec.json.decode(manifest, type=manifests.Manifest), data
 
 
-def test_the_golden_snapshot_of_format_1_can_be_restored(journal: Journal) -> None:
-    """Written by the version that introduced the format; it must stay readable for ever."""
-    restored = restore(*golden("ledger-format-1"))
+def test_every_format_and_every_schema_that_there_was_has_a_golden_snapshot() -> None:
+    """Who raises a version adds one: see `tests/unit/golden`."""
+    kept = [golden(path.stem)[0] for path in GOLDEN.glob("*.json")]
+    assert {each.format for each in kept} == set(range(1, manifests.FORMAT_VERSION + 1))
+    for application in (Ledger(), Seats()):
+        schemas = {each.schema_version for each in kept if each.application == application.name}
+        assert schemas == set(range(1, application.schema_version + 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "state"),
+    [
+        ("ledger-format-1", busy_journal, {"a": 60, "b": 40}),
+        ("seats-format-1", seats_journal, {"1A": ("ann", 601_001), "1B": ("bob", None)}),
+    ],
+)
+def test_a_golden_snapshot_can_be_restored(
+    name: str, made: Callable[[], Journal], state: object
+) -> None:
+    journal = made()
+    restored = restore(*golden(name), journal.application)
+    assert restored.machine.state == state
     assert content_of(restored) == content_of(journal.fold())
-    assert restored.machine.state == {"a": 60, "b": 40}
 
 
 def test_a_snapshot_of_an_older_schema_is_upgraded() -> None:

@@ -8,6 +8,7 @@ from postjournal.cli.bench.failover import bench_failover
 from postjournal.cli.bench.latency import bench_latency
 from postjournal.cli.bench.reads import bench_reads
 from postjournal.cli.bench.recovery import bench_recovery
+from postjournal.cli.bench.snapshot import bench_snapshot
 from postjournal.cli.bench.soak import bench_soak
 from postjournal.cli.bench.throughput import bench_throughput
 from postjournal.cli.bench.verification import bench_verify
@@ -34,6 +35,7 @@ COMMANDS = (
     bench_throughput,
     bench_soak,
     bench_recovery,
+    bench_snapshot,
     bench_reads,
 )
 for command in (*COMMANDS, bench_verify):

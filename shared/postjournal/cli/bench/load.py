@@ -18,7 +18,7 @@ from postjournal.cli.bench.orders import Book, Mix, Order
 from postjournal.cli.bench.sender import Sender
 from postjournal.cli.bench.system import Stage
 from postjournal.cli.bench.watcher import Seen, Watcher
-from postjournal.status import Failover, ReplicaStatus, decode_status
+from postjournal.status import Failover, ReplicaStatus, SnapshotProgress, decode_status
 
 L = TypeVar("L", bound="Load")
 
@@ -51,6 +51,7 @@ class Load:
         self.fresh_ms = [array("q") for _ in range(shards)]
         self.failovers: list[Failover] = []
         self.statuses: list[ReplicaStatus] = []
+        self.progress: list[SnapshotProgress] = []
 
     def open_accounts(self) -> None:
         """Everything that the mix needs, and its results."""
@@ -100,6 +101,8 @@ class Load:
             self.failovers.append(record)
         elif isinstance(record, ReplicaStatus):
             self.statuses.append(record)
+        elif record is not None:
+            self.progress.append(record)
 
     def drain(self) -> None:
         """Wait until every command has its outcome, for at most half a minute."""

@@ -146,7 +146,7 @@ class _Play:
 
     def _snapshot(self, coordinator: CoordinatorClient) -> SnapshotRow:
         with step("taking a snapshot"):
-            _wait(lambda: _answers(f"{self._stage.plan.url(COORDINATOR)}/readyz"))
+            wait_for(lambda: _answers(f"{self._stage.plan.url(COORDINATOR)}/readyz"))
             snapshot_id, _ = coordinator.ask(SHARD, allow_leader=False)
             row: list[SnapshotRow] = []
 
@@ -156,7 +156,7 @@ class _Play:
                     raise OperationFailed(f"the snapshot failed: {row[0].error}")
                 return row[0].state == "done"
 
-            _wait(done)
+            wait_for(done)
         say(f"snapshot at seq {row[0].seq}: {row[0].size} bytes in {row[0].duration_ms} ms")
         return row[0]
 
@@ -222,10 +222,11 @@ class _Play:
                 show(f"{name}: {status.state}, seq {status.seq:,}")
             return status is not None and condition(status)
 
-        _wait(holds)
+        wait_for(holds)
 
 
-def _wait(condition: Callable[[], bool]) -> None:
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Raises `OperationFailed` when it takes too long."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
