@@ -53,11 +53,12 @@ def rights(topics: Topics) -> dict[str, set[Right]]:
             *_topics("READ", (results, topics.status)),
             _no_group(),
         },
-        # It deletes journal records that no kept snapshot needs, if it is told to.
+        # It answers queries of the past from the journal, and deletes journal records that no kept
+        # snapshot needs, if it is told to.
         COORDINATOR: {
             *_topics("WRITE", (topics.control, topics.status)),
-            *_topics("READ", (topics.status, topics.control)),
-            *_topics("DESCRIBE", (topics.journal, *sinks.values())),
+            *_topics("READ", (topics.status, topics.control, topics.journal)),
+            *_topics("DESCRIBE", sinks.values()),
             *_topics("DELETE", [topics.journal]),
             _no_group(),
         },

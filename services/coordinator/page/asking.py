@@ -75,10 +75,8 @@ def _leader_http(shard: Any) -> str | None:
 
 
 def _replay(shard: int, at: str, query: dict[str, str]) -> dict[str, Any]:
-    kind, _, value = at.partition(":")
-    command = [sys.executable, "-m", "postjournal.cli", "replay", "--json", "--shard", str(shard)]
-    command += [f"--until-{kind}={value}"]
-    command += [f"--query={name}={text}" for name, text in query.items()]
+    asked = msgspec.json.encode(query).decode()
+    command = [sys.executable, "-m", "services.coordinator.past", str(shard), at, asked]
     try:
         done = subprocess.run(command, capture_output=True, timeout=REPLAY_S, check=False)
     except subprocess.TimeoutExpired as error:
@@ -86,6 +84,6 @@ def _replay(shard: int, at: str, query: dict[str, str]) -> dict[str, Any]:
         raise Problem("too-slow", why) from error
     if done.returncode != 0:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
-        raise Problem("no-such-point", lines[-1].removeprefix("Error: "))
+        raise Problem("no-such-point", lines[-1])
     found: dict[str, Any] = msgspec.json.decode(done.stdout)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -99,6 +100,19 @@ def test_what_changes_the_system_needs_the_token(system: DockerSystem) -> None:
         refused = requests.post(f"{url}/api/v1/{path}", json={}, headers=wrong, timeout=5)
         assert refused.status_code == 401
     assert requests.get(f"{url}/api/v1/cluster", timeout=5).ok
+
+
+def test_the_past_is_told_to_who_has_the_token(system: DockerSystem, load: HttpLoad) -> None:
+    accounts = f"{system.plan.url('producer')}/api/v1/accounts"
+    now = requests.get(f"{accounts}/{load.account}", timeout=10).json()
+    url = f"{system.plan.url('coordinator')}/api/v1/query"
+    asked = {"account": load.account, "at": f"seq:{now['seq']}"}
+    load.wait_for_more(20)
+    assert requests.get(url, params=asked, timeout=60).status_code == 401
+    token = {"Authorization": f"Bearer {os.environ['POSTJOURNAL_API_TOKEN']}"}
+    answer = requests.get(url, params=asked, headers=token, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["answer"]["balance"] == now["balance"]
 
 
 def test_views_in_redis_follow(system: DockerSystem, load: HttpLoad) -> None:

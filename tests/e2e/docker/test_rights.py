@@ -34,7 +34,7 @@ READ = {
     "consumer-results": {"results"},
     "consumer-balances": {"balances"},
     "leader-view": {"status"},
-    "coordinator": {"status", "control"},
+    "coordinator": {"status", "control", "journal"},
     "kafka-ui": TOPICS,
     "operator": TOPICS,
 }
@@ -44,7 +44,7 @@ WRITE = {
     "coordinator": {"control", "status"},
     "operator": {"commands", "feed", "control"},
 }
-SEE = {"coordinator": {"journal"} | SINKS}
+SEE = {"coordinator": SINKS}
 """May be described, besides what may be read or written."""
 
 DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
