@@ -106,7 +106,7 @@ def journal_producer(bootstrap: str) -> Config:
         # A broker may be away for a while; giving up sooner would change the leader for nothing.
         # A zombie's late append is void, so waiting long is safe.
         "message.timeout.ms": 120_000,
-        # An entry is one record; it holds up to 500 commands.
+        # An entry is one record; it holds up to 2,000 commands.
         "message.max.bytes": 8_000_000,
         "max.in.flight.requests.per.connection": 5,
         # Entries are JSON with much repetition; lz4 costs little and halves what is written.

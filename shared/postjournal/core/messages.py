@@ -391,7 +391,7 @@ Effect: TypeAlias = (
 class Limits:
     """The bounds of a replica. Times in ms; the defaults are design.md's."""
 
-    batch_commands: int = 500  # commands in an entry, at most
+    batch_commands: int = 2_000  # commands in an entry, at most
     batch_bytes: int = 1_000_000  # source bytes in an entry, at most (one command may exceed it)
     pipeline_entries: int = 4  # own entries not yet read back, at most
     pipeline_commands: int = 250  # a further entry in the pipeline is worth this many commands
