@@ -6,20 +6,19 @@ is killed has its own sockets closed 20-40 ms later, when the kernel has freed i
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
 import socket
 import threading
 
+from postjournal.adapters.child_process import close_all_but, die_with_parent
 from postjournal.adapters.lifeline import Lifeline, is_supported
 from postjournal.adapters.tripwire import TripwireServer
 
 log = logging.getLogger(__name__)
 
-PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
-STANDARD_STREAMS = 3
+STANDARD_STREAMS = (0, 1, 2)
 
 
 def hold_tripwire(host: str, port: int) -> int:
@@ -54,15 +53,11 @@ def _hold(listener: socket.socket, lifeline: Lifeline, parent: int) -> None:
     try:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # it is for the replica to resign first
-        os.closerange(STANDARD_STREAMS, listener.fileno())
-        os.closerange(listener.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
-        libc = ctypes.CDLL(None)
-        libc.prctl(PR_SET_NAME, b"tripwire")
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # should the lock fail
-        if os.getppid() == parent:
-            server = TripwireServer(listener)
-            lifeline.wait()
-            server.close()
+        close_all_but((*STANDARD_STREAMS, listener.fileno()))
+        die_with_parent(parent)  # should the lock fail
+        server = TripwireServer(listener)
+        lifeline.wait()
+        server.close()
     except BaseException:
         log.exception("the tripwire cannot be held")
         os._exit(1)
