@@ -257,13 +257,13 @@ class _Play:
             bytes=row.size or 0,
             fork_ms=max((each.fork_ms for each in told), default=0.0),
             slowest_answer_ms=round(max([a.answered_ms - a.asked_ms for a in answers] or [0]), 1),
-            lag_ms=round(max([_lag_ms(a, stamps, self._first_seq) for a in answers] or [0]), 1),
+            lag_ms=round(max([behind_ms(a, stamps, self._first_seq) for a in answers] or [0]), 1),
             unavailable_ms=round(gap.length / 1e6, 1),
             usual_ms=self._usual_ms,
         )
 
 
-def _lag_ms(answer: Answer, stamps_ms: array[int], first_seq: int) -> float:
+def behind_ms(answer: Answer, stamps_ms: array[int], first_seq: int) -> float:
     """How long the first result that the answer does not account for had been published."""
     position = max(answer.seq + 1 - first_seq, 0)
     return max(answer.answered_ms - stamps_ms[position], 0.0) if position < len(stamps_ms) else 0.0
