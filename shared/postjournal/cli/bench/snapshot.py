@@ -168,7 +168,7 @@ def _fill(stage: Stage, accounts: int) -> None:
         opens = (encode(Order("open", f"a{n}"), f"open-{n}") for n in range(accounts))
         preload(stage.bootstrap, topics.source_topics[1], SHARD, opens)
         stage.launch_replicas()
-        Supervisor(stage.plan.socket).start(SERVICES, COORDINATOR)
+        Supervisor(stage.local.plan.socket).start(SERVICES, COORDINATOR)
         wait_for(lambda: all((row.seq or 0) >= accounts for row in stage.rows(SHARD)))
     wait_until_settled(stage, SHARD, same_seq=True)
 
