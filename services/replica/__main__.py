@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 
 from postjournal.adapters.garbage import seldom_collect
 from postjournal.adapters.kafka_admin import ensure_topics, wait_for_kafka
-from postjournal.adapters.tripwire import TripwireServer
+from postjournal.adapters.tripwire_holder import hold_tripwire
 from postjournal.app import load_application
 from postjournal.core.errors import ConfigurationError, JournalUnavailable
 from postjournal.settings import Settings, StoreSettings, secret
@@ -47,13 +47,13 @@ def main() -> int:
 
 
 def _serve(settings: Settings, stop: threading.Event) -> int:
+    tripwire_port = hold_tripwire(settings.bind, settings.tripwire_port)  # forks: before threads
     application = load_application(settings.app)
     topics = Topics.of(settings.namespace, application.sources, application.sinks)
     ensure_topics(wait_for_kafka(settings.bootstrap), topics, settings.shards, settings.replication)
-    tripwire = TripwireServer(settings.bind, settings.tripwire_port)
     addresses = Addresses(
         http=f"{settings.advertise}:{settings.http_port}",
-        tripwire=f"{settings.advertise}:{tripwire.port}",
+        tripwire=f"{settings.advertise}:{tripwire_port}",
     )
     stores = open_stores(StoreSettings.from_environment(), settings.namespace)
     shared = Shared(settings, topics, application, addresses, stores)

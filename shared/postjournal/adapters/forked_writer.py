@@ -8,7 +8,6 @@ exists there, and every socket that it kept open would keep a killed parent's pe
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import gc
 import os
@@ -21,15 +20,13 @@ from threading import Lock
 import msgspec
 
 from postjournal import snapshot_codec
+from postjournal.adapters.child_process import close_all_but, die_with_parent
 
 NICE = 15
 """The engines on the same machine come first."""
 
 READ_BYTES = 1 << 20
 PIPE_BYTES = 1 << 20
-PR_SET_PDEATHSIG = 1
-
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class ChildFailed(Exception):
@@ -149,15 +146,10 @@ def _detach(parent: int, keep: tuple[int, int]) -> None:
     gc.disable()  # a collection would write to all memory, and finalize what is not ours
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    low = 0
-    for descriptor in (*sorted(keep), os.sysconf("SC_OPEN_MAX")):
-        os.closerange(low, descriptor)
-        low = descriptor + 1
-    if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    close_all_but(keep)
+    die_with_parent(parent)
+    if sys.platform == "linux":
         _be_killed_first()
-    if os.getppid() != parent:
-        os._exit(1)  # it died before it could be asked to take us along
     os.nice(NICE)
 
 

@@ -1,7 +1,8 @@
 """The tripwire: a TCP connection that closes when the leader's process dies.
 
-A killed process's sockets are closed by its kernel within a millisecond. A paused process, or a
-cut network, closes nothing: for those there is the silence rule. Nothing is ever sent.
+A killed process's sockets are closed by its kernel, once its memory is freed: so a small process
+holds them, see `tripwire_holder`. A paused process, or a cut network, closes nothing: for those
+there is the silence rule. Nothing is ever sent.
 """
 
 from __future__ import annotations
@@ -29,18 +30,19 @@ RETRY_S = 1.0
 
 
 class TripwireServer:
-    """Accepts connections and holds them until the process ends."""
+    """Accepts connections and holds them until the process ends, or `close`."""
 
-    def __init__(self, host: str, port: int) -> None:
-        """Listens at once; raises OSError when the address is taken. Port 0: any free one."""
-        self._listener = socket.create_server((host, port), backlog=128)
-        self.port: int = self._listener.getsockname()[1]
+    def __init__(self, listener: socket.socket) -> None:
+        """Serves in a thread, at once."""
+        self._listener = listener
+        self._connections: set[socket.socket] = set()
+        self._is_closing = False
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         threading.Thread(target=self._serve, daemon=True, name="tripwire-server").start()
 
     def _serve(self) -> None:
-        while True:
+        while not self._is_closing:
             for key, _ in self._selector.select():
                 if key.fileobj is self._listener:
                     self._accept()
@@ -51,9 +53,11 @@ class TripwireServer:
         try:
             connection, _ = self._listener.accept()
         except OSError as error:  # the peer has gone again, or no descriptors are left
-            log.warning("tripwire: accept failed: %s", error)
+            if not self._is_closing:
+                log.warning("tripwire: accept failed: %s", error)
             return
         connection.setblocking(False)
+        self._connections.add(connection)
         self._selector.register(connection, selectors.EVENT_READ)
 
     def _drop_if_closed(self, connection: socket.socket) -> None:
@@ -65,7 +69,15 @@ class TripwireServer:
             open_ = False
         if not open_:
             self._selector.unregister(connection)
+            self._connections.discard(connection)
             connection.close()
+
+    def close(self) -> None:
+        """Let every peer know, now. The process must end then."""
+        self._is_closing = True
+        for each in (self._listener, *self._connections):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
 
 class TripwireClient:

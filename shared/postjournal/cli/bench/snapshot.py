@@ -50,7 +50,7 @@ from postjournal.cli.local.supervisor import Supervisor
 from postjournal.status import Failover
 
 SHARD = 0
-WATCH_S = 2.0
+QUIET_S, WATCH_S = 1.0, 2.0
 READ_S = 0.005
 POLL_S = 0.05
 UNDER_WAY = ("writing", "verifying")
@@ -71,7 +71,8 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
 
     `fork_ms`: as the taker tells; `slowest_answer_ms`: of its answers to reads meanwhile;
     `lag_ms`: how old its state was at most, when it answered (neither is measured where the
-    leader is killed); `unavailable_ms`: the longest silence between two results.
+    leader is killed); `unavailable_ms`: the longest silence between two results; `usual_ms`: the
+    same in the second before.
     """
 
     taker: str
@@ -81,6 +82,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     slowest_answer_ms: float
     lag_ms: float
     unavailable_ms: float
+    usual_ms: float
     killed: str | None = None
     takeovers: list[Failover] = []
 
@@ -97,6 +99,7 @@ class SnapshotReport(msgspec.Struct, frozen=True, kw_only=True):
     duration: Distribution
     fork: Distribution
     lag: Distribution
+    usual: Distribution
     unavailable: Distribution
     unavailable_by_kill: Distribution
     audit: Findings
@@ -165,7 +168,7 @@ def _fill(stage: Stage, accounts: int) -> None:
         opens = (encode(Order("open", f"a{n}"), f"open-{n}") for n in range(accounts))
         preload(stage.bootstrap, topics.source_topics[1], SHARD, opens)
         stage.launch_replicas()
-        Supervisor(stage.plan.socket).start(SERVICES, COORDINATOR)
+        Supervisor(stage.local.plan.socket).start(SERVICES, COORDINATOR)
         wait_for(lambda: all((row.seq or 0) >= accounts for row in stage.rows(SHARD)))
     wait_until_settled(stage, SHARD, same_seq=True)
 
@@ -178,6 +181,7 @@ class _Play:
         topic = stage.topics.sink_topics["results"]
         self._first_seq = load.watcher.starts[topic, SHARD]
         self._leader: ReplicaRow | None = None
+        self._usual_ms = 0.0
 
     def plain(self) -> Round:
         """Nobody is harmed; the taker is asked all the time."""
@@ -207,8 +211,11 @@ class _Play:
     def _begin(self) -> SnapshotRow:
         """All are in sync, and a snapshot is asked for."""
         self._leader = leader_of(wait_until_settled(self._stage, SHARD))
-        time.sleep(1.0)
+        quiet_ns = time.monotonic_ns()
+        time.sleep(QUIET_S)
         self._load.catch_up()
+        seen_ns = self._load.fresh_ns[SHARD]
+        self._usual_ms = round(longest_gap(seen_ns, quiet_ns, seen_ns[-1]).length / 1e6, 1)
         return self._ask()
 
     def _ask(self) -> SnapshotRow:
@@ -250,12 +257,13 @@ class _Play:
             bytes=row.size or 0,
             fork_ms=max((each.fork_ms for each in told), default=0.0),
             slowest_answer_ms=round(max([a.answered_ms - a.asked_ms for a in answers] or [0]), 1),
-            lag_ms=round(max([_lag_ms(a, stamps, self._first_seq) for a in answers] or [0]), 1),
+            lag_ms=round(max([behind_ms(a, stamps, self._first_seq) for a in answers] or [0]), 1),
             unavailable_ms=round(gap.length / 1e6, 1),
+            usual_ms=self._usual_ms,
         )
 
 
-def _lag_ms(answer: Answer, stamps_ms: array[int], first_seq: int) -> float:
+def behind_ms(answer: Answer, stamps_ms: array[int], first_seq: int) -> float:
     """How long the first result that the answer does not account for had been published."""
     position = max(answer.seq + 1 - first_seq, 0)
     return max(answer.answered_ms - stamps_ms[position], 0.0) if position < len(stamps_ms) else 0.0
@@ -326,6 +334,7 @@ def _report(
         duration=distribution([each.duration_ms for each in every]),
         fork=distribution([each.fork_ms for each in every]),
         lag=distribution([each.lag_ms for each in rounds]),
+        usual=distribution([each.usual_ms for each in every]),
         unavailable=distribution([each.unavailable_ms for each in rounds]),
         unavailable_by_kill=distribution([each.unavailable_ms for each in kills]),
         audit=findings,
@@ -336,10 +345,11 @@ def _report(
 def _tables(report: SnapshotReport) -> list[RenderableType]:
     rows = {
         "a snapshot takes": report.duration,
-        "the taker stands still for the fork": report.fork,
-        "the taker's state is behind by at most": report.lag,
-        "longest silence between results": report.unavailable,
-        "the same, the leader killed meanwhile": report.unavailable_by_kill,
+        "the taker stands still, to fork": report.fork,
+        "the taker is behind by at most": report.lag,
+        "longest silence in the second before": report.usual,
+        "longest silence during a snapshot": report.unavailable,
+        "the same, the leader killed": report.unavailable_by_kill,
     }
     title = (
         f"{len(report.rounds)} snapshots, and {len(report.kills)} with a SIGKILL of the leader, of "
