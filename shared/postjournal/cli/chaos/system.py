@@ -15,7 +15,7 @@ from postjournal.cli.local.kafka import Detour, broker_properties
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.ports import choose_ports
 from postjournal.cli.local.programs import SERVICES
-from postjournal.cli.local.readiness import OnProgress, service_checks
+from postjournal.cli.local.readiness import OnProgress, Waiting, service_checks, storage_checks
 from postjournal.cli.local.system import SERVICES_PATIENCE_S, LocalSystem
 
 SNAPSHOTS = {
@@ -24,6 +24,8 @@ SNAPSHOTS = {
     # All of an hour stay, for the audit.
     "POSTJOURNAL_SNAPSHOT_KEEP": "400",
 }
+
+BACK_PATIENCE_S = 60.0
 
 
 class ChaosSystem(LocalSystem):
@@ -44,6 +46,12 @@ class ChaosSystem(LocalSystem):
             supervisor = self._supervisor()
             supervisor.start_group(SERVICES)
             waiting.wait(service_checks(plan, supervisor.programs), SERVICES_PATIENCE_S)
+
+    def wait_until_back(self) -> None:
+        """Everything answers; raises `OperationFailed` with the end of a log if one does not."""
+        plan, programs = self.plan, self._supervisor().programs
+        checks = storage_checks(plan) | service_checks(plan, programs)
+        Waiting(self.layout, programs).wait(checks, BACK_PATIENCE_S)
 
     def stop(self) -> None:
         """Everything, the proxies last."""
