@@ -163,8 +163,7 @@ class Striker:
 
     def _ask_for_snapshots(self) -> None:
         """A full disk harms nobody but who writes."""
-        token = {"POSTJOURNAL_API_TOKEN": self._plan.api_token}
-        client = CoordinatorClient(self._plan.url("coordinator"), token)
+        client = CoordinatorClient(self._plan.url("coordinator"))
         with contextlib.suppress(OperationFailed):  # it may have been killed just now
             client.ask(None, allow_leader=False)
 

@@ -12,6 +12,7 @@ import msgspec
 from postjournal.cli.bench.system import Stage, scratch_directory, stage_of
 from postjournal.cli.chaos.proxy import Proxies
 from postjournal.cli.local.kafka import Detour, broker_properties
+from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.ports import choose_ports
 from postjournal.cli.local.programs import SERVICES
@@ -87,9 +88,12 @@ def chaos_stage(replicas: int, shards: int, engine: Path | None) -> Iterator[Sta
 
     `engine`: a changed copy of `shared`, which the services use instead of this one.
     """
-    environment = dict(SNAPSHOTS)
+    directory = scratch_directory("chaos")
+    # Its own store, whatever is configured here: a bucket is nothing to play with.
+    own_store = {"POSTJOURNAL_SNAPSHOT_URL": Layout(directory).snapshots.as_uri()}
+    environment = SNAPSHOTS | own_store
     if engine is not None:
         environment["PYTHONPATH"] = str(engine.resolve())
-    system = ChaosSystem(scratch_directory("chaos"), environment=environment)
+    system = ChaosSystem(directory, environment=environment)
     with stage_of(system, partial(system.start_behind_proxies, replicas, shards)) as stage:
         yield stage
