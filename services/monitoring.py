@@ -6,9 +6,11 @@ have no other HTTP are watched here. The replica has its own.
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from time import monotonic, sleep
 from typing import Any
 
 import waitress
@@ -25,6 +27,10 @@ Check = Callable[[], str]
 
 log = logging.getLogger(__name__)
 
+PORT_PATIENCE_S, RETRY_S = 15.0, 0.2
+"""A server that is killed leaves a worker behind, which holds the port until it has noticed and,
+without Kafka, for some seconds more. Whoever takes that for a wrong configuration never starts."""
+
 
 def process_registry() -> CollectorRegistry:
     """A registry that tells of the process: CPU, memory, open files, garbage collections."""
@@ -35,21 +41,36 @@ def process_registry() -> CollectorRegistry:
     return registry
 
 
-def serve(settings: Settings, registry: CollectorRegistry, live: Check, ready: Check) -> None:
+def serve(
+    settings: Settings,
+    registry: CollectorRegistry,
+    live: Check,
+    ready: Check,
+    patience_s: float = PORT_PATIENCE_S,
+) -> None:
     """Answer at POSTJOURNAL_METRICS_PORT, in threads, until the process ends.
 
-    Nothing is served when that is 0. Raises `ConfigurationError` when the port is taken.
+    Nothing is served when that is 0. Raises `ConfigurationError` when the port stays taken for
+    `patience_s`.
     """
     port = settings.metrics_port
     if not port:
         return
     app = make_app(registry, live, ready)
-    try:
-        server = waitress.create_server(app, host=settings.bind, port=port, threads=2)
-    except OSError as error:
-        raise ConfigurationError(f"POSTJOURNAL_METRICS_PORT={port}: {error}") from error
+    server = _bound(app, settings.bind, port, monotonic() + patience_s)
     threading.Thread(target=server.run, daemon=True, name="monitoring").start()
     log.info("metrics on %s:%d", settings.bind, port)
+
+
+def _bound(app: Callable[..., Any], host: str, port: int, give_up_s: float) -> Any:
+    """A server that listens. `give_up_s`: by the monotonic clock."""
+    while True:
+        try:
+            return waitress.create_server(app, host=host, port=port, threads=2)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or monotonic() >= give_up_s:
+                raise ConfigurationError(f"POSTJOURNAL_METRICS_PORT={port}: {error}") from error
+        sleep(RETRY_S)
 
 
 def make_app(registry: CollectorRegistry, live: Check, ready: Check) -> Callable[..., Any]:

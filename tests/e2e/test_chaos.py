@@ -35,9 +35,13 @@ def chaos(output: Path, *arguments: str) -> tuple[int, Json]:
 
 
 def test_a_system_survives_chaos_and_the_report_tells_how(tmp_path: Path) -> None:
-    exit_code, report = chaos(tmp_path, "--seed", "2")
+    # Seed 120: the leader is killed while no snapshot can be written.
+    exit_code, report = chaos(tmp_path, "--seed", "120")
     assert exit_code == 0, report["verdict"]["faults"]
-    assert report["blows"]
+    assert {"kill", "disk-full"} <= {blow["strike"]["kind"] for blow in report["blows"]}
+    assert report["takeovers"] > 0
+    assert report["verdict"]["snapshots"]["failed"] > 0
+    assert report["verdict"]["journal"]["shards"][0]["snapshots"]
     assert report["verdict"]["journal"]["sound"]
     assert report["verdict"]["gateway"]["outcomes"] > 0
     assert report["verdict"]["kafka"]["replayed"] > 0

@@ -269,6 +269,19 @@ def test_a_stopping_gateway_answers_those_who_wait(
         assert answers == [202]
 
 
+def test_a_gateway_waits_for_the_ports_that_a_killed_ones_worker_still_holds(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    away = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}  # its end takes longer then
+    with running("services.producer", tmp_path / "first", **away) as first:
+        eventually(lambda: get(away, "/livez").status_code == 200)
+        first.kill()
+        with running("services.producer", tmp_path / "second", **away) as second:
+            eventually(lambda: "metrics on" in second.said)
+            assert get(away, "/livez").status_code == 200
+            assert second.terminate() == 0
+
+
 def test_a_wrong_number_of_shards_ends_the_gateway_with_one_clear_line(
     kafka: str, namespace: str, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import requests
 from prometheus_client import CollectorRegistry, generate_latest
 from werkzeug.test import Client
 
@@ -63,14 +66,31 @@ def test_the_port_answers_metrics_and_checks_and_nothing_else() -> None:
     assert client.get("/").status_code == 404
 
 
-def test_a_port_that_is_taken_is_refused_by_name() -> None:
+@contextmanager
+def taken_port() -> Iterator[tuple[socket.socket, Settings]]:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = str(other.getsockname()[1])
-        settings = Settings.from_environment({"POSTJOURNAL_METRICS_PORT": port})
-        with pytest.raises(ConfigurationError, match="POSTJOURNAL_METRICS_PORT"):
-            monitoring.serve(settings, CollectorRegistry(), lambda: "", lambda: "")
+        yield other, Settings.from_environment({"POSTJOURNAL_METRICS_PORT": port})
+
+
+def test_a_port_that_stays_taken_is_refused_by_name() -> None:
+    with (
+        taken_port() as (_, settings),
+        pytest.raises(ConfigurationError, match="POSTJOURNAL_METRICS_PORT"),
+    ):
+        monitoring.serve(settings, CollectorRegistry(), lambda: "", lambda: "", 0.3)
+
+
+def test_a_port_that_a_dying_process_still_holds_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with taken_port() as (other, settings):
+        monkeypatch.setattr(monitoring, "sleep", lambda _: other.close())
+        monitoring.serve(settings, CollectorRegistry(), lambda: "", lambda: "")
+        url = f"http://127.0.0.1:{settings.metrics_port}/livez"
+        assert requests.get(url, timeout=5).status_code == 200
 
 
 # --- the replica ----------------------------------------------------------------------------

@@ -97,6 +97,7 @@ def _checks(report: ChaosReport) -> Iterator[tuple[str, str]]:
         "replicas",
         f"digests {'equal' if equal else 'NOT equal'}, {balances:,} balances compared",
     )
+    yield "services", "one is NOT back" if verdict.away else "all are back"
     yield "balances in Redis", "as the results say" if verdict.projection else "WRONG"
 
 

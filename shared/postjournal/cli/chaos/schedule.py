@@ -62,7 +62,7 @@ KINDS = (
     Kind(
         name="disk-full",
         weight=1.5,
-        told="no replica that runs then can write a file of more than some kB",
+        told="no running replica can write more than some kB; snapshots are asked for",
         target=STORE,
         lasts_s=(4, 15),
     ),

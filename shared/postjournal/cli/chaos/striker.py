@@ -14,6 +14,7 @@ from postjournal.cli.bench.system import Stage
 from postjournal.cli.chaos import disk
 from postjournal.cli.chaos.schedule import COORDINATOR, GATEWAY, KAFKA, REDIS, STORE, Strike
 from postjournal.cli.chaos.system import ChaosSystem
+from postjournal.cli.coordinator import CoordinatorClient
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.readiness import storage_checks
 from postjournal.cli.local.status import ask_replicas, leading
@@ -134,6 +135,7 @@ class Striker:
             self._hand_over(victim)
         elif strike.kind == "disk-full":
             self._on_all(disk.fill)
+            threading.Thread(target=self._ask_for_snapshots, daemon=True).start()
             self._for(strike, lambda: self._on_all(disk.free))
         elif strike.kind == "cut":
             self._proxies.cut(victim)
@@ -158,6 +160,12 @@ class Striker:
         for row in self._system.status().replicas:
             if row.pid is not None:
                 change(row.pid)
+
+    def _ask_for_snapshots(self) -> None:
+        """A full disk harms nobody but who writes."""
+        client = CoordinatorClient(self._plan.url("coordinator"))
+        with contextlib.suppress(OperationFailed):  # it may have been killed just now
+            client.ask(None, allow_leader=False)
 
     def _wait_until_back(self, victim: str) -> None:
         """A broker that was ended is harmed until it answers again."""

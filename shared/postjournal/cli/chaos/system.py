@@ -12,10 +12,11 @@ import msgspec
 from postjournal.cli.bench.system import Stage, scratch_directory, stage_of
 from postjournal.cli.chaos.proxy import Proxies
 from postjournal.cli.local.kafka import Detour, broker_properties
+from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.ports import choose_ports
 from postjournal.cli.local.programs import SERVICES
-from postjournal.cli.local.readiness import OnProgress, service_checks
+from postjournal.cli.local.readiness import OnProgress, Waiting, service_checks, storage_checks
 from postjournal.cli.local.system import SERVICES_PATIENCE_S, LocalSystem
 
 SNAPSHOTS = {
@@ -24,6 +25,8 @@ SNAPSHOTS = {
     # All of an hour stay, for the audit.
     "POSTJOURNAL_SNAPSHOT_KEEP": "400",
 }
+
+BACK_PATIENCE_S = 60.0
 
 
 class ChaosSystem(LocalSystem):
@@ -44,6 +47,12 @@ class ChaosSystem(LocalSystem):
             supervisor = self._supervisor()
             supervisor.start_group(SERVICES)
             waiting.wait(service_checks(plan, supervisor.programs), SERVICES_PATIENCE_S)
+
+    def wait_until_back(self) -> None:
+        """Everything answers; raises `OperationFailed` with the end of a log if one does not."""
+        plan, programs = self.plan, self._supervisor().programs
+        checks = storage_checks(plan) | service_checks(plan, programs)
+        Waiting(self.layout, programs).wait(checks, BACK_PATIENCE_S)
 
     def stop(self) -> None:
         """Everything, the proxies last."""
@@ -79,9 +88,12 @@ def chaos_stage(replicas: int, shards: int, engine: Path | None) -> Iterator[Sta
 
     `engine`: a changed copy of `shared`, which the services use instead of this one.
     """
-    environment = dict(SNAPSHOTS)
+    directory = scratch_directory("chaos")
+    # Its own store, whatever is configured here: a bucket is nothing to play with.
+    own_store = {"POSTJOURNAL_SNAPSHOT_URL": Layout(directory).snapshots.as_uri()}
+    environment = SNAPSHOTS | own_store
     if engine is not None:
         environment["PYTHONPATH"] = str(engine.resolve())
-    system = ChaosSystem(scratch_directory("chaos"), environment=environment)
+    system = ChaosSystem(directory, environment=environment)
     with stage_of(system, partial(system.start_behind_proxies, replicas, shards)) as stage:
         yield stage

@@ -15,6 +15,7 @@ from postjournal.cli.bench.report import findings_faults
 from postjournal.cli.bench.system import Stage
 from postjournal.cli.chaos.clients import GatewayCounts
 from postjournal.cli.chaos.load import ChaosLoad
+from postjournal.cli.chaos.system import ChaosSystem
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.programs import service_environment
 from postjournal.settings import Settings, StoreSettings
@@ -26,6 +27,7 @@ PROJECTION_PATIENCE_S = 20.0
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """`kafka`, `gateway`: the results held against what either kind of client has sent;
+    `away`: what is told of a service that did not come back, "" when all did;
     `replicas`: what they hold in memory, None when they did not settle; `journal`: what
     `./postjournal verify` says, snapshots included; `snapshots`: attempts at them that were done,
     and that failed; `projection`: the balances in Redis are those of the results;
@@ -37,6 +39,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     clients: GatewayCounts
     repeated: int
     snapshots: dict[str, int]
+    away: str
     replicas: ReplicasCheck | None
     journal: Report
     projection: bool
@@ -50,13 +53,20 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge(stage: Stage, load: ChaosLoad) -> Verdict:
     """The load has ended and nothing is harmed any more."""
+    away = _away(stage)
     kafka, gateway = load.findings(), load.clients.auditor.findings()
     balances = load.balances_by_shard()
     replicas, unsettled = _replicas(stage, balances)
-    projection = _projection(stage, balances)
+    # No consumer goes on past a gap.
+    projection = not (kafka.gaps or gateway.gaps) and _projection(stage, balances)
     with step("verifying the journal"):
         journal = audit(_target(stage))
-    faults = [*unsettled, *findings_faults(kafka), *findings_faults(gateway)]
+    faults = [
+        *([away] if away else []),
+        *unsettled,
+        *findings_faults(kafka),
+        *findings_faults(gateway),
+    ]
     if replicas is not None and not replicas.ok:
         faults += [*replicas.differences, f"the replicas differ: {replicas.digests}"]
     if load.clients.counts.contradictions:
@@ -74,11 +84,22 @@ def judge(stage: Stage, load: ChaosLoad) -> Verdict:
         clients=load.clients.counts,
         repeated=load.repeated,
         snapshots=dict(load.snapshots),
+        away=away,
         replicas=replicas,
         journal=journal,
         projection=projection,
         faults=faults,
     )
+
+
+def _away(stage: Stage) -> str:
+    assert isinstance(stage.system, ChaosSystem)
+    with step("waiting until every service is back"):
+        try:
+            stage.system.wait_until_back()
+        except OperationFailed as error:
+            return str(error)
+    return ""
 
 
 def _replicas(
