@@ -79,7 +79,7 @@ def page(browser: Browser) -> Iterator[Page]:
     assert not elsewhere
 
 
-def keep(page: Page, name: str) -> None:
-    """A picture of the whole page, among the artefacts of the tests."""
+def keep(page: Page, name: str, *, whole: bool = True) -> None:
+    """A picture among the artefacts of the tests: of the whole page, or of what is in sight."""
     Path(PICTURES).mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+    page.screenshot(path=PICTURES / f"{name}.png", full_page=whole)
