@@ -29,7 +29,7 @@ TOUR = {
     "Idempotency-Key: tour-4": '"bob":250',
     "accounts/bob": '"balance":250',
     "kill leader": "took over from",
-    "--until-seq 2": '"balance": 0',
+    "--until-seq 2": '"balance":0',
 }
 """Part of a block of the README → what it prints, among other things."""
 
