@@ -135,7 +135,7 @@ def test_the_commands_of_a_document_work(clone: Clone, name: str) -> None:
 def check_python_consumer(clone: Clone, code: str) -> None:
     """It prints each output, for ever."""
     process = subprocess.Popen(
-        [clone.directory / ".venv/bin/python", "-u", "-c", code],
+        ["timeout", "60", clone.directory / ".venv/bin/python", "-u", "-c", code],
         cwd=clone.directory,
         env=clone.environment,
         stdout=subprocess.PIPE,
@@ -143,7 +143,7 @@ def check_python_consumer(clone: Clone, code: str) -> None:
     )
     assert process.stdout is not None
     first = process.stdout.readline()
-    process.kill()
+    process.terminate()
     process.wait(10)
     assert first.startswith("0 b'{")
     assert "carol" in first
