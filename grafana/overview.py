@@ -65,7 +65,7 @@ PANELS = [
     ),
     Panel(
         "Alerts",
-        "Firing now; Prometheus' own page has their names, the README what to do.",
+        "Firing now; Prometheus' own page has their names, docs/operations.md what to do.",
         [Query('sum(ALERTS{alertstate="firing",severity!="info"}) or vector(0)')],
         kind="stat",
         width=4,

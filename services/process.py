@@ -14,6 +14,7 @@ from types import FrameType
 import msgspec
 
 from postjournal.core.errors import ConfigurationError
+from postjournal.settings import LOG_FORMAT
 
 EXIT_CONFIGURATION = 78
 """EX_CONFIG of sysexits.h: restarting does not help; somebody must change the configuration."""
@@ -53,7 +54,7 @@ def configure_logging(environment: Mapping[str, str] = os.environ) -> None:
     the gateway is a line as well. Raises `ConfigurationError`.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(_formatter(environment.get("POSTJOURNAL_LOG_FORMAT") or "text"))
+    handler.setFormatter(_formatter(LOG_FORMAT.read(environment)))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
@@ -65,8 +66,6 @@ def _formatter(name: str) -> logging.Formatter:
         "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
     )
     formatter.converter = time.gmtime
-    if name != "text":
-        raise ConfigurationError(f"POSTJOURNAL_LOG_FORMAT={name!r}: must be text or json")
     return formatter
 
 

@@ -7,7 +7,7 @@ import mmap
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
@@ -134,11 +134,3 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         finally:
             if self.app.running is not None:
                 self.app.running.close()
-
-
-def port_of(environment: Mapping[str, str], variable: str, default: int) -> int:
-    """The port that `variable` sets. Raises `ConfigurationError`."""
-    text = environment.get(variable) or str(default)
-    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
-        raise ConfigurationError(f"{variable}={text!r}: must be 0 to 65535")
-    return int(text)

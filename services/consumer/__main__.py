@@ -8,8 +8,8 @@ import sys
 
 from postjournal.adapters.redis_client import connect, without_password
 from postjournal.adapters.redis_projection import BalancesProjection
-from postjournal.core.errors import ConfigurationError, SequenceGap
-from postjournal.settings import Settings
+from postjournal.core.errors import SequenceGap
+from postjournal.settings import SINK, Settings
 from postjournal.subscribe import Subscription, subscribe
 from services import monitoring
 from services.consumer.balances import BalancesUpdater
@@ -24,10 +24,8 @@ RESULTS, BALANCES = "results", "balances"
 
 def main() -> None:
     """Until SIGTERM. Raises `ConfigurationError`."""
-    settings, sink = Settings.from_environment(), os.environ.get("SINK", RESULTS)
-    follow = {RESULTS: follow_results, BALANCES: follow_balances}.get(sink)
-    if follow is None:
-        raise ConfigurationError(f"SINK={sink!r}: it must be {RESULTS} or {BALANCES}")
+    settings, sink = Settings.from_environment(), SINK.read(os.environ)
+    follow = {RESULTS: follow_results, BALANCES: follow_balances}[sink]
     log.info("following %s.%s at %s", settings.namespace, sink, settings.bootstrap)
     try:
         follow(settings)

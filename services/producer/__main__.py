@@ -10,11 +10,11 @@ import os
 from functools import partial
 
 from postjournal.app import load_application
-from postjournal.settings import Settings
+from postjournal.settings import GATEWAY_PORT, Settings
 from services.process import run
 from services.producer.kafka_results import MAX_WAITING
 from services.producer.wiring import start
-from services.server import Place, Server, port_of
+from services.server import Place, Server
 
 THREADS = MAX_WAITING + 56
 """However many requests wait for results, others still find a thread."""
@@ -24,7 +24,7 @@ def main() -> None:
     """Until SIGTERM. Raises `ConfigurationError`."""
     settings = Settings.from_environment()
     load_application(settings.app)  # a wrong one is told here, before there are processes
-    port = port_of(os.environ, "POSTJOURNAL_GATEWAY_PORT", 8080)
+    port = GATEWAY_PORT.read(os.environ)
     Server(Place("gateway", port, THREADS), settings, partial(start, settings)).serve()
 
 

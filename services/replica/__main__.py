@@ -16,7 +16,7 @@ from postjournal.adapters.kafka_admin import ensure_topics, wait_for_kafka
 from postjournal.adapters.tripwire_holder import hold_tripwire
 from postjournal.app import load_application
 from postjournal.core.errors import ConfigurationError, JournalUnavailable
-from postjournal.settings import Settings, StoreSettings, secret
+from postjournal.settings import API_TOKEN, Settings, StoreSettings
 from postjournal.topics import Topics
 from services.process import EXIT_CONFIGURATION, configure_logging, stop_on_signal
 from services.replica.http import make_app
@@ -68,7 +68,7 @@ def _serve(settings: Settings, stop: threading.Event) -> int:
 
 
 def _serve_http(settings: Settings, shards: list[ShardRunner]) -> None:
-    token = secret(os.environ, "POSTJOURNAL_API_TOKEN") or "" if settings.allow_crash else None
+    token = API_TOKEN.read(os.environ) or "" if settings.allow_crash else None
     app = make_app(settings.replica, shards, token)
     server = waitress.create_server(
         app, host=settings.bind, port=settings.http_port, threads=HTTP_THREADS

@@ -32,7 +32,7 @@ def replay(
     image: recovery.AnyImage | None,
     records: Callable[[int], Records],
     end: int,
-    on_progress: Callable[[int], None],
+    on_progress: Callable[[int], object],
 ) -> None:
     """Bring `reader` to its bound, or to the journal's `end` when it has none.
 

@@ -53,11 +53,11 @@ def test_every_alert_is_seen_to_fire_and_to_be_silent() -> None:
 def test_every_alert_has_a_severity_a_summary_and_a_section_in_the_runbook() -> None:
     headings = {
         line.removeprefix("### ").lower()
-        for line in (ROOT / "README.md").read_text().splitlines()
+        for line in (ROOT / "docs" / "operations.md").read_text().splitlines()
         if line.startswith("### ")
     }
     for alert in alerts():
         assert alert["labels"]["severity"] in ("page", "ticket", "info")
         assert alert["annotations"]["summary"]
-        assert alert["annotations"]["runbook"] == f"README.md#{alert['alert'].lower()}"
+        assert alert["annotations"]["runbook"] == f"docs/operations.md#{alert['alert'].lower()}"
         assert alert["alert"].lower() in headings

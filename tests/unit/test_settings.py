@@ -1,13 +1,15 @@
 """Configuration: defaults that work, refusals that say what to change."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from postjournal import configuration
 from postjournal.app import load_application
 from postjournal.core.errors import ConfigurationError
 from postjournal.ledger import Ledger
-from postjournal.settings import CoordinatorSettings, Settings, StoreSettings
+from postjournal.settings import GROUPS, CoordinatorSettings, Settings, StoreSettings
 
 
 def test_defaults_need_no_variable() -> None:
@@ -62,3 +64,23 @@ def test_a_secret_may_stand_in_a_file_and_is_never_shown(tmp_path: Path) -> None
 def test_a_secret_file_that_is_missing_is_refused_by_its_variable() -> None:
     with pytest.raises(ConfigurationError, match="POSTJOURNAL_API_TOKEN_FILE"):
         CoordinatorSettings.from_environment({"POSTJOURNAL_API_TOKEN_FILE": "/nowhere/at/all"})
+
+
+def test_the_reference_is_what_the_declarations_say() -> None:
+    """Else: python -m postjournal.configuration."""
+    assert configuration.FILE.read_text() == configuration.reference()
+
+
+def test_every_variable_of_the_code_is_in_the_reference() -> None:
+    told = {each.name for group in GROUPS.values() for each in group}
+    told |= {f"{each}_FILE" for each in told}
+    root = configuration.FILE.parents[1]
+    files = [*root.glob("services/**/*.py"), *root.glob("shared/postjournal/**/*.py")]
+    files += root.glob("compose*.yaml")
+    used = {
+        name
+        for file in files
+        for name in re.findall(r"(?<![_A-Z])POSTJOURNAL_[A-Z_]+[A-Z]", file.read_text())
+    }
+    of_the_command_line = {"POSTJOURNAL_SYSTEM", "POSTJOURNAL_REPLICAS"}
+    assert used - told <= of_the_command_line

@@ -10,52 +10,33 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from postjournal import settings
 from postjournal.core.errors import ConfigurationError
-from postjournal.settings import secret
 
 Config = dict[str, Any]
-
-PROTOCOLS = ("SASL_PLAINTEXT", "SASL_SSL")
-MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
 
 
 def security(environment: Mapping[str, str] = os.environ) -> Config:
     """How this process proves to Kafka who it is; {} where nobody asks.
 
-    | variable | what |
-    |---|---|
-    | POSTJOURNAL_KAFKA_USERNAME | the user; without it there is no authentication |
-    | POSTJOURNAL_KAFKA_PASSWORD, or …_PASSWORD_FILE: a file that holds it | |
-    | POSTJOURNAL_KAFKA_MECHANISM | SCRAM-SHA-512 (default), SCRAM-SHA-256 or PLAIN |
-    | POSTJOURNAL_KAFKA_PROTOCOL | SASL_PLAINTEXT (default), or SASL_SSL for TLS |
-    | POSTJOURNAL_KAFKA_CA_FILE | with SASL_SSL: the authorities' certificates, else the system's |
-
     Raises `ConfigurationError`.
     """
-    username = environment.get("POSTJOURNAL_KAFKA_USERNAME")
+    username = settings.KAFKA_USERNAME.read(environment)
     if not username:
         return {}
-    password = secret(environment, "POSTJOURNAL_KAFKA_PASSWORD")
+    password = settings.KAFKA_PASSWORD.read(environment)
     if password is None:
         raise ConfigurationError(
             f"POSTJOURNAL_KAFKA_USERNAME is {username!r}, but there is no password: set "
             "POSTJOURNAL_KAFKA_PASSWORD_FILE to a file that holds it"
         )
-    authorities = environment.get("POSTJOURNAL_KAFKA_CA_FILE")
+    authorities = settings.KAFKA_CA_FILE.read(environment)
     return {
-        "security.protocol": _one_of(environment, "POSTJOURNAL_KAFKA_PROTOCOL", PROTOCOLS),
-        "sasl.mechanism": _one_of(environment, "POSTJOURNAL_KAFKA_MECHANISM", MECHANISMS),
+        "security.protocol": settings.KAFKA_PROTOCOL.read(environment),
+        "sasl.mechanism": settings.KAFKA_MECHANISM.read(environment),
         "sasl.username": username,
         "sasl.password": password,
     } | ({"ssl.ca.location": authorities} if authorities else {})
-
-
-def _one_of(environment: Mapping[str, str], variable: str, choices: tuple[str, ...]) -> str:
-    """The first one by default."""
-    value = environment.get(variable) or choices[0]
-    if value not in choices:
-        raise ConfigurationError(f"{variable}={value!r}: must be one of {', '.join(choices)}")
-    return value
 
 
 def _client(bootstrap: str) -> Config:

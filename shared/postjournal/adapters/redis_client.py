@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from postjournal.core.errors import ConfigurationError
-from postjournal.settings import secret
+from postjournal.settings import REDIS_PASSWORD
 
 
 def connect(url: str, timeout_s: float = 2.0) -> redis.Redis:
@@ -25,7 +25,7 @@ def connect(url: str, timeout_s: float = 2.0) -> redis.Redis:
     try:
         client = redis.Redis.from_url(
             url,
-            password=secret(os.environ, "POSTJOURNAL_REDIS_PASSWORD"),
+            password=REDIS_PASSWORD.read(os.environ),
             decode_responses=True,
             socket_connect_timeout=timeout_s,
             socket_timeout=timeout_s,

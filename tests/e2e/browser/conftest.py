@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from postjournal.cli.local.system import LocalSystem
 
 TOKEN = "token-of-the-browser-tests"
 PICTURES = DEFAULT_DIRECTORY / "pictures"
+INSTALL_S = 240
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
@@ -27,16 +29,18 @@ def find_chromium() -> str | None:
     """Where it is; installed first where that can be done without asking anybody."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "update", "-q"], env=quiet, check=False, capture_output=True)
-        subprocess.run(
-            ["apt-get", "install", "-qy", "--no-install-recommends", "chromium"],
-            env=quiet,
-            check=False,
-            capture_output=True,
-        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            apt_get("update", "-q")
+            apt_get("install", "-qy", "--no-install-recommends", "chromium")
         found = shutil.which("chromium")
     return found
+
+
+def apt_get(*arguments: str) -> None:
+    """Whether it worked is seen by what is there afterwards."""
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    command = ["apt-get", *arguments]
+    subprocess.run(command, env=quiet, check=False, capture_output=True, timeout=INSTALL_S)
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +83,7 @@ def page(browser: Browser) -> Iterator[Page]:
     assert not elsewhere
 
 
-def keep(page: Page, name: str) -> None:
-    """A picture of the whole page, among the artefacts of the tests."""
+def keep(page: Page, name: str, *, whole: bool = True) -> None:
+    """A picture among the artefacts of the tests: of the whole page, or of what is in sight."""
     Path(PICTURES).mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+    page.screenshot(path=PICTURES / f"{name}.png", full_page=whole)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,11 +13,15 @@ import requests
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from postjournal.cli.bench.system import is_settled
+from postjournal.cli.bench.load import load_on
+from postjournal.cli.bench.system import Stage, is_settled
 from postjournal.cli.local.system import LocalSystem
 from tests.e2e.browser.conftest import PICTURES, TOKEN, keep
 
 pytestmark = pytest.mark.kafka
+
+BUSY_S = 8
+"""Of load, before and after a failover: the curves are of the last minute."""
 
 numbers = itertools.count()
 
@@ -118,6 +122,26 @@ def test_an_account_is_asked_for_as_it_is(page: Page, system: LocalSystem) -> No
     expect(page.locator("#query-answer")).to_contain_text('"balance": 70')
 
 
+def test_an_account_is_asked_for_as_it_was(page: Page, system: LocalSystem) -> None:
+    settled(system)
+    account = f"browser-{next(numbers)}"
+    send(system, type="open", account=account)
+    send(system, type="deposit", account=account, amount=70)
+    before = send(system, type="deposit", account=account, amount=7)["seq"] - 1
+    visit(page, system)
+    page.get_by_label("Query").fill(f"account={account}")
+    page.get_by_label("As of").select_option("sequence")
+    page.get_by_label("Point").fill(str(before))
+    page.get_by_role("button", name="Ask").click()
+    answer = page.locator("#query-answer")
+    expect(answer).to_contain_text('"balance": 70', timeout=30_000)
+    expect(answer).to_contain_text(f"As of seq {before}")
+    keep(page, "live-past")
+    page.get_by_label("Point").fill("1000000")
+    page.get_by_role("button", name="Ask").click()
+    expect(answer).to_contain_text("not there yet", timeout=30_000)
+
+
 def test_without_the_token_buttons_ask_for_it(page: Page, system: LocalSystem) -> None:
     settled(system)
     visit(page, system, token=False)
@@ -173,6 +197,21 @@ def test_without_scripts_the_page_shows_how_things_are(
     context.close()
 
 
+@pytest.fixture(scope="module")
+def busy(system: LocalSystem) -> Iterator[None]:
+    """For pictures that show something: load, then a leader killed, and load again."""
+    stage = Stage(system, system.plan, own=False)
+    with load_on(stage, seed=1) as load:
+        load.start(150)
+        time.sleep(BUSY_S)
+        system.kill(settled(system))
+        time.sleep(BUSY_S)
+        settled(system)
+        yield
+        load.stop()
+        assert load.findings().ok
+
+
 def serious(page: Page) -> list[str]:
     """What axe finds that is worth more than a remark."""
     violations = Axe().run(page).response["violations"]
@@ -183,6 +222,7 @@ def serious(page: Page) -> list[str]:
     ]
 
 
+@pytest.mark.usefixtures("busy")
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_is_for_everybody(
@@ -194,7 +234,7 @@ def test_the_page_is_for_everybody(
     page = context.new_page()
     visit(page, system)
     page.locator("#failover-list tbody tr").first.wait_for()
-    keep(page, f"live-{'phone' if width < 500 else 'wide'}-{theme}")
+    keep(page, f"live-{'phone' if width < 500 else 'wide'}-{theme}", whole=width > 500)
     assert serious(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     context.close()

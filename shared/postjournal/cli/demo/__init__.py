@@ -91,6 +91,7 @@ def _started(mode: str | None, without: tuple[str, ...]) -> System:
     system = default_system()
     with Reporter() as report:
         system.start(REPLICAS, SHARDS, report)
+    system.prove_identity()
     return system
 
 

@@ -41,7 +41,7 @@ from postjournal.cli.local.readiness import (
 from postjournal.cli.local.redis_server import redis_configuration
 from postjournal.cli.local.status import StateAnswer, SystemStatus, ask_replicas, collect
 from postjournal.cli.local.supervisor import Program, Supervisor, launch, launch_errors
-from postjournal.settings import secret
+from postjournal.settings import API_TOKEN
 
 LOCK_PATIENCE_S = 120.0
 STORAGE_PATIENCE_S = 90.0
@@ -230,7 +230,7 @@ class LocalSystem:
         """Only what people start has one: tests and benches press no buttons."""
         if not self._prefer_well_known_ports:
             return ""
-        return secret(environment, "POSTJOURNAL_API_TOKEN") or secrets.token_urlsafe(16)
+        return API_TOKEN.read(environment) or secrets.token_urlsafe(16)
 
     def _socket_path(self) -> str:
         """In the state directory, unless the kernel's limit on such paths forbids it."""
