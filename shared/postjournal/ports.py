@@ -51,8 +51,8 @@ class ShardLog(Protocol):
     def purge_claims(self) -> None:
         """Drop claims not yet sent."""
 
-    def probe_end(self) -> None:
-        """JournalEnd follows."""
+    def probe_end(self, token: Any = None) -> None:
+        """JournalEnd follows, with the token."""
 
     def open_sources(self, offsets: dict[str, int]) -> None:
         """Deliver SourceRecords from `offsets` (topic → next offset; absent: the beginning)."""

@@ -96,7 +96,7 @@ class Runtime:
             m.ForgetAppends: lambda _: log.forget_appends(),
             m.AppendClaim: lambda e: log.append_claim(e.value),
             m.PurgeClaims: lambda _: log.purge_claims(),
-            m.ProbeEnd: lambda _: log.probe_end(),
+            m.ProbeEnd: lambda e: log.probe_end(e.token),
             m.OpenSources: lambda e: log.open_sources(e.offsets),
             m.HoldSources: lambda _: log.hold_sources(),
             m.ReleaseSources: lambda _: log.release_sources(),

@@ -48,6 +48,7 @@ class Heard:
     landed: int = 0
     failures: list[m.Message] = field(default_factory=list)
     ends: list[int | None] = field(default_factory=list)
+    end_tokens: list[object] = field(default_factory=list)  # of answers to questions
     tails: list[tuple[str, int]] = field(default_factory=list)
     published: list[tuple[str, int]] = field(default_factory=list)
     trimmed: int = 0
@@ -65,6 +66,7 @@ class Heard:
             self.landed += message.count
         elif isinstance(message, m.JournalEnd):
             self.ends.append(message.end)
+            self.end_tokens += [] if message.token is None else [message.token]
         elif isinstance(message, m.SinkTail):
             self.tails.append((message.sink, message.next_seq))
         elif isinstance(message, m.Published):

@@ -140,6 +140,15 @@ def test_the_end_of_an_empty_journal_is_0(harness: Harness, ear: Listener) -> No
     assert end_of(harness, ear) == 0
 
 
+def test_an_answer_about_the_end_tells_which_question_it_answers(
+    harness: Harness, ear: Listener
+) -> None:
+    for token in ("a", "b"):
+        harness.log.probe_end(token)
+    ear.until(lambda heard: len(heard.end_tokens) == 2)
+    assert set(ear.heard.end_tokens) == {"a", "b"}
+
+
 def test_the_end_counts_what_others_appended(harness: Harness, ear: Listener) -> None:
     other = harness.another()
     for value in values(7):

@@ -119,10 +119,12 @@ class ShardAudit:
         kind = record.get("kind") if isinstance(record, dict) else None
         if kind == "claim" and verdict == ACCEPTED:
             self.marks[record["epoch"]] = dict(self.fold.published)
-        if kind not in ("entry", "heartbeat") or verdict == ALARM:
+        if kind not in ("entry", "heartbeat", "resign") or verdict == ALARM:
             return
         epoch = record["epoch"]
         self.last_of_epoch[epoch] = offset
+        if kind == "resign":
+            return
         if verdict != ACCEPTED and epoch == self.fold.epoch and record["seq"] > self.fold.next_seq:
             self.gaps.setdefault(epoch, offset)
             if kind == "entry":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from postjournal.core import messages as m
 from postjournal.core.outbox import Outputs
@@ -163,15 +163,16 @@ class SimShardLog:
         """See `ShardLog`."""
         self._perform("purge_claims", self.claims.purge)
 
-    def probe_end(self) -> None:
+    def probe_end(self, token: Any = None) -> None:
         """See `ShardLog`. The broker looks at some instant between question and answer."""
-        self._perform("probe_end", self._ask_end)
+        self._perform("probe_end", self._ask_end, token)
 
-    def _ask_end(self) -> None:
+    def _ask_end(self, token: Any) -> None:
         self._probes += 1
-        self._kernel.after(self._probe_us(), self._look_at_end, self._probes, self._teller())
+        probe = (self._probes, token)
+        self._kernel.after(self._probe_us(), self._look_at_end, probe, self._teller())
 
-    def _look_at_end(self, probe: int, tell: Tell) -> None:
+    def _look_at_end(self, probe: tuple[int, Any], tell: Tell) -> None:
         end: int | None = len(self._topics.journal.records)
         world, delay_us = self._host.world, self._probe_us()
         if not self._host.reachable:
@@ -180,13 +181,14 @@ class SimShardLog:
         elif self._kernel.chance(world.danger("probe_late")):
             delay_us = self._kernel.between(20 * MS, 1_500 * MS)
             world.coverage.hit("probes answered late")
-        self._kernel.after(delay_us, self._tell_end, probe, tell, m.JournalEnd(end))
+        self._kernel.after(delay_us, self._tell_end, probe, tell, end)
 
-    def _tell_end(self, probe: int, tell: Tell, message: m.JournalEnd) -> None:
-        if probe < self._probe_told:
+    def _tell_end(self, probe: tuple[int, Any], tell: Tell, end: int | None) -> None:
+        number, token = probe
+        if number < self._probe_told:
             self._host.world.coverage.hit("probes answered out of order")
-        self._probe_told = max(self._probe_told, probe)
-        tell(message)
+        self._probe_told = max(self._probe_told, number)
+        tell(m.JournalEnd(end, token))
 
     def on_connection_lost(self) -> None:
         """The client library notices, sometimes: an end that nobody asked for."""

@@ -311,15 +311,48 @@ def test_a_leader_cut_off_with_the_broker_away_waits() -> None:
 def test_a_sink_ahead_of_a_fully_read_journal_halts_the_shard() -> None:
     bench = leader()
     bench.step(m.SinkTail("results", 5))
-    assert bench.of(m.ProbeEnd)
+    (probe,) = bench.of(m.ProbeEnd)
     with pytest.raises(SinkAhead, match="results"):
-        bench.step(m.JournalEnd(len(bench.journal)))
+        bench.step(m.JournalEnd(len(bench.journal), probe.token))
+
+
+def test_an_end_asked_for_before_a_sink_was_found_ahead_proves_nothing() -> None:
+    bench = leader()
+    bench.step(m.SinkTail("results", 5))
+    (earlier,) = bench.of(m.ProbeEnd)
+    bench.step(m.SinkTail("balances", 5))
+    (probe,) = bench.of(m.ProbeEnd)
+    for token in (None, earlier.token):
+        bench.step(m.JournalEnd(len(bench.journal), token))
+    with pytest.raises(SinkAhead):
+        bench.step(m.JournalEnd(len(bench.journal), probe.token))
+
+
+def test_an_end_that_the_broker_did_not_tell_is_asked_for_again() -> None:
+    bench = leader()
+    bench.step(m.SinkTail("results", 5))
+    (probe,) = bench.of(m.ProbeEnd)
+    bench.step(m.JournalEnd(None, probe.token))
+    (again,) = bench.of(m.ProbeEnd)
+    assert again.token != probe.token
+
+
+def test_no_two_heartbeats_of_a_leader_are_equal() -> None:
+    bench = leader()
+    beats = []
+    for _ in range(3):  # barriers of questions that come in the same ms
+        bench.step(m.QueryAsked(0, {"account": "x"}, True))
+        (beat,) = bench.of(m.Append)
+        beats.append(beat.value)
+        bench.land(beat.value)
+    assert len(set(beats)) == 3
 
 
 def test_a_sink_ahead_of_a_leader_that_is_deposed_and_has_not_read_it_does_not() -> None:
     bench = leader()
     bench.step(m.SinkTail("results", 5))
-    bench.step(m.JournalEnd(len(bench.journal) + 1))
+    (probe,) = bench.of(m.ProbeEnd)
+    bench.step(m.JournalEnd(len(bench.journal) + 1, probe.token))
     depose(bench)
     assert bench.replica.role is Role.STANDBY
 

@@ -199,10 +199,10 @@ class KafkaLog:
         self._next_offset = None
         self._arrived.clear()
 
-    def probe_end(self) -> None:
+    def probe_end(self, token: Any = None) -> None:
         """Asks the broker, not the cache, and not behind the fetch that waits for records."""
         end = self._tails.end_of(self._journal, PROBE_TIMEOUT_S)
-        self._arrived.append(m.JournalEnd(end))
+        self._arrived.append(m.JournalEnd(end, token))
 
     def known_end(self) -> int | None:
         """The journal's end as of the last fetch, without asking; None when unknown."""

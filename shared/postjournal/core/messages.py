@@ -55,9 +55,13 @@ class AppendFailed:
 
 @dataclass(slots=True)
 class JournalEnd:
-    """The offset after the journal's last record, as the broker said; None: it did not answer."""
+    """The offset after the journal's last record, as the broker said; None: it did not answer.
+
+    `token`: of the `ProbeEnd` that this answers; None also when nobody asked.
+    """
 
     end: int | None
+    token: Any = None
 
 
 @dataclass(slots=True)
@@ -234,7 +238,9 @@ class PurgeClaims:
 
 @dataclass(slots=True)
 class ProbeEnd:
-    """Ask the broker for the journal's end; answered by JournalEnd."""
+    """Ask the broker for the journal's end; answered by JournalEnd, in which `token` comes back."""
+
+    token: Any = None
 
 
 @dataclass(slots=True)

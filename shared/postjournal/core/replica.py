@@ -201,20 +201,18 @@ class Replica(Generic[S, C, E]):
         if type(record) is Claim and record.incarnation == self.incarnation:
             if self.role is Role.CLAIMING:
                 self._become(Role.STANDBY, "claim void")
-        elif self.tenure is not None and self._is_lost_to_us(record, own, verdict):
+        elif self.tenure is not None and self._is_lost_to_us(record, own):
             self._end_leadership(f"own {kind} at offset {offset} is void")
 
-    def _is_lost_to_us(self, record: Record[E], own: InFlight[E] | None, verdict: Verdict) -> bool:
+    def _is_lost_to_us(self, record: Record[E], own: InFlight[E] | None) -> bool:
         """Only this leader writes entries and heartbeats of its epoch.
 
         A void one of them with a gap means that an earlier one never landed. Without a gap it is
-        a retry that landed twice.
+        a retry that landed twice, or somebody else's forgery.
         """
         assert self.tenure is not None
         if not isinstance(record, Entry | Heartbeat) or record.epoch != self.tenure.epoch:
             return False
-        if own is None and verdict is Verdict.VOID_ALARM:
-            return False  # somebody else's forgery; ours is still to come
         return own is not None or record.seq > self.journal.next_seq
 
     def _on_new_leader(self, claim: Claim) -> None:
@@ -413,7 +411,7 @@ class Replica(Generic[S, C, E]):
     def _on_journal_end(self, message: m.JournalEnd) -> None:
         end = message.end
         if self.tenure is not None:
-            self._effects += self.tenure.on_journal_end(end)
+            self._effects += self.tenure.on_journal_end(message)
         elif self.role is Role.RESTORING:
             if end is not None:
                 self.target = end

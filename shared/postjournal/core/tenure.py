@@ -90,9 +90,11 @@ class Tenure(Generic[S, C, E]):
         # At once: it tells everybody, and its read-back makes librdkafka fetch the sources, which
         # were resumed while a fetch without them was waiting at the broker.
         self._heartbeat_due_ms = now_ms
+        self._heartbeat_time = 0  # of the last one
         self._unread_since_ms: int | None = None
         self._ahead: dict[str, int] = {}  # sinks whose topic is ahead of what we have read
-        self._ahead_proof: int | None = None  # the journal's end as asked for after that
+        self._ahead_probe = 0  # number of the probe that asks for the journal's end after that
+        self._ahead_proof: int | None = None  # its answer
 
     # --- sources in, entries out ------------------------------------------------------------
 
@@ -204,7 +206,10 @@ class Tenure(Generic[S, C, E]):
         return bool(self._waiting) or now_ms >= self._heartbeat_due_ms
 
     def _heartbeat(self, now_ms: int, wall_ms: int) -> m.Append:
-        record = Heartbeat(self.epoch, self._next_seq, self._published(), wall_ms)
+        """Its time is later than that of the one before, so that no two are equal: else one that
+        landed twice would pass for the read-back of a later one, and free stale answers."""
+        self._heartbeat_time = max(wall_ms, self._heartbeat_time + 1)
+        record = Heartbeat(self.epoch, self._next_seq, self._published(), self._heartbeat_time)
         return self._append(InFlight(record, self._codec.encode(record), now_ms))
 
     def _published(self) -> dict[str, int]:
@@ -274,16 +279,21 @@ class Tenure(Generic[S, C, E]):
         publication = self._publications[tail.sink]
         if tail.next_seq > publication.stable:
             self._ahead[tail.sink] = tail.next_seq
-            self._ahead_proof = None
-            return [m.ProbeEnd()]
+            return self._ask_end()
         return [m.Publish(tail.sink, outputs) for outputs in publication.opened(tail.next_seq)]
 
-    def on_journal_end(self, end: int | None) -> list[m.Effect]:
-        """The journal's end, asked for after a sink's tail was found ahead."""
-        if not self._ahead:
+    def _ask_end(self) -> list[m.Effect]:
+        self._ahead_probe += 1
+        self._ahead_proof = None
+        return [m.ProbeEnd((self.epoch, self._ahead_probe))]
+
+    def on_journal_end(self, answer: m.JournalEnd) -> list[m.Effect]:
+        """Only one that was asked for after a sink's tail was found ahead proves anything: an
+        earlier one may be late, and may not count what a successor has appended since."""
+        if not self._ahead or answer.token != (self.epoch, self._ahead_probe):
             return []
-        self._ahead_proof = end
-        return [m.ProbeEnd()] if end is None else []
+        self._ahead_proof = answer.end
+        return self._ask_end() if answer.end is None else []
 
     def check_ahead(self, position: int) -> None:
         """Raises `SinkAhead` when all of the journal is read and does not explain a sink's tail."""
