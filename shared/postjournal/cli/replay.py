@@ -114,7 +114,7 @@ def _bar(*, quiet: bool) -> Iterator[Show]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True) as bars:
-        task = bars.add_task("", total=None)
+        task = bars.add_task("", total=0)
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
