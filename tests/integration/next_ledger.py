@@ -14,7 +14,10 @@ class Close(Command, tag="close", frozen=True, gc=False, kw_only=True):
 
 
 class Closed(Event, tag="closed", frozen=True, gc=False):
+    """`balance`: what the ledger's sinks tell of an account that an event has changed."""
+
     account: str
+    balance: int = 0
 
 
 class Trail(Output, gc=False):

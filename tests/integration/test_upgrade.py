@@ -65,6 +65,7 @@ def test_what_only_the_newer_can_read_halts_the_older_until_it_is_upgraded(
         for name in older:
             assert made.state(name)["seq"] == 10
             assert "update this one; it has changed nothing" in made.said(name)
+        made.wait(lambda: {made.state(name)["seq"] for name in newer} == {11})
         made.grow_only(5, newer)
         for name in older:
             made.services[name].kill()

@@ -21,6 +21,7 @@ from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.log_following import LogFile
 from postjournal.cli.main import main
 from postjournal.cli.progress import Reporter
+from postjournal.cli.replay import progress_bar
 
 
 @pytest.fixture
@@ -161,3 +162,8 @@ def test_a_log_is_followed_over_its_rotation(tmp_path: Path) -> None:
     path.rename(tmp_path / "replica-1.log.1")
     path.write_text("a line in the new file\n")
     assert log.fresh() == ["replica-1 | a line in the new file"]
+
+
+def test_a_replay_shows_its_progress_before_it_knows_how_far_it_goes() -> None:
+    with progress_bar(quiet=False) as show:
+        show(0, 10)

@@ -68,7 +68,7 @@ def replay_command(
         raise click.UsageError("one of --until-offset, --until-seq and --until-time")
     query = _parse_query(queries)
     with environment_with(bootstrap, data) as environment, open_past(environment, shard) as past:
-        with _bar(quiet=as_json) as show:
+        with progress_bar(quiet=as_json) as show:
             reader, found = past.replay(bound, show)
         if query:
             found.answer = _ask(reader, query)
@@ -106,7 +106,8 @@ def restore(
 
 
 @contextmanager
-def _bar(*, quiet: bool) -> Iterator[Show]:
+def progress_bar(*, quiet: bool) -> Iterator[Show]:
+    """On stderr, unless `quiet`; it is told how many of how many records."""
     columns = (
         TextColumn("replaying"),
         BarColumn(),
@@ -114,7 +115,7 @@ def _bar(*, quiet: bool) -> Iterator[Show]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True) as bars:
-        task = bars.add_task("", total=None)
+        task = bars.add_task("", total=0)
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
