@@ -5,9 +5,10 @@ from __future__ import annotations
 from grafana.panels import Dashboard, Panel, Query
 from grafana.queries import REPLICA, SHARD, SHARDS_AND_REPLICAS, TAKEOVERS, WHO_LEADS, latest, rate
 
-OVER_RANGE = f"increase(postjournal_failover_seconds_bucket{{{REPLICA}}}[$__range])"
-TOTAL = f'{REPLICA},phase="total"'
-SUMMED = f"increase(postjournal_failover_seconds_sum{{{TOTAL}}}[$__range])"
+# What leader-view counts: what a replica has counted is gone when it is killed.
+OVER_RANGE = f"increase(postjournal_view_failover_seconds_bucket{{{SHARD}}}[$__range])"
+TOTAL = f'{SHARD},phase="total"'
+SUMMED = f"increase(postjournal_view_failover_seconds_sum{{{TOTAL}}}[$__range])"
 PHASES = latest("postjournal_last_failover_seconds", SHARD)
 
 PANELS = [
@@ -34,7 +35,7 @@ PANELS = [
         "In the time shown, by what made the new leader claim.",
         [
             Query(
-                f"sum by (cause) (increase(postjournal_takeovers_total{{{REPLICA}}}[$__range]))",
+                f"sum by (cause) (increase(postjournal_view_takeovers_total{{{SHARD}}}[$__range]))",
                 "{{cause}}",
                 True,
             )
@@ -61,7 +62,7 @@ PANELS = [
         "longer than the bar to its left.",
         [
             Query(
-                f"sum by (le) (increase(postjournal_failover_seconds_bucket{{{TOTAL}}}"
+                f"sum by (le) (increase(postjournal_view_failover_seconds_bucket{{{TOTAL}}}"
                 "[$__range])) > 0",
                 "{{le}} s",
                 True,

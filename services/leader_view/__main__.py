@@ -12,7 +12,7 @@ from postjournal.settings import Settings
 from postjournal.topics import Topics
 from services import monitoring
 from services.leader_view.follower import Follower
-from services.leader_view.metrics import ViewMetrics
+from services.leader_view.metrics import TakeoverMetrics, ViewMetrics
 from services.process import run, stop_on_signal
 
 log = logging.getLogger("services.leader_view")
@@ -27,9 +27,10 @@ def main() -> None:
     stop = stop_on_signal()
     where = f"Redis at {without_password(settings.redis_url)}"
     log.info("following %s at %s into %s", topic, settings.bootstrap, where)
-    follower = Follower(reader, store, _now_ms, where)
-    metrics = ViewMetrics(follower, _now_ms)
     registry = monitoring.process_registry()
+    takeovers = TakeoverMetrics(registry, settings.shards)
+    follower = Follower(reader, store, _now_ms, where, takeovers.count)
+    metrics = ViewMetrics(follower, _now_ms)
     registry.register(metrics)
     monitoring.serve(settings, registry, metrics.live, metrics.ready)
     try:

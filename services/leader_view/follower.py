@@ -13,7 +13,7 @@ from confluent_kafka import Message
 from postjournal.adapters.outage import Outage
 from postjournal.adapters.redis_view import Snapshot
 from postjournal.cluster_view import ClusterView
-from postjournal.status import decode_status
+from postjournal.status import Failover, decode_status
 from services.leader_view.rendering import render
 
 log = logging.getLogger(__name__)
@@ -60,9 +60,16 @@ class Follower:
     """
 
     def __init__(
-        self, topic: StatusTopic, store: Store, now_ms: Callable[[], int], where: str
+        self,
+        topic: StatusTopic,
+        store: Store,
+        now_ms: Callable[[], int],
+        where: str,
+        on_failover: Callable[[Failover], object] = lambda _: None,
     ) -> None:
-        """`now_ms`: ms since the Unix epoch; `where` names the store in the log."""
+        """`now_ms`: ms since the Unix epoch; `where` names the store in the log; `on_failover` is
+        handed each that is told after the start."""
+        self._on_failover = on_failover
         self._topic, self._store, self._now_ms = topic, store, now_ms
         self._view = ClusterView()
         self._started = now_ms()
@@ -109,6 +116,8 @@ class Follower:
         if seen < self._started - RECENT_MS and FAILOVER_MARK not in value[:64]:
             return False
         record = decode_status(value)
+        if isinstance(record, Failover) and seen >= self._started:
+            self._on_failover(record)
         return record is not None and self._view.apply(record, seen)
 
     def _note_caught_up(self) -> None:

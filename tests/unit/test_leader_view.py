@@ -211,7 +211,10 @@ class World:
     now: int = NOW
 
     def __post_init__(self) -> None:
-        self.follower = Follower(self.topic, self.store, lambda: self.now, "Redis")
+        self.told: list[Failover] = []
+        self.follower = Follower(
+            self.topic, self.store, lambda: self.now, "Redis", self.told.append
+        )
 
     def step(self, ms: int = 0) -> None:
         self.now += ms
@@ -266,6 +269,15 @@ def test_of_the_long_past_only_failovers_are_taken(world: World) -> None:
     world.step()
     assert world.store.snapshots[-1].replicas == {}
     assert len(world.store.snapshots[-1].failovers) == 1
+
+
+def test_only_failovers_after_the_start_are_counted(world: World) -> None:
+    """Those before it were counted by the process before this one."""
+    world.topic.put(failover(1, NOW - 1), seen=NOW - 1)
+    world.topic.put(failover(2, NOW + 1), seen=NOW + 1)
+    world.step()
+    world.step()
+    assert [each.epoch for each in world.told] == [2]
 
 
 def test_two_processes_with_one_name_are_warned_of_once_and_marked(

@@ -16,10 +16,11 @@ from werkzeug.test import Client
 from postjournal.core import messages as m
 from postjournal.core.errors import ConfigurationError
 from postjournal.settings import Settings
+from postjournal.status import Failover
 from postjournal.subscribe import Progress
 from services import monitoring
 from services.consumer.metrics import SubscriptionMetrics
-from services.leader_view.metrics import ViewMetrics
+from services.leader_view.metrics import TakeoverMetrics, ViewMetrics
 from services.replica import metrics as replica_metrics
 
 SHARD = "7"  # of no other test: the replica's metrics belong to the process
@@ -178,6 +179,23 @@ def test_the_view_tells_when_it_was_last_true() -> None:
     text = text_of(ViewMetrics(FakeFollower(), lambda: 0))  # type: ignore[arg-type]
     assert "postjournal_view_synced_timestamp_seconds 99.5" in text
     assert "postjournal_view_replicas 3.0" in text
+
+
+def test_the_view_counts_takeovers_beyond_the_lives_of_replicas() -> None:
+    registry = CollectorRegistry()
+    counted = TakeoverMetrics(registry, shards=1)
+    assert 'postjournal_view_takeovers_total{cause="silence",shard="0"} 0.0' in told(registry)
+    durations = {"detect_ms": 401.0, "claim_ms": 3.0, "resume_ms": 5.0, "total_ms": 409.0}
+    counted.count(
+        Failover(shard=0, epoch=2, previous="r1", leader="r2", cause="silence", time=0, **durations)
+    )
+    assert 'postjournal_view_takeovers_total{cause="silence",shard="0"} 1.0' in told(registry)
+    total = 'postjournal_view_failover_seconds_sum{phase="total",shard="0"} 0.409'
+    assert total in told(registry)
+
+
+def told(registry: CollectorRegistry) -> str:
+    return generate_latest(registry).decode()
 
 
 def test_a_view_that_hangs_does_not_live() -> None:
