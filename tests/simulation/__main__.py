@@ -1,4 +1,7 @@
-"""`python -m tests.simulation --seed 7` replays a seed; `--seeds 0..2000` runs many."""
+"""`python -m tests.simulation --seed 7` replays a seed; `--seeds 0..2000` runs many.
+
+`--planted-bugs` runs an engine with a bug, for each bug of a list, until a seed finds it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 import sys
 import time
 
+from tests.simulation.planted.hunt import report
 from tests.simulation.runner import Report, run_seed, run_seeds, summary
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.stage import Stage
@@ -17,9 +21,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="replay this one and print its trace")
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="play it, print its trace")
     parser.add_argument("--seeds", default="0..2000", metavar="A..B", help="B is exclusive")
+    parser.add_argument("--planted-bugs", nargs="*", metavar="NAME", help="by default all")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--stop-after", type=int, default=3, help="failures")
     options = parser.parse_args()
+    if options.planted_bugs is not None:
+        return report(options.planted_bugs, options.processes)
     if options.scenario is not None:
         return _play(options.scenario)
     if options.seed is not None:
@@ -29,12 +36,12 @@ def main() -> int:
 
 
 def _replay(seed: int) -> int:
-    report = run_seed(seed, traced=True)
-    sys.stdout.write("\n".join(report.lines or []) + "\n")
-    if report.invariant is None:
-        sys.stdout.write(f"seed {seed}: all invariants hold; trace {report.trace_hash}\n")
+    run = run_seed(seed, traced=True)
+    sys.stdout.write("\n".join(run.lines or []) + "\n")
+    if run.invariant is None:
+        sys.stdout.write(f"seed {seed}: all invariants hold; trace {run.trace_hash}\n")
         return 0
-    sys.stdout.write(report.failure().rsplit("\n\n", 1)[-1] + "\n")
+    sys.stdout.write(run.failure().rsplit("\n\n", 1)[-1] + "\n")
     return 1
 
 
@@ -49,11 +56,11 @@ def _play(name: str) -> int:
 
 def _run(seeds: range, processes: int, stop_after: int) -> int:
     started, reports, failures = time.monotonic(), list[Report](), 0
-    for report in run_seeds(seeds, processes):
-        reports.append(report)
-        if report.invariant is not None:
+    for run in run_seeds(seeds, processes):
+        reports.append(run)
+        if run.invariant is not None:
             failures += 1
-            sys.stdout.write(report.failure() + "\n" + "=" * 96 + "\n")
+            sys.stdout.write(run.failure() + "\n" + "=" * 96 + "\n")
             if failures >= stop_after:
                 break
     took_s = time.monotonic() - started

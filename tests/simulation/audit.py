@@ -32,6 +32,8 @@ class Audit:
         """A replica has taken in what came."""
         shard = self.shards[seat.topics.shard]
         shard.after_turn(seat)
+        if seat.host.paused_until_us is None:
+            seat.conduct.after_turn()
         if self._world.kernel.random.random() < OFTEN:
             self.thorough(seat)
 
@@ -46,6 +48,7 @@ class Audit:
         if replica.tenure is None or not replica.tenure.inflight:
             shard.every_replica_folds_every_prefix_the_same(replica)
             shard.state_follows_from_the_journal(replica)
+            shard.what_is_published_is_forgotten(seat)
             self.whole(shard.shard).a_replica_is_the_journal_up_to_its_position(replica)
         if replica.position != len(shard.points) - 1:
             return

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from postjournal.core.messages import SourceRecord
+from postjournal.sequence import PartitionReader, Received
 
 if TYPE_CHECKING:
     from tests.simulation.host import Host
@@ -14,6 +15,8 @@ T = TypeVar("T")
 
 SOURCES = ("ledger.commands", "ledger.feed")
 SINKS = ("results", "balances", "deadletter")
+RESTART_EVERY = 5
+"""After so many records a subscriber begins anew from the place that it has saved."""
 
 
 class Partition(Generic[T]):
@@ -152,25 +155,31 @@ class Reader(Generic[T]):
 
 
 class SinkTopic:
-    """A sink's partition, as its subscriber sees it."""
+    """A sink's partition, as its subscriber sees it: production's, restarted now and then."""
 
-    __slots__ = ("next_seq", "publisher", "tail", "watcher")
+    __slots__ = ("_name", "_records", "_subscriber", "next_seq", "publisher", "tail", "watcher")
 
-    def __init__(self, watcher: Callable[[int, bytes], None]) -> None:
+    def __init__(self, name: str, watcher: Callable[[int, bytes], None]) -> None:
         """`watcher(seq, value)` sees each record at the instant it lands."""
         self.watcher = watcher
-        self.next_seq = 0  # a subscriber that drops repeats has seen all before this
+        self._name, self._records = name, 0
+        self._subscriber = PartitionReader(name, 0)
+        self.next_seq = 0  # the subscriber has seen all before this, in order, each once
         self.tail = 0  # the sequence after that of the last record
         self.publisher: object = None  # who opened it last
 
     def land(self, seq: int, value: bytes) -> bool:
-        """Append; returns whether it is a repeat."""
+        """Append; returns whether it is a repeat. Raises `SequenceGap`."""
         self.watcher(seq, value)
         self.tail = seq + 1
-        if seq < self.next_seq:
-            return True
-        self.next_seq = seq + 1
-        return False
+        record = Received(self._name, 0, self._records, seq, value, 0)
+        self._records += 1
+        seen = self._subscriber.take(record, 0)
+        assert [each.seq for each in seen] in ([], [self.next_seq]), "a subscriber sees 0, 1, 2 …"
+        self.next_seq += len(seen)
+        if self._records % RESTART_EVERY == 0:
+            self._subscriber = PartitionReader(self._name, 0, self._subscriber.position)
+        return not seen
 
 
 class ShardTopics:
@@ -186,7 +195,7 @@ class ShardTopics:
         self.shard = shard
         self.journal: Partition[bytes] = Partition(on_journal)
         self.sources: dict[str, Partition[SourceRecord]] = {name: Partition() for name in SOURCES}
-        self.sinks = {name: SinkTopic(_for_sink(on_sink, name)) for name in SINKS}
+        self.sinks = {name: SinkTopic(name, _for_sink(on_sink, name)) for name in SINKS}
 
 
 def _for_sink(

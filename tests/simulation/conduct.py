@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from postjournal.core import messages as m
-from tests.simulation.invariants import must
+from tests.simulation.invariants import ENDED, must
 from tests.simulation.reference import parsed
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ class Conduct:
         self._ends: list[tuple[int, int]] = []  # (end of the journal as the broker said, when)
         self._fired: list[tuple[int, int]] = []  # (epoch, when its leader's tripwire fired)
         self._role = ""
+        self._unread: tuple[tuple[int, int], int] | None = None  # ((epoch, read back), since ms)
         self.led_epoch = 0
+        self.opened_at = 0  # where this incarnation began to read the journal
 
     @property
     def _now_ms(self) -> int:
@@ -47,9 +49,16 @@ class Conduct:
             self._ends.append((message.end, self._now_ms))
         elif type(message) is m.TripwireFired:
             self._fired.append((message.epoch, self._now_ms))
+            if message.epoch < self._seat.replica.journal.epoch:
+                self._audit.world.coverage.hit("tripwires of an earlier leader")
+        elif type(message) is m.SinkTail:
+            outbox = self._seat.replica.machine.outboxes[message.sink]
+            if message.next_seq > outbox.next_seq:
+                self._audit.world.coverage.hit("sinks ahead of what was read")
 
     def on_open(self, offset: int) -> None:
         """An incarnation begins; what was before `offset` it has from a snapshot, by now."""
+        self.opened_at = offset
         self._read = [(offset, self._now_ms)]
         self._ends.clear()
 
@@ -121,6 +130,36 @@ class Conduct:
             epoch,
             position,
             said,
+        )
+
+    def after_turn(self) -> None:
+        """Everything that came has been taken in."""
+        self.a_turn_takes_in_what_there_is()
+        self.a_leader_that_reads_nothing_back_resigns()
+
+    def a_turn_takes_in_what_there_is(self) -> None:
+        """Tripwires that fired, what people ask."""
+        seat, name = self._seat, "a_turn_takes_in_what_there_is"
+        must(seat.tripwire.is_empty and seat.inbox.is_empty, name, "%s", seat.host.name)
+
+    def a_leader_that_reads_nothing_back_resigns(self) -> None:
+        """After `readback_ms` in which it knows that its records land."""
+        replica = self._seat.replica
+        tenure = None if replica.role in ENDED else replica.tenure
+        if tenure is None or tenure._landed <= tenure._read_back:
+            self._unread = None
+            return
+        now_ms = self._now_ms
+        place = (tenure.epoch, tenure._read_back)
+        if self._unread is None or self._unread[0] != place:
+            self._unread = (place, now_ms)
+        most_ms = self._seat.host.world.profile.limits.readback_ms
+        must(
+            now_ms - self._unread[1] < most_ms,
+            "a_leader_that_reads_nothing_back_resigns",
+            "%s: nothing for %d ms",
+            self._seat.replica.incarnation,
+            now_ms - self._unread[1],
         )
 
     # --- bounds -----------------------------------------------------------------------------

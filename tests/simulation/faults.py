@@ -43,6 +43,9 @@ WEIGHTS = {"kill": 3, "pause": 3, "kill_all": 0.3, "stop_all": 0.3, "handover_st
 """How often an action is to be had, others being 1."""
 
 COUNTERS = (
+    *(f"runs with {count} replicas" for count in range(1, 6)),
+    *(f"runs with {count} shards" for count in range(1, 4)),
+    "runs with drifting clocks",
     "takeovers",
     "takeovers: no_leader",
     "takeovers: resigned",
@@ -74,6 +77,7 @@ COUNTERS = (
     "outputs in a sink twice",
     "sink failures",
     "sink failures with a prefix landed",
+    "sinks ahead of what was read",
     "publishes lost at a crash",
     "first requests of a producer lost",
     "rebuilds",
@@ -92,6 +96,7 @@ COUNTERS = (
     "missing tripwires",
     "false tripwires",
     "tripwires after a restart",
+    "tripwires of an earlier leader",
     "links cut",
     "processes muted",
     "broker away",
@@ -122,6 +127,7 @@ COUNTERS = (
     "snapshots taken",
     "snapshots of a leader",
     "snapshots failed",
+    "snapshots that took long",
     "snapshots given up",
     "snapshots damaged in the store",
     "snapshots over a takeover",
@@ -189,6 +195,7 @@ class Profile:
     claim_lost: float = 0.0
     claim_late: float = 0.0
     publish_fails: float = 0.0
+    zombie_sink_breaks: float = 0.0  # of a leader who is deposed and does not know it
     zombie_delay: float = 0.0  # what is in flight at a crash or a pause lands much later
     lost_at_crash: float = 0.0
     tripwire_late: float = 0.0
@@ -224,7 +231,7 @@ def drawn(random: Random) -> Profile:
         doubles=replicas > 1 and random.random() < 0.1,
         shards=random.choice((1, 1, 1, 1, 2, 3)),
         faults_us=faults_us,
-        tick_us=random.choice((8, 20, 35, 50)) * MS,
+        tick_us=random.choice((15, 25, 35, 50)) * MS,
         append_us=random.choice((150, 600, 600, 3_000, 20_000)),
         ack_us=random.choice((200, 400, 3_000, 30_000)),
         fetch_us=random.choice((100, 500, 500, 3_000, 15_000)),
@@ -263,6 +270,7 @@ _RATES = {
     "claim_lost": 0.5,
     "claim_late": 0.5,
     "publish_fails": 0.06,
+    "zombie_sink_breaks": 0.9,
     "zombie_delay": 0.9,
     "lost_at_crash": 0.6,
     "tripwire_late": 0.5,

@@ -198,6 +198,7 @@ class ShardAudit:
         if replica.tenure is not None:
             self.one_leader_an_epoch(replica)
             self.a_failed_append_ends_the_leadership(seat, replica.tenure.epoch)
+            self.a_gap_ends_the_leadership(replica, replica.tenure.epoch)
         if replica.position == seat.audited:
             return
         if replica.tenure is None:
@@ -258,6 +259,12 @@ class ShardAudit:
         name = "a_failed_append_ends_the_leadership"
         must(seat.log.failed_epoch != epoch, name, "%s, epoch %d", seat.host.name, epoch)
 
+    def a_gap_ends_the_leadership(self, replica: AnyReplica, epoch: int) -> None:
+        """As soon as the leader reads a record of its own that comes after a lost one."""
+        gap = self.gaps.get(epoch, replica.position)
+        name = "a_gap_ends_the_leadership"
+        must(gap >= replica.position, name, "%s: gap at %d", replica.incarnation, gap)
+
     def state_follows_from_the_journal(self, replica: AnyReplica) -> None:
         """Balances, positions in the sources, ends of the sinks."""
         version = self.versions[self.version_at[replica.position]]
@@ -282,6 +289,18 @@ class ShardAudit:
         for command_id, first in reference.window.items():
             mine = msgspec.json.decode(msgspec.json.encode(machine.window.get(command_id)))
             must(mine == first.item(), name, "%s: %s, not %s", command_id, mine, first.item())
+
+    def what_is_published_is_forgotten(self, seat: Seat) -> None:
+        """Else memory would grow for ever. Whole entries are forgotten, or what there was in a
+        snapshot."""
+        position, name = seat.replica.position, "what_is_published_is_forgotten"
+        opened, now = self.version_at[seat.conduct.opened_at], self.version_at[position]
+        ends = [version.sinks for version in self.versions[opened : now + 1]]
+        for sink, mark in self.points[position][-1].items():
+            begin = max((end[sink] for end in ends if end[sink] <= mark), default=0)
+            outbox = seat.replica.machine.outboxes[sink]
+            first = outbox.next_seq - len(outbox)
+            must(first >= begin, name, "%s: kept from %d, mark %d", sink, first, mark)
 
     def what_is_not_published_can_be(self, replica: AnyReplica) -> None:
         """Only at the end: a standby makes outputs when asked, and a look would make them."""

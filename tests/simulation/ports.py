@@ -52,6 +52,11 @@ class SimInbox:
         waiting, self._waiting = self._waiting, []
         return waiting
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be taken in."""
+        return not self._waiting
+
     def reply(self, token: Any, result: object, seq: int, epoch: int, error: str | None) -> None:
         """See `Inbox`."""
         self._host.perform("reply", self._reply, token, result, seq, epoch, error)
@@ -123,9 +128,9 @@ class SimTripwire:
         self._host.perform("unwatch", self._unwatch)
 
     def _unwatch(self) -> None:
+        """What has fired already is still told, as by a thread that was quicker."""
         self.ticket += 1
         self.address = None
-        self._waiting.clear()
 
     def poll(self) -> Sequence[m.Message]:
         """See `Tripwire`."""
@@ -133,6 +138,11 @@ class SimTripwire:
         for message in waiting:
             self._told(message)
         return waiting
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be taken in."""
+        return not self._waiting
 
     def fire(self) -> None:
         """The connection closed and a reconnect did not succeed: right or wrong."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-from postjournal.core.errors import PostjournalError
 from tests.simulation.faults import Coverage, Profile, drawn, merged
 from tests.simulation.invariants import Violation
 from tests.simulation.kernel import MS, Kernel, TooManyEvents
@@ -42,7 +41,7 @@ class Report:
         lines = "\n".join((self.lines or [])[-TRACE_LINES:])
         return (
             f"{lines}\n\nseed {self.seed}, {self.virtual_ms} ms: {self.invariant}\n{self.detail}\n"
-            f"again: python -m tests.simulation --seed {self.seed}"
+            f"again: ./postjournal test --seed {self.seed}"
         )
 
 
@@ -62,6 +61,7 @@ class Simulation:
         """Faults and load, then calm; raises `Violation`."""
         world = self.world
         world.calm_at_us = world.profile.faults_us
+        self._count(world.profile)
         world.start()
         self.nemesis.start()
         self.keeper.start()
@@ -72,6 +72,12 @@ class Simulation:
         self.load.finish()
         world.run_for(250 * MS)
         self.until_well()
+
+    def _count(self, profile: Profile) -> None:
+        hit = self.world.coverage.hit
+        hit(f"runs with {profile.replicas} replicas")
+        hit(f"runs with {profile.shards} shards")
+        hit("runs with drifting clocks", 1 if profile.drift else 0)
 
     def _restart_the_dead(self) -> None:
         """A supervisor, of changing diligence."""
@@ -127,7 +133,7 @@ def run_seed(seed: int, *, traced: bool = False, profile: Profile | None = None)
         invariant, detail = violation.invariant, violation.detail
     except TooManyEvents:
         invariant, detail = "it_comes_to_an_end", simulation.world.unwell()
-    except (AssertionError, PostjournalError, LookupError, TypeError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - an engine that raises has failed
         invariant, detail = f"no_{type(error).__name__}", traceback.format_exc(limit=-6).strip()
     kernel = simulation.kernel
     return Report(

@@ -56,6 +56,12 @@ class Seat:
         """Whether it believes so."""
         return not self._ended and self.replica.tenure is not None
 
+    def break_sink(self) -> None:
+        """A producer of outputs fails for good, with nothing in flight."""
+        pipes = list(self.log.sink_pipes.values())
+        if self.leads and pipes:
+            self._kernel.random.choice(pipes).break_off()
+
     def start(self) -> None:
         """The runtime's first effects, and its first turn."""
         self.runtime.start()

@@ -32,6 +32,13 @@ class SinkPipe(Pipe[Outputs]):
         self._topic.publisher = self
         self._established = self._broken = self._failed = False
 
+    def break_off(self) -> None:
+        """A fatal error, of which the process is told."""
+        if not self._failed:
+            self._failed = self._broken = True
+            self._coverage.hit("sink failures")
+            self._tell(0, self.era, m.PublishFailed(self._sink, "the producer failed"))
+
     def _mean_us(self) -> int:
         return self._host.publish_us
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 KEPT = 3
+LONG_US = 100 * MS
 _LEDGER = SimLedger()
 
 
@@ -46,6 +47,7 @@ class SnapshotDangers:
     leader: float = 0.0  # an order allows the leader
     repeated: float = 0.0  # an order comes twice
     trims: float = 0.0  # with an order the journal is trimmed
+    resigned: float = 0.0  # one is ordered when a leader resigns, before another leads
 
 
 def drawn_snapshots(random: Random) -> SnapshotDangers:
@@ -64,6 +66,7 @@ def drawn_snapshots(random: Random) -> SnapshotDangers:
         ("leader", 0.5),
         ("repeated", 0.3),
         ("trims", 0.9),
+        ("resigned", 0.9),
     ):
         if random.random() < 0.5:
             setattr(dangers, name, random.random() * highest)
@@ -100,6 +103,10 @@ class Store:
         self.snapshots.sort(key=lambda each: each.manifest.offset, reverse=True)
         while len(self.snapshots) > KEPT and not self.needs(self.snapshots[-1], begin):
             self.snapshots.pop()
+
+    def holds(self, name: str) -> bool:
+        """Whether another, of the same name, has stored it: a manifest is written once."""
+        return any(each.manifest.id == name for each in self.snapshots)
 
     def needs(self, stored: Stored, begin: int) -> bool:
         """Whether a journal that was trimmed can be restored only from this one."""
@@ -244,6 +251,7 @@ class SimSnapshots:
     def take(self, asked: m.SnapshotAsked, image: Image[Any, Any, Any]) -> None:
         """See `Snapshots`. The state is written down at the instant of the call, as by a fork."""
         assert not self._is_taking, "one at a time"
+        assert asked.replica == self._host.replica_name, "it was asked of another"
         content = list(image.content())
         self._host.perform("take", self._take, asked, image.header(), content)
 
@@ -255,6 +263,8 @@ class SimSnapshots:
         if self._host.seats[self._topics.shard].leads:
             self._world.coverage.hit("snapshots of a leader")
         delay_us = self._kernel.spread(self._dangers.store_us)
+        if delay_us > LONG_US:
+            self._world.coverage.hit("snapshots that took long")
         self._kernel.after(delay_us, self._store, self._generation, asked, header, whole)
 
     def _store(
@@ -267,14 +277,15 @@ class SimSnapshots:
             return
         self._is_taking = False
         hit, name = self._world.coverage.hit, asked.snapshot_id
-        if self._kernel.chance(self._world.danger_of_snapshots("fails")):
+        store = self._world.stores[self._topics.shard]
+        if self._kernel.chance(self._world.danger_of_snapshots("fails")) or store.holds(name):
             hit("snapshots failed")
             failed = m.SnapshotProgressed(name, asked.attempt, "failed", error="by chance")
             self._tell(generation, failed)
             return
         stored = make_stored(name, self._host.name, header, content)
         hit("snapshots taken")
-        self._world.stores[self._topics.shard].put(stored, self._topics.journal.begin)
+        store.put(stored, self._topics.journal.begin)
         if self._kernel.chance(self._world.danger_of_snapshots("rots")):
             hit("snapshots damaged in the store")
             self._kernel.after(self._kernel.between(0, 500 * MS), self._rot, stored)
@@ -331,6 +342,7 @@ class Keeper:
         self._world, self._kernel = world, world.kernel
         self._dangers = world.profile.snapshots
         self._count = 0
+        world.on_resigned = self._on_resigned
 
     def start(self) -> None:
         """The first order comes after a while."""
@@ -347,19 +359,27 @@ class Keeper:
             self.trim(shard)
         self._kernel.after(self._kernel.spread(self._dangers.gap_us), self._act)
 
+    def _on_resigned(self, shard: int) -> None:
+        if self._kernel.chance(self._world.danger_of_snapshots("resigned")):
+            self.order(self._kernel.random.choice(self._world.hosts), shard)
+
     def order(self, host: Host, shard: int, *, allow_leader: bool | None = None) -> None:
-        """Ask a replica, standby or not, for a snapshot."""
+        """Ask a replica, standby or not, for a snapshot. All hear it: by the control topic."""
         if not host.alive:
             return
         self._count += 1
         if allow_leader is None:
             allow_leader = self._kernel.chance(self._dangers.leader)
         asked = m.SnapshotAsked(host.replica_name, f"s{self._count}", 1, allow_leader)
-        inbox = host.seats[shard].inbox
-        inbox.put(asked)
+        self._tell_all(asked, shard)
         if self._kernel.chance(self._dangers.repeated):
             self._world.coverage.hit("snapshot orders repeated")
-            inbox.put(asked)
+            self._tell_all(asked, shard)
+
+    def _tell_all(self, asked: m.SnapshotAsked, shard: int) -> None:
+        for host in self._world.hosts:
+            if host.alive:
+                host.seats[shard].inbox.put(asked)
 
     def trim(self, shard: int) -> None:
         """As the coordinator does it: before the oldest, when that is sound."""

@@ -9,9 +9,9 @@ import pytest
 from tests.simulation.faults import merged
 from tests.simulation.runner import run_seed, run_seeds, summary
 
-SEEDS = int(os.environ.get("POSTJOURNAL_SIM_SEEDS", "2000"))
+SEEDS = int(os.environ.get("POSTJOURNAL_SIM_SEEDS", "10000"))
 FIRST = int(os.environ.get("POSTJOURNAL_SIM_FIRST", "0"))
-ENOUGH_FOR_ALL = 1_000
+ENOUGH_FOR_ALL = 2_000
 """With fewer seeds some fault may never have happened by chance."""
 
 

@@ -36,6 +36,7 @@ class World:
         self.first_epochs: dict[tuple[int, str], int] = {}  # (shard, command id) → of its decision
         self.stores = [Store() for _ in range(profile.shards)]
         self.claimants: dict[tuple[int, int], set[str]] = {}  # (shard, epoch) → incarnations
+        self.on_resigned: Callable[[int], None] = lambda _: None
         self.undecided: set[tuple[int, int]] = set()  # (shard, epoch) whose leader died so
 
     def _make_topics(self, shard: int) -> ShardTopics:
@@ -145,6 +146,8 @@ class World:
                 self._on_new_leader(audit.shard, epoch_before)
             elif kind == "entry":
                 self._on_entry(audit, record)
+            elif kind == "resign":
+                self.on_resigned(audit.shard)
         elif verdict == ALARM:
             self.coverage.hit("alarms at forged entries")
         elif kind in ("claim", "entry", "heartbeat"):
@@ -188,6 +191,9 @@ class World:
                 self.coverage.hit("takeovers with entries in flight")
             if host.paused_until_us is not None:
                 self.coverage.hit("a paused leader deposed")
+            if self.kernel.chance(self.danger("zombie_sink_breaks")):
+                delay_us = self.kernel.between(0, 400 * MS)
+                self.kernel.after(delay_us, host.seats[shard].break_sink)
 
     def on_end(self, host: Host) -> None:
         """A process is about to end: remember what it had in flight."""

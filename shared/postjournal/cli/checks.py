@@ -13,6 +13,8 @@ from postjournal.cli.local.layout import PROJECT_ROOT
 
 QUICK = ("tests/unit", "tests/simulation")
 SLOW = ("tests/contract", "tests/integration", "tests/e2e")
+SIMULATION = "tests.simulation"
+QUICK_SEEDS = "2000"
 LINTERS = (
     ("ruff", "check"),
     ("ruff", "format", "--check"),
@@ -21,14 +23,27 @@ LINTERS = (
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.option("--quick", is_flag=True, help="Only the tests that need no Kafka.")
+@click.option("--quick", is_flag=True, help="Only the tests that need no Kafka, and fewer seeds.")
+@click.option("--seed", type=int, help="Replay this seed of the simulation and print its trace.")
+@click.option(
+    "--planted-bugs",
+    is_flag=True,
+    help="Plant bugs in the engine, one after the other: the simulation must find each.",
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def test(quick: bool, arguments: tuple[str, ...]) -> None:
+def test(quick: bool, seed: int | None, planted_bugs: bool, arguments: tuple[str, ...]) -> None:
     """Run the tests, the quick ones first; ARGUMENTS go to pytest."""
     os.chdir(PROJECT_ROOT)
-    command = [sys.executable, "-m", "pytest", *pytest_arguments(quick, arguments)]
-    # In place of this process: Ctrl-C reaches pytest alone, and its exit code is ours.
-    os.execv(command[0], command)
+    if quick:
+        os.environ.setdefault("POSTJOURNAL_SIM_SEEDS", QUICK_SEEDS)
+    if planted_bugs:
+        command = [SIMULATION, "--planted-bugs", *arguments]
+    elif seed is not None:
+        command = [SIMULATION, "--seed", str(seed)]
+    else:
+        command = ["pytest", *pytest_arguments(quick, arguments)]
+    # In place of this process: Ctrl-C reaches the tests alone, and their exit code is ours.
+    os.execv(sys.executable, [sys.executable, "-m", *command])
 
 
 @click.command()

@@ -85,7 +85,7 @@ class Entry(msgspec.Struct, Generic[E], tag_field="kind", tag="entry", frozen=Tr
 
 
 class Heartbeat(msgspec.Struct, tag_field="kind", tag="heartbeat", frozen=True):
-    """The leader lives; `seq` is its next."""
+    """The leader lives; `seq` is its next; `time` rises in an epoch, so that no two are equal."""
 
     epoch: int
     seq: int

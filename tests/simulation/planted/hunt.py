@@ -1,0 +1,65 @@
+"""All planted bugs, each in a process of its own, some at a time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from tests.simulation.planted.bugs import BUGS
+
+MOST_SEEDS = 1_000
+"""A bug that this many seeds do not find is not found."""
+
+TIMEOUT_S = 600
+
+
+@dataclass(frozen=True)
+class Found:
+    """`seeds`: how many were needed, None: it was not found; `by`: the invariant, or why not."""
+
+    name: str
+    seeds: int | None
+    by: str
+
+    def __str__(self) -> str:
+        """A line of the table."""
+        return f"{'-' if self.seeds is None else self.seeds:>6}  {self.name}: {self.by}"
+
+
+def hunt(names: Sequence[str], processes: int) -> Iterator[Found]:
+    """In the order of the names."""
+    with ThreadPoolExecutor(processes) as pool:
+        yield from pool.map(_hunt_one, names)
+
+
+def _hunt_one(name: str) -> Found:
+    command = [sys.executable, "-m", "tests.simulation.planted", name, "--seeds", str(MOST_SEEDS)]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Found(name, None, f"not within {TIMEOUT_S} s")
+    if done.returncode != 0:
+        return Found(name, None, done.stderr.strip().rsplit("\n", 1)[-1])
+    result = json.loads(done.stdout)
+    return Found(name, result["seeds"], result["invariant"] or f"not in {MOST_SEEDS} seeds")
+
+
+def report(names: Sequence[str], processes: int) -> int:
+    """Prints a table as it grows; returns 1 if a bug was not found, or does not apply."""
+    started, lost = time.monotonic(), list[Found]()
+    sys.stdout.write(" seeds  planted bug: what found it\n")
+    for found in hunt(names or list(BUGS), processes):
+        sys.stdout.write(f"{found}\n")
+        sys.stdout.flush()
+        if found.seeds is None:
+            lost.append(found)
+    total, took_s = len(names or BUGS), time.monotonic() - started
+    sys.stdout.write(f"{total - len(lost)} of {total} planted bugs found in {took_s:.0f} s\n")
+    return 1 if lost else 0
