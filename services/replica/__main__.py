@@ -33,15 +33,17 @@ STOP_S = 6.0
 
 
 def main() -> int:
-    """Returns the exit code: 78 when restarting will not help, 1 when it may."""
+    """Returns the exit code: 78 when restarting will not help, 1 when it may, 0 when asked to."""
+    stop = stop_on_signal()
     try:
         configure_logging()
-        stop = stop_on_signal()
         return _serve(Settings.from_environment(), stop)
     except ConfigurationError as error:
         log.critical("configuration: %s", error)
         return EXIT_CONFIGURATION
     except (JournalUnavailable, KafkaException, OSError) as error:
+        if stop.is_set():
+            return 0
         log.critical("cannot start: %s", error)
         return 1
 
@@ -50,7 +52,8 @@ def _serve(settings: Settings, stop: threading.Event) -> int:
     tripwire_port = hold_tripwire(settings.bind, settings.tripwire_port)  # forks: before threads
     application = load_application(settings.app)
     topics = Topics.of(settings.namespace, application.sources, application.sinks)
-    ensure_topics(wait_for_kafka(settings.bootstrap), topics, settings.shards, settings.replication)
+    kafka = wait_for_kafka(settings.bootstrap, is_stopping=stop.is_set)
+    ensure_topics(kafka, topics, settings.shards, settings.replication)
     addresses = Addresses(
         http=f"{settings.advertise}:{settings.http_port}",
         tripwire=f"{settings.advertise}:{tripwire_port}",

@@ -136,6 +136,17 @@ def outside_fold(records: list[tuple[int, bytes]]) -> Json:
     return {"epoch": epoch, "leader": leader, "seq": next_seq, "digest": digest}
 
 
+def test_a_replica_that_waits_for_kafka_ends_when_asked_to(namespace: str) -> None:
+    nobody = f"127.0.0.1:{choose_ports({'kafka': 9092}, prefer_wanted=False)['kafka']}"
+    replica = Process(nobody, namespace, "a")
+    with running(replica):
+        assert replica.process.stderr is not None
+        waiting = next(line for line in replica.process.stderr if "waiting for Kafka" in line)
+        assert nobody in waiting
+        replica.end()
+        assert replica.process.returncode == 0
+
+
 def test_an_outside_reader_folds_the_journal_to_the_same_leader_epoch_and_seq(
     kafka: str, namespace: str
 ) -> None:

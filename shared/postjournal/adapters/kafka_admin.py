@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic, sleep
 
 from confluent_kafka import KafkaError, KafkaException
@@ -41,10 +41,14 @@ def topic_settings(topics: Topics) -> dict[str, dict[str, str]]:
     }
 
 
-def wait_for_kafka(bootstrap: str, give_up_s: float | None = None) -> AdminClient:
+def wait_for_kafka(
+    bootstrap: str,
+    give_up_s: float | None = None,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> AdminClient:
     """A client of a Kafka that answers. Waits, saying so once in a while.
 
-    Raises JournalUnavailable after `give_up_s` seconds, if given.
+    Raises JournalUnavailable after `give_up_s` seconds, if given, or once `is_stopping`.
     """
     troubles: list[str] = []
     settings = kafka_settings.admin(bootstrap)
@@ -55,7 +59,7 @@ def wait_for_kafka(bootstrap: str, give_up_s: float | None = None) -> AdminClien
             admin.list_topics(timeout=2.0)
         except KafkaException as error:
             waited, why = monotonic() - started, troubles[-1] if troubles else "no answer yet"
-            if give_up_s is not None and waited >= give_up_s:
+            if is_stopping() or (give_up_s is not None and waited >= give_up_s):
                 raise JournalUnavailable(f"Kafka at {bootstrap}: {why}") from error
             if waited >= said:
                 log.warning("waiting for Kafka at %s (%.0f s): %s", bootstrap, waited, why)
