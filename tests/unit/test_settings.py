@@ -82,5 +82,5 @@ def test_every_variable_of_the_code_is_in_the_reference() -> None:
         for file in files
         for name in re.findall(r"(?<![_A-Z])POSTJOURNAL_[A-Z_]+[A-Z]", file.read_text())
     }
-    of_the_command_line = {"POSTJOURNAL_SYSTEM", "POSTJOURNAL_REPLICAS"}
+    of_the_command_line = {"POSTJOURNAL_SYSTEM", "POSTJOURNAL_REPLICAS", "POSTJOURNAL_SIM_SEEDS"}
     assert used - told <= of_the_command_line

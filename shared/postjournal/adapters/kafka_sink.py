@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -42,7 +43,12 @@ _sequence_of = msgspec.json.Decoder(_Sequenced).decode
 def discard(producer: Producer) -> None:
     """Drop what it holds, without waiting for its threads to end."""
     producer.purge(in_queue=True, in_flight=True)
-    threading.Thread(target=producer.close, daemon=True).start()
+    threading.Thread(target=_close, args=(producer,), daemon=True).start()
+
+
+def _close(producer: Producer) -> None:
+    with contextlib.suppress(KafkaException):  # what was purged is a gap, fatal to the producer
+        producer.close()
 
 
 class SinkWriter:
