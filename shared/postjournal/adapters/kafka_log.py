@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -188,6 +189,15 @@ class KafkaLog:
         control.offset = OFFSET_END if end is None else end
         self._consumer.assign([place, *self._sources, control])
         self._consumer.pause(self._sources)
+        self._wake()
+
+    def _wake(self) -> None:
+        """librdkafka's broker thread sleeps for up to 1 s while nothing is fetched, and an
+        assignment does not wake it; any request does."""
+        with suppress(KafkaException):
+            self._consumer.get_watermark_offsets(
+                self._journal, timeout=PROBE_TIMEOUT_S, cached=False
+            )
 
     def rewind(self) -> None:
         """What the journal still delivers is dropped: it stays assigned."""
