@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
@@ -153,13 +154,21 @@ def explained(report: Report) -> Report:
     return run_seed(report.seed, traced=True) if report.invariant else report
 
 
-def run_seeds(seeds: Iterable[int], processes: int = 2) -> Iterator[Report]:
-    """Run many, in any order; failures come with their traces."""
+def run_seeds(seeds: Iterable[int], processes: int = 2) -> Generator[Report]:
+    """Run many; reports come in the order of the seeds, failures with their traces.
+
+    The workers are spawned: forked ones inherit the threads' locks and the signal handlers of the
+    test run, and a pool that ends them by SIGTERM then waits for ever if the handler's exception is
+    lost. This one ends them by a message, and raises if one dies.
+    """
     if processes == 1:
         yield from map(_run_and_explain, seeds)
         return
-    with get_context("fork").Pool(processes) as pool:
-        yield from pool.imap_unordered(_run_and_explain, seeds, chunksize=20)
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    try:
+        yield from pool.map(_run_and_explain, seeds, chunksize=20)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _run_and_explain(seed: int) -> Report:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +39,21 @@ def test_a_seed_runs_the_same_way_each_time(seed: int) -> None:
 def test_a_trace_changes_nothing() -> None:
     traced, silent = run_seed(3, traced=True), run_seed(3)
     assert (traced.events, traced.coverage) == (silent.events, silent.coverage)
+
+
+def test_no_signal_is_needed_to_end_the_workers(tmp_path: Path) -> None:
+    """A SIGTERM, its handler that of the test run, now and then left the whole run hanging."""
+    signalled = tmp_path / "signalled"
+
+    def end(*_: object) -> None:
+        signalled.touch()
+        os._exit(1)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        reports = run_seeds(range(1_000))
+        assert next(reports).seed == 0
+        reports.close()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not signalled.exists()
