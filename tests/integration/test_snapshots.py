@@ -158,7 +158,7 @@ def test_a_killed_leader_is_replaced_while_a_snapshot_is_taken(kafka: str, tmp_p
         taker = made.wait_for_snapshot(snapshot_id, "writing").replica
         made.services[made.leader].kill()
         made.wait(lambda: made.state(taker)["state"] == "leader", 3)
-        assert "took over" in made.said(taker)
+        made.wait(lambda: "took over" in made.said(taker), 3)
         assert "(tripwire" in made.said(taker), made.said(taker)[-2000:]
         assert made.wait_for_snapshot(snapshot_id).replica == taker
 
@@ -177,6 +177,7 @@ def test_the_taker_that_becomes_leader_and_dies_is_noticed_at_once(
         made.wait(lambda: len(made.in_state("standby")) == 2)
         made.services[taker].kill()
         made.wait(lambda: made.in_state("leader"), 3)
+        made.wait(lambda: "took over" in made.said(made.leader), 3)
         assert "(tripwire" in made.said(made.leader)
 
 
@@ -199,9 +200,8 @@ def test_a_deposed_leader_rebuilds_from_snapshot_and_tail_in_its_process(
         snapshot_id = made.snapshot().id
         old = made.leader
         process = made.services[old].process
-        for _ in range(20):  # until it is paused with an entry in flight
-            made.send(*[{"type": "deposit", "account": "a", "amount": 1}] * 2_000)
-            time.sleep(0.01)
+        for _ in range(20):  # until it is paused between a decision and its append, as is likely
+            made.send(*[{"type": "deposit", "account": "a", "amount": 1}] * 20_000)
             process.send_signal(signal.SIGSTOP)
             made.wait(
                 lambda: any(made.state(n).get("state") == "leader" for n in others(made, old))

@@ -222,7 +222,7 @@ def test_a_running_system_is_sound(kafka: str, namespace: str, system: Replicas)
     report = json.loads(result.stdout)
     (shard,) = report["shards"]
     assert report["sound"]
-    assert shard["epoch"] == 2
+    assert shard["epoch"] >= 2  # a busy machine may change the leader once more
     assert (shard["commands"], shard["repeated"]) == (2 * ACCOUNTS + 203, 11)
     assert shard["sinks"]["results"]["present"] == shard["commands"]
     assert shard["sinks"]["deadletter"]["present"] == 1
