@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from postjournal.core import messages as m
 from postjournal.ports import Event
 from tests.simulation.kernel import MS
@@ -63,8 +65,9 @@ class SimInbox:
 
     def _reply(self, token: int, result: object, seq: int, epoch: int, error: str | None) -> None:
         world = self._host.world
-        world.kernel.trace(self._host.name, "answers %d: %s at %d, %s", token, result, seq, error)
-        world.audit.on_reply(token, result, seq, error)
+        told = None if result is None else msgspec.json.decode(msgspec.json.encode(result))
+        world.kernel.trace(self._host.name, "answers %d: %s at %d, %s", token, told, seq, error)
+        world.audit.on_reply(token, told, seq, error)
 
 
 class SimObserver:

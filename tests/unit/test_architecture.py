@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 SHARED = ROOT / "shared" / "postjournal"
 PURE = {
     *("__future__", "ast", "collections", "collections.abc", "dataclasses", "enum", "functools"),
-    *("hashlib", "itertools", "operator", "typing", "msgspec"),
+    *("hashlib", "itertools", "operator", "re", "typing", "msgspec"),
 }
 ORDER = {
     "core": ("postjournal.core",),

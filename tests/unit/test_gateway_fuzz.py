@@ -66,7 +66,8 @@ class System:
         results = machine.outboxes["results"]
         seen = results.next_seq
         rows: list[SourceRecord] = [(first + n, key, value) for n, value in enumerate(values)]
-        machine.decide([(TOPIC, rows)], time=first)
+        while rows:
+            rows = rows[len(machine.decide([(TOPIC, rows)], time=first)) :]
         told = [v for chunk in results.between(seen, results.next_seq) for v in chunk.values]
         for value, result in zip(values, told, strict=True):
             self._take(shard, msgspec.json.decode(value), result)

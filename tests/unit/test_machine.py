@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 import pytest
 
-from postjournal.core.application import Command, Context, Output, Rejected
+from postjournal.adapters import kafka_settings
+from postjournal.core.application import Application, Command, Context, Event, Output, Rejected
 from postjournal.core.errors import ApplicationFaulty
-from postjournal.core.machine import DEADLETTER, Machine, ShardPlace
+from postjournal.core.machine import DEADLETTER, FAILED, INVALID, Machine, ShardPlace
 from postjournal.core.messages import SourceRecord
-from postjournal.core.records import Entry, Outcome
+from postjournal.core.records import Codec, Entry, Outcome
 from postjournal.core.sharding import shard_of
 from postjournal.ledger import Ledger
+from postjournal.verify.replay import Replay
 
 FEED = "ledger.feed"
+
+MESSAGE_BYTES = kafka_settings.journal_producer("")["message.max.bytes"]
 
 
 def records(*commands: object, start: int = 0) -> list[SourceRecord]:
@@ -217,3 +221,132 @@ def test_a_sink_that_comes_with_an_upgrade_begins_with_the_first_leader_that_has
     assert [each["seq"] for each in outputs(new, "audit")] == [0]
     old.apply(entry_of(new, batch))  # which does not know of that sink
     assert old.state == new.state
+
+
+# --- events that the journal would not give back ------------------------------------------------
+
+
+class Noted(Event, tag="noted", frozen=True, gc=False):
+    amount: int
+    rate: float = 0.0
+    doc: Any = None
+
+
+class Note(Command, tag="note", frozen=True, gc=False, kw_only=True):
+    what: str
+
+
+def nested(levels: int) -> list[Any]:
+    doc: list[Any] = []
+    for _ in range(levels - 1):
+        doc = [doc]
+    return doc
+
+
+NOTES: dict[str, Callable[[], Any]] = {
+    "right": lambda: [Noted(1, 0.5)],
+    "float for int": lambda: [Noted(1.05)],  # type: ignore[arg-type]
+    "int for float": lambda: [Noted(1, 2)],
+    "not a number": lambda: [Noted(1, float("nan"))],
+    "deep": lambda: [Noted(1, doc=nested(90))],
+    "too deep": lambda: [Noted(1, doc=nested(101))],
+    "far too deep": lambda: [Noted(1, doc=nested(5_000))],
+    "brackets in strings": lambda: [Noted(1, doc="[" * 500)],
+    "large": lambda: [Noted(1, doc="x" * 1_900_000)],
+    "too large": lambda: [Noted(1, doc="x" * 2_000_000)],
+    "not JSON": lambda: [Noted(1, doc=object())],
+    "surrogate": lambda: [Noted(1, doc="\ud800")],
+    "another type": lambda: ["noted"],
+    "reason": lambda: Rejected("not_today"),
+    "number as reason": lambda: Rejected(7),  # type: ignore[arg-type]
+    "long reason": lambda: Rejected("x" * 65),
+    "unprintable reason": lambda: Rejected("\ud800"),
+}
+FINE = {"right", "deep", "brackets in strings", "large", "reason"}
+
+
+class Notes(Application[list[Any], Note, Noted]):
+    command_type: ClassVar[Any] = Note
+    event_type: ClassVar[Any] = Noted
+
+    def initial_state(self) -> list[Any]:
+        return []
+
+    def decide(self, state: list[Any], command: Note, context: Context) -> Any:
+        return NOTES[command.what]()
+
+    def evolve(self, state: list[Any], event: Noted) -> None:
+        state.append(event.amount)
+
+    def query(self, state: list[Any], query: Mapping[str, str]) -> object:
+        return state
+
+
+def note(what: str, number: int = 0) -> dict[str, str]:
+    return {"type": "note", "id": f"{what}-{number}", "what": what}
+
+
+@pytest.mark.parametrize("what", NOTES)
+def test_what_the_journal_would_not_give_back_rejects_its_command(what: str) -> None:
+    """It used to be acknowledged, and no replica could read the journal any more."""
+    leader, standby = machine(application=Notes()), machine(application=Notes())
+    (outcome,) = batch = leader.decide([(FEED, records(note(what)))], time=7)
+    assert (outcome.rejected == FAILED) == (what not in FINE)
+    codec: Codec[Noted] = Codec(Noted)
+    entry = codec.decode(codec.encode(entry_of(leader, batch)))
+    assert isinstance(entry, Entry)
+    standby.apply(entry)
+    assert standby.state == leader.state
+    assert outputs(standby, DEADLETTER) == outputs(leader, DEADLETTER)
+    replay: Replay[Any, Any, Any] = Replay(Notes(), 0, 1, 100)
+    row = (0, b"main", msgspec.json.encode(note(what)))
+    wanted = replay.expected(FEED, row, replay.read(FEED, row), Context(7, 0))
+    assert replay.same(entry.batch[0], wanted), "the auditor sees it in the same way"
+    assert replay.same(msgspec.structs.replace(outcome, rejected=FAILED, events=None), wanted) == (
+        what not in FINE
+    )
+
+
+def test_an_entry_takes_no_more_than_it_can_hold() -> None:
+    """Larger than Kafka takes, it failed one leader after the other."""
+    decided = machine(application=Notes())
+    commands = records(*[note("large", n) for n in range(9)])
+    runs = [(FEED, commands[:2]), ("ledger.commands", commands[2:])]
+    batch = decided.decide(runs, 0)
+    assert [outcome.id for outcome in batch] == ["large-0", "large-1", "large-2"]
+    assert decided.sources == {FEED: 2, "ledger.commands": 3}
+    assert len(msgspec.json.encode(entry_of(decided, batch))) < MESSAGE_BYTES
+    wild = [b"\x00" * 9_000 + b"%d" % n for n in range(2_000)]
+    batch = decided.decide([(FEED, records(*wild, start=9))], 0)
+    assert 200 < len(batch) < 2_000
+    assert len(msgspec.json.encode(entry_of(decided, batch))) < MESSAGE_BYTES
+
+
+@pytest.mark.parametrize("levels", [1_100, 100_000])
+def test_a_command_nested_too_deeply_is_invalid(levels: int) -> None:
+    """It used to halt every replica of its shard, one after the other."""
+    value = msgspec.json.encode(DEPOSIT)[:-1] + b',"z":' + b"[" * levels + b"]" * levels + b"}"
+    (outcome,) = machine().decide([(FEED, records(value))], 0)
+    assert outcome.rejected == INVALID
+    assert outcome.dead_letter is not None
+
+
+def test_a_dead_letter_tells_no_more_than_it_must() -> None:
+    value = b'{"type":"' + b"x" * 500_000 + b'","id":"1"}'
+    (outcome,) = machine().decide([(FEED, records(value))], 0)
+    assert outcome.dead_letter is not None
+    assert len(outcome.dead_letter.error) <= 1_024
+    assert len(outcome.dead_letter.value) <= 1_024
+
+
+def test_an_answer_does_not_change_with_the_state() -> None:
+    """A held answer of the live state told what was not stable yet."""
+    asked = machine(application=Notes())
+    answer, error = asked.query({})
+    asked.decide([(FEED, records(note("right")))], 0)
+    assert (answer, error) == (msgspec.Raw(b"[]"), None)
+    asked.state.append(object())
+    answer, error = asked.query({})
+    assert answer is None
+    assert error is not None
+    assert error.startswith("failed: TypeError")

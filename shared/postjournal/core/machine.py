@@ -15,9 +15,10 @@ import msgspec
 from postjournal.core.application import Application, Command, Context, Output, Rejected
 from postjournal.core.dedupe import DedupeWindow
 from postjournal.core.errors import ApplicationFaulty
+from postjournal.core.faithful import Faithful
 from postjournal.core.messages import SourceRecord
 from postjournal.core.outbox import Outbox, Outputs
-from postjournal.core.records import MAX_ID_LENGTH, DeadLetter, Entry, Outcome
+from postjournal.core.records import MAX_ID_LENGTH, UNREADABLE, DeadLetter, Entry, Outcome
 from postjournal.core.sharding import DEFAULT_KEY, shard_of
 
 S = TypeVar("S")
@@ -34,6 +35,15 @@ INVALID, WRONG_SHARD, FAILED = "invalid", "wrong_shard", "failed"
 """Why the engine rejects: not decodable; another shard's key; `decide` raised."""
 
 DEAD_VALUE_CHARACTERS = 1024
+"""Of a command, and of what was wrong with it, in its dead letter."""
+
+REASON_CHARACTERS = 64
+
+ENTRY_BYTES = 4_000_000
+"""An entry that has so many takes no further command; the last may add `EVENTS_BYTES`."""
+
+OUTCOME_BYTES, DEAD_LETTER_BYTES = 1_200, 14_000
+"""What an outcome takes at most besides its events: id, type, reason; with a dead letter."""
 
 
 class DeadLetterOutput(Output, gc=False, kw_only=True):
@@ -84,6 +94,7 @@ class Machine(Generic[S, C, E]):
         self._decode = msgspec.json.Decoder(application.command_type).decode
         self._encoder = msgspec.json.Encoder()
         self._envelope = msgspec.json.Decoder(_Envelope)
+        self._faithful: Faithful[E] = Faithful(application.event_type)
         self._types: dict[type, str] = {}
         self._own_keys: dict[bytes | None, bool] = {}
         self._evolve, self._decide = application.evolve, application.decide
@@ -93,45 +104,69 @@ class Machine(Generic[S, C, E]):
     def decide(self, runs: Iterable[Run], time: int) -> tuple[Outcome[E], ...]:
         """Decide source records in order; the machine is then ahead of the journal.
 
-        Returns the items of an entry's batch. Raises `ApplicationFaulty`.
+        Returns the items of an entry's batch, one for each record: of all, or of as many from the
+        first as an entry has room for, at least one. Raises `ApplicationFaulty`.
         """
         context = Context(time=time, shard=self.place.shard)
         outcomes: list[Outcome[E]] = []
+        room = ENTRY_BYTES
         for topic, records in runs:
-            self._decide_run(topic, records, context, outcomes)
-            self.sources[topic] = records[-1][0] + 1
+            if room <= 0:
+                break
+            before = len(outcomes)
+            room = self._decide_run(topic, records, context, outcomes, room)
+            self.sources[topic] = records[len(outcomes) - before - 1][0] + 1
         for sink, outbox in self.outboxes.items():
             outbox.add(self._make(sink, outcomes, time, outbox.next_seq))
         return tuple([_as_item(each) if each.replayed else each for each in outcomes])
 
     def _decide_run(
-        self, topic: str, records: list[SourceRecord], context: Context, into: list[Outcome[E]]
-    ) -> None:
-        """The hot loop: everything that one command needs is at hand, calls are few."""
+        self,
+        topic: str,
+        records: list[SourceRecord],
+        context: Context,
+        into: list[Outcome[E]],
+        room: int,
+    ) -> int:
+        """The hot loop: everything that one command needs is at hand, calls are few.
+
+        `room`: bytes that the entry still takes; returned is what of it is left.
+        """
         decode, decide, evolve, state = self._decode, self._decide, self._evolve, self.state
         recall, remember, types = self.window.get, self.window.add, self._types
-        sharded = self._sharded
+        size_of, sharded = self._faithful.size, self._sharded
         for record in records:
+            if room <= 0:
+                break
+            room -= OUTCOME_BYTES
             try:
                 command: C = decode(record[2])  # type: ignore[arg-type] # None: TypeError
-            except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
+            except (*UNREADABLE, TypeError) as error:
                 into.append(self._poison(topic, record, INVALID, str(error)))
+                room -= DEAD_LETTER_BYTES
                 continue
             if sharded and not self._is_own(record[1]):
                 into.append(self._poison(topic, record, WRONG_SHARD, "key of another shard"))
+                room -= DEAD_LETTER_BYTES
                 continue
             context.id = command_id = command.id
             first = recall(command_id)
             if first is not None:
                 into.append(_as_replayed(first))
                 continue
+            reason: str | None = None
+            events: tuple[E, ...] | None = None
             try:
                 decided = decide(state, command, context)
-                reason = decided.reason if type(decided) is Rejected else None
-                events = tuple(decided) if reason is None else None  # type: ignore[arg-type]
+                if type(decided) is Rejected:
+                    reason = _checked(decided.reason)
+                else:
+                    events = tuple(decided)  # type: ignore[arg-type]
+                    room -= size_of(events)
             except Exception as error:  # noqa: BLE001 - whatever user code raises rejects
                 failure = f"{type(error).__name__}: {error}"
                 into.append(self._poison(topic, record, FAILED, failure))
+                room -= DEAD_LETTER_BYTES
                 continue
             kind = type(command)
             outcome = Outcome(command_id, types.get(kind) or self._tag(kind), events, reason)
@@ -142,6 +177,7 @@ class Machine(Generic[S, C, E]):
                 raise _evolve_failed(outcome) from error
             remember(outcome)
             into.append(outcome)
+        return room
 
     def _poison(self, topic: str, record: SourceRecord, reason: str, error: str) -> Outcome[E]:
         """Reject what cannot be decided. Without a usable id its place in the source is its id."""
@@ -152,8 +188,8 @@ class Machine(Generic[S, C, E]):
         first = self.window.get(command_id)
         if first is not None:
             return _as_replayed(first)
-        text = (value or b"").decode("utf-8", "replace")[:DEAD_VALUE_CHARACTERS]
-        letter = DeadLetter(topic, offset, error, text)
+        told = _excerpt(error.encode(errors="replace"))
+        letter = DeadLetter(topic, offset, told, _excerpt(value))
         outcome: Outcome[E] = Outcome(command_id, command_type, rejected=reason, dead_letter=letter)
         self.window.add(outcome)
         return outcome
@@ -161,7 +197,7 @@ class Machine(Generic[S, C, E]):
     def _name(self, value: bytes) -> tuple[str | None, str | None]:
         try:
             envelope = self._envelope.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             return None, None
         usable = len(envelope.id) <= MAX_ID_LENGTH
         kind = envelope.type
@@ -239,10 +275,14 @@ class Machine(Generic[S, C, E]):
 
     # --- both -------------------------------------------------------------------------------
 
-    def query(self, query: Mapping[str, str]) -> tuple[object | None, str | None]:
-        """The application's answer, or the error to tell: a read must not stop the shard."""
+    def query(self, query: Mapping[str, str]) -> tuple[msgspec.Raw | None, str | None]:
+        """The application's answer in JSON, or the error to tell: a read must not stop the shard.
+
+        In JSON already, since the state, which it may be a part of, goes on changing.
+        """
         try:
-            return self.application.query(self.state, query), None
+            result = self.application.query(self.state, query)
+            return None if result is None else msgspec.Raw(self._encoder.encode(result)), None
         except Exception as error:  # noqa: BLE001 - user code
             return None, f"failed: {type(error).__name__}: {error}"
 
@@ -302,6 +342,18 @@ def _all_of(
     context: Context,
 ) -> list[Output]:
     return [output for outcome in outcomes for output in sink(outcome, context)]
+
+
+def _checked(reason: str) -> str:
+    """Raises `ValueError`."""
+    if len(reason) > REASON_CHARACTERS or not reason.isprintable():
+        raise ValueError(f"a reason is a word of at most {REASON_CHARACTERS} printable characters")
+    return reason
+
+
+def _excerpt(text: bytes | None) -> str:
+    """What a dead letter tells of it."""
+    return (text or b"").decode("utf-8", "replace")[:DEAD_VALUE_CHARACTERS]
 
 
 def _evolve_failed(outcome: Outcome[E]) -> ApplicationFaulty:

@@ -154,6 +154,7 @@ class Tenure(Generic[S, C, E]):
         taken = self._next_batch()
         machine = self._machine
         batch = machine.decide([(each.topic, each.records) for each in taken], wall_ms)
+        self._put_back(taken, len(batch))
         entry = Entry(
             epoch=self.epoch,
             seq=self._next_seq,
@@ -192,6 +193,18 @@ class Tenure(Generic[S, C, E]):
             self._pending_bytes -= size
         self._pending_commands -= sum(len(each.records) for each in batch)
         return batch
+
+    def _put_back(self, taken: list[m.SourceRecords], decided: int) -> None:
+        """What the entry had no room for waits first in the queue again."""
+        left = sum([len(each.records) for each in taken]) - decided
+        for each in reversed(taken):
+            if left <= 0:
+                return
+            rest = each.records[-left:]
+            self._pending.appendleft(m.SourceRecords(each.topic, each.time_ms, rest))
+            self._pending_commands += len(rest)
+            self._pending_bytes += _size(rest)
+            left -= len(rest)
 
     def _append(self, own: InFlight[E]) -> m.Append:
         self.inflight.append(own)

@@ -22,6 +22,9 @@ E = TypeVar("E")
 DEADLETTER = "deadletter"
 LONGEST_TYPE = 64
 LETTER_CHARACTERS = 1024
+LONGEST_REASON = 64
+MOST_EVENTS_BYTES = 2_000_000
+MOST_LEVELS = 100
 
 
 class Letter(Output, gc=False, kw_only=True):
@@ -76,6 +79,8 @@ class Replay(Generic[S, C, E]):
         self._decode = msgspec.json.Decoder(application.command_type).decode
         self._decode_name = msgspec.json.Decoder(_Name).decode
         self._encode = msgspec.json.Encoder().encode
+        events = tuple[application.event_type, ...]  # type: ignore[name-defined]
+        self._decode_events = msgspec.json.Decoder(events).decode
         self._tags: dict[type, str] = {}
         self._sinks = {**application.sinks, DEADLETTER: self._letters}
 
@@ -143,8 +148,24 @@ class Replay(Generic[S, C, E]):
         if item.dead_letter is not None and expected.dead_letter is not None:
             letter = msgspec.structs.replace(expected.dead_letter, error=item.dead_letter.error)
             expected = msgspec.structs.replace(expected, dead_letter=letter)
+        if item.rejected == "failed" and expected.dead_letter is None:
+            return not self._can_be_stored(expected)
         # An event's own idea of equality does not matter: what is stored does.
         return self._encode(item) == self._encode(expected)
+
+    def _can_be_stored(self, decided: Outcome[E]) -> bool:
+        """Whether the journal would give back what `decide` returned; else the command failed."""
+        if decided.events is None:
+            reason: object = decided.rejected
+            is_text = isinstance(reason, str) and reason.isprintable()
+            return is_text and len(str(reason)) <= LONGEST_REASON
+        try:
+            stored = self._encode(decided.events)
+            back = self._encode(self._decode_events(stored))
+        except Exception:  # noqa: BLE001 - whatever the events are, they cannot be stored
+            return False
+        is_small = len(stored) <= MOST_EVENTS_BYTES and _levels(stored) <= MOST_LEVELS
+        return is_small and back == stored
 
     # --- what follows from the journal ------------------------------------------------------------
 
@@ -200,3 +221,20 @@ class Replay(Generic[S, C, E]):
         if tag is None:
             tag = self._tags[command_type] = str(command_type.__struct_config__.tag)
         return tag
+
+
+def _levels(json: bytes) -> int:
+    """How deep arrays and objects are nested in one another."""
+    deepest, parts = 0, [msgspec.json.decode(json)]
+    while parts := [part for whole in parts for part in _parts(whole)]:
+        deepest += 1
+    return deepest
+
+
+def _parts(whole: object) -> list[object]:
+    """What it holds; the empty ones' place is taken by None."""
+    if isinstance(whole, dict):
+        return [*whole.values()] or [None]
+    if isinstance(whole, list):
+        return [*whole] or [None]
+    return []

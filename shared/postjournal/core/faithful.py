@@ -1,0 +1,63 @@
+"""Whether events come back out of the journal as they were decided."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+
+E = TypeVar("E")
+
+EVENTS_BYTES = 2_000_000
+"""Of one command's events in JSON; an entry, which holds them whole, may have 8,000,000."""
+
+MOST_NESTED = 100
+"""JSON arrays and objects in one another; Python's stack bounds what a reader can take."""
+
+SHALLOW_BYTES = 2 * MOST_NESTED
+"""Shorter JSON is not nested deeper: each level takes a bracket at both ends."""
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
+
+class Faithful(Generic[E]):
+    """Events as a standby would read them.
+
+    msgspec does not look at what a struct is made with. A float where an int is declared, or NaN,
+    would be written, acknowledged, and read by nobody: neither the standbys nor a next leader.
+    """
+
+    def __init__(self, event_type: object) -> None:
+        """`event_type`: a msgspec struct, or a union of tagged ones."""
+        self._encode = msgspec.json.Encoder().encode
+        self._decode = msgspec.json.Decoder(tuple[event_type, ...]).decode  # type: ignore[valid-type]
+
+    def size(self, events: Sequence[E]) -> int:
+        """Bytes in JSON. Raises `ValueError`, or what msgspec raises, if they would change."""
+        written = self._encode(events)
+        if self._encode(self._decode(written)) != written:
+            raise ValueError("the journal would give back other events: see the fields' types")
+        size = len(written)
+        if size > SHALLOW_BYTES:
+            _check_large(written)
+        return size
+
+
+def _check_large(written: bytes) -> None:
+    if len(written) > EVENTS_BYTES:
+        raise ValueError(f"events of {len(written):,} bytes: at most {EVENTS_BYTES:,} are taken")
+    if written.count(b"[") + written.count(b"{") > MOST_NESTED and _depth(written) > MOST_NESTED:
+        raise ValueError(f"events nested deeper than {MOST_NESTED} levels")
+
+
+def _depth(written: bytes) -> int:
+    depth = deepest = 0
+    for byte in _STRING.sub(b"", written):
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
