@@ -12,6 +12,7 @@ from werkzeug.routing import PathConverter
 
 from postjournal.topics import shard_of
 from services import problems
+from services.parameters import shard_number
 from services.process import REQUESTS
 from services.producer import parsing
 from services.producer.commands import AWAY_RETRY_S, BUSY_RETRY_S, Accepted, Submitter
@@ -169,11 +170,7 @@ def _add_reads(app: Flask, gateway: Gateway) -> None:
         if asked is None:
             shards = [_leader(gateway.directory, each) for each in range(gateway.shards)]
             return _json({"shards": shards})
-        if not (asked.isascii() and asked.isdigit()):
-            raise Problem("malformed-request", "shard: a whole number from 0")
-        if int(asked) >= gateway.shards:
-            raise Problem("not-found", f"there are {gateway.shards} shards, from 0")
-        return _json(_leader(gateway.directory, int(asked)))
+        return _json(_leader(gateway.directory, shard_number(asked, gateway.shards)))
 
 
 def _add_operations(app: Flask, gateway: Gateway) -> None:

@@ -108,6 +108,8 @@ def test_an_unknown_account_is_a_404(world: World) -> None:
         "accounts/alice?min_seq=1e3",
         f"accounts/{'a' * 129}",
         "leader?shard=x",
+        f"leader?shard={'1' * 5_000}",
+        f"accounts/alice?min_seq={'1' * 5_000}",
     ],
 )
 def test_a_question_that_makes_no_sense_is_a_400(world: World, path: str) -> None:

@@ -209,6 +209,14 @@ def test_an_unknown_replica_cannot_be_crashed(world: World) -> None:
     assert world.client().post("/api/v1/crash", json={}).status_code == 400
 
 
+def test_a_crash_request_that_is_no_text_is_refused(world: World) -> None:
+    world.allow_crash = True
+    body = b'{"replica":"\xff"}'
+    http = world.client()
+    answer = http.post("/api/v1/crash", data=body, content_type="application/json")
+    assert answer.status_code == 400
+
+
 @pytest.mark.parametrize(
     ("query", "status"),
     [
@@ -216,7 +224,10 @@ def test_an_unknown_replica_cannot_be_crashed(world: World) -> None:
         ("?shard=0", 400),
         ("?shard=x&account=a", 400),
         ("?shard=7&account=a", 404),
+        (f"?shard={'1' * 5_000}&account=a", 400),
         ("?account=a&at=yesterday", 400),
+        (f"?account=a&at=seq:{'1' * 5_000}", 400),
+        (f"?account=a&at=time:{'1' * 5_000}", 400),
         ("?account=a", 409),
     ],
 )

@@ -11,6 +11,7 @@ import msgspec
 import requests
 
 from postjournal.core.errors import ConfigurationError
+from postjournal.core.records import UNREADABLE
 from postjournal.points import parse_bound
 from services.coordinator.following import Knowledge
 from services.problems import Problem
@@ -46,7 +47,7 @@ class Asker:
                 timeout=ANSWER_S,
             )
             body = msgspec.json.decode(answer.content)
-        except (requests.RequestException, msgspec.DecodeError) as error:
+        except (requests.RequestException, *UNREADABLE) as error:
             raise Problem("unavailable", f"{address}: {error}", retry_after_s=RETRY_S) from error
         if "result" not in body:
             why = f"{address}: {body.get('error')}"
