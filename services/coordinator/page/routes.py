@@ -76,7 +76,8 @@ def add_page(app: Flask, live: LivePage, authorize: Callable[[], None]) -> None:
 
     @app.get("/api/v1/events")
     def events() -> Response:
-        stream = live.streams.begin(live.picture)
+        # Flask answers HEAD by the same function.
+        stream = () if request.method == "HEAD" else live.streams.begin(live.picture)
         headers = {**HEADERS, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return Response(stream, content_type="text/event-stream", headers=headers)
 
