@@ -41,6 +41,9 @@ LINKS = (
     ("AsyncAPI", "/api/v1/asyncapi.json"),
 )
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""Those that are counted by name: what anybody makes up would be one more series each."""
+
 JSON, NDJSON = "application/json", "application/x-ndjson"
 
 
@@ -112,7 +115,8 @@ def _measure_requests(app: Flask, metrics: Metrics) -> None:
     @app.after_request
     def stop(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else "unmatched"
-        metrics.requests.labels(route, request.method, response.status_code).inc()
+        method = request.method if request.method in METHODS else "other"
+        metrics.requests.labels(route, method, response.status_code).inc()
         metrics.request_seconds.labels(route).observe(time.perf_counter() - g.started)
         return response
 

@@ -165,6 +165,14 @@ def test_requests_are_counted_by_route_and_status(world: World) -> None:
     assert 'route="unmatched",status="404"} 1.0' in text
 
 
+def test_methods_that_somebody_makes_up_are_one_series(world: World) -> None:
+    for number in range(3):
+        world.http.open("/api/v1/commands", method=f"ODD{number}")
+    text = generate_latest(world.metrics.registry).decode()
+    assert "ODD" not in text
+    assert 'method="other",route="unmatched",status="405"} 3.0' in text
+
+
 def test_the_public_port_tells_no_metrics(world: World) -> None:
     problem(world.http.get("/metrics"), 404, "not-found")
 
