@@ -12,8 +12,8 @@ WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
 
 def shard_number(text: str, shards: int) -> int:
     """A shard by its number. Raises `Problem`."""
-    if not WHOLE_NUMBER.fullmatch(text):
+    if not (text.isascii() and text.isdigit()):
         raise Problem("malformed-request", "shard: a whole number from 0")
-    if int(text) >= shards:
+    if not WHOLE_NUMBER.fullmatch(text) or int(text) >= shards:
         raise Problem("not-found", f"there are {shards} shards, from 0")
     return int(text)

@@ -108,7 +108,6 @@ def test_an_unknown_account_is_a_404(world: World) -> None:
         "accounts/alice?min_seq=1e3",
         f"accounts/{'a' * 129}",
         "leader?shard=x",
-        f"leader?shard={'1' * 5_000}",
         f"accounts/alice?min_seq={'1' * 5_000}",
     ],
 )
@@ -131,7 +130,8 @@ def test_who_leads_is_told_for_all_shards_or_one(world: World) -> None:
     one = world.http.get("/api/v1/leader?shard=1").json
     assert one is not None
     assert (one["epoch"], one["since"], one["address"], one["http"]) == (4, 99, "h:1", "h:2")
-    problem(world.http.get("/api/v1/leader?shard=3"), 404, "not-found")
+    for beyond in ("3", "1" * 5_000):
+        problem(world.http.get(f"/api/v1/leader?shard={beyond}"), 404, "not-found")
 
 
 # --- operations -----------------------------------------------------------------------------
