@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,7 @@ class Gateway:
     metrics: Metrics
     openapi: dict[str, Any]
     asyncapi: dict[str, Any]
+    now_s: Callable[[], float] = time.monotonic
 
     @property
     def trouble(self) -> str:
@@ -123,7 +125,7 @@ def _measure_requests(app: Flask, metrics: Metrics) -> None:
 
 def _add_commands(app: Flask, gateway: Gateway) -> None:
     parser = CommandParser(gateway.command_type)
-    submitter = Submitter(gateway.commands, gateway.results, gateway.shards)
+    submitter = Submitter(gateway.commands, gateway.results, gateway.shards, gateway.now_s)
 
     @app.post("/api/v1/commands")
     def submit() -> Response:

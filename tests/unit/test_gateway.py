@@ -172,6 +172,15 @@ def test_the_wait_is_read_leniently_and_bounded(world: World, prefer: str, secon
     assert world.results.waited_s == [seconds]
 
 
+@pytest.mark.parametrize(("takes_s", "left_s"), [(0.0, 5.0), (3.0, 2.0), (7.0, 0.0)])
+def test_the_wait_counts_from_the_requests_arrival(
+    world: World, takes_s: float, left_s: float
+) -> None:
+    world.log.takes_s = takes_s
+    assert world.post(OPEN, Prefer="wait=5").status_code == 202
+    assert world.results.waited_s == [left_s]
+
+
 @pytest.mark.parametrize(
     "prefer",
     ["wait=soon", "wait=-1", "wait=0", f"wait={'9' * 5_000}", "respond-async", "wait"],
