@@ -20,7 +20,7 @@ from postjournal.status import (
     decode_status,
 )
 from services.coordinator.history import Curves, History
-from services.coordinator.jobs import JobBook
+from services.coordinator.jobs import JobBook, Key
 from services.server import Halt
 
 log = logging.getLogger(__name__)
@@ -102,6 +102,16 @@ class Knowledge:
         """One that this process has just sent: it need not wait to read it."""
         with self._changing():
             self._jobs.on_order(order, seen)
+
+    def forget_job(self, key: Key) -> None:
+        """See `JobBook.forget`."""
+        with self._changing():
+            self._jobs.forget(key)
+
+    def forget_lost(self, now: int) -> None:
+        """See `JobBook.forget_lost`."""
+        with self._lock:
+            self._jobs.forget_lost(now)
 
     def on_control(self, message: Message) -> None:
         """A record of the control topic."""

@@ -25,6 +25,10 @@ MAX_ATTEMPTS = 8
 GIVE_UP_MS = 300_000
 """After so long without a standby to ask."""
 
+LOST_MS = 600_000
+"""What became of an order this old, of which no progress is known, cannot be told: the status topic
+is read less far back than the control topic. Longer than `GIVE_UP_MS`, which is told to people."""
+
 KEPT = 200
 """Ended jobs that are remembered."""
 
@@ -104,14 +108,15 @@ class JobBook:
         early = self._early.pop(key, None)
         if early is not None:
             self.on_progress(*early)
-        self._forget()
+        self._forget_ended()
 
     def on_progress(self, progress: SnapshotProgress, seen: int) -> None:
         """Whoever is done, the snapshot is there; else only the latest attempt counts."""
         key = progress.id, progress.shard
         job = self.jobs.get(key)
-        if job is None:
+        if job is None or progress.attempt > job.latest.order.attempt:
             self._early[key] = progress, seen
+        if job is None:
             return
         if progress.state in ("done", "given_up") and job.end is None:
             job.end = progress
@@ -124,7 +129,19 @@ class JobBook:
         """Those that are neither done nor given up."""
         return [job for job in self.jobs.values() if job.is_open and shard in (None, job.shard)]
 
-    def _forget(self) -> None:
+    def forget(self, key: Key) -> None:
+        """Nothing is to be done about this one: the store tells what there is of it."""
+        if self.jobs.pop(key, None) is not None:
+            self.ended += 1
+
+    def forget_lost(self, now: int) -> None:
+        """Old orders without any progress: they may be done, or even retired, long since."""
+        for key, job in list(self.jobs.items()):
+            is_unheard = all(each.progress is None for each in job.attempts)
+            if job.is_open and is_unheard and now - job.latest.seen > LOST_MS:
+                self.forget(key)
+
+    def _forget_ended(self) -> None:
         ended = [key for key, job in self.jobs.items() if not job.is_open]
         for key in ended[: max(len(ended) - KEPT, 0)]:
             del self.jobs[key]

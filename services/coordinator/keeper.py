@@ -167,6 +167,7 @@ class Keeper:
 
     def _tend_jobs(self) -> None:
         now = self._clock()
+        self._knowledge.forget_lost(now)
         steps = self._knowledge.look(
             lambda view, jobs: [next_step(job, view, now) for job in jobs.open_jobs()]
         )
@@ -177,7 +178,12 @@ class Keeper:
                 self._give_up(step)
 
     def _try_again(self, step: TryAgain) -> None:
+        """Unless it is in the store: the record that says so may not have been read."""
         order = step.order
+        if any(each.id == order.id for each in self._store.catalogue(order.shard).snapshots):
+            log.info("snapshot %s of shard %d is in the store", order.id, order.shard)
+            self._knowledge.forget_job((order.id, order.shard))
+            return
         log.warning(
             "snapshot %s of shard %d: %s; attempt %d is for %s",
             *(order.id, order.shard, step.reason, order.attempt, order.replica),

@@ -208,6 +208,8 @@ def _query() -> dict[str, Any]:
                 "no-such-point",
                 "no-leader",
                 "too-busy",
+                "query-failed",
+                "replay-failed",
                 "unavailable",
                 "too-slow",
             ),

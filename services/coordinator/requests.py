@@ -17,6 +17,8 @@ TITLES: problems.Titles = {
     "too-busy": (429, "Too much of that is under way"),
     "too-many-pages": (503, "Too many pages are open"),
     "too-slow": (504, "It takes too long to do it here"),
+    "query-failed": (500, "The application's query failed"),
+    "replay-failed": (500, "The past cannot be worked out as this is configured"),
     "unavailable": (503, "Kafka or the snapshot store cannot be reached"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from werkzeug.routing import PathConverter
 
 from postjournal.topics import shard_of
 from services import problems
+from services.parameters import shard_number
 from services.process import REQUESTS
 from services.producer import parsing
 from services.producer.commands import AWAY_RETRY_S, BUSY_RETRY_S, Accepted, Submitter
@@ -40,6 +42,9 @@ LINKS = (
     ("AsyncAPI", "/api/v1/asyncapi.json"),
 )
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""Those that are counted by name: what anybody makes up would be one more series each."""
+
 JSON, NDJSON = "application/json", "application/x-ndjson"
 
 
@@ -56,6 +61,7 @@ class Gateway:
     metrics: Metrics
     openapi: dict[str, Any]
     asyncapi: dict[str, Any]
+    now_s: Callable[[], float] = time.monotonic
 
     @property
     def trouble(self) -> str:
@@ -111,14 +117,15 @@ def _measure_requests(app: Flask, metrics: Metrics) -> None:
     @app.after_request
     def stop(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else "unmatched"
-        metrics.requests.labels(route, request.method, response.status_code).inc()
+        method = request.method if request.method in METHODS else "other"
+        metrics.requests.labels(route, method, response.status_code).inc()
         metrics.request_seconds.labels(route).observe(time.perf_counter() - g.started)
         return response
 
 
 def _add_commands(app: Flask, gateway: Gateway) -> None:
     parser = CommandParser(gateway.command_type)
-    submitter = Submitter(gateway.commands, gateway.results, gateway.shards)
+    submitter = Submitter(gateway.commands, gateway.results, gateway.shards, gateway.now_s)
 
     @app.post("/api/v1/commands")
     def submit() -> Response:
@@ -169,11 +176,7 @@ def _add_reads(app: Flask, gateway: Gateway) -> None:
         if asked is None:
             shards = [_leader(gateway.directory, each) for each in range(gateway.shards)]
             return _json({"shards": shards})
-        if not (asked.isascii() and asked.isdigit()):
-            raise Problem("malformed-request", "shard: a whole number from 0")
-        if int(asked) >= gateway.shards:
-            raise Problem("not-found", f"there are {gateway.shards} shards, from 0")
-        return _json(_leader(gateway.directory, int(asked)))
+        return _json(_leader(gateway.directory, shard_number(asked, gateway.shards)))
 
 
 def _add_operations(app: Flask, gateway: Gateway) -> None:

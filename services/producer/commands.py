@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, NoReturn
 
 from postjournal.topics import shard_of
@@ -47,17 +48,26 @@ class Accepted:
 class Submitter:
     """Submits commands of one ledger. Raises `Problem`."""
 
-    def __init__(self, commands: CommandLog, results: ResultWaiter, shards: int) -> None:
-        """`shards`: partitions of the topics."""
+    def __init__(
+        self,
+        commands: CommandLog,
+        results: ResultWaiter,
+        shards: int,
+        now_s: Callable[[], float] = monotonic,
+    ) -> None:
+        """`shards`: partitions of the topics; `now_s`: a clock for waiting, seconds."""
         self._commands, self._results, self._shards = commands, results, shards
+        self._now_s = now_s
 
     def submit(
         self, key: bytes, command: Submission, wait_s: int, headers: Headers = ()
     ) -> Accepted:
         """One command; with `wait_s`, watch out for its result from before it is sent.
 
-        `headers`: of its record.
+        `wait_s`: from now, what Kafka takes to acknowledge the command included; `headers`: of
+        its record.
         """
+        give_up_s = self._now_s() + wait_s
         shard = shard_of(key, self._shards)
         try:
             with self._expectation(shard, command.id, wait_s) as expected:
@@ -65,7 +75,7 @@ class Submitter:
                 accepted = _accepted(command.id, shard, outcome)
                 if expected is None:
                     return accepted
-                result = expected.wait(wait_s)
+                result = expected.wait(max(give_up_s - self._now_s(), 0))
                 return Accepted(accepted.id, shard, accepted.offset, result)
         except (TooBusy, Unavailable) as refusal:
             _refuse(refusal, id=command.id)

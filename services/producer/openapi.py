@@ -65,9 +65,9 @@ def _submit() -> dict[str, Any]:
         "summary": "Submit one command",
         "description": (
             "Answered when Kafka's in-sync replicas hold the command. With `Prefer: wait=N` the "
-            "answer is the command's result, where it comes within N seconds. A command is "
-            "recognised by its id: submitted again, it takes effect once, and the first outcome "
-            "is told with `replayed` set."
+            "answer is the command's result, where it comes within N seconds of the request. A "
+            "command is recognised by its id: submitted again, it takes effect once, and the "
+            "first outcome is told with `replayed` set."
         ),
         "parameters": [ref("parameters", n) for n in ("ledger", "idempotency_key", "prefer")],
         "requestBody": body_of({"application/json": ref("schemas", "Command")}),

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from postjournal.core.records import MAX_ID_LENGTH
+from postjournal.core.records import MAX_ID_LENGTH, UNREADABLE
 from postjournal.topics import DEFAULT_KEY
+from services.parameters import WHOLE_NUMBER
 from services.producer.problems import Problem
 
 MAX_COMMAND_BYTES = 64 * 1024
@@ -26,7 +27,6 @@ MAX_WAIT_S = 30
 
 PATH_IN_MESSAGE = re.compile(r" - at `(\$.*)`$")
 VISIBLE_ASCII = re.compile(r"[\x20-\x7e]+")
-SEQUENCE = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def min_seq(value: str | None) -> int | None:
     """The sequence that a read must account for. Raises `Problem`."""
     if value is None:
         return None
-    if not SEQUENCE.fullmatch(value):
+    if not WHOLE_NUMBER.fullmatch(value):
         raise Problem("malformed-request", "min_seq: a whole number from 0")
     return int(value)
 
@@ -154,9 +154,7 @@ def preferred_wait_s(headers: Iterable[str]) -> int | None:
         name, _, value = preference.partition(";")[0].partition("=")
         if name.strip().lower() == "wait":
             seconds = value.strip().strip('"')
-            return (
-                min(int(seconds), MAX_WAIT_S) if seconds.isascii() and seconds.isdigit() else None
-            )
+            return min(int(seconds), MAX_WAIT_S) if WHOLE_NUMBER.fullmatch(seconds) else None
     return None
 
 
@@ -168,7 +166,7 @@ def _well_formed(decode: Callable[[bytes], Any], body: bytes) -> Any:
         text = str(error)
         path = PATH_IN_MESSAGE.search(text)
         raise Invalid(text, path[1] if path else None) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _malformed(f"not JSON: {error}") from error
 
 
@@ -200,8 +198,10 @@ def _text(raw: msgspec.Raw | None) -> str | None:
     """The id as the body has it; None when there is none, or it is no string."""
     if raw is None:
         return None
-    value = msgspec.json.decode(raw)
-    return value if isinstance(value, str) else None
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except UNREADABLE:  # told, with its place, when the command is decoded
+        return None
 
 
 def _malformed(detail: str) -> Problem:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 import requests
 
+from postjournal.core.records import UNREADABLE
 from services.producer.ports import ReplicaAway, ReplicaBehind, ReplicaClient, ReplicaDirectory
 
 Consistency = Literal["leader", "any"]
@@ -41,7 +42,7 @@ class HttpReplicaClient:
                 timeout=(min(CONNECT_S, timeout_s), min(ANSWER_S, timeout_s)),
             )
             body = msgspec.json.decode(answer.content)
-        except (requests.RequestException, msgspec.DecodeError) as error:
+        except (requests.RequestException, *UNREADABLE) as error:
             raise ReplicaAway(f"{address}: {error}") from error
         if not isinstance(body, dict) or "result" not in body:
             raise _refusal(address, body, answer.status_code)

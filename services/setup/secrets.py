@@ -94,7 +94,7 @@ def contents(password: Callable[[str], str], namespace: str, bootstrap: str) -> 
         found.setdefault(user, {})["redis-password"] = value
     for user in ("replica", "coordinator"):
         found[user]["store-password"] = store[user]
-    found["coordinator"]["api-token"] = token
+        found[user]["api-token"] = token  # a replica wants it of whoever crashes it
     return found
 
 

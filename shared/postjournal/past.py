@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,12 @@ from postjournal.adapters.object_store import HASTY_S, ObjectStore
 from postjournal.adapters.snapshot_store import Catalogue, SnapshotStore
 from postjournal.app import load_application
 from postjournal.core.application import Application
-from postjournal.core.errors import ConfigurationError, StoreUnavailable, StoreUnusable
+from postjournal.core.errors import (
+    ConfigurationError,
+    RecordsMissing,
+    StoreUnavailable,
+    StoreUnusable,
+)
 from postjournal.core.machine import ShardPlace
 from postjournal.core.manifest import Manifest
 from postjournal.core.reader import Bound
@@ -64,11 +69,13 @@ class Tried(msgspec.Struct, kw_only=True):
     skipped: dict[str, str]
 
 
+@dataclass(frozen=True)
 class _NoSnapshots:
-    """Without a store the whole journal is read."""
+    """Without a store the whole journal is read. `away`: why, where there should be one."""
 
+    away: StoreUnavailable | StoreUnusable | None = None
     newest_first: tuple[Manifest, ...] = ()
-    unusable: Mapping[str, str] = {}
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, manifest: Manifest) -> Iterator[bytes]:
         """Nobody asks."""
@@ -113,14 +120,23 @@ class Past:
         return ShardPlace(self.shard, self.settings.shards)
 
     def recover(self, bound: Bound) -> recovery.Recovery:
-        """The nearest snapshot before the bound."""
+        """The nearest snapshot before the bound.
+
+        Raises what `recovery.recover` does, and `StoreUnavailable` or `StoreUnusable` when
+        only what is in the store could help.
+        """
         load = partial(
             snapshot_codec.restore,
             application=self.application,
             place=self._place,
             dedupe_window=self.settings.dedupe_window,
         )
-        return recovery.recover(self.snapshots, self.look, load, bound.fits)
+        try:
+            return recovery.recover(self.snapshots, self.look, load, bound.fits)
+        except RecordsMissing as error:
+            if isinstance(self.snapshots, _NoSnapshots) and self.snapshots.away is not None:
+                raise self.snapshots.away from error
+            raise
 
     def dry_run(self) -> Tried:
         """What a replica would do."""
@@ -199,4 +215,4 @@ def _snapshots(environment: Mapping[str, str], namespace: str, shard: int) -> re
         return _OfStore(store, store.catalogue(shard))
     except (StoreUnavailable, StoreUnusable) as error:
         log.warning("no snapshots: %s", error)
-        return _NoSnapshots()
+        return _NoSnapshots(error)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from postjournal.core.errors import ConfigurationError
 from postjournal.core.reader import Bound
 
 HOW = "use offset:N, seq:N or time:2026-01-31T12:00:00Z"
+
+DIGITS = re.compile(r"[0-9]{1,18}")
+"""Offsets, sequences and times have 64 bits; `int` refuses thousands of digits."""
 
 
 def parse_bound(text: str) -> Bound:
@@ -26,7 +30,7 @@ def parse_time(text: str) -> int:
     """ms since the Unix epoch, of such a number or of ISO 8601, which is UTC where it does not
     say otherwise. Raises `ConfigurationError`."""
     if text.isascii() and text.isdigit():
-        return int(text)
+        return _number(text, text)
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
@@ -37,6 +41,6 @@ def parse_time(text: str) -> int:
 
 
 def _number(text: str, value: str) -> int:
-    if not (value.isascii() and value.isdigit()):
+    if not DIGITS.fullmatch(value):
         raise ConfigurationError(f"{text!r} is no point in a journal: {HOW}")
     return int(value)

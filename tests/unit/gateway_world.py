@@ -38,11 +38,14 @@ class FakeLog:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     appended: list[tuple[bytes, int, dict[str, Any]]] = field(default_factory=list)
     headers: dict[str, bytes] = field(default_factory=dict)
+    now_s: float = 0.0
+    takes_s: float = 0.0
 
     def append(
         self, key: bytes, shard: int, values: Sequence[bytes], headers: Headers = ()
     ) -> list[Outcome]:
         self.headers = dict(headers)
+        self.now_s += self.takes_s
         if self.refusal is not None:
             raise self.refusal
         first = len(self.appended)
@@ -131,6 +134,7 @@ def make_world() -> World:
         metrics=Metrics(),
         openapi=document(Ledger.command_type),
         asyncapi=asyncapi.document(Ledger(), "ledger", SHARDS),
+        now_s=lambda: log.now_s,
     )
     return World(log, results, replicas, gateway.metrics, client_of(make_app(gateway)))
 

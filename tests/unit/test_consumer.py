@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -260,9 +261,20 @@ def test_a_url_that_is_none_is_a_configuration_error() -> None:
         connect("http://localhost")
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://:hunter2@redis:63x9/0", "redis://:hunter2/@redis:6379/0", "me:hunter2@redis"]
+)
+def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="POSTJOURNAL_REDIS_URL") as told:
+        connect(url)
+    whole = "".join(traceback.format_exception(told.value, limit=0))
+    assert "hunter2" not in whole
+
+
 def test_a_password_stays_out_of_the_log() -> None:
     assert without_password("redis://me:secret@host:6379/0") == "redis://host:6379/0"
     assert without_password("redis://host:6379/0") == "redis://host:6379/0"
+    assert without_password("redis://host:6379/0?password=secret") == "redis://host:6379/0"
 
 
 def test_each_reason_of_an_outage_is_logged_once_until_it_ends(

@@ -223,6 +223,43 @@ def test_a_coordinator_that_starts_in_the_middle_goes_on(client: FlaskClient, wo
     assert [o.replica for o in world.control.records] == ["b", "c"]
 
 
+def test_a_restarted_coordinator_orders_nothing_again_that_it_knows_no_end_of(
+    tmp_path: Path,
+) -> None:
+    """The control topic may reach further back than the status topic is read."""
+    world = World(tmp_path, minutes=10, trim=True)
+    world.replicas(a="leader", b="standby", c="standby")
+    now = world.clock()
+    kept = [world.snapshot(offset, time=now) for offset in range(27, 37)]
+    for number in range(1, 37):
+        asked = now - (37 - number) * 10 * MINUTE
+        order = SnapshotOrder(
+            id=f"at-{number}", shard=0, replica="b", attempt=1, asked=asked, time=asked
+        )
+        world.control.seen = asked
+        world.control.append(order)
+    world.control.records.clear()
+    world.keeper.turn()
+    assert world.control.records == []
+    assert len(world.status.records) == 3, "nothing is called given up"
+    assert world.offsets() == [each.offset for each in reversed(kept)]
+    world.now = world.control.seen = world.status.seen = now + 11 * MINUTE
+    world.replicas(a="leader", b="standby")
+    world.keeper.turn()
+    assert [each.attempt for each in world.control.records] == [1], "the schedule goes on"
+
+
+def test_a_retry_is_not_made_of_what_is_in_the_store(client: FlaskClient, world: World) -> None:
+    """The record that says so is lost, or has not been read yet."""
+    snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
+    world.snapshot(7, id=snapshot_id)
+    world.say(progress(snapshot_id, "failed", error="it was not told whether it was stored"))
+    world.keeper.turn()
+    assert len(world.control.records) == 1
+    assert world.knowledge.look(lambda _, jobs: jobs.open_jobs()) == []
+    assert body(client.get(f"/api/v1/snapshots/{snapshot_id}"))["state"] == "done"
+
+
 def test_two_coordinators_at_once_order_one_next_attempt(client: FlaskClient, world: World) -> None:
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
     world.say(progress(snapshot_id, "failed", error="x"))

@@ -100,6 +100,26 @@ def test_json_that_is_no_command_is_a_422(world: World, body: object) -> None:
     problem(world.post(body), 422, "invalid-command")
 
 
+@pytest.mark.parametrize(
+    ("told_id", "status"), [(b'"\xff"', 400), (b"1e999", 422), (b"9" * 5_000, 422)]
+)
+@pytest.mark.parametrize("key", [None, "k"])
+def test_an_id_that_cannot_be_read_is_refused(
+    world: World, told_id: bytes, status: int, key: str | None
+) -> None:
+    one = b'{"type":"open","account":"a","id":' + told_id + b"}"
+    headers = {} if key is None else {"Idempotency-Key": key}
+    for path, body in (("commands", one), ("commands/batch", b"[" + one + b"]")):
+        response = world.http.post(
+            f"/api/v1/{path}", data=body, headers=headers, content_type="application/json"
+        )
+        is_repeat = key is not None and path == "commands"  # of which the header says otherwise
+        assert response.status_code == (400 if is_repeat else status), response.text
+        assert response.json is not None
+        assert response.json["outcome"] == "not_accepted"
+    assert world.log.appended == []
+
+
 def test_a_nest_of_brackets_is_refused_and_breaks_nothing(world: World) -> None:
     body = b'{"type":"open","account":"a","x":' + b"[" * 60_000 + b"}"
     response = world.http.post("/api/v1/commands", data=body, content_type="application/json")
@@ -152,7 +172,19 @@ def test_the_wait_is_read_leniently_and_bounded(world: World, prefer: str, secon
     assert world.results.waited_s == [seconds]
 
 
-@pytest.mark.parametrize("prefer", ["wait=soon", "wait=-1", "wait=0", "respond-async", "wait"])
+@pytest.mark.parametrize(("takes_s", "left_s"), [(0.0, 5.0), (3.0, 2.0), (7.0, 0.0)])
+def test_the_wait_counts_from_the_requests_arrival(
+    world: World, takes_s: float, left_s: float
+) -> None:
+    world.log.takes_s = takes_s
+    assert world.post(OPEN, Prefer="wait=5").status_code == 202
+    assert world.results.waited_s == [left_s]
+
+
+@pytest.mark.parametrize(
+    "prefer",
+    ["wait=soon", "wait=-1", "wait=0", f"wait={'9' * 5_000}", "respond-async", "wait"],
+)
 def test_a_preference_that_means_nothing_is_ignored(world: World, prefer: str) -> None:
     response = world.post(OPEN, Prefer=prefer)
     assert response.status_code == 202

@@ -108,6 +108,7 @@ def test_an_unknown_account_is_a_404(world: World) -> None:
         "accounts/alice?min_seq=1e3",
         f"accounts/{'a' * 129}",
         "leader?shard=x",
+        f"accounts/alice?min_seq={'1' * 5_000}",
     ],
 )
 def test_a_question_that_makes_no_sense_is_a_400(world: World, path: str) -> None:
@@ -129,7 +130,8 @@ def test_who_leads_is_told_for_all_shards_or_one(world: World) -> None:
     one = world.http.get("/api/v1/leader?shard=1").json
     assert one is not None
     assert (one["epoch"], one["since"], one["address"], one["http"]) == (4, 99, "h:1", "h:2")
-    problem(world.http.get("/api/v1/leader?shard=3"), 404, "not-found")
+    for beyond in ("3", "1" * 5_000):
+        problem(world.http.get(f"/api/v1/leader?shard={beyond}"), 404, "not-found")
 
 
 # --- operations -----------------------------------------------------------------------------
@@ -161,6 +163,14 @@ def test_requests_are_counted_by_route_and_status(world: World) -> None:
     labels = 'method="POST",route="/api/v1/commands",status="202"'
     assert f"postjournal_gateway_requests_total{{{labels}}} 1.0" in text
     assert 'route="unmatched",status="404"} 1.0' in text
+
+
+def test_methods_that_somebody_makes_up_are_one_series(world: World) -> None:
+    for number in range(3):
+        world.http.open("/api/v1/commands", method=f"ODD{number}")
+    text = generate_latest(world.metrics.registry).decode()
+    assert "ODD" not in text
+    assert 'method="other",route="unmatched",status="405"} 3.0' in text
 
 
 def test_the_public_port_tells_no_metrics(world: World) -> None:

@@ -18,7 +18,14 @@ from postjournal.status import Failover, Load
 from services.coordinator.history import KEPT, History
 from services.coordinator.page.parts import parts_of
 from services.coordinator.page.picture import points
-from services.coordinator.page.stream import MAX_STREAMS, Difference, Message
+from services.coordinator.page.stream import (
+    MAX_STREAMS,
+    WATCHED_S,
+    Difference,
+    Message,
+    SnapshotWatch,
+    Streams,
+)
 from services.problems import Problem
 from services.replica.load import RecentLoad
 from tests.unit.coordinator_world import World, replica_status
@@ -167,8 +174,41 @@ def test_so_many_pages_and_no_more(world: World) -> None:
     with pytest.raises(Problem, match="pages are open"):
         world.live.streams.begin(world.live.picture)
     next(streams[0])
-    streams[0].close()  # type: ignore[attr-defined]
+    for _ in range(2):
+        streams[0].close()
     world.live.streams.begin(world.live.picture)
+    with pytest.raises(Problem, match="pages are open"):
+        world.live.streams.begin(world.live.picture)
+
+
+def test_a_page_that_goes_before_it_was_sent_anything_gives_its_place_back(world: World) -> None:
+    for _ in range(MAX_STREAMS + 1):
+        world.live.streams.begin(world.live.picture).close()
+
+
+def test_whoever_only_asks_for_the_streams_headers_takes_no_place(world: World) -> None:
+    http = world.client()
+    for _ in range(MAX_STREAMS + 1):
+        answer = http.head("/api/v1/events")
+        assert (answer.status_code, answer.mimetype) == (200, "text/event-stream")
+
+
+def test_the_store_is_listed_no_longer_than_somebody_watches(world: World) -> None:
+    seconds = [0.0]
+    watch = SnapshotWatch(world.live.coordinator.snapshots, lambda: seconds[0])
+    stream = Streams(world.knowledge, watch).begin(world.live.picture)
+    assert not watch.is_wanted
+    watch.wake()  # as the page itself does, whose reader may run no scripts
+    assert watch.is_wanted
+    seconds[0] += WATCHED_S
+    assert not watch.is_wanted
+    next(stream), next(stream)
+    assert watch.is_wanted
+    seconds[0] += WATCHED_S
+    world.replicas(a="leader")
+    next(stream)
+    assert watch.is_wanted, "it is still open"
+    watch.close()
 
 
 def test_a_server_that_stops_lets_the_pages_go(world: World) -> None:
@@ -209,6 +249,14 @@ def test_an_unknown_replica_cannot_be_crashed(world: World) -> None:
     assert world.client().post("/api/v1/crash", json={}).status_code == 400
 
 
+def test_a_crash_request_that_is_no_text_is_refused(world: World) -> None:
+    world.allow_crash = True
+    body = b'{"replica":"\xff"}'
+    http = world.client()
+    answer = http.post("/api/v1/crash", data=body, content_type="application/json")
+    assert answer.status_code == 400
+
+
 @pytest.mark.parametrize(
     ("query", "status"),
     [
@@ -216,7 +264,10 @@ def test_an_unknown_replica_cannot_be_crashed(world: World) -> None:
         ("?shard=0", 400),
         ("?shard=x&account=a", 400),
         ("?shard=7&account=a", 404),
+        (f"?shard={'1' * 5_000}&account=a", 404),
         ("?account=a&at=yesterday", 400),
+        (f"?account=a&at=seq:{'1' * 5_000}", 400),
+        (f"?account=a&at=time:{'1' * 5_000}", 400),
         ("?account=a", 409),
     ],
 )

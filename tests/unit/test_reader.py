@@ -197,7 +197,16 @@ def test_points_are_written_as_people_write_them(text: str, bound: Bound) -> Non
     assert parse_bound(text) == bound
 
 
-@pytest.mark.parametrize("text", ["", "7", "offset:-1", "seq:x", "time:yesterday", "epoch:3"])
+LONG = "1" * 5_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "7", "offset:-1", "seq:x", "time:yesterday", "epoch:3"),
+        *(f"offset:{LONG}", f"seq:{LONG}", f"time:{LONG}"),
+    ],
+)
 def test_a_point_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="offset:N, seq:N or time:"):
         parse_bound(text)

@@ -4,12 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from postjournal import configuration
 from postjournal.app import load_application
 from postjournal.core.errors import ConfigurationError
 from postjournal.ledger import Ledger
 from postjournal.settings import GROUPS, CoordinatorSettings, Settings, StoreSettings
+from postjournal.variables import Variable
+from services.setup.secrets import contents
 
 
 def test_defaults_need_no_variable() -> None:
@@ -84,3 +87,61 @@ def test_every_variable_of_the_code_is_in_the_reference() -> None:
     }
     of_the_command_line = {"POSTJOURNAL_SYSTEM", "POSTJOURNAL_REPLICAS", "POSTJOURNAL_SIM_SEEDS"}
     assert used - told <= of_the_command_line
+
+
+# --- the deployment in containers -----------------------------------------------------------
+
+ROOT = configuration.FILE.parents[1]
+OURS = {"replica", "producer", "coordinator", "consumer-results", "consumer-balances"} | {
+    "leader-view"
+}
+READ_BY = {
+    "POSTJOURNAL_APP": OURS,
+    "POSTJOURNAL_NAMESPACE": OURS,
+    "POSTJOURNAL_SHARDS": OURS,
+    "POSTJOURNAL_LOG_FORMAT": OURS,
+    # Of the coordinator a query of the past, which reads the replicas' snapshots.
+    "POSTJOURNAL_DEDUPE_WINDOW": {"replica", "coordinator"},
+    "POSTJOURNAL_ALLOW_CRASH": {"replica", "coordinator"},
+    "POSTJOURNAL_SNAPSHOT_EVERY_MINUTES": {"coordinator"},
+    "POSTJOURNAL_SNAPSHOT_EVERY_COMMANDS": {"coordinator"},
+    "POSTJOURNAL_SNAPSHOT_KEEP": {"coordinator"},
+    "POSTJOURNAL_TRIM": {"coordinator"},
+}
+
+
+def dotenv() -> dict[str, str]:
+    lines = (ROOT / ".env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def test_what_the_env_file_sets_reaches_each_service_that_reads_it() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    given = {
+        name: {s for s in OURS if services[s]["environment"].get(name) == f"${{{name}}}"}
+        for name in READ_BY
+    }
+    assert given == READ_BY
+    told = {name for name in dotenv() if name.startswith("POSTJOURNAL_")}
+    assert told - {"POSTJOURNAL_REPLICAS"} == set(READ_BY)
+
+
+def test_the_env_file_sets_the_defaults() -> None:
+    variables = {each.name: each for group in GROUPS.values() for each in group}
+    values = dotenv()
+    for name in READ_BY:
+        variable = variables[name]
+        assert isinstance(variable, Variable)
+        assert variable.read(values) == variable.default, name
+
+
+def test_who_wants_a_secret_of_a_file_is_given_that_file() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    files = contents(lambda name: name, "ledger", "kafka:9092")
+    for service in OURS:
+        wanted = {
+            value.removeprefix("/run/secrets/")
+            for name, value in services[service]["environment"].items()
+            if name.endswith("_FILE")
+        }
+        assert wanted <= files[service].keys(), service

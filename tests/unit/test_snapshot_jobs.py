@@ -14,6 +14,7 @@ from services.coordinator import policy
 from services.coordinator.jobs import (
     ANSWER_MS,
     GIVE_UP_MS,
+    LOST_MS,
     MAX_ATTEMPTS,
     PAUSE_MS,
     STALL_MS,
@@ -217,6 +218,39 @@ def test_progress_that_is_read_before_its_order_is_not_lost() -> None:
     the_job = job(progress("writing", written=7), order())
     assert the_job.latest.progress is not None
     assert the_job.latest.progress.written == 7
+
+
+def test_progress_of_a_later_attempt_waits_for_its_order() -> None:
+    the_job = job(progress("writing", "c", 2, written=7), order(), order("c", 2))
+    assert the_job.latest.progress is not None
+    assert the_job.latest.progress.written == 7
+
+
+def test_an_old_order_of_which_nothing_was_heard_is_forgotten() -> None:
+    """Its `done` may be further back than the status topic is read."""
+    book = JobBook()
+    book.on_order(order(), NOW)
+    book.forget_lost(NOW + LOST_MS)
+    assert book.open_jobs()
+    book.forget_lost(NOW + LOST_MS + 1)
+    assert book.jobs == {}
+
+
+def test_an_old_order_whose_failure_is_known_is_not_forgotten() -> None:
+    book = JobBook()
+    book.on_order(order(), NOW)
+    book.on_progress(progress("failed"), NOW)
+    book.on_order(order("c", 2), NOW)
+    book.forget_lost(NOW + LOST_MS + 1)
+    assert book.open_jobs()
+
+
+def test_what_is_given_up_for_want_of_a_standby_is_told_before_it_is_forgotten() -> None:
+    book = JobBook()
+    book.on_order(order(), NOW)
+    book.forget_lost(NOW + GIVE_UP_MS + 1)
+    (the_job,) = book.open_jobs()
+    assert isinstance(next_step(the_job, cluster(LEADER), NOW + GIVE_UP_MS + 1), GiveUp)
 
 
 def test_an_old_attempts_failure_does_not_end_the_next_one() -> None:

@@ -4,6 +4,7 @@ import ctypes
 
 import pytest
 
+from postjournal.adapters.kafka_admin import topic_settings
 from postjournal.core.sharding import _murmur2, shard_of
 from postjournal.topics import Topics
 
@@ -35,3 +36,9 @@ def test_topic_names_are_those_of_the_contract() -> None:
         *("ledger.commands", "ledger.feed", "ledger.journal", "ledger.results"),
         *("ledger.balances", "ledger.deadletter", "ledger.control", "ledger.status"),
     }
+
+
+def test_orders_are_deleted_within_twice_the_time_that_they_are_kept() -> None:
+    """A segment that is not closed is not deleted, whatever the retention."""
+    settings = topic_settings(Topics.of("t", (), ()))["t.control"]
+    assert int(settings["segment.ms"]) <= int(settings["retention.ms"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from threading import BoundedSemaphore
@@ -11,8 +12,10 @@ import msgspec
 import requests
 
 from postjournal.core.errors import ConfigurationError
+from postjournal.core.records import UNREADABLE
 from postjournal.points import parse_bound
 from services.coordinator.following import Knowledge
+from services.coordinator.past import Failure
 from services.problems import Problem
 
 NOW = "now"
@@ -22,6 +25,9 @@ REPLAYS = 2
 """At once: each is a process of its own, with the application's whole state in it."""
 
 RETRY_S = 2
+KILLED = "it may have run out of memory: COORDINATOR_MEMORY of .env, or `./postjournal replay`"
+
+log = logging.getLogger(__name__)
 
 
 class Asker:
@@ -46,8 +52,10 @@ class Asker:
                 timeout=ANSWER_S,
             )
             body = msgspec.json.decode(answer.content)
-        except (requests.RequestException, msgspec.DecodeError) as error:
+        except (requests.RequestException, *UNREADABLE) as error:
             raise Problem("unavailable", f"{address}: {error}", retry_after_s=RETRY_S) from error
+        if answer.status_code == requests.codes.server_error:
+            raise Problem("query-failed", f"{address}: {body.get('error')}")
         if "result" not in body:
             why = f"{address}: {body.get('error')}"
             raise Problem("unavailable", why, retry_after_s=RETRY_S)
@@ -83,7 +91,19 @@ def _replay(shard: int, at: str, query: dict[str, str]) -> dict[str, Any]:
         why = f"the replay takes longer than {REPLAY_S:.0f} s: use `./postjournal replay`"
         raise Problem("too-slow", why) from error
     if done.returncode != 0:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
-        raise Problem("no-such-point", lines[-1])
+        raise _problem(done)
     found: dict[str, Any] = msgspec.json.decode(done.stdout)
     return found
+
+
+def _problem(done: subprocess.CompletedProcess[bytes]) -> Problem:
+    """Of a replay that told why it has no answer, or that died."""
+    try:
+        failure = msgspec.json.decode(done.stdout, type=Failure)
+    except UNREADABLE:
+        said = done.stderr.decode("utf-8", "replace").strip()
+        log.error("a replay ended with code %d: %s", done.returncode, said or "it said nothing")
+        why = f"the replay ended with code {done.returncode}: see the coordinator's log"
+        return Problem("replay-failed", f"{why}; {KILLED}" if done.returncode == -9 else why)
+    is_away = failure.problem == "unavailable"
+    return Problem(failure.problem, failure.detail, retry_after_s=RETRY_S if is_away else None)

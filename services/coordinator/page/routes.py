@@ -9,6 +9,7 @@ import msgspec
 import requests
 from flask import Flask, Response, request
 
+from postjournal.core.records import UNREADABLE
 from services.coordinator.following import now_ms
 from services.coordinator.page import parts
 from services.coordinator.page.asking import NOW, Asker
@@ -22,6 +23,7 @@ from services.coordinator.page.picture import (
 from services.coordinator.page.stream import SnapshotWatch, Streams
 from services.coordinator.requests import CrashRequest
 from services.coordinator.state import Coordinator
+from services.parameters import shard_number
 from services.problems import Problem
 from services.web import HEADERS, page
 
@@ -74,14 +76,15 @@ def add_page(app: Flask, live: LivePage, authorize: Callable[[], None]) -> None:
 
     @app.get("/api/v1/events")
     def events() -> Response:
-        stream = live.streams.begin(live.picture)
+        # Flask answers HEAD by the same function.
+        stream = () if request.method == "HEAD" else live.streams.begin(live.picture)
         headers = {**HEADERS, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return Response(stream, content_type="text/event-stream", headers=headers)
 
     @app.get("/api/v1/query")
     def query() -> Response:
         asked = request.args.to_dict()
-        shard = _shard(asked.pop("shard", "0"), live.coordinator.shards)
+        shard = shard_number(asked.pop("shard", "0"), live.coordinator.shards)
         at = asked.pop("at", NOW)
         if not asked:
             raise Problem("malformed-request", "say what is asked, as account=alice")
@@ -103,7 +106,7 @@ def _crash_request() -> CrashRequest:
         raise Problem("unsupported-media-type", "use application/json")
     try:
         return msgspec.json.decode(request.get_data(cache=False), type=CrashRequest)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Problem("malformed-request", str(error)) from error
 
 
@@ -123,14 +126,6 @@ def _crash(coordinator: Coordinator, asked: CrashRequest) -> dict[str, Any]:
     except requests.RequestException:
         return {"replica": asked.replica, "crashed": True}
     raise Problem("not-allowed", f"{asked.replica} answered {answer.status_code}")
-
-
-def _shard(text: str, shards: int) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise Problem("malformed-request", "shard: a whole number from 0")
-    if int(text) >= shards:
-        raise Problem("not-found", f"there are {shards} shards, from 0")
-    return int(text)
 
 
 def _json(body: Any, status: int = 200) -> Response:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from threading import Event, Lock, Thread
+from collections.abc import Callable, Generator, Iterator
+from threading import Condition, Event, Lock, Thread
 
 import msgspec
 
@@ -25,7 +25,10 @@ ALIVE_S = 5.0
 """Something is sent at least this often: that is how a page that has gone is noticed."""
 
 SNAPSHOTS_S = 0.5
+"""Between two lists of the store, while somebody watches."""
 
+WATCHED_S = 10.0
+"""So long after a page was sent its reader is taken to watch; one that is open says so again."""
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode  # HTML is a kind of `str`
 
@@ -81,37 +84,69 @@ class Difference:
 class SnapshotWatch:
     """Lists the store in a thread, while anybody watches: a store that hangs holds up nobody."""
 
-    def __init__(self, snapshots: Snapshots) -> None:
-        """Nothing is listed before `wake`."""
-        self._snapshots = snapshots
+    def __init__(self, snapshots: Snapshots, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nothing is listed before `wake`. `clock`: seconds."""
+        self._snapshots, self._clock = snapshots, clock
         self.rows: list[Row] = []
         self.trouble = ""
-        self._wanted, self._closing = Event(), Event()
+        self._changed, self._closing = Condition(), Event()
+        self._wanted_until = clock()
         self._thread = Thread(target=self._run, name="page-snapshots", daemon=True)
         self._thread.start()
 
-    def wake(self) -> None:
-        """Somebody watches now."""
-        self._wanted.set()
+    @property
+    def is_wanted(self) -> bool:
+        """Somebody has watched lately."""
+        return self._clock() < self._wanted_until
 
-    def rest(self) -> None:
-        """Nobody does any more."""
-        self._wanted.clear()
+    def wake(self) -> None:
+        """Somebody watches now; to be said again within `WATCHED_S`."""
+        with self._changed:
+            self._wanted_until = self._clock() + WATCHED_S
+            self._changed.notify_all()
 
     def close(self) -> None:
         """End the thread."""
-        self._closing.set()
-        self._wanted.set()
+        with self._changed:
+            self._closing.set()
+            self._changed.notify_all()
         self._thread.join(1.0)
 
     def _run(self) -> None:
-        while not self._closing.is_set():
-            self._wanted.wait()
+        while not self._closing.wait(SNAPSHOTS_S):
+            with self._changed:
+                self._changed.wait_for(lambda: self.is_wanted or self._closing.is_set())
+            if self._closing.is_set():
+                return
             try:
                 self.rows, self.trouble = self._snapshots.rows(), ""
             except (JournalUnavailable, StoreUnavailable, StoreUnusable) as error:
                 self.trouble = str(error)
-            self._closing.wait(SNAPSHOTS_S)
+
+
+class Stream:
+    """Events for one page. Whoever takes it closes it, be it read or not."""
+
+    def __init__(self, events: Generator[bytes], release: Callable[[], None]) -> None:
+        """`release` is called once, by the first `close`."""
+        self._events, self._release = events, release
+        self._is_closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Itself."""
+        return self
+
+    def __next__(self) -> bytes:
+        """The next event, when there is one."""
+        return next(self._events)
+
+    def close(self) -> None:
+        """Called by the server, also where it has sent nothing: a generator's `finally` does not
+        run when it was never begun."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._events.close()
+            self._release()
 
 
 class Streams:
@@ -123,35 +158,33 @@ class Streams:
         self._lock, self._open = Lock(), 0
         self._closing = Event()
 
-    def begin(self, look: Callable[[], Picture]) -> Iterator[bytes]:
+    def begin(self, look: Callable[[], Picture]) -> Stream:
         """Events for one more page. Raises `Problem` when there are too many."""
         with self._lock:
             if self._open >= MAX_STREAMS:
                 raise Problem("too-many-pages", f"{self._open} pages are open", retry_after_s=5)
             self._open += 1
-        self._watch.wake()
-        return self._events(look)
+        return Stream(self._events(look), self._end)
 
     def close(self) -> None:
         """Let all of them go: the server stops."""
         self._closing.set()
 
-    def _events(self, look: Callable[[], Picture]) -> Iterator[bytes]:
+    def _end(self) -> None:
+        with self._lock:
+            self._open -= 1
+
+    def _events(self, look: Callable[[], Picture]) -> Generator[bytes]:
         difference, version, said_s = Difference(), -1, time.monotonic()
-        try:
-            yield b"retry: 1000\n\n"
-            while not self._closing.is_set():
-                message = difference.take(look())
-                if message != Message():
-                    said_s = time.monotonic()
-                    yield b"data: %s\n\n" % _encode(message)
-                elif time.monotonic() - said_s > ALIVE_S:
-                    said_s = time.monotonic()
-                    yield b": alive\n\n"
-                self._closing.wait(LEAST_S)
-                version = self._knowledge.wait_for_news(version, MOST_S)
-        finally:
-            with self._lock:
-                self._open -= 1
-                if self._open == 0:
-                    self._watch.rest()
+        yield b"retry: 1000\n\n"
+        while not self._closing.is_set():
+            self._watch.wake()
+            message = difference.take(look())
+            if message != Message():
+                said_s = time.monotonic()
+                yield b"data: %s\n\n" % _encode(message)
+            elif time.monotonic() - said_s > ALIVE_S:
+                said_s = time.monotonic()
+                yield b": alive\n\n"
+            self._closing.wait(LEAST_S)
+            version = self._knowledge.wait_for_news(version, MOST_S)

@@ -36,7 +36,12 @@ def topic_settings(topics: Topics) -> dict[str, dict[str, str]]:
         **keep,
         # An entry is up to 8 MB; see kafka_settings.journal_producer.
         topics.journal: FOR_EVER | {"max.message.bytes": "8388608"},
-        topics.control: {"cleanup.policy": "delete", "retention.ms": MINUTES_10},
+        # Only segments that are closed are deleted, and one is closed after a week by default.
+        topics.control: {
+            "cleanup.policy": "delete",
+            "retention.ms": MINUTES_10,
+            "segment.ms": MINUTES_10,
+        },
         topics.status: {"cleanup.policy": "delete", "retention.ms": WEEK},
     }
 

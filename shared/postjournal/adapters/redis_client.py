@@ -32,8 +32,12 @@ def connect(url: str, timeout_s: float = 2.0) -> redis.Redis:
             socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
         )
-    except ValueError as error:
-        raise ConfigurationError(f"POSTJOURNAL_REDIS_URL={url!r}: {error}") from error
+    except ValueError:
+        # Neither the URL nor what is wrong with it: any part of it may be the password.
+        raise ConfigurationError(
+            "POSTJOURNAL_REDIS_URL is no URL of a Redis: use redis://[USER@]HOST:PORT/0, and put "
+            "the password into POSTJOURNAL_REDIS_PASSWORD"
+        ) from None
     assert isinstance(client, redis.Redis)
     return client
 
@@ -41,4 +45,4 @@ def connect(url: str, timeout_s: float = 2.0) -> redis.Redis:
 def without_password(url: str) -> str:
     """The URL as it may stand in a log."""
     parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
