@@ -291,4 +291,5 @@ def _drawn_limits(random: Random) -> Limits:
         dedupe_window=random.choice((5, 40, 100_000)),
         silence_ms=random.choice((150, 400, 400)),
         readback_ms=random.choice((600, 2_000)),
+        entry_bytes=random.choice((3_000, 4_000_000, 4_000_000)),
     )

@@ -19,6 +19,9 @@ PATIENCE_MS = 300
 AHEAD = (0, 0, 1, 20)
 """Of what anybody can have seen: who asks for that waits, and may be refused."""
 
+LEVELS = 1_100
+"""More than Python's stack takes."""
+
 POISON: tuple[Any, ...] = (
     None,
     b"",
@@ -38,6 +41,7 @@ POISON: tuple[Any, ...] = (
     {"id": "p4", "type": "deposit", "account": "a0"},
     {"id": "p5", "type": "deposit", "account": "a0", "amount": "5"},
     {"id": "p6", "type": "deposit", "account": "a0", "amount": 0},
+    b'{"id":"p12","type":"open","account":"a0","z":' + b"[" * LEVELS + b"]" * LEVELS + b"}",
     {"id": "p7", "type": "deposit", "account": "a0", "amount": -3},
     {"id": "p8", "type": "deposit", "account": "a0", "amount": 2**53},
     {"id": "p9", "type": "deposit", "account": "a0", "amount": True},

@@ -26,7 +26,7 @@ def parsed(value: bytes | None) -> Any:
     """JSON, or None."""
     try:
         return _decode(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

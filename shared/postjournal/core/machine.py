@@ -39,8 +39,8 @@ DEAD_VALUE_CHARACTERS = 1024
 
 REASON_CHARACTERS = 64
 
-ENTRY_BYTES = 4_000_000
-"""An entry that has so many takes no further command; the last may add `EVENTS_BYTES`."""
+MOST_BYTES = 4_000_000
+"""Of an entry when it takes another command, which may add `EVENTS_BYTES`; Kafka takes 8 MB."""
 
 OUTCOME_BYTES, DEAD_LETTER_BYTES = 1_200, 14_000
 """What an outcome takes at most besides its events: id, type, reason; with a dead letter."""
@@ -101,15 +101,16 @@ class Machine(Generic[S, C, E]):
 
     # --- the leader's way -------------------------------------------------------------------
 
-    def decide(self, runs: Iterable[Run], time: int) -> tuple[Outcome[E], ...]:
+    def decide(
+        self, runs: Iterable[Run], time: int, room: int = MOST_BYTES
+    ) -> tuple[Outcome[E], ...]:
         """Decide source records in order; the machine is then ahead of the journal.
 
         Returns the items of an entry's batch, one for each record: of all, or of as many from the
-        first as an entry has room for, at least one. Raises `ApplicationFaulty`.
+        first as there is `room` for, bytes, at least one. Raises `ApplicationFaulty`.
         """
         context = Context(time=time, shard=self.place.shard)
         outcomes: list[Outcome[E]] = []
-        room = ENTRY_BYTES
         for topic, records in runs:
             if room <= 0:
                 break

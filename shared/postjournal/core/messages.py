@@ -399,6 +399,7 @@ class Limits:
 
     batch_commands: int = 2_000  # commands in an entry, at most
     batch_bytes: int = 1_000_000  # source bytes in an entry, at most (one command may exceed it)
+    entry_bytes: int = 4_000_000  # an entry that has so many takes no further command
     pipeline_entries: int = 4  # own entries not yet read back, at most
     pipeline_commands: int = 250  # a further entry in the pipeline is worth this many commands
     pending_commands: int = 200_000  # source records waiting for a decision: hold at this many

@@ -153,7 +153,8 @@ class Tenure(Generic[S, C, E]):
     def _decide(self, now_ms: int, wall_ms: int) -> m.Append:
         taken = self._next_batch()
         machine = self._machine
-        batch = machine.decide([(each.topic, each.records) for each in taken], wall_ms)
+        runs = [(each.topic, each.records) for each in taken]
+        batch = machine.decide(runs, wall_ms, self._limits.entry_bytes)
         self._put_back(taken, len(batch))
         entry = Entry(
             epoch=self.epoch,

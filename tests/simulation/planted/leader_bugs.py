@@ -14,6 +14,14 @@ TENURE = {
         "for sink, end in own.sink_ends.items():",
         "for sink, end in self._machine.sink_ends().items():",
     ),
+    "what a full entry left over is forgotten": (
+        "        self._put_back(taken, len(batch))\n",
+        "",
+    ),
+    "what a full entry left over waits last": (
+        "self._pending.appendleft(m.SourceRecords(each.topic, each.time_ms, rest))",
+        "self._pending.append(m.SourceRecords(each.topic, each.time_ms, rest))",
+    ),
     "the mark tells what is stable, not what is published": (
         "{sink: each.acknowledged for sink, each in self._publications.items()}",
         "{sink: each.stable for sink, each in self._publications.items()}",

@@ -39,8 +39,16 @@ MACHINE = {
         "partial(self._make, sink, outcomes, entry.time + 1)",
     ),
     "the place in a source is that of the last command, not the next": (
+        "self.sources[topic] = records[len(outcomes) - before - 1][0] + 1",
+        "self.sources[topic] = records[len(outcomes) - before - 1][0]",
+    ),
+    "an entry that is full counts all records of its source": (
+        "self.sources[topic] = records[len(outcomes) - before - 1][0] + 1",
         "self.sources[topic] = records[-1][0] + 1",
-        "self.sources[topic] = records[-1][0]",
+    ),
+    "a command nested too deeply is an exception": (
+        "except (*UNREADABLE, TypeError) as error:",
+        "except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:",
     ),
     "commands of another shard are taken": (
         "if sharded and not self._is_own(record[1]):",
