@@ -41,7 +41,7 @@ from postjournal.cli.local.readiness import (
 from postjournal.cli.local.redis_server import redis_configuration
 from postjournal.cli.local.status import StateAnswer, SystemStatus, ask_replicas, collect
 from postjournal.cli.local.supervisor import Program, Supervisor, launch, launch_errors
-from postjournal.settings import API_TOKEN
+from postjournal.settings import API_TOKEN, APP, DEDUPE_WINDOW
 
 LOCK_PATIENCE_S = 120.0
 STORAGE_PATIENCE_S = 90.0
@@ -229,6 +229,8 @@ class LocalSystem:
             environment=self._environment,
             snapshot_url=environment.get("POSTJOURNAL_SNAPSHOT_URL")
             or self.layout.snapshots.as_uri(),
+            application=APP.read(environment),
+            dedupe_window=DEDUPE_WINDOW.read(environment),
         )
 
     def _api_token(self, environment: Mapping[str, str]) -> str:
