@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from postjournal.cli import modes
+from postjournal.cli.bench import bench, options
 from postjournal.cli.checks import QUICK, SLOW, pytest_arguments
 from postjournal.cli.docker import engine
 from postjournal.cli.errors import EXIT_CODES
@@ -22,6 +23,8 @@ from postjournal.cli.log_following import LogFile
 from postjournal.cli.main import main
 from postjournal.cli.progress import Reporter
 from postjournal.cli.replay import progress_bar
+
+BENCHES = sorted(bench.commands)
 
 
 @pytest.fixture
@@ -167,3 +170,40 @@ def test_a_log_is_followed_over_its_rotation(tmp_path: Path) -> None:
 def test_a_replay_shows_its_progress_before_it_knows_how_far_it_goes() -> None:
     with progress_bar(quiet=False) as show:
         show(0, 10)
+
+
+@pytest.fixture
+def nothing_starts(nothing_runs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: object) -> None:
+        raise AssertionError("started")
+
+    monkeypatch.setattr(LocalSystem, "_prepare", start)
+
+
+@pytest.mark.usefixtures("nothing_starts")
+@pytest.mark.parametrize("command", ["replay --export", *(f"bench {n} --output" for n in BENCHES)])
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_done(
+    command: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    place = str(tmp_path / "file" / "below" / "x.json")
+    result = CliRunner().invoke(main, [*command.split(), place])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {place} cannot be written: ")
+
+
+@pytest.mark.usefixtures("nothing_starts")
+def test_a_bench_checks_the_place_of_its_report_when_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(options, "REPORTS", tmp_path / "file" / "bench")
+    result = CliRunner().invoke(main, ["bench", "latency"])
+    assert (result.exit_code, "use --output" in result.stderr) == (1, True)
+
+
+@pytest.mark.usefixtures("nothing_starts")
+def test_the_directory_of_an_export_is_made(tmp_path: Path) -> None:
+    export = tmp_path / "new" / "state.json"
+    assert CliRunner().invoke(main, ["replay", "--export", str(export)]).exit_code == 3
+    assert export.parent.is_dir()

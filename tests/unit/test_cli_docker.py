@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -71,3 +72,26 @@ def test_local_data_is_wiped_where_docker_has_none(docker: FakeDocker, tmp_path:
     assert (result.exit_code, result.stdout) == (0, "nothing is running\n")
     assert not docker.asked("compose")
     assert not data.exists()
+
+
+def told_of(service: str) -> dict[str, object]:
+    """What `docker inspect` says of a container of a Kafka that wants to know who asks."""
+    return {
+        "Name": f"/postjournal-{service}-1",
+        "Config": {
+            "Labels": {"com.docker.compose.service": service},
+            "Env": ["POSTJOURNAL_KAFKA_USERNAME=replica"],
+            "Hostname": service,
+        },
+        "State": {"Status": "running", "Pid": 1},
+        "NetworkSettings": {"Networks": {}, "Ports": None},
+    }
+
+
+def test_when_the_container_of_the_secrets_is_gone_the_way_back_is_told(docker: FakeDocker) -> None:
+    docker.tells("ps", "1\n")
+    docker.tells("inspect", json.dumps([told_of("replica")]))
+    result = run("status")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: the container `secrets`")
+    assert "`./postjournal up`" in result.stderr

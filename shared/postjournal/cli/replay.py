@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from postjournal.cli.errors import OperationFailed
+from postjournal.cli.output import check_writable
 from postjournal.cli.target import environment_with
 from postjournal.core.errors import ConfigurationError
 from postjournal.core.reader import Bound
@@ -67,6 +68,8 @@ def replay_command(
     if sum(each is not None for each in (until_offset, until_seq, until_time)) > 1:
         raise click.UsageError("one of --until-offset, --until-seq and --until-time")
     query = _parse_query(queries)
+    if export_to is not None:
+        check_writable(export_to, "--export")
     with environment_with(bootstrap, data) as environment, open_past(environment, shard) as past:
         with progress_bar(quiet=as_json) as show:
             reader, found = past.replay(bound, show)
