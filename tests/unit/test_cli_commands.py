@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from postjournal.cli import modes
+from postjournal.cli import modes, replay
 from postjournal.cli.bench import bench, options
 from postjournal.cli.checks import QUICK, SLOW, pytest_arguments
 from postjournal.cli.docker import engine
@@ -23,6 +24,7 @@ from postjournal.cli.log_following import LogFile
 from postjournal.cli.main import main
 from postjournal.cli.progress import Reporter
 from postjournal.cli.replay import progress_bar
+from postjournal.core.reader import Bound
 
 BENCHES = sorted(bench.commands)
 
@@ -207,3 +209,49 @@ def test_the_directory_of_an_export_is_made(tmp_path: Path) -> None:
     export = tmp_path / "new" / "state.json"
     assert CliRunner().invoke(main, ["replay", "--export", str(export)]).exit_code == 3
     assert export.parent.is_dir()
+
+
+class Replayed(Exception):
+    """With how far it was to be read."""
+
+
+@pytest.mark.parametrize(
+    ("options", "bound"),
+    [
+        ("--until offset:7", Bound(offset=7)),
+        ("--until seq:0", Bound(seq=0)),
+        ("--until time:1970-01-01T00:00:02Z", Bound(time=2_000)),
+        ("--until-offset 7", Bound(offset=7)),
+        ("--until-seq 0", Bound(seq=0)),
+        ("--until-time 2000", Bound(time=2_000)),
+        ("", Bound()),
+    ],
+)
+def test_a_replay_goes_as_far_as_it_is_told(
+    options: str, bound: Bound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Past:
+        def replay(self, bound: Bound, _: object) -> None:
+            raise Replayed(bound)
+
+    monkeypatch.setattr(replay, "environment_with", lambda *_: nullcontext({}))
+    monkeypatch.setattr(replay, "open_past", lambda *_: nullcontext(Past()))
+    result = CliRunner().invoke(main, ["replay", *options.split()])
+    assert isinstance(result.exception, Replayed)
+    assert result.exception.args == (bound,)
+
+
+@pytest.mark.usefixtures("nothing_starts")
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ("--until 7", "'7' is no point in a journal: use offset:N, seq:N or time:"),
+        ("--until time:noon", "'noon' is no time"),
+        ("--until-time noon", "'noon' is no time"),
+        ("--until seq:1 --until-seq 1", "one of --until, --until-offset, --until-seq and"),
+        ("--until-offset 1 --until-time 1", "one of --until, --until-offset, --until-seq and"),
+    ],
+)
+def test_a_point_that_cannot_be_understood_is_wrong_usage(options: str, why: str) -> None:
+    result = CliRunner().invoke(main, ["replay", *options.split()], terminal_width=200)
+    assert (result.exit_code, why in result.stderr) == (2, True), result.stderr
