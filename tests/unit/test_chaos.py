@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import sys
 import threading
@@ -165,13 +164,9 @@ class IdleSystem(LocalSystem):
 
 @contextmanager
 def idle_stage(directory: Path) -> Iterator[Stage]:
-    handler = signal.getsignal(signal.SIGTERM)
     system = IdleSystem(directory)
-    try:
-        with stage_of(system, lambda _: system.layout.create()) as stage:
-            yield stage
-    finally:
-        signal.signal(signal.SIGTERM, handler)
+    with stage_of(system, lambda _: system.layout.create()) as stage:
+        yield stage
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -12,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from postjournal.cli import modes
+from postjournal.cli import modes, replay
+from postjournal.cli.bench import bench, options
 from postjournal.cli.checks import QUICK, SLOW, pytest_arguments
 from postjournal.cli.docker import engine
 from postjournal.cli.errors import EXIT_CODES
@@ -22,6 +24,9 @@ from postjournal.cli.log_following import LogFile
 from postjournal.cli.main import main
 from postjournal.cli.progress import Reporter
 from postjournal.cli.replay import progress_bar
+from postjournal.core.reader import Bound
+
+BENCHES = sorted(bench.commands)
 
 
 @pytest.fixture
@@ -167,3 +172,86 @@ def test_a_log_is_followed_over_its_rotation(tmp_path: Path) -> None:
 def test_a_replay_shows_its_progress_before_it_knows_how_far_it_goes() -> None:
     with progress_bar(quiet=False) as show:
         show(0, 10)
+
+
+@pytest.fixture
+def nothing_starts(nothing_runs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: object) -> None:
+        raise AssertionError("started")
+
+    monkeypatch.setattr(LocalSystem, "_prepare", start)
+
+
+@pytest.mark.usefixtures("nothing_starts")
+@pytest.mark.parametrize("command", ["replay --export", *(f"bench {n} --output" for n in BENCHES)])
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_done(
+    command: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    place = str(tmp_path / "file" / "below" / "x.json")
+    result = CliRunner().invoke(main, [*command.split(), place])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {place} cannot be written: ")
+
+
+@pytest.mark.usefixtures("nothing_starts")
+def test_a_bench_checks_the_place_of_its_report_when_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(options, "REPORTS", tmp_path / "file" / "bench")
+    result = CliRunner().invoke(main, ["bench", "latency"])
+    assert (result.exit_code, "use --output" in result.stderr) == (1, True)
+
+
+@pytest.mark.usefixtures("nothing_starts")
+def test_the_directory_of_an_export_is_made(tmp_path: Path) -> None:
+    export = tmp_path / "new" / "state.json"
+    assert CliRunner().invoke(main, ["replay", "--export", str(export)]).exit_code == 3
+    assert export.parent.is_dir()
+
+
+class Replayed(Exception):
+    """With how far it was to be read."""
+
+
+@pytest.mark.parametrize(
+    ("options", "bound"),
+    [
+        ("--until offset:7", Bound(offset=7)),
+        ("--until seq:0", Bound(seq=0)),
+        ("--until time:1970-01-01T00:00:02Z", Bound(time=2_000)),
+        ("--until-offset 7", Bound(offset=7)),
+        ("--until-seq 0", Bound(seq=0)),
+        ("--until-time 2000", Bound(time=2_000)),
+        ("", Bound()),
+    ],
+)
+def test_a_replay_goes_as_far_as_it_is_told(
+    options: str, bound: Bound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Past:
+        def replay(self, bound: Bound, _: object) -> None:
+            raise Replayed(bound)
+
+    monkeypatch.setattr(replay, "environment_with", lambda *_: nullcontext({}))
+    monkeypatch.setattr(replay, "open_past", lambda *_: nullcontext(Past()))
+    result = CliRunner().invoke(main, ["replay", *options.split()])
+    assert isinstance(result.exception, Replayed)
+    assert result.exception.args == (bound,)
+
+
+@pytest.mark.usefixtures("nothing_starts")
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ("--until 7", "'7' is no point in a journal: use offset:N, seq:N or time:"),
+        ("--until time:noon", "'noon' is no time"),
+        ("--until-time noon", "'noon' is no time"),
+        ("--until seq:1 --until-seq 1", "one of --until, --until-offset, --until-seq and"),
+        ("--until-offset 1 --until-time 1", "one of --until, --until-offset, --until-seq and"),
+    ],
+)
+def test_a_point_that_cannot_be_understood_is_wrong_usage(options: str, why: str) -> None:
+    result = CliRunner().invoke(main, ["replay", *options.split()], terminal_width=200)
+    assert (result.exit_code, why in result.stderr) == (2, True), result.stderr

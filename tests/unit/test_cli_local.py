@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from postjournal.cli import target
 from postjournal.cli.local.kafka import broker_properties, java_major
 from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.plan import Plan, read_plan, write_plan
@@ -19,7 +20,9 @@ from postjournal.cli.local.programs import (
     service_environment,
     supervisor_configuration,
 )
+from postjournal.cli.local.readiness import ignore_progress
 from postjournal.cli.local.redis_server import redis_configuration
+from postjournal.cli.local.system import LocalSystem
 from postjournal.settings import Settings
 
 PLAN = Plan(
@@ -142,3 +145,61 @@ def test_a_damaged_record_counts_as_none(tmp_path: Path) -> None:
 )
 def test_javas_version_is_understood_in_all_its_spellings(text: str, major: int | None) -> None:
     assert java_major(text) == major
+
+
+class Running(LocalSystem):
+    """As if what `plan` says were running."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(Path(plan.directory))
+        self._plan = plan
+
+    @property
+    def plan(self) -> Plan:
+        return self._plan
+
+
+def planned(directory: Path, monkeypatch: pytest.MonkeyPatch, **environment: str) -> Plan:
+    """What `up` notes in a shell with these variables; afterwards they are others."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    plan = LocalSystem(directory)._make_plan(1, 1, ignore_progress)
+    for name in environment:
+        monkeypatch.setenv(name, "another")
+    return plan
+
+
+def test_whoever_asks_a_running_system_learns_its_application_and_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(
+        tmp_path,
+        monkeypatch,
+        POSTJOURNAL_APP="postjournal.samples.seats:Seats",
+        POSTJOURNAL_DEDUPE_WINDOW="1000",
+    )
+    monkeypatch.setattr(target, "running_system", lambda: Running(plan))
+    monkeypatch.delenv("POSTJOURNAL_BOOTSTRAP", raising=False)
+    settings = Settings.from_environment(target.environment_of(None))
+    assert (settings.app, settings.dedupe_window) == ("postjournal.samples.seats:Seats", 1000)
+
+
+def test_the_defaults_of_a_running_system_are_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(tmp_path, monkeypatch, POSTJOURNAL_APP="", POSTJOURNAL_DEDUPE_WINDOW="")
+    settings = Settings.from_environment(service_environment(plan))
+    assert service_environment(plan)["POSTJOURNAL_DEDUPE_WINDOW"] == "100000"
+    assert settings.app == "postjournal.ledger:Ledger"
+
+
+def test_a_record_without_application_and_window_leaves_them_to_the_shell(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    layout.create()
+    plan = msgspec.structs.replace(PLAN, directory=str(tmp_path), environment={})
+    older = msgspec.to_builtins(plan)
+    del older["application"], older["dedupe_window"]
+    layout.plan.write_bytes(msgspec.json.encode(older))
+    found = read_plan(layout)
+    assert found == plan
+    assert not {"POSTJOURNAL_APP", "POSTJOURNAL_DEDUPE_WINDOW"} & service_environment(found).keys()

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import requests
 
+from postjournal.cli.direct import direct_session
 from postjournal.cli.errors import OperationFailed
 from postjournal.settings import CoordinatorSettings
 from postjournal.status import Failover
@@ -87,8 +88,7 @@ class CoordinatorClient:
     def __init__(self, url: str, environment: Mapping[str, str] | None = None) -> None:
         """`url`: http://host:port; the token comes from POSTJOURNAL_API_TOKEN(_FILE), if set."""
         self._url = url
-        self._session = requests.Session()
-        self._session.trust_env = False
+        self._session = direct_session()
         token = CoordinatorSettings.from_environment(environment or os.environ).token
         if token is not None:
             self._session.headers["Authorization"] = f"Bearer {token}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import click
 
 from postjournal.cli.docker import engine
-from postjournal.cli.docker.containers import containers
+from postjournal.cli.docker.containers import containers, has_volumes
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import AlreadyRunning
 from postjournal.cli.local.system import LocalSystem
@@ -65,7 +65,7 @@ def down(wipe: bool) -> None:
         click.echo("stopping…", err=True)
         system.stop()
         click.echo("stopped")
-    elif engine.is_usable() and containers():
+    elif engine.is_usable() and (containers() or (wipe and has_volumes())):
         engine.down(wipe)
     else:
         click.echo("nothing is running")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -14,11 +14,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from postjournal.cli.errors import OperationFailed
+from postjournal.cli.output import check_writable
 from postjournal.cli.target import environment_with
 from postjournal.core.errors import ConfigurationError
 from postjournal.core.reader import Bound
 from postjournal.past import Found, Show, Tried, open_past
-from postjournal.points import parse_time
+from postjournal.points import parse_bound, parse_time
 from postjournal.replay import AnyReader
 
 shard_option = click.option("--shard", type=click.IntRange(0), default=0, show_default=True)
@@ -33,11 +34,37 @@ data_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Only JSON on stdout.")
 
 
+T = TypeVar("T")
+
+
+def _parsed(
+    parse: Callable[[str], T],
+) -> Callable[[click.Context, click.Parameter, str | None], T | None]:
+    """A value that cannot be understood is wrong usage."""
+
+    def callback(_: click.Context, __: click.Parameter, text: str | None) -> T | None:
+        try:
+            return None if text is None else parse(text)
+        except ConfigurationError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return callback
+
+
 @click.command("replay")
+@click.option(
+    "--until",
+    metavar="POINT",
+    callback=_parsed(parse_bound),
+    help="offset:N, seq:N or time:TIME: what one of the next three says.",
+)
 @click.option("--until-offset", type=click.IntRange(0), help="Up to and with this journal record.")
 @click.option("--until-seq", type=click.IntRange(0), help="Up to and with this command.")
 @click.option(
-    "--until-time", metavar="TIME", help="As 2026-01-31T12:00:00Z, or ms since the Unix epoch."
+    "--until-time",
+    metavar="TIME",
+    callback=_parsed(parse_time),
+    help="As 2026-01-31T12:00:00Z, or ms since the Unix epoch.",
 )
 @click.option("--query", "queries", metavar="NAME=VALUE", multiple=True, help="account=alice")
 @click.option("--export", "export_to", type=click.Path(dir_okay=False, path_type=Path))
@@ -47,9 +74,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Only JSON on
 @json_option
 def replay_command(
     *,
+    until: Bound | None,
     until_offset: int | None,
     until_seq: int | None,
-    until_time: str | None,
+    until_time: int | None,
     queries: tuple[str, ...],
     export_to: Path | None,
     shard: int,
@@ -62,11 +90,12 @@ def replay_command(
     The nearest snapshot before that point is restored and the journal read from there; nothing
     is written anywhere, and no replica is asked.
     """
-    time_ms = parse_time(until_time) if until_time is not None else None
-    bound = Bound(until_offset, until_seq, time_ms)
-    if sum(each is not None for each in (until_offset, until_seq, until_time)) > 1:
-        raise click.UsageError("one of --until-offset, --until-seq and --until-time")
+    if sum(each is not None for each in (until, until_offset, until_seq, until_time)) > 1:
+        raise click.UsageError("one of --until, --until-offset, --until-seq and --until-time")
+    bound = until or Bound(until_offset, until_seq, until_time)
     query = _parse_query(queries)
+    if export_to is not None:
+        check_writable(export_to, "--export")
     with environment_with(bootstrap, data) as environment, open_past(environment, shard) as past:
         with progress_bar(quiet=as_json) as show:
             reader, found = past.replay(bound, show)

@@ -8,12 +8,24 @@ from typing import Any
 
 import click
 
+from postjournal.cli.bench.report import REPORTS
+from postjournal.cli.output import check_writable
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _writable(context: click.Context, _: click.Parameter, output: Path | None) -> Path | None:
+    """Also where nothing is said: a bench takes minutes, and then there must be a place."""
+    if not context.resilient_parsing:
+        check_writable(output or REPORTS / "NAME-TIME.json", "--output")
+    return output
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Only JSON on stdout.")
 output_option = click.option(
     "--output",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=_writable,
     help="Where to write the JSON.  [default: .postjournal/bench/NAME-TIME.json]",
 )
 attach_option = click.option(

@@ -20,6 +20,7 @@ from postjournal.cli.bench.preload import Transfers, preload
 from postjournal.cli.bench.report import Machine, conclude, plain_table, publish, this_machine
 from postjournal.cli.bench.system import Stage, own_stage, wait_until_settled
 from postjournal.cli.coordinator import CoordinatorClient, SnapshotRow
+from postjournal.cli.direct import direct_session
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.programs import SERVICES
 from postjournal.cli.local.status import StateAnswer, ask_replica
@@ -236,7 +237,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=1).status_code == 200
+        with direct_session() as session:
+            return session.get(url, timeout=1).status_code == 200
     except requests.RequestException:
         return False
 

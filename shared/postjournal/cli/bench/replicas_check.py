@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-import requests
 
 from postjournal.cli.bench.live import step
 from postjournal.cli.bench.system import Stage, wait_until_settled
+from postjournal.cli.direct import direct_session
 
 ANSWER_S = 5.0
 EXAMPLES = 10
@@ -56,7 +56,7 @@ def check_replicas(stage: Stage, balances: Mapping[int, Mapping[str, int]]) -> R
 
 def _differences(url: str, shard: int, balances: Mapping[str, int]) -> list[str]:
     found = []
-    with requests.Session() as session:
+    with direct_session() as session:
         for account, balance in balances.items():
             answer = session.get(
                 f"{url}/query/{shard}",

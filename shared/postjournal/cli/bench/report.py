@@ -19,6 +19,8 @@ from postjournal.cli.bench.live import say
 from postjournal.cli.bench.stats import Distribution
 from postjournal.cli.local.layout import DEFAULT_DIRECTORY
 
+REPORTS = DEFAULT_DIRECTORY / "bench"
+
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """Where it was measured. `load`: the 1-minute load average before the bench.
@@ -68,10 +70,9 @@ def publish(
     as_json: bool,
     output: Path | None,
 ) -> None:
-    """Write the file, and the report to stdout."""
+    """Write the file, whose place `report_options` has checked, and the report to stdout."""
     data = msgspec.json.format(msgspec.json.encode(report))
     path = output or _default_path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data + b"\n")
     if as_json:
         sys.stdout.write(data.decode() + "\n")
@@ -92,7 +93,7 @@ def conclude(faults: Sequence[str]) -> None:
 
 def _default_path(name: str) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    return DEFAULT_DIRECTORY / "bench" / f"{name}-{stamp}.json"
+    return REPORTS / f"{name}-{stamp}.json"
 
 
 def distribution_tables(

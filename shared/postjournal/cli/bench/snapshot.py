@@ -12,7 +12,6 @@ from random import Random
 
 import click
 import msgspec
-import requests
 from rich.console import RenderableType
 
 from postjournal.adapters.kafka_admin import ensure_topics, wait_for_kafka
@@ -43,6 +42,7 @@ from postjournal.cli.bench.stats import Distribution, distribution, longest_gap
 from postjournal.cli.bench.system import Stage, leader_of, own_stage, wait_until_settled
 from postjournal.cli.bench.warm_up import warm_up_broker
 from postjournal.cli.coordinator import CoordinatorClient, SnapshotRow
+from postjournal.cli.direct import direct_session
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.programs import SERVICES
 from postjournal.cli.local.status import ReplicaRow
@@ -297,8 +297,7 @@ def _asking(url: str) -> Iterator[list[Answer]]:
 
     def run() -> None:
         query = {"account": "a0", "consistency": "any"}
-        with requests.Session() as session:
-            session.trust_env = False
+        with direct_session() as session:
             while not stop.is_set():
                 asked_ms = time.time() * 1000
                 answer = session.get(f"{url}/query/{SHARD}", params=query, timeout=10)

@@ -12,6 +12,7 @@ import requests
 from postjournal.cli.bench.audit import Auditor
 from postjournal.cli.bench.orders import Book, Mix, Order
 from postjournal.cli.bench.watcher import Seen
+from postjournal.cli.direct import direct_session
 
 ANSWER_S = 8.0
 WAIT_S = 2
@@ -85,7 +86,7 @@ class GatewayClients:
         self.counts.contradictions = len(wrong)
 
     def _run(self) -> None:
-        with requests.Session() as session:
+        with direct_session() as session:
             while not self._stop.is_set():
                 begun_s = time.monotonic()
                 with self._lock:

@@ -51,11 +51,17 @@ class DockerSystem:
     def prove_identity(self) -> None:
         """Let this process be the operator, to Kafka and the coordinator, if they ask.
 
-        The secrets go into this process' environment and nowhere else.
+        The secrets go into this process' environment and nowhere else. Raises `OperationFailed`
+        when the container that holds them is gone.
         """
         if not self.plan.is_secure:
             return
-        made_them = next(each.name for each in containers() if each.service == SECRETS)
+        made_them = next((each.name for each in containers() if each.service == SECRETS), None)
+        if made_them is None:
+            raise OperationFailed(
+                f"the container `{SECRETS}`, which has ended and holds the operator's secrets, is "
+                "gone: `./postjournal up`, with the options of the first time, makes it again"
+            )
         os.environ["POSTJOURNAL_KAFKA_USERNAME"] = OPERATOR
         for variable, name in (
             ("POSTJOURNAL_KAFKA_PASSWORD", "kafka-password"),

@@ -14,7 +14,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `directory`: the state directory; `ports`: port name → number; `socket`: supervisord's
     control socket; `environment`: what the caller adds to the services' environment;
     `snapshot_url`: where snapshots are kept; `api_token`: what the coordinator wants to see before
-    it changes anything, "": nothing.
+    it changes anything, "": nothing; `application`, `dedupe_window`: as the services were told, ""
+    and 0 in the record of a version that did not note them.
     """
 
     token: str
@@ -27,6 +28,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     snapshot_url: str = ""
     api_token: str = ""
+    application: str = ""
+    dedupe_window: int = 0
 
     @property
     def replica_names(self) -> list[str]:

@@ -13,6 +13,7 @@ from postjournal.cli.local.layout import PROJECT_ROOT, Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.ports import HOST
 from postjournal.cli.local.redis_server import redis_server
+from postjournal.settings import APP, DEDUPE_WINDOW
 
 STORAGE, SERVICES = "storage", "services"
 """The two groups, in the order in which they start; they stop the other way round."""
@@ -72,9 +73,17 @@ def service_environment(plan: Plan) -> dict[str, str]:
         "POSTJOURNAL_REDIS_URL": plan.redis_url,
         "POSTJOURNAL_SNAPSHOT_URL": plan.snapshot_url,
         "PYTHONUNBUFFERED": "1",
+        **_application(plan),
         **(_for_people(plan) if plan.is_watched else {}),
         **plan.environment,
     }
+
+
+def _application(plan: Plan) -> dict[str, str]:
+    """The defaults too: `verify` may be asked in a shell where the variables are others."""
+    if not plan.application:
+        return {}
+    return {APP.name: plan.application, DEDUPE_WINDOW.name: str(plan.dedupe_window)}
 
 
 def _for_people(plan: Plan) -> dict[str, str]:

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from redis import Redis, RedisError
 
+from postjournal.cli.direct import direct_session
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.plan import Plan
@@ -130,8 +131,8 @@ def _redis_answers(redis: Redis) -> bool:
 
 
 def _answers_200(url: str) -> bool:
-    with contextlib.suppress(requests.RequestException):
-        return requests.get(url, timeout=1).status_code == 200
+    with contextlib.suppress(requests.RequestException), direct_session() as session:
+        return session.get(url, timeout=1).status_code == 200
     return False
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 import requests
 
+from postjournal.cli.direct import direct_session
 from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.processes import is_paused, is_shell
@@ -72,7 +73,8 @@ class StateAnswer(msgspec.Struct):
 def ask_replica(url: str, timeout_s: float = ANSWER_S) -> StateAnswer | None:
     """The replica's own account; None when it gives none in time."""
     try:
-        answer = requests.get(f"{url}/state", timeout=timeout_s)
+        with direct_session() as session:
+            answer = session.get(f"{url}/state", timeout=timeout_s)
         return msgspec.json.decode(answer.content, type=StateAnswer) if answer.ok else None
     except (requests.RequestException, msgspec.DecodeError):
         return None

@@ -10,13 +10,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 from postjournal.cli.errors import AlreadyRunning, NotFound, OperationFailed
+from postjournal.cli.interruption import uninterrupted
 from postjournal.cli.local import processes
 from postjournal.cli.local.kafka import broker_properties, check_java, format_storage
 from postjournal.cli.local.kafka_jars import ensure_jars
@@ -41,7 +41,7 @@ from postjournal.cli.local.readiness import (
 from postjournal.cli.local.redis_server import redis_configuration
 from postjournal.cli.local.status import StateAnswer, SystemStatus, ask_replicas, collect
 from postjournal.cli.local.supervisor import Program, Supervisor, launch, launch_errors
-from postjournal.settings import API_TOKEN
+from postjournal.settings import API_TOKEN, APP, DEDUPE_WINDOW
 
 LOCK_PATIENCE_S = 120.0
 STORAGE_PATIENCE_S = 90.0
@@ -88,6 +88,11 @@ class LocalSystem:
         """Whether anything of the system is alive, with or without the process manager."""
         plan = read_plan(self.layout)
         return plan is not None and bool(processes.of_system(plan.token))
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this object started it, and did not stop it yet."""
+        return self._supervisord is not None
 
     def start(
         self, replicas: int = 3, shards: int = 1, on_progress: OnProgress = ignore_progress
@@ -224,6 +229,8 @@ class LocalSystem:
             environment=self._environment,
             snapshot_url=environment.get("POSTJOURNAL_SNAPSHOT_URL")
             or self.layout.snapshots.as_uri(),
+            application=APP.read(environment),
+            dedupe_window=DEDUPE_WINDOW.read(environment),
         )
 
     def _api_token(self, environment: Mapping[str, str]) -> str:
@@ -272,10 +279,13 @@ class LocalSystem:
         if plan is None:
             return
         if self.has_processes():
-            with _uninterrupted():
+            with uninterrupted():
                 processes.resume(processes.of_system(plan.token))
                 self._stop_by_supervisor(plan)
                 self._stop_leftovers(plan)
+        if self._supervisord is not None:
+            self._supervisord.wait()
+            self._supervisord = None
         self.layout.plan.unlink(missing_ok=True)
         _remove_socket_directory(Path(plan.socket).parent)
 
@@ -294,9 +304,6 @@ class LocalSystem:
         storage = processes.of_group(left, STORAGE)
         processes.end([process for process in left if process not in storage], patience_s=8)
         processes.end(storage, patience_s=20)
-        if self._supervisord is not None:
-            self._supervisord.wait()
-            self._supervisord = None
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -317,21 +324,6 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """An impatient second Ctrl-C must not leave half of the processes behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread gets signals
-        return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    handlers = [signal.signal(each, signal.SIG_IGN) for each in signals]
-    try:
-        yield
-    finally:
-        for each, handler in zip(signals, handlers, strict=True):
-            signal.signal(each, handler)
 
 
 def _remove_socket_directory(directory: Path) -> None:
