@@ -95,3 +95,28 @@ def test_when_the_container_of_the_secrets_is_gone_the_way_back_is_told(docker: 
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: the container `secrets`")
     assert "`./postjournal up`" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["up --docker --json", "down"])
+def test_what_compose_says_is_progress_and_no_answer(
+    command: str, docker: FakeDocker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    docker.tells("ps", "1\n")
+    docker.tells("inspect", json.dumps([told_of("replica")]))
+    docker.tells("compose", "compose's own words\n")
+    result = run(command)
+    assert (result.exit_code, docker.asked("compose") != []) == (0, True)
+    if "--json" in command:
+        assert json.loads(result.stdout) == {}
+    told = capfd.readouterr()
+    assert (told.out, told.err) == ("", "compose's own words\n")
+
+
+def test_logs_of_containers_are_an_answer(
+    docker: FakeDocker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    docker.tells("ps", "1\n")
+    docker.tells("inspect", json.dumps([told_of("replica")]))
+    docker.tells("compose", "replica-1 | leads\n")
+    assert run("logs").exit_code == 0
+    assert capfd.readouterr().out == "replica-1 | leads\n"

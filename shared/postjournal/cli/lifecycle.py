@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from postjournal.cli.docker import engine
 from postjournal.cli.docker.containers import containers, has_volumes
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import AlreadyRunning
+from postjournal.cli.interruption import interruptible, uninterrupted
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.modes import default_system
 from postjournal.cli.output import print_json
@@ -50,10 +50,11 @@ def up(
     size = Size(replicas, shards)
     if mode == "docker":
         engine.check_usable()
-    if mode == "docker" or (mode is None and engine.is_usable()):
-        _up_docker(size, without, detach=detach, as_json=as_json)
-    else:
-        _up_local(size, detach=detach, as_json=as_json)
+    with interruptible():
+        if mode == "docker" or (mode is None and engine.is_usable()):
+            _up_docker(size, without, detach=detach, as_json=as_json)
+        else:
+            _up_local(size, detach=detach, as_json=as_json)
 
 
 @click.command()
@@ -86,17 +87,28 @@ def _up_docker(size: Size, without: tuple[str, ...], *, detach: bool, as_json: b
 
 def _up_local(size: Size, *, detach: bool, as_json: bool) -> None:
     system = default_system()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _start_local(system, size, as_json=as_json)
+        _say_where(system.plan.addresses, as_json=as_json)
+        if detach or as_json or not system.is_own:
+            return
+        _stay(system)
+    except KeyboardInterrupt:
+        if not system.is_own:
+            raise
+        click.echo("\nstopping…", err=True)
+    with uninterrupted():
+        system.stop()
+    click.echo("stopped")
+
+
+def _start_local(system: LocalSystem, size: Size, *, as_json: bool) -> None:
     try:
         with Reporter() as report:
             system.start(size.replicas, size.shards, report)
     except AlreadyRunning:
         told = "already running: see `./postjournal status`, stop it with `./postjournal down`"
         click.echo(told, err=as_json)
-        detach = True
-    _say_where(system.plan.addresses, as_json=as_json)
-    if not (detach or as_json):
-        _stay(system)
 
 
 def _say_where(addresses: Mapping[str, str], *, as_json: bool) -> None:
@@ -107,12 +119,7 @@ def _say_where(addresses: Mapping[str, str], *, as_json: bool) -> None:
 
 
 def _stay(system: LocalSystem) -> None:
-    """Until Ctrl-C or SIGTERM, or until someone else stops the system."""
+    """Until Ctrl-C, SIGTERM or SIGHUP, or until someone else stops the system."""
     click.echo("Ctrl-C stops everything.")
-    try:
-        while system.is_running():
-            time.sleep(1)
-    except KeyboardInterrupt:
-        click.echo("\nstopping…", err=True)
-    system.stop()
-    click.echo("stopped")
+    while system.is_running():
+        time.sleep(1)

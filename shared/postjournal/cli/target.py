@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from postjournal.cli.interruption import interruptible, uninterrupted
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.programs import service_environment
 from postjournal.cli.local.system import LocalSystem
@@ -39,9 +40,12 @@ def environment_with(bootstrap: str | None, data: Path | None) -> Iterator[dict[
 @contextmanager
 def _kept_system(directory: Path) -> Iterator[Plan]:
     system = LocalSystem(directory)
-    with Reporter() as report:
-        system.start_storage(report)
-    try:
-        yield system.plan
-    finally:
-        system.stop()
+    with interruptible():
+        try:
+            with Reporter() as report:
+                system.start_storage(report)
+            yield system.plan
+        finally:
+            with uninterrupted():
+                if system.is_own:
+                    system.stop()

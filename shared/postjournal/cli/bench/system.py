@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from postjournal.cli.bench.live import say
 from postjournal.cli.docker.plan import DockerPlan
 from postjournal.cli.errors import OperationFailed
+from postjournal.cli.interruption import interruptible, uninterrupted
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.programs import SERVICES
 from postjournal.cli.local.readiness import OnProgress, service_checks
@@ -92,10 +92,14 @@ class Stage:
 
 @contextmanager
 def stage_for(*, attach: bool, replicas: int, shards: int = 1) -> Iterator[Stage]:
-    """The running system, or one of the bench's own, which is stopped at the end."""
+    """The running system, or one of the bench's own, which is stopped at the end.
+
+    Either way a bench that is told to end heals what it has harmed.
+    """
     if attach:
         system = running_system()
-        yield Stage(system, system.plan, own=False)
+        with interruptible():
+            yield Stage(system, system.plan, own=False)
         return
     with own_stage(replicas, shards) as stage:
         yield stage
@@ -121,21 +125,23 @@ def stage_of(system: LocalSystem, start: Callable[[OnProgress], None]) -> Iterat
     So it is when something is raised inside: who wants to examine that sets `keep` before.
     """
     stage: Stage | None = None
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop what was started, as Ctrl-C
-    try:
-        with Reporter() as report:
-            start(report)
-        stage = Stage(system, system.plan, own=True)
-        yield stage
-    finally:
-        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would leave some
-        system.stop()
-        signal.signal(signal.SIGINT, interrupt)
-        directory = system.layout.directory
-        if stage is not None and stage.keep:
-            say(f"kept for examination: {directory}; see `./postjournal verify --data`")
-        else:
-            shutil.rmtree(directory, ignore_errors=True)
+    with interruptible():
+        try:
+            with Reporter() as report:
+                start(report)
+            stage = Stage(system, system.plan, own=True)
+            yield stage
+        finally:
+            with uninterrupted():
+                system.stop()
+            _clear_up(system.layout.directory, keep=stage is not None and stage.keep)
+
+
+def _clear_up(directory: Path, *, keep: bool) -> None:
+    if keep:
+        say(f"kept for examination: {directory}; see `./postjournal verify --data`")
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def wait_until_settled(

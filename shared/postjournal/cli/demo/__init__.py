@@ -18,6 +18,7 @@ from postjournal.cli.demo.play import Play
 from postjournal.cli.docker import engine
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import OperationFailed
+from postjournal.cli.interruption import interruptible, uninterrupted
 from postjournal.cli.modes import System, default_system, running_system
 from postjournal.cli.progress import Reporter
 from postjournal.topics import DEFAULT_KEY, shard_of
@@ -36,7 +37,7 @@ def demo(mode: str | None, rate: float, keep: bool, without: tuple[str, ...]) ->
 
     A system that is running is used, and left running. RATE: commands per second.
     """
-    with _stage(mode, keep, without) as stage:
+    with interruptible(), _stage(mode, keep, without) as stage:
         shard = shard_of(DEFAULT_KEY, stage.plan.shards)
         wait_until_settled(stage, shard)
         with load_on(stage, seed=1) as load:
@@ -69,7 +70,8 @@ def _stage(mode: str | None, keep: bool, without: tuple[str, ...]) -> Iterator[S
         if keep:
             say("it goes on running: ./postjournal status, ./postjournal down")
         else:
-            _stop(system)
+            with uninterrupted():
+                _stop(system)
 
 
 def _running() -> System | None:
@@ -89,8 +91,14 @@ def _started(mode: str | None, without: tuple[str, ...]) -> System:
         docker.prove_identity()
         return docker
     system = default_system()
-    with Reporter() as report:
-        system.start(REPLICAS, SHARDS, report)
+    try:
+        with Reporter() as report:
+            system.start(REPLICAS, SHARDS, report)
+    except KeyboardInterrupt:
+        with uninterrupted():
+            if system.is_own:  # it came when everything was ready
+                system.stop()
+        raise
     system.prove_identity()
     return system
 

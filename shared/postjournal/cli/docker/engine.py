@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import PROJECT_ROOT
 
+STDERR = 2
 COMPOSE_FILE = PROJECT_ROOT / "compose.yaml"
 ANSWER_S = 30.0
 
@@ -60,17 +61,26 @@ def run(*arguments: str, timeout_s: float = ANSWER_S) -> bytes:
     return done.stdout
 
 
-def compose(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+def compose(arguments: Sequence[str]) -> None:
     """`docker compose ARGUMENTS` in the terminal. Raises `OperationFailed`."""
-    follow(["compose", *arguments], environment)
+    follow(["compose", *arguments])
 
 
-def follow(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-    """`docker ARGUMENTS` in the terminal. Raises `OperationFailed`."""
+def follow(
+    arguments: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    stdout: int | None = None,
+) -> None:
+    """`docker ARGUMENTS` in the terminal. Raises `OperationFailed`.
+
+    `stdout`: a file descriptor for what it says, instead of ours.
+    """
     done = subprocess.run(
         ["docker", *arguments],
         cwd=PROJECT_ROOT,
         env={**os.environ, **(environment or {})},
+        stdout=stdout,
         check=False,
     )
     if done.returncode != 0:
@@ -80,7 +90,7 @@ def follow(arguments: Sequence[str], environment: Mapping[str, str] | None = Non
 def up(replicas: int, shards: int, services: Sequence[str] = ()) -> None:
     """Build and start `services` (all by default); returns when all are healthy."""
     arguments = ["up", "--build", "--detach", "--wait", "--scale", f"replica={replicas}"]
-    compose([*arguments, *services], {"POSTJOURNAL_SHARDS": str(shards)})
+    _compose_aside([*arguments, *services], {"POSTJOURNAL_SHARDS": str(shards)})
 
 
 def services(without: Sequence[str]) -> list[str]:
@@ -94,7 +104,12 @@ def services(without: Sequence[str]) -> list[str]:
 
 def down(wipe: bool) -> None:
     """Stop and remove the containers."""
-    compose(["down", "--remove-orphans", *(["--volumes"] if wipe else [])])
+    _compose_aside(["down", "--remove-orphans", *(["--volumes"] if wipe else [])])
+
+
+def _compose_aside(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    """Some versions tell of a build on stdout, which is for what a program would read."""
+    follow(["compose", *arguments], environment, stdout=STDERR)
 
 
 def _engine_answers() -> bool:
