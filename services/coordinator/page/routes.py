@@ -12,7 +12,7 @@ from flask import Flask, Response, request
 from postjournal.core.records import UNREADABLE
 from services.coordinator.following import now_ms
 from services.coordinator.page import parts
-from services.coordinator.page.asking import NOW, Asker
+from services.coordinator.page.asking import NOW, RETRY_S, Asker
 from services.coordinator.page.picture import (
     FAILOVERS_SHOWN,
     SNAPSHOTS_SHOWN,
@@ -121,10 +121,15 @@ def _crash(coordinator: Coordinator, asked: CrashRequest) -> dict[str, Any]:
         raise Problem("not-found", f"there is no replica {asked.replica!r}")
     token = coordinator.token
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    try:
-        answer = requests.post(f"http://{found[0]}/crash", headers=headers, timeout=CRASH_S)
-    except requests.RequestException:
-        return {"replica": asked.replica, "crashed": True}
+    with requests.Session() as session:
+        session.trust_env = False  # a proxy would be given the token
+        try:
+            answer = session.post(f"http://{found[0]}/crash", headers=headers, timeout=CRASH_S)
+        except requests.Timeout as error:
+            why = f"{asked.replica} does not answer, and may live"
+            raise Problem("unavailable", why, retry_after_s=RETRY_S) from error
+        except requests.RequestException:
+            return {"replica": asked.replica, "crashed": True}
     raise Problem("not-allowed", f"{asked.replica} answered {answer.status_code}")
 
 
