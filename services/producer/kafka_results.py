@@ -15,6 +15,7 @@ from confluent_kafka import Message
 
 from postjournal.adapters.outage import Outage
 from postjournal.core.errors import JournalUnavailable, ShardCountMismatch
+from postjournal.core.records import UNREADABLE
 from services.producer.metrics import Metrics
 from services.producer.ports import TooBusy, Unavailable
 from services.server import Halt
@@ -220,7 +221,7 @@ class ResultFollower:
             value, shard = message.value() or b"", message.partition() or 0
             try:
                 result = _decode(value)
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 log.warning("a record of the results is none and is skipped: %s", error)
                 continue
             if result.seq <= self._last_seq.get(shard, -1):

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from postjournal.core.records import MAX_ID_LENGTH
+from postjournal.core.records import MAX_ID_LENGTH, UNREADABLE
 from postjournal.topics import DEFAULT_KEY
 from services.producer.problems import Problem
 
@@ -168,7 +168,7 @@ def _well_formed(decode: Callable[[bytes], Any], body: bytes) -> Any:
         text = str(error)
         path = PATH_IN_MESSAGE.search(text)
         raise Invalid(text, path[1] if path else None) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _malformed(f"not JSON: {error}") from error
 
 

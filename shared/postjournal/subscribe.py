@@ -40,6 +40,7 @@ from postjournal.core.errors import (
     RecordsMissing,
     SequenceGap,
 )
+from postjournal.core.records import UNREADABLE
 from postjournal.sequence import (
     WINDOW_RECORDS,
     PartitionReader,
@@ -355,7 +356,7 @@ class Subscription:
                 continue
             try:
                 yield _received(message)
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 log.warning(
                     "%s/%s: the record at offset %s is no output and is skipped: %s",
                     self._topic,

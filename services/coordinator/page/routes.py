@@ -9,6 +9,7 @@ import msgspec
 import requests
 from flask import Flask, Response, request
 
+from postjournal.core.records import UNREADABLE
 from services.coordinator.following import now_ms
 from services.coordinator.page import parts
 from services.coordinator.page.asking import NOW, Asker
@@ -103,7 +104,7 @@ def _crash_request() -> CrashRequest:
         raise Problem("unsupported-media-type", "use application/json")
     try:
         return msgspec.json.decode(request.get_data(cache=False), type=CrashRequest)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Problem("malformed-request", str(error)) from error
 
 

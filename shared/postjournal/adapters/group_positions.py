@@ -10,6 +10,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from postjournal.core.errors import JournalUnavailable
+from postjournal.core.records import UNREADABLE
 from postjournal.sequence import Position
 
 log = logging.getLogger(__name__)
@@ -119,5 +120,5 @@ def _metadata(position: Position) -> str:
 def _last_seq(metadata: str | None) -> int | None:
     try:
         return msgspec.json.decode(metadata or "", type=_Metadata).last_seq
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None

@@ -23,6 +23,7 @@ from confluent_kafka import (
 from postjournal.adapters import kafka_settings
 from postjournal.core import messages as m
 from postjournal.core.outbox import Outputs
+from postjournal.core.records import UNREADABLE
 
 log = logging.getLogger(__name__)
 
@@ -150,10 +151,9 @@ class TailReader:
         self._wanted: SimpleQueue[dict[str, int] | None] = SimpleQueue()
         self._found: SimpleQueue[tuple[str, int, int]] = SimpleQueue()
         self._generations = dict.fromkeys(sink_topics, 0)
+        self._ends = dict.fromkeys(self._sinks, 0)  # topic → as far as known
         self._consumer = Consumer(kafka_settings.tail_consumer(bootstrap) | {"log_level": 2})
-        partitions = [TopicPartition(topic, shard, 0) for topic in self._sinks]
-        self._consumer.assign(partitions)
-        self._consumer.pause(partitions)
+        self._assign()
         self._thread = threading.Thread(target=self._run, daemon=True, name=f"tails-{shard}")
         self._thread.start()
 
@@ -189,6 +189,12 @@ class TailReader:
         self._wanted.put(None)
         self._thread.join(2.0)
 
+    def _assign(self) -> None:
+        """At the ends: a fetch may be out before the pause is known, and must not fail."""
+        partitions = [TopicPartition(topic, self._shard, end) for topic, end in self._ends.items()]
+        self._consumer.assign(partitions)
+        self._consumer.pause(partitions)
+
     def _run(self) -> None:
         while (wanted := self._wanted.get()) is not None:
             while wanted and self._is_current(wanted):
@@ -196,16 +202,14 @@ class TailReader:
                     found = self._read([self._topics[sink] for sink in wanted])
                 except KafkaException as error:
                     log.warning("sink tails not read: %s; trying again", error.args[0].str())
-                    sleep(RETRY_S)
-                    continue
-                except msgspec.DecodeError as error:
-                    log.error("a sink's last record is not ours (%s): nothing is published", error)
-                    sleep(RETRY_S)
-                    continue
+                    self._assign()  # librdkafka does not seek in a partition that failed
+                    found = {}
                 for topic, next_seq in found.items():
                     sink = self._sinks[topic]
                     if sink in wanted:  # a late record may answer what was found before
                         self._found.put((sink, wanted.pop(sink), next_seq))
+                if wanted:
+                    sleep(RETRY_S)
         self._consumer.close()
 
     def _is_current(self, wanted: dict[str, int]) -> bool:
@@ -214,36 +218,56 @@ class TailReader:
     def _read(self, topics: list[str]) -> dict[str, int]:
         """Topic → next sequence, of those that answered in time. Raises KafkaException."""
         asked = [TopicPartition(topic, self._shard, LATEST) for topic in topics]
-        found: dict[str, int] = {}
-        last: list[TopicPartition] = []
         for partition in self._consumer.offsets_for_times(asked, timeout=1.0):
             if partition.error is not None:
                 raise KafkaException(partition.error)
-            if partition.offset > 0:
-                last.append(TopicPartition(partition.topic, self._shard, partition.offset - 1))
-            else:
-                found[partition.topic] = 0
-        return found | self._read_last(last)
+            self._ends[partition.topic] = max(partition.offset, 0)
+        empty = {topic: 0 for topic in topics if self._ends[topic] == 0}
+        last = {topic: self._ends[topic] - 1 for topic in topics if topic not in empty}
+        return empty | self._read_last(last)
 
-    def _read_last(self, last: list[TopicPartition]) -> dict[str, int]:
+    def _read_last(self, last: dict[str, int]) -> dict[str, int]:
+        """`last`: topic → offset of its last record."""
         if not last:
             return {}
-        for partition in last:
+        partitions = [TopicPartition(topic, self._shard, at) for topic, at in last.items()]
+        for partition in partitions:
             self._consumer.seek(partition)
-        self._consumer.resume(last)
+        self._consumer.resume(partitions)
         # librdkafka's broker thread sleeps for up to 1 s while nothing is fetched, and a resume
         # does not wake it; any request does.
-        self._consumer.get_watermark_offsets(last[0], timeout=1.0, cached=False)
+        self._consumer.get_watermark_offsets(partitions[0], timeout=1.0, cached=False)
         found: dict[str, int] = {}
+        unanswered = set(last)
+        is_lost = False
         give_up = monotonic() + 1.0
-        while len(found) < len(last) and monotonic() < give_up:
+        while unanswered and monotonic() < give_up:
             message = self._consumer.poll(0.05)
             if message is None:
                 continue
-            error = message.error()
+            topic, error = str(message.topic()), message.error()
             if error is None:
-                found[str(message.topic())] = _sequence_of(message.value() or b"").seq + 1
+                unanswered.discard(topic)
+                found |= self._next_seq(topic, message)
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-                found[str(message.topic())] = 0  # retention has emptied the topic
-        self._consumer.pause(last)
+                is_lost = True
+                unanswered.discard(topic)
+                if message.offset() == last.get(topic):
+                    found[topic] = 0  # retention has emptied the topic
+        if is_lost:
+            self._assign()  # librdkafka does not seek in a partition that failed
+        else:
+            self._consumer.pause(partitions)
         return found
+
+    def _next_seq(self, topic: str, last: Message) -> dict[str, int]:
+        """Nothing when the record is not ours."""
+        try:
+            return {topic: _sequence_of(last.value() or b"").seq + 1}
+        except UNREADABLE as error:
+            log.error(
+                "%s/%d: the last record is not ours (%s): nothing is published here until one "
+                "with a seq follows it, or the topic is moved away",
+                *(topic, self._shard, error),
+            )
+            return {}

@@ -19,6 +19,8 @@ from typing import Any
 import msgspec
 import redis
 
+from postjournal.core.records import UNREADABLE
+
 MAX_LENGTH = 1_000
 """Entries of the failover stream."""
 
@@ -120,5 +122,8 @@ def _order(stream_id: str) -> tuple[int, int]:
 
 
 def _is_notable(new: Mapping[str, Any], old: str | None) -> bool:
-    before = msgspec.json.decode(old) if old else {}
+    try:
+        before = msgspec.json.decode(old or "{}", type=dict[str, Any])
+    except UNREADABLE:  # somebody else's
+        return True
     return any(new.get(name) != before.get(name) for name in REPLICA_CHANGES)
