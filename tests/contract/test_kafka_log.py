@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from postjournal.adapters import kafka_log
 from postjournal.adapters.kafka_sink import RETRY_S
@@ -100,3 +101,33 @@ def test_a_replica_that_slept_longer_than_control_records_are_kept_hears_the_nex
     assert heard.failures == [m.HandoverAsked("new")]
     assert heard.journal == [(0, b"first"), (1, b"second")]
     assert heard.sources == {source: [(0, b"v0"), (1, b"v1")]}
+
+
+# --- the journal -------------------------------------------------------------------------------
+
+
+class Unanswering:
+    """A consumer whose broker does not tell the bounds of a partition."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    def get_watermark_offsets(self, *asked: Any, **how: Any) -> tuple[int, int]:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+
+def test_a_trimmed_journal_is_told_as_such_when_kafka_does_not_tell_where_it_begins(
+    harness: KafkaHarness, ear: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in (b"v0", b"v1", b"v2"):
+        harness.log.append(value)
+    ear.until(lambda heard: len(heard.journal) == 3)
+    harness.trim(2)
+    harness.log.rewind()
+    log = harness.kafka_log
+    monkeypatch.setattr(log, "_consumer", Unanswering(log._consumer))
+    harness.log.open_journal(1)
+    ear.until(lambda heard: heard.trimmed == 1)

@@ -182,15 +182,16 @@ class KafkaLog:
         return control
 
     def _on_journal_gone(self, message: Message, error: KafkaError) -> None:
-        """Trimmed, or made anew: then what we have read is not what everybody else will read."""
-        try:
+        """Trimmed, or made anew: then what we have read is not what everybody else will read.
+
+        When Kafka does not tell which, the recovery finds out.
+        """
+        with suppress(KafkaException):
             begin, _ = self._consumer.get_watermark_offsets(
                 self._journal, timeout=BOUNDS_TIMEOUT_S, cached=False
             )
-        except KafkaException:
-            begin = 0
-        if begin <= (self._next_offset or 0):
-            raise self._missing(message, error)
+            if begin <= (self._next_offset or 0):
+                raise self._missing(message, error)
         self._next_offset = None
         self._is_assigned = False  # librdkafka does not seek in a partition that failed
         self._arrived.append(m.JournalTrimmed())
