@@ -132,6 +132,7 @@ class ShardRunner:
         except Exception as error:
             log.exception("shard %d: a bug; the shard halts", self.shard)
             self._halt(f"bug: {type(error).__name__}: {error}")
+        self.inbox.close()
         self._report()
         self._say.flush(1.0)
 

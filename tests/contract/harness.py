@@ -32,6 +32,9 @@ class Harness(Protocol):
     def trim(self, before: int) -> None:
         """Delete the journal's records before that offset."""
 
+    def empty_sink(self) -> None:
+        """Delete all records of SINK, as retention does."""
+
     def another(self) -> Harness:
         """Another log of the same shard, as another process has it."""
 

@@ -6,7 +6,7 @@ from itertools import count
 from uuid import uuid4
 
 import msgspec
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 
 from postjournal.adapters import kafka_admin, kafka_settings
 from postjournal.adapters.journal_trimmer import JournalTrimmer
@@ -27,10 +27,11 @@ class KafkaHarness:
     def __init__(self, bootstrap: str, topics: Topics | None = None) -> None:
         """Without `topics`: new ones."""
         self._bootstrap = bootstrap
-        self._topics = topics or self._new_topics()
+        self.topics = topics or self._new_topics()
         self._producer = Producer(kafka_settings.gateway_producer(bootstrap))
         self._others: list[KafkaHarness] = []
-        self.log: ShardLog = KafkaLog(bootstrap, self._topics, 0)
+        self.kafka_log = KafkaLog(bootstrap, self.topics, 0)
+        self.log: ShardLog = self.kafka_log
         self.log.open_journal(0)
 
     def _new_topics(self) -> Topics:
@@ -42,17 +43,21 @@ class KafkaHarness:
 
     def topic(self, source: str) -> str:
         """See `Harness`."""
-        return self._topics.topic(source)
+        return self.topics.topic(source)
 
     def feed(self, source: str, values: list[bytes]) -> None:
         """See `Harness`."""
+        self.put(self.topic(source), values)
+
+    def put(self, topic: str, values: list[bytes]) -> None:
+        """Records in any topic."""
         for value in values:
-            self._producer.produce(self.topic(source), value, key=b"main", partition=0)
+            self._producer.produce(topic, value, key=b"main", partition=0)
         assert self._producer.flush(10.0) == 0
 
     def sink_seqs(self) -> list[int]:
         """See `Harness`."""
-        topic = self._topics.sink_topics[SINK]
+        topic = self.topics.sink_topics[SINK]
         settings = kafka_settings.follower_consumer(self._bootstrap)
         consumer = Consumer(settings | {"auto.offset.reset": "earliest"})
         partition = TopicPartition(topic, 0, 0)
@@ -68,11 +73,19 @@ class KafkaHarness:
 
     def trim(self, before: int) -> None:
         """See `Harness`."""
-        JournalTrimmer(self._bootstrap, self._topics.journal).trim(0, before)
+        JournalTrimmer(self._bootstrap, self.topics.journal).trim(0, before)
+
+    def empty_sink(self) -> None:
+        """See `Harness`."""
+        self.empty(self.topics.sink_topics[SINK])
+
+    def empty(self, topic: str) -> None:
+        """Delete all records of any topic."""
+        JournalTrimmer(self._bootstrap, topic).trim(0, OFFSET_END)
 
     def another(self) -> Harness:
         """See `Harness`."""
-        other = KafkaHarness(self._bootstrap, self._topics)
+        other = KafkaHarness(self._bootstrap, self.topics)
         self._others.append(other)
         return other
 
@@ -80,5 +93,4 @@ class KafkaHarness:
         """See `Harness`."""
         for other in self._others:
             other.close()
-        assert isinstance(self.log, KafkaLog)
-        self.log.close()
+        self.kafka_log.close()

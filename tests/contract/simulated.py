@@ -67,6 +67,10 @@ class SimulatedHarness:
         """See `Harness`."""
         self._topics.journal.trim(before)
 
+    def empty_sink(self) -> None:
+        """See `Harness`."""
+        self._topics.sinks[SINK].tail = 0
+
     def another(self) -> Harness:
         """See `Harness`."""
         return SimulatedHarness(self)

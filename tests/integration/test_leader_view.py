@@ -206,6 +206,16 @@ def test_a_replica_that_is_gone_leaves_the_hash(store: RedisView, view: View) ->
     assert view.replica("r2/0") == {"state": "leader"}
 
 
+def test_what_somebody_else_has_written_over_a_replica_is_replaced(
+    store: RedisView, view: View, namespace: str
+) -> None:
+    view.redis.hset(f"{namespace}:replicas", "r1/0", "rubbish")
+    changes = view.listen()
+    store.sync(Snapshot({}, {"r1/0": {"state": "standby"}}, []))
+    assert view.replica("r1/0") == {"state": "standby"}
+    assert len(messages(changes)) == 1
+
+
 def test_only_what_has_changed_is_published(store: RedisView, view: View) -> None:
     shard = {"leader": "r1", "epoch": "1", "state": "leader", "seq": "5"}
     store.sync(Snapshot({0: shard}, {}, []))

@@ -221,8 +221,11 @@ def test_a_position_beyond_the_topics_end_is_an_error(kafka: str, topic: str) ->
         take(subscription, 1)
 
 
-def test_a_record_that_is_no_output_is_skipped(kafka: str, topic: str) -> None:
-    publish(kafka, topic, [*outputs([0]), b"rubbish", *outputs([1])])
+@pytest.mark.parametrize(
+    "foreign", [b"rubbish", b'{"x":' + b"[" * 100_000], ids=["rubbish", "nested"]
+)
+def test_a_record_that_is_no_output_is_skipped(kafka: str, topic: str, foreign: bytes) -> None:
+    publish(kafka, topic, [*outputs([0]), foreign, *outputs([1])])
     with subscribe(kafka, topic, group=topic) as subscription:
         assert take(subscription, 2) == [0, 1]
 

@@ -65,6 +65,8 @@ def test_what_only_the_newer_can_read_halts_the_older_until_it_is_upgraded(
         for name in older:
             assert made.state(name)["seq"] == 10
             assert "update this one; it has changed nothing" in made.said(name)
+            answer = requests.get(f"{made.url(name)}/query/0", {"account": "a"}, timeout=5)
+            assert (answer.status_code, answer.json()["error"]) == (503, "not_ready")
         made.wait(lambda: {made.state(name)["seq"] for name in newer} == {11})
         made.grow_only(5, newer)
         for name in older:

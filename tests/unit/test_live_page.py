@@ -247,6 +247,9 @@ def test_an_unknown_replica_cannot_be_crashed(world: World) -> None:
     world.allow_crash = True
     assert world.client().post("/api/v1/crash", json={"replica": "x"}).status_code == 404
     assert world.client().post("/api/v1/crash", json={}).status_code == 400
+    garbled = b'{"replica":"\xff"}'
+    answer = world.client().post("/api/v1/crash", data=garbled, content_type="application/json")
+    assert answer.status_code == 400
 
 
 def test_a_crash_request_that_is_no_text_is_refused(world: World) -> None:

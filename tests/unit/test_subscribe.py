@@ -204,6 +204,16 @@ def test_a_commit_without_an_answer_is_told_in_time_and_never_overtaken() -> Non
     assert consumer.committed == [5, 7]
 
 
+class ForeignCommit:
+    def committed(self, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        return [TopicPartition(TOPIC, 0, 5, '{"x":' + "[" * 4_000)]
+
+
+def test_metadata_that_somebody_else_has_stored_is_no_sequence() -> None:
+    positions = GroupPositions(cast(Consumer, ForeignCommit()), TOPIC, timeout_s=1.0)
+    assert positions.load(0) == Position(5, None)
+
+
 def wait_for(positions: GroupPositions) -> None:
     while not positions.is_idle():
         pass  # `is_idle` itself waits

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from postjournal.core import messages as m
@@ -26,6 +27,7 @@ class QueueInbox:
     def __init__(self) -> None:
         """An empty inbox."""
         self._queue: SimpleQueue[m.Message] = SimpleQueue()
+        self._is_closed = False
 
     def ask(
         self, query: dict[str, str], *, linearizable: bool, min_seq: int = -1, patience_ms: int = 0
@@ -33,17 +35,30 @@ class QueueInbox:
         """Put a query (see `QueryAsked`); its answer comes with the future."""
         future: Future[Answer] = Future()
         self._queue.put(m.QueryAsked(future, query, linearizable, min_seq, patience_ms))
+        if self._is_closed:  # looked at after the put: `close` may have seen the queue before
+            self._refuse_all()
         return future
 
     def ask_to_stop(self) -> None:
         """The replica resigns if it leads, then stops."""
         self._queue.put(m.StopAsked())
 
+    def close(self) -> None:
+        """Nobody polls any more: what waits, and whatever is asked from now on, is not_ready."""
+        self._is_closed = True
+        self._refuse_all()
+
+    def _refuse_all(self) -> None:
+        for message in self.poll():
+            if isinstance(message, m.QueryAsked):
+                self.reply(message.token, None, -1, 0, "not_ready")
+
     def poll(self) -> list[m.Message]:
         """Never waits."""
         messages: list[m.Message] = []
-        while not self._queue.empty():
-            messages.append(self._queue.get())
+        with suppress(Empty):
+            while True:
+                messages.append(self._queue.get_nowait())
         return messages
 
     def reply(self, token: Any, result: object, seq: int, epoch: int, error: str | None) -> None:

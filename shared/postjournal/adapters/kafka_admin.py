@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
+BIG = {"max.message.bytes": "8388608"}
+"""For the 8 MB of kafka_settings.journal_producer and sink_producer."""
+
 MINUTES_10 = str(10 * 60 * 1000)
 WEEK = str(7 * 24 * 3600 * 1000)
 
@@ -31,11 +34,10 @@ ANSWER_S = 10.0
 
 def topic_settings(topics: Topics) -> dict[str, dict[str, str]]:
     """Topic → settings. Only the journal's are checked afterwards; the rest is the operator's."""
-    keep = dict.fromkeys((*topics.source_topics, *topics.sink_topics.values()), FOR_EVER)
     return {
-        **keep,
-        # An entry is up to 8 MB; see kafka_settings.journal_producer.
-        topics.journal: FOR_EVER | {"max.message.bytes": "8388608"},
+        **dict.fromkeys(topics.source_topics, FOR_EVER),
+        **dict.fromkeys(topics.sink_topics.values(), FOR_EVER | BIG),
+        topics.journal: FOR_EVER | BIG,
         # Only segments that are closed are deleted, and one is closed after a week by default.
         topics.control: {
             "cleanup.policy": "delete",

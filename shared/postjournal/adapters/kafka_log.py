@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
+from time import monotonic
 from typing import Any
 
 from confluent_kafka import (
@@ -26,7 +27,7 @@ from confluent_kafka import (
 )
 
 from postjournal.adapters import kafka_settings
-from postjournal.adapters.kafka_sink import SinkWriter, TailReader, discard
+from postjournal.adapters.kafka_sink import RETRY_S, SinkWriter, TailReader, discard, warm
 from postjournal.core import messages as m
 from postjournal.core.errors import RecordsMissing
 from postjournal.core.outbox import Outputs
@@ -73,14 +74,14 @@ class KafkaLog:
         self._appender = self._make_appender()
         self._has_failed = False  # the appender
         self._claimer = Producer(_quiet(kafka_settings.claim_producer(bootstrap)))
-        self._warm(self._appender)
-        self._warm(self._claimer)
+        warm(self._appender, topics.journal)
+        warm(self._claimer, topics.journal)
         self._tails = TailReader(bootstrap, topics.sink_topics, shard)
         self._writers = {
             sink: SinkWriter(bootstrap, sink, topic, shard)
             for sink, topic in topics.sink_topics.items()
         }
-        self._to_open: set[str] = set()
+        self._to_open: dict[str, float] = {}  # sink → when, by the monotonic clock
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -105,9 +106,16 @@ class KafkaLog:
         for writer in self._writers.values():
             writer.collect(self._arrived)
         if self._to_open:
-            self._tails.read(frozenset(self._to_open))
-            self._to_open.clear()
+            self._open_due()
         self._tails.collect(self._arrived)
+
+    def _open_due(self) -> None:
+        now = monotonic()
+        due = frozenset(sink for sink, at in self._to_open.items() if at <= now)
+        if due:
+            self._tails.read(due)
+            for sink in due:
+                del self._to_open[sink]
 
     def _sort(self, messages: list[Message]) -> list[m.Message]:
         if any(map(Message.error, messages)):
@@ -145,24 +153,45 @@ class KafkaLog:
         if error is None:
             return False
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            if message.topic() != self._topics.journal:
+            if message.topic() == self._topics.control:
+                self._skip_control(error)
+            elif message.topic() != self._topics.journal:
                 raise self._missing(message, error)
-            if self._next_offset is not None:
+            elif self._next_offset is not None:
                 self._on_journal_gone(message, error)
         else:
             log.warning("shard %d: Kafka says: %s", self._shard, error.str())
         return True
 
+    def _skip_control(self, error: KafkaError) -> None:
+        """Its records are kept for minutes; nothing depends on those that a sleeper has missed."""
+        log.warning(
+            "%s/%d: records are gone before they were read (%s); going on at the end",
+            *(self._topics.control, self._shard, error.str()),
+        )
+        # librdkafka does not seek in a partition that failed.
+        control = self._control_end()
+        self._consumer.incremental_unassign([control])
+        self._consumer.incremental_assign([control])
+
+    def _control_end(self) -> TopicPartition:
+        """Asked now: OFFSET_END means the end some time later."""
+        control = TopicPartition(self._topics.control, self._shard)
+        end = self._tails.end_of(control, PROBE_TIMEOUT_S)
+        control.offset = OFFSET_END if end is None else end
+        return control
+
     def _on_journal_gone(self, message: Message, error: KafkaError) -> None:
-        """Trimmed, or made anew: then what we have read is not what everybody else will read."""
-        try:
+        """Trimmed, or made anew: then what we have read is not what everybody else will read.
+
+        When Kafka does not tell which, the recovery finds out.
+        """
+        with suppress(KafkaException):
             begin, _ = self._consumer.get_watermark_offsets(
                 self._journal, timeout=BOUNDS_TIMEOUT_S, cached=False
             )
-        except KafkaException:
-            begin = 0
-        if begin <= (self._next_offset or 0):
-            raise self._missing(message, error)
+            if begin <= (self._next_offset or 0):
+                raise self._missing(message, error)
         self._next_offset = None
         self._is_assigned = False  # librdkafka does not seek in a partition that failed
         self._arrived.append(m.JournalTrimmed())
@@ -182,12 +211,7 @@ class KafkaLog:
             self._consumer.seek(place)
             return
         self._is_assigned = True
-        control = TopicPartition(self._topics.control, self._shard)
-        end = self._tails.end_of(
-            control, PROBE_TIMEOUT_S
-        )  # asked now: OFFSET_END means the end some time later
-        control.offset = OFFSET_END if end is None else end
-        self._consumer.assign([place, *self._sources, control])
+        self._consumer.assign([place, *self._sources, self._control_end()])
         self._consumer.pause(self._sources)
         self._wake()
 
@@ -298,9 +322,12 @@ class KafkaLog:
     # --- sinks ------------------------------------------------------------------------------
 
     def open_sink(self, sink: str) -> None:
-        """The tails of all sinks opened in one turn are read together, by another thread."""
-        self._writers[sink].renew_if_used()
-        self._to_open.add(sink)
+        """The tails of all sinks opened in one turn are read together, by another thread.
+
+        After a failure a little later: what Kafka does not take now it may never take.
+        """
+        had_failed = self._writers[sink].renew_if_used()
+        self._to_open[sink] = monotonic() + (RETRY_S if had_failed else 0.0)
         self._tails.forget(sink)
 
     def publish(self, sink: str, outputs: Outputs) -> None:
@@ -331,9 +358,6 @@ class KafkaLog:
     def _make_appender(self) -> Producer:
         return Producer(_quiet(kafka_settings.journal_producer(self._bootstrap)))
 
-    def _warm(self, producer: Producer) -> None:
-        warm(producer, self._topics.journal)
-
     def _on_client_error(self, error: KafkaError) -> None:
         """A lost connection: silence from now on says nothing about the leader."""
         if error.code() in CONNECTION_LOST:
@@ -344,14 +368,6 @@ def _source_records(topic: str, run: list[Message]) -> m.SourceRecords:
     _, time_ms = run[0].timestamp()
     records = zip(map(_offset, run), map(Message.key, run), map(Message.value, run), strict=True)
     return m.SourceRecords(topic, time_ms, list(records))
-
-
-def warm(producer: Producer, topic: str) -> None:
-    """Connect and learn the topic's leader now rather than at the first record."""
-    try:
-        producer.list_topics(topic, timeout=1.0)
-    except KafkaException as error:
-        log.warning("Kafka does not answer yet (%s); going on", error.args[0].str())
 
 
 def _quiet(config: dict[str, Any]) -> dict[str, Any]:

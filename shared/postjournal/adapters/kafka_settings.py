@@ -120,6 +120,9 @@ def sink_producer(bootstrap: str) -> Config:
         "max.in.flight.requests.per.connection": 1,
         "compression.type": "lz4",
         "batch.size": 1_000_000,
+        # A sink whose next record is never taken stands still for ever: as much as an entry may
+        # have. The broker's bound is kafka_admin's.
+        "message.max.bytes": 8_000_000,
         "batch.num.messages": 10_000,
         # The leader bounds what is unacknowledged; this must never be the bound that is hit.
         "queue.buffering.max.messages": 1_000_000,

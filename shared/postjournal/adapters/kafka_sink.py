@@ -41,13 +41,23 @@ class _Sequenced(msgspec.Struct):
 _sequence_of = msgspec.json.Decoder(_Sequenced).decode
 
 
-def discard(producer: Producer) -> None:
-    """Drop what it holds, without waiting for its threads to end."""
+def warm(producer: Producer, topic: str) -> None:
+    """Connect and learn the topic's leader now rather than at the first record."""
+    try:
+        producer.list_topics(topic, timeout=1.0)
+    except KafkaException as error:
+        log.warning("%s: Kafka does not answer yet: %s; going on", topic, error.args[0].str())
+
+
+def discard(producer: Producer, user: threading.Thread | None = None) -> None:
+    """Drop what it holds, without waiting for its threads to end, nor for its `user`'s end."""
     producer.purge(in_queue=True, in_flight=True)
-    threading.Thread(target=_close, args=(producer,), daemon=True).start()
+    threading.Thread(target=_close, args=(producer, user), daemon=True).start()
 
 
-def _close(producer: Producer) -> None:
+def _close(producer: Producer, user: threading.Thread | None) -> None:
+    if user is not None:
+        user.join()
     with contextlib.suppress(KafkaException):  # what was purged is a gap, fatal to the producer
         producer.close()
 
@@ -61,33 +71,39 @@ class SinkWriter:
     """
 
     def __init__(self, bootstrap: str, sink: str, topic: str, shard: int) -> None:
-        """Connects in the background."""
+        """Waits for the connection, up to 1 s, so that a takeover finds it."""
         self._bootstrap, self._sink, self._topic, self._shard = bootstrap, sink, topic, shard
         self._generation = 0
         self._used = False
         self._failed = False
         self._arrived: deque[m.Message] = deque()
         self._producer = self._make()
+        self._warming: threading.Thread | None = None
+        warm(self._producer, topic)
 
     def _make(self) -> Producer:
         config = kafka_settings.sink_producer(self._bootstrap)
         config |= {"log_level": 2, "error_cb": partial(self._on_error, self._generation)}
-        producer = Producer(config)
-        try:
-            producer.list_topics(self._topic, timeout=1.0)  # connect and learn the leader now
-        except KafkaException as error:
-            log.warning("%s: Kafka does not answer yet: %s", self._topic, error.args[0].str())
-        return producer
+        return Producer(config)
 
-    def renew_if_used(self) -> None:
-        """What the producer holds is dropped; its reports are no longer heard."""
+    def renew_if_used(self) -> bool:
+        """What the producer holds is dropped; its reports are no longer heard.
+
+        Never waits. Returns whether it had failed.
+        """
         if not self._used:
-            return
+            return False
+        had_failed = self._failed
         self._generation += 1
         self._arrived.clear()
-        discard(self._producer)
+        discard(self._producer, self._warming)
         self._producer = self._make()
+        self._warming = threading.Thread(
+            target=warm, args=(self._producer, self._topic), daemon=True
+        )
+        self._warming.start()
         self._used = self._failed = False
+        return had_failed
 
     def write(self, outputs: Outputs) -> None:
         """Queue `outputs`, at least one; the report of the last one stands for all.
@@ -116,7 +132,7 @@ class SinkWriter:
     def close(self) -> None:
         """Give queued outputs a moment; the next leader publishes what does not get out."""
         self._producer.flush(0.5)
-        discard(self._producer)
+        discard(self._producer, self._warming)
 
     def _on_delivery(
         self, generation: int, next_seq: int, error: KafkaError | None, message: Message

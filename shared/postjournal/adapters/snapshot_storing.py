@@ -108,6 +108,7 @@ class Storing:
         self._store, self._shard = store, shard
         self._begun, self._writer, self._tell = begun, writer, tell
         self._told = time.monotonic()
+        self._may_be_published = False
 
     def run(self) -> None:
         """Tells what comes of it."""
@@ -116,7 +117,8 @@ class Storing:
         try:
             self._tell(self._begun.done(self._find_or_store(name)))
         except (ChildFailed, SnapshotUnusable, StoreUnavailable, StoreUnusable) as error:
-            self._clean(name)
+            if not self._may_be_published:  # else the coordinator cleans when it is not
+                self._clean(name)
             self._tell(self._begun.failed(str(error)))
         except Exception as error:  # a snapshot is worth no shard
             log.exception("a bug; the snapshot is given up")
@@ -125,17 +127,29 @@ class Storing:
             self._writer.close()
 
     def _find_or_store(self, name: str) -> Manifest:
-        snapshot_id = self._begun.asked.snapshot_id
-        for each in self._store.catalogue(self._shard).snapshots:
-            if each.id == snapshot_id:
-                return each
+        there = self._find()
+        if there is not None:
+            return there
         written = self._store.write_object(self._shard, name, self._sent())
         manifest = self._begun.manifest(name, written, self._writer.content_size)
         self._store.verify(manifest, self._on_read_back(manifest))
-        if not self._store.publish(manifest):
-            log.info("snapshot %s: another replica was first", snapshot_id)
-            self._clean(name)
-        return manifest
+        self._may_be_published = True
+        if self._store.publish(manifest):
+            return manifest
+        log.info("snapshot %s: another replica was first", manifest.id)
+        self._clean(name)
+        there = self._find()
+        if there is None:
+            raise SnapshotUnusable(f"{manifest.name} is another replica's, and cannot be read")
+        return there
+
+    def _find(self) -> Manifest | None:
+        """The snapshot that was asked for, of whichever replica; raises `SnapshotDamaged`."""
+        for each in self._store.catalogue(self._shard).snapshots:
+            if each.id == self._begun.asked.snapshot_id:
+                self._store.verify(each, self._on_read_back(each))
+                return each
+        return None
 
     def _sent(self) -> Iterator[bytes]:
         sent = 0

@@ -87,10 +87,13 @@ class TripwireClient:
         """Watches nothing yet."""
         self._connect = connect
         self._fired: SimpleQueue[m.Message] = SimpleQueue()
-        self._target: tuple[str, int] | None = None  # (address, epoch); swapped atomically
+        self._target: tuple[str, int] | None = None  # (address, epoch)
+        self._retargeting = threading.Lock()
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)
         self._wake_in.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake_out, selectors.EVENT_READ)
         threading.Thread(target=self._run, daemon=True, name="tripwire").start()
 
     def watch(self, address: str, epoch: int) -> None:
@@ -109,7 +112,8 @@ class TripwireClient:
         return messages
 
     def _retarget(self, target: tuple[str, int] | None) -> None:
-        self._target = target
+        with self._retargeting:
+            self._target = target
         with contextlib.suppress(BlockingIOError):  # a wake-up is waiting already
             self._wake_in.send(b"x")
 
@@ -133,20 +137,23 @@ class TripwireClient:
             connection.close()
             again = self._try_connect(target[0], RECONNECT_TIMEOUT_S)
             if again is None:
-                if self._target is target:
-                    self._target = None
-                    self._fired.put(m.TripwireFired(target[1]))
+                self._fire(target)
                 return
             log.info("tripwire: the connection to %s closed, and is back", target[0])
             connection = again
         connection.close()
 
+    def _fire(self, target: tuple[str, int]) -> None:
+        with self._retargeting:
+            if self._target is target:
+                self._target = None
+                self._fired.put(m.TripwireFired(target[1]))
+
     def _closes(self, connection: socket.socket) -> bool:
         """Waits for the connection or a wake-up; whether it was the connection that closed."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(connection, selectors.EVENT_READ)
-            selector.register(self._wake_out, selectors.EVENT_READ)
-            ready = {key.fileobj for key, _ in selector.select()}
+        self._selector.register(connection, selectors.EVENT_READ)
+        ready = {key.fileobj for key, _ in self._selector.select()}
+        self._selector.unregister(connection)
         if self._wake_out in ready:
             self._drain()
         if connection not in ready:
@@ -157,10 +164,8 @@ class TripwireClient:
             return True
 
     def _wait_for_wake(self, timeout_s: float | None) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._wake_out, selectors.EVENT_READ)
-            if selector.select(timeout_s):
-                self._drain()
+        if self._selector.select(timeout_s):
+            self._drain()
 
     def _drain(self) -> None:
         with contextlib.suppress(BlockingIOError):

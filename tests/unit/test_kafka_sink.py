@@ -1,0 +1,48 @@
+"""Publishing to a sink, without Kafka."""
+
+from __future__ import annotations
+
+from threading import Event
+from typing import Any, ClassVar
+
+import pytest
+
+from postjournal.adapters import kafka_sink
+from postjournal.core.outbox import Outputs
+
+
+class SlowProducer:
+    """Its broker answers when `answer` is set."""
+
+    answer = Event()
+    log: ClassVar[list[str]] = []
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        pass
+
+    def list_topics(self, topic: str, timeout: float) -> None:
+        self.log.append("answered" if self.answer.wait(10) else "no answer")
+
+    def produce(self, *record: Any) -> None:
+        pass
+
+    def purge(self, in_queue: bool, in_flight: bool) -> None:
+        pass
+
+    def close(self) -> None:
+        self.log.append("closed")
+
+
+def test_a_fresh_producer_connects_without_anybody_waiting_and_is_not_closed_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kafka_sink, "Producer", SlowProducer)
+    SlowProducer.answer.set()
+    writer = kafka_sink.SinkWriter("kafka:9092", "results", "ledger.results", 0)
+    SlowProducer.answer.clear()
+    SlowProducer.log.clear()
+    for _ in range(2):
+        writer.write(Outputs(0, [b'{"seq":0}']))
+        writer.renew_if_used()
+    assert SlowProducer.log in ([], ["closed"])  # the first one, which had its answer
+    SlowProducer.answer.set()
