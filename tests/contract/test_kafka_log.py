@@ -51,6 +51,15 @@ def test_a_foreign_record_at_a_sinks_end_holds_up_no_other_sink_and_only_until_i
     ear.until(lambda heard: heard.tails == [("balances", 3), (SINK, 5)])
 
 
+def test_a_big_output_is_published(harness: KafkaHarness, ear: Listener) -> None:
+    harness.log.open_sink(SINK)
+    ear.until(lambda heard: heard.tails == [(SINK, 0)])
+    harness.log.publish(SINK, Outputs(0, [b'{"seq":0,"x":"%s"}' % (b"x" * 3_000_000)]))
+    ear.until(lambda heard: heard.published == [(SINK, 1)])
+    harness.log.open_sink(SINK)
+    ear.until(lambda heard: heard.tails == [(SINK, 0), (SINK, 1)])
+
+
 def test_a_sink_that_failed_is_opened_again_after_a_pause(
     harness: KafkaHarness, ear: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

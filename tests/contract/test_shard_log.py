@@ -433,13 +433,6 @@ def test_the_tail_of_a_sink_that_retention_has_emptied_is_0_however_often_it_is_
     assert opened(harness, ear) == 7
 
 
-def test_a_big_output_is_published(harness: Harness, ear: Listener) -> None:
-    opened(harness, ear)
-    harness.log.publish(SINK, Outputs(0, [b'{"seq":0,"x":"%s"}' % (b"x" * 3_000_000)]))
-    ear.until(lambda heard: (SINK, 1) in heard.published)
-    assert opened(harness, ear) == 1
-
-
 def test_published_rises_in_order_up_to_the_last(harness: Harness, ear: Listener) -> None:
     opened(harness, ear)
     for first in range(0, 300, 10):
