@@ -262,7 +262,7 @@ def drawn(random: Random) -> Profile:
 _RATES = {
     "append_lost": 0.1,
     "append_unacknowledged": 0.08,
-    "append_twice": 0.05,
+    "append_twice": 0.15,
     "append_swapped": 0.03,
     "append_refused": 0.03,
     "report_late": 0.1,
@@ -291,5 +291,5 @@ def _drawn_limits(random: Random) -> Limits:
         dedupe_window=random.choice((5, 40, 100_000)),
         silence_ms=random.choice((150, 400, 400)),
         readback_ms=random.choice((600, 2_000)),
-        entry_bytes=random.choice((3_000, 4_000_000, 4_000_000)),
+        entry_bytes=random.choice((4_000_000, 4_000_000, 3_000)),
     )
