@@ -38,6 +38,13 @@ ANSWER_S = 6.0
 
 PROBE_S, PROBE_WHEN_AWAY_S, PROBE_TIMEOUT_S = 1.0, 0.1, 2.0
 
+REPLACE_S = 10.0
+"""A client that no broker has answered for so long is replaced by a new one.
+
+librdkafka forgets all brokers, and those of `bootstrap.servers` too, when a broker that has just
+started tells it of none (its issue 5301). By then every command has timed out and been told of.
+"""
+
 NEVER_SENT = frozenset(
     {
         KafkaError._PURGE_QUEUE,
@@ -97,7 +104,7 @@ class KafkaCommandLog:
         self._lock = Lock()
         self._unacknowledged = 0
         metrics.unacknowledged.set_function(lambda: self._unacknowledged)
-        self._delivered_at = 0.0
+        self._delivered_at, self._answered_at = 0.0, monotonic()
         self._trouble = "Kafka has not answered yet"
         self._look_again, self._closing, self._broken = Event(), Event(), Event()
         self._threads = [
@@ -213,7 +220,11 @@ class KafkaCommandLog:
         except JournalUnavailable as error:
             if monotonic() - self._delivered_at > PROBE_TIMEOUT_S:  # else it is only slow
                 self._note_trouble(str(error))
+            if monotonic() - max(self._delivered_at, self._answered_at) > REPLACE_S:
+                self._answered_at = monotonic()
+                self._broken.set()
             return
+        self._answered_at = monotonic()
         check_partition_count(self._topic, found, self._shards)
         if found:
             self._trouble = ""
