@@ -230,6 +230,7 @@ class Noted(Event, tag="noted", frozen=True, gc=False):
     amount: int
     rate: float = 0.0
     doc: Any = None
+    names: frozenset[str] = frozenset()
 
 
 class Note(Command, tag="note", frozen=True, gc=False, kw_only=True):
@@ -257,12 +258,13 @@ NOTES: dict[str, Callable[[], Any]] = {
     "not JSON": lambda: [Noted(1, doc=object())],
     "surrogate": lambda: [Noted(1, doc="\ud800")],
     "another type": lambda: ["noted"],
+    "sets": lambda: [Noted(1, names=frozenset(map(str, range(n)))) for n in range(200)],
     "reason": lambda: Rejected("not_today"),
     "number as reason": lambda: Rejected(7),  # type: ignore[arg-type]
     "long reason": lambda: Rejected("x" * 65),
     "unprintable reason": lambda: Rejected("\ud800"),
 }
-FINE = {"right", "deep", "brackets in strings", "large", "reason"}
+FINE = {"right", "deep", "brackets in strings", "large", "sets", "reason"}
 
 
 class Notes(Application[list[Any], Note, Noted]):

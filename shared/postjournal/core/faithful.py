@@ -31,7 +31,8 @@ class Faithful(Generic[E]):
 
     def __init__(self, event_type: object) -> None:
         """`event_type`: a msgspec struct, or a union of tagged ones."""
-        self._encode = msgspec.json.Encoder().encode
+        # Else a set that comes back in another order would pass for another one.
+        self._encode = msgspec.json.Encoder(order="deterministic").encode
         self._decode = msgspec.json.Decoder(tuple[event_type, ...]).decode  # type: ignore[valid-type]
 
     def size(self, events: Sequence[E]) -> int:

@@ -16,7 +16,7 @@ from postjournal.core.application import Application, Command, Context, Output, 
 from postjournal.core.dedupe import DedupeWindow
 from postjournal.core.errors import ApplicationFaulty
 from postjournal.core.faithful import Faithful
-from postjournal.core.messages import SourceRecord
+from postjournal.core.messages import ENTRY_BYTES, SourceRecord
 from postjournal.core.outbox import Outbox, Outputs
 from postjournal.core.records import MAX_ID_LENGTH, UNREADABLE, DeadLetter, Entry, Outcome
 from postjournal.core.sharding import DEFAULT_KEY, shard_of
@@ -38,9 +38,6 @@ DEAD_VALUE_CHARACTERS = 1024
 """Of a command, and of what was wrong with it, in its dead letter."""
 
 REASON_CHARACTERS = 64
-
-MOST_BYTES = 4_000_000
-"""Of an entry when it takes another command, which may add `EVENTS_BYTES`; Kafka takes 8 MB."""
 
 OUTCOME_BYTES, DEAD_LETTER_BYTES = 1_200, 14_000
 """What an outcome takes at most besides its events: id, type, reason; with a dead letter."""
@@ -102,7 +99,7 @@ class Machine(Generic[S, C, E]):
     # --- the leader's way -------------------------------------------------------------------
 
     def decide(
-        self, runs: Iterable[Run], time: int, room: int = MOST_BYTES
+        self, runs: Iterable[Run], time: int, room: int = ENTRY_BYTES
     ) -> tuple[Outcome[E], ...]:
         """Decide source records in order; the machine is then ahead of the journal.
 

@@ -393,13 +393,17 @@ Effect: TypeAlias = (
 )
 
 
+ENTRY_BYTES = 4_000_000
+"""The last command of an entry may add `faithful.EVENTS_BYTES`; Kafka takes 8 MB."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The bounds of a replica. Times in ms; the defaults are design.md's."""
 
     batch_commands: int = 2_000  # commands in an entry, at most
     batch_bytes: int = 1_000_000  # source bytes in an entry, at most (one command may exceed it)
-    entry_bytes: int = 4_000_000  # an entry that has so many takes no further command
+    entry_bytes: int = ENTRY_BYTES  # an entry that has so many takes no further command
     pipeline_entries: int = 4  # own entries not yet read back, at most
     pipeline_commands: int = 250  # a further entry in the pipeline is worth this many commands
     pending_commands: int = 200_000  # source records waiting for a decision: hold at this many

@@ -80,6 +80,7 @@ class Replay(Generic[S, C, E]):
         self._decode_name = msgspec.json.Decoder(_Name).decode
         self._encode = msgspec.json.Encoder().encode
         events = tuple[application.event_type, ...]  # type: ignore[name-defined]
+        self._encode_in_order = msgspec.json.Encoder(order="deterministic").encode
         self._decode_events = msgspec.json.Decoder(events).decode
         self._tags: dict[type, str] = {}
         self._sinks = {**application.sinks, DEADLETTER: self._letters}
@@ -160,8 +161,8 @@ class Replay(Generic[S, C, E]):
             is_text = isinstance(reason, str) and reason.isprintable()
             return is_text and len(str(reason)) <= LONGEST_REASON
         try:
-            stored = self._encode(decided.events)
-            back = self._encode(self._decode_events(stored))
+            stored = self._encode_in_order(decided.events)
+            back = self._encode_in_order(self._decode_events(stored))
         except Exception:  # noqa: BLE001 - whatever the events are, they cannot be stored
             return False
         is_small = len(stored) <= MOST_EVENTS_BYTES and _levels(stored) <= MOST_LEVELS
