@@ -22,8 +22,9 @@ class JournalTrimmer:
     def trim(self, shard: int, before: int) -> None:
         """Delete the records with offsets below `before`. Raises `JournalUnavailable`."""
         place = TopicPartition(self._topic, shard, before)
+        admin = AdminClient(self._settings)
         try:
-            answers = AdminClient(self._settings).delete_records([place], request_timeout=ANSWER_S)
+            answers = admin.delete_records([place], request_timeout=ANSWER_S)
             answers[place].result(ANSWER_S)
         except (KafkaException, TimeoutError) as error:
             raise JournalUnavailable(f"{self._topic}/{shard} is not trimmed: {error}") from error
