@@ -8,7 +8,7 @@ import sys
 
 from postjournal.adapters.redis_client import connect, without_password
 from postjournal.adapters.redis_projection import BalancesProjection
-from postjournal.core.errors import SequenceGap
+from postjournal.core.errors import BrokersLost, SequenceGap
 from postjournal.settings import SINK, Settings
 from postjournal.subscribe import Subscription, subscribe
 from services import monitoring
@@ -31,6 +31,9 @@ def main() -> None:
         follow(settings)
     except SequenceGap as gap:
         log.critical("outputs are missing and cannot be made up for: %s", gap)
+        sys.exit(1)
+    except BrokersLost as lost:
+        log.critical("%s; the process ends, to be started again", lost)
         sys.exit(1)
 
 

@@ -169,9 +169,10 @@ class ResultFollower:
             self._topic.close()
 
     def _turn(self) -> None:
+        if not self._topic.open():
+            self._is_open = False
+            return
         if not self._is_open:
-            if not self._topic.open():
-                return
             self._is_open = self._is_awake = True
             log.info("following the results")
         if not self._is_awake and not self._wake():

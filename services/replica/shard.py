@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import uuid
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from postjournal.adapters import kafka_settings
 from postjournal.adapters.clock import SystemClock
 from postjournal.adapters.inbox import QueueInbox
 from postjournal.adapters.kafka_log import KafkaLog
+from postjournal.adapters.lost_brokers import watched
 from postjournal.adapters.store_snapshots import Stores
 from postjournal.adapters.tripwire import TripwireClient
 from postjournal.core import messages as m
 from postjournal.core.application import Application
-from postjournal.core.errors import ShardHalted
+from postjournal.core.errors import BrokersLost, ShardHalted
 from postjournal.core.machine import ShardPlace
 from postjournal.core.reader import Reader
 from postjournal.core.replica import Replica
@@ -74,7 +76,8 @@ class ShardRunner:
         self._label = str(shard)
         metrics.begin(self._label)
         self._clock = SystemClock()
-        self._say = Producer(kafka_settings.control_producer(settings.bootstrap) | {"log_level": 2})
+        say = kafka_settings.control_producer(settings.bootstrap) | {"log_level": 2}
+        self._say = Producer(watched(say))
         self._log = KafkaLog(settings.bootstrap, topics, shard)
         self._bound = bound_of(settings)
         self._snapshots = make_snapshots(settings, topics, application, shard, shared.stores)
@@ -83,6 +86,7 @@ class ShardRunner:
         self._runtime = Runtime(self._make_replica, lambda: uuid.uuid4().hex, world)
         self._state = "restoring"
         self._error: str | None = None
+        self._has_lost = False  # the brokers
         self._catch_up: CatchUp | None = None
         self._load = RecentLoad(self._clock.monotonic_ms())
         self._since_ms = self._caught_up_ms = self._clock.wall_ms()
@@ -105,9 +109,9 @@ class ShardRunner:
         self._thread.start()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the end after `inbox.ask_to_stop()`; whether it has come."""
+        """Wait for the end after `inbox.ask_to_stop()`; whether it has come, and as asked."""
         self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        return not self._thread.is_alive() and not self._has_lost
 
     @property
     def alive(self) -> bool:
@@ -127,6 +131,9 @@ class ShardRunner:
                     self._status_due_ms = now_ms + STATUS_EVERY_MS
                     self._report()
             self._log.close()
+        except BrokersLost as error:
+            self._end_process(error)
+            return
         except ShardHalted as error:
             self._halt(str(error))
         except Exception as error:
@@ -135,6 +142,13 @@ class ShardRunner:
         self.inbox.close()
         self._report()
         self._say.flush(1.0)
+
+    def _end_process(self, error: BrokersLost) -> None:
+        """Crash-only: a restart makes all clients anew, and others take over meanwhile."""
+        log.critical("shard %d: %s; the process ends, to be started again", self.shard, error)
+        self._has_lost = True
+        self.inbox.close()
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _halt(self, error: str) -> None:
         log.critical("shard %d halts: %s", self.shard, error)

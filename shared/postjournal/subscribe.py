@@ -32,6 +32,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from postjournal.adapters import kafka_settings
 from postjournal.adapters.group_positions import GroupPositions
+from postjournal.adapters.lost_brokers import watched
 from postjournal.adapters.outage import Outage
 from postjournal.adapters.topic_metadata import bounds, partition_count
 from postjournal.core.errors import (
@@ -128,7 +129,8 @@ class Subscription:
         self._topic, self._partitions, self._start = topic, partitions, start
         self._is_member = group is not None
         settings = kafka_settings.subscriber_consumer(bootstrap, group or "postjournal-unused")
-        self._consumer = Consumer(settings | {"log_level": 2, "error_cb": self._on_error})
+        settings |= {"log_level": 2, "error_cb": self._on_error}
+        self._consumer = Consumer(watched(settings))
         self._store = positions or GroupPositions(self._consumer, topic, ANSWER_S)
         self._outage = Outage(f"topic {topic}", log)
         self._joined = False
@@ -146,8 +148,9 @@ class Subscription:
         """The next outputs, each once; [] when none came within `timeout_s` seconds.
 
         Also returns early with [] while Kafka is away. Raises `SequenceGap` when an output is
-        missing, `RecordsMissing` when the stored position is not in the topic, and what the
-        position store raises.
+        missing, `RecordsMissing` when the stored position is not in the topic, `BrokersLost` when
+        only a new subscription helps (or the process's restart), and what the position store
+        raises.
         """
         self._note_progress()
         if not self._is_ready():

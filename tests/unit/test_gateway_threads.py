@@ -38,7 +38,7 @@ class FakeTopic:
         )
 
     def open(self) -> bool:
-        if self.error is not None:
+        if isinstance(self.error, ConfigurationError):
             raise self.error
         if not self.may_open:
             time.sleep(0.001)
@@ -68,7 +68,7 @@ def never(error: ConfigurationError) -> None:
 
 
 def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -85,7 +85,7 @@ def results(topic: FakeTopic) -> Iterator[ResultFollower]:
     eventually(lambda: not follower.trouble)
     yield follower
     follower.close()
-    assert topic.calls[-1] == "close"
+    eventually(lambda: topic.calls[-1] == "close")
 
 
 def result(command_id: str, seq: int) -> bytes:
@@ -95,6 +95,18 @@ def result(command_id: str, seq: int) -> bytes:
 def test_a_waiting_request_gets_its_result(results: ResultFollower, topic: FakeTopic) -> None:
     with results.expect(0, "a") as expected:
         topic.put(result("other", 0))
+        topic.put(result("a", 1))
+        assert expected.wait(5) == result("a", 1)
+
+
+def test_a_topic_that_closed_is_opened_again_and_a_waiting_request_gets_its_result(
+    results: ResultFollower, topic: FakeTopic
+) -> None:
+    topic.may_open = topic.is_open = False
+    eventually(lambda: results.trouble)
+    topic.may_open = True
+    eventually(lambda: not results.trouble)
+    with results.expect(0, "a") as expected:
         topic.put(result("a", 1))
         assert expected.wait(5) == result("a", 1)
 

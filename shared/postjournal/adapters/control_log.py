@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Event
+from threading import Event, Lock
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -21,13 +21,29 @@ class ControlLog:
     def __init__(self, bootstrap: str, topic: str) -> None:
         """Connects in the background, so make it after any fork."""
         self._topic = topic
-        self._producer = Producer(kafka_settings.control_producer(bootstrap) | {"log_level": 0})
+        self._settings = kafka_settings.control_producer(bootstrap) | {"log_level": 0}
+        self._lock = Lock()
+        self._producer = Producer(self._settings)
 
     def append(self, record: ControlRecord | StatusRecord) -> None:
         """Returns when Kafka has the record. Raises `JournalUnavailable`; it may have it then."""
+        producer = self._producer
+        try:
+            self._append(producer, record)
+        except JournalUnavailable:
+            self._replace(producer)
+            raise
+
+    def _replace(self, failed: Producer) -> None:
+        """It may have lost its brokers for good (see `lost_brokers`); a new one costs little."""
+        with self._lock:
+            if self._producer is failed:
+                self._producer = Producer(self._settings)
+
+    def _append(self, producer: Producer, record: ControlRecord | StatusRecord) -> None:
         delivery = _Delivery()
         try:
-            self._producer.produce(
+            producer.produce(
                 self._topic,
                 msgspec.json.encode(record),
                 partition=record.shard,
@@ -35,7 +51,7 @@ class ControlLog:
             )
         except (BufferError, KafkaException) as error:
             raise JournalUnavailable(f"{self._topic}: {error}") from error
-        self._producer.flush(ANSWER_S)
+        producer.flush(ANSWER_S)
         if not delivery.is_told.is_set():
             raise JournalUnavailable(f"{self._topic}: Kafka does not answer")
         if delivery.error is not None:

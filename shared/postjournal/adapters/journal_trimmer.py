@@ -15,15 +15,16 @@ class JournalTrimmer:
     """Safe to use from many threads. What it deletes is gone for ever."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
-        """Connects in the background, so make it after any fork."""
+        """Connects to nobody yet."""
         self._topic = topic
-        self._admin = AdminClient(kafka_settings.admin(bootstrap) | {"log_level": 0})
+        self._settings = kafka_settings.admin(bootstrap) | {"log_level": 0}
 
     def trim(self, shard: int, before: int) -> None:
         """Delete the records with offsets below `before`. Raises `JournalUnavailable`."""
         place = TopicPartition(self._topic, shard, before)
+        admin = AdminClient(self._settings)
         try:
-            answers = self._admin.delete_records([place], request_timeout=ANSWER_S)
+            answers = admin.delete_records([place], request_timeout=ANSWER_S)
             answers[place].result(ANSWER_S)
         except (KafkaException, TimeoutError) as error:
             raise JournalUnavailable(f"{self._topic}/{shard} is not trimmed: {error}") from error

@@ -28,6 +28,7 @@ from confluent_kafka import (
 
 from postjournal.adapters import kafka_settings
 from postjournal.adapters.kafka_sink import RETRY_S, SinkWriter, TailReader, discard, warm
+from postjournal.adapters.lost_brokers import watched
 from postjournal.core import messages as m
 from postjournal.core.errors import RecordsMissing
 from postjournal.core.outbox import Outputs
@@ -57,7 +58,10 @@ CONNECTION_LOST = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)
 
 
 class KafkaLog:
-    """See `ports.ShardLog`. `shard` is the partition of all topics."""
+    """See `ports.ShardLog`. `shard` is the partition of all topics.
+
+    `poll` and `close` raise `BrokersLost`: then this log is of no use any more.
+    """
 
     def __init__(self, bootstrap: str, topics: Topics, shard: int) -> None:
         """Connects in the background; the topics must exist."""
@@ -73,7 +77,7 @@ class KafkaLog:
         self._consumer = self._make_consumer()
         self._appender = self._make_appender()
         self._has_failed = False  # the appender
-        self._claimer = Producer(_quiet(kafka_settings.claim_producer(bootstrap)))
+        self._claimer = Producer(watched(_quiet(kafka_settings.claim_producer(bootstrap))))
         warm(self._appender, topics.journal)
         warm(self._claimer, topics.journal)
         self._tails = TailReader(bootstrap, topics.sink_topics, shard)
@@ -353,10 +357,10 @@ class KafkaLog:
 
     def _make_consumer(self) -> Consumer:
         config = kafka_settings.engine_consumer(self._bootstrap)
-        return Consumer(_quiet(config) | {"error_cb": self._on_client_error})
+        return Consumer(watched(_quiet(config)) | {"error_cb": self._on_client_error})
 
     def _make_appender(self) -> Producer:
-        return Producer(_quiet(kafka_settings.journal_producer(self._bootstrap)))
+        return Producer(watched(_quiet(kafka_settings.journal_producer(self._bootstrap))))
 
     def _on_client_error(self, error: KafkaError) -> None:
         """A lost connection: silence from now on says nothing about the leader."""

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections import deque
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import monotonic, sleep
 
 import msgspec
@@ -21,7 +21,9 @@ from confluent_kafka import (
 )
 
 from postjournal.adapters import kafka_settings
+from postjournal.adapters.lost_brokers import REPORT_MS, watched
 from postjournal.core import messages as m
+from postjournal.core.errors import BrokersLost
 from postjournal.core.outbox import Outputs
 from postjournal.core.records import UNREADABLE
 
@@ -58,7 +60,8 @@ def discard(producer: Producer, user: threading.Thread | None = None) -> None:
 def _close(producer: Producer, user: threading.Thread | None) -> None:
     if user is not None:
         user.join()
-    with contextlib.suppress(KafkaException):  # what was purged is a gap, fatal to the producer
+    # What was purged is a gap, fatal to the producer.
+    with contextlib.suppress(KafkaException, BrokersLost):
         producer.close()
 
 
@@ -84,7 +87,7 @@ class SinkWriter:
     def _make(self) -> Producer:
         config = kafka_settings.sink_producer(self._bootstrap)
         config |= {"log_level": 2, "error_cb": partial(self._on_error, self._generation)}
-        return Producer(config)
+        return Producer(watched(config))
 
     def renew_if_used(self) -> bool:
         """What the producer holds is dropped; its reports are no longer heard.
@@ -168,7 +171,10 @@ class TailReader:
         self._found: SimpleQueue[tuple[str, int, int]] = SimpleQueue()
         self._generations = dict.fromkeys(sink_topics, 0)
         self._ends = dict.fromkeys(self._sinks, 0)  # topic → as far as known
-        self._consumer = Consumer(kafka_settings.tail_consumer(bootstrap) | {"log_level": 2})
+        self._consumer = Consumer(
+            watched(kafka_settings.tail_consumer(bootstrap) | {"log_level": 2})
+        )
+        self._lost: BrokersLost | None = None
         self._assign()
         self._thread = threading.Thread(target=self._run, daemon=True, name=f"tails-{shard}")
         self._thread.start()
@@ -182,7 +188,9 @@ class TailReader:
         self._generations[sink] += 1
 
     def collect(self, into: deque[m.Message]) -> None:
-        """Hand on what was found."""
+        """Hand on what was found. Raises `BrokersLost`."""
+        if self._lost is not None:
+            raise self._lost
         while not self._found.empty():
             sink, generation, next_seq = self._found.get()
             if generation == self._generations[sink]:
@@ -212,7 +220,21 @@ class TailReader:
         self._consumer.pause(partitions)
 
     def _run(self) -> None:
-        while (wanted := self._wanted.get()) is not None:
+        try:
+            self._serve()
+            self._consumer.close()
+        except BrokersLost as error:
+            self._lost = error
+
+    def _next_wanted(self) -> dict[str, int] | None:
+        while True:
+            try:
+                return self._wanted.get(timeout=REPORT_MS / 1000)
+            except Empty:
+                self._consumer.poll(0)  # for the reports of its brokers: there are no records
+
+    def _serve(self) -> None:
+        while (wanted := self._next_wanted()) is not None:
             while wanted and self._is_current(wanted):
                 try:
                     found = self._read([self._topics[sink] for sink in wanted])
@@ -226,7 +248,6 @@ class TailReader:
                         self._found.put((sink, wanted.pop(sink), next_seq))
                 if wanted:
                     sleep(RETRY_S)
-        self._consumer.close()
 
     def _is_current(self, wanted: dict[str, int]) -> bool:
         return any(self._generations[sink] == each for sink, each in wanted.items())

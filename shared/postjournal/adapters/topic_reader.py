@@ -8,9 +8,10 @@ from collections.abc import Callable
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from postjournal.adapters import kafka_settings
+from postjournal.adapters.lost_brokers import watched
 from postjournal.adapters.outage import Outage
 from postjournal.adapters.topic_metadata import bounds, check_partition_count, partition_count
-from postjournal.core.errors import JournalUnavailable
+from postjournal.core.errors import BrokersLost, JournalUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -53,15 +54,26 @@ class TopicReader:
     def __init__(self, bootstrap: str, topic: str, partitions: int, start: Start) -> None:
         """Connects in the background; `partitions` is what the topic must have."""
         self._topic, self._partitions, self._start = topic, partitions, start
+        self._bootstrap = bootstrap
         self._outage = Outage(f"topic {topic}", log)
-        settings = kafka_settings.follower_consumer(bootstrap) | {
+        self._consumer = self._make()
+        self._behind: dict[int, int] | None = None
+        self._next: dict[int, int] = {}  # partition → offset, where something was read
+
+    def _make(self) -> Consumer:
+        settings = kafka_settings.follower_consumer(self._bootstrap) | {
             # When retention overtakes the reader it goes on with the oldest record that is left.
             "auto.offset.reset": "earliest",
             "log_level": 2,
             "error_cb": self._on_error,
         }
-        self._consumer = Consumer(settings)
-        self._behind: dict[int, int] | None = None
+        return Consumer(watched(settings))
+
+    def _renew(self, lost: BrokersLost) -> None:
+        """`open` then goes on where the lost client was."""
+        log.warning("topic %s: %s", self._topic, lost)
+        self._consumer = self._make()
+        self._behind = None
 
     @property
     def is_open(self) -> bool:
@@ -83,8 +95,13 @@ class TopicReader:
 
         Waits about a second at most. Raises `ShardCountMismatch`.
         """
-        if self._behind is not None:
-            return True
+        try:
+            return self._behind is not None or self._open()
+        except BrokersLost as lost:
+            self._renew(lost)
+            return False
+
+    def _open(self) -> bool:
         try:
             found = partition_count(self._consumer, self._topic, METADATA_TIMEOUT_S)
             if found == 0:
@@ -102,7 +119,7 @@ class TopicReader:
         places, behind = [], {}
         for partition in range(self._partitions):
             low, high = bounds(self._consumer, self._topic, partition, METADATA_TIMEOUT_S)
-            place = self._start(low, high)
+            place = max(low, self._next.get(partition, self._start(low, high)))
             places.append(TopicPartition(self._topic, partition, place))
             if place < high:
                 behind[partition] = high
@@ -111,17 +128,27 @@ class TopicReader:
         self._nudge()
 
     def poll(self, timeout_s: float, limit: int = 2_000) -> list[Message]:
-        """The next records; waits up to `timeout_s` seconds for the first, for no other."""
-        first = self._consumer.poll(timeout_s)
-        if first is None:
-            self._look_for_broker()
+        """The next records; waits up to `timeout_s` seconds for the first, for no other.
+
+        `is_open` may be false afterwards: then `open` again.
+        """
+        try:
+            messages = self._take(timeout_s, limit)
+        except BrokersLost as lost:
+            self._renew(lost)
             return []
-        messages = [first, *self._consumer.consume(limit - 1, 0)]
         records = [message for message in messages if not self._is_error(message)]
         if records:
             self._outage.end()
             self._note_progress(records)
         return records
+
+    def _take(self, timeout_s: float, limit: int) -> list[Message]:
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            self._look_for_broker()
+            return []
+        return [first, *self._consumer.consume(limit - 1, 0)]
 
     def pause(self) -> None:
         """Fetch nothing until `skip_to_end`."""
@@ -133,6 +160,7 @@ class TopicReader:
         for partition in range(self._partitions):
             _, high = bounds(self._consumer, self._topic, partition, METADATA_TIMEOUT_S)
             ends.append(TopicPartition(self._topic, partition, high))
+            self._next[partition] = high
         try:
             for place in ends:
                 self._consumer.seek(place)
@@ -160,14 +188,13 @@ class TopicReader:
                 log.debug("%s: not nudged, so records come up to a second later", error)
 
     def _note_progress(self, records: list[Message]) -> None:
-        if not self._behind:
-            return
         for message in records:
             partition, offset = message.partition(), message.offset()
             if partition is not None and offset is not None:
-                wanted = self._behind.get(partition)
-                if wanted is not None and offset + 1 >= wanted:
-                    del self._behind[partition]
+                self._next[partition] = offset + 1
+        for partition, wanted in list((self._behind or {}).items()):
+            if self._next.get(partition, 0) >= wanted:
+                del self._behind[partition]  # type: ignore[union-attr]
 
     def _look_for_broker(self) -> None:
         """The client tells when all brokers are gone, but not when one is back."""

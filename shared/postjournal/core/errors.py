@@ -12,6 +12,7 @@
     │   ├── SinkAhead             a sink's topic holds more than the journal explains
     │   └── NewerFormat           the journal goes on in a way that only a newer release reads
     ├── JournalUnavailable        Kafka does not answer; try again later
+    ├── BrokersLost               this client of Kafka will never answer again; make a new one
     ├── StoreUnavailable          the snapshot store does not answer; try again later
     ├── SnapshotUnusable          this one cannot be restored here; an older one may
     │   ├── SnapshotDamaged       it is not what its manifest says
@@ -78,6 +79,10 @@ class SinkAhead(ShardHalted):
 
 class JournalUnavailable(PostjournalError):
     """Kafka did not answer in time."""
+
+
+class BrokersLost(PostjournalError):
+    """A client of Kafka that connects to nobody any more; see `adapters.lost_brokers`."""
 
 
 class StoreUnavailable(PostjournalError):
