@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,19 @@ class View:
     def listen(self) -> Any:
         channel = self.redis.pubsub(ignore_subscribe_messages=True)
         channel.subscribe(f"{self._namespace}:changes")
-        heard(channel)
+        self.heard(channel)
         return channel
+
+    def heard(self, channel: Any) -> list[Any]:
+        """All that was published before now: what comes before a mark of our own."""
+        mark = uuid.uuid4().hex
+        while not self.redis.publish(f"{self._namespace}:changes", mark):
+            time.sleep(0.01)  # the subscription is on its way
+        found: list[Any] = []
+        while not found or found[-1]["data"] != mark:
+            message = channel.get_message(timeout=1)
+            found += [] if message is None else [message]
+        return found[:-1]
 
 
 @pytest.fixture
@@ -105,19 +117,9 @@ def test_the_view_shows_who_leads_and_who_is_there(
         eventually(lambda: [key for key, _ in view.failovers] == ["50-1000", "60-2000"])
         assert view.shard["epoch"] == "2"
         assert view.replica("r1/0")["state"] == "leader"  # what the zombie says of itself
-        told = [msgspec.json.decode(each["data"]) for each in heard(changes)]
+        told = [msgspec.json.decode(each["data"]) for each in view.heard(changes)]
         assert {"shard", "replica", "failover"} <= {each["kind"] for each in told}
         assert service.terminate() == 0
-
-
-def heard(channel: Any) -> list[Any]:
-    """All that was published before now: Redis answers in order."""
-    channel.ping()
-    found: list[Any] = []
-    while not found or found[-1]["type"] != "pong":
-        message = channel.get_message(timeout=60)
-        found += [] if message is None else [message]
-    return found[:-1]
 
 
 def test_a_wiped_redis_is_filled_again_though_nothing_new_comes(
@@ -217,7 +219,7 @@ def test_what_somebody_else_has_written_over_a_replica_is_replaced(
     changes = view.listen()
     store.sync(Snapshot({}, {"r1/0": {"state": "standby"}}, []))
     assert view.replica("r1/0") == {"state": "standby"}
-    assert len(heard(changes)) == 1
+    assert len(view.heard(changes)) == 1
 
 
 def test_only_what_has_changed_is_published(store: RedisView, view: View) -> None:
@@ -225,9 +227,9 @@ def test_only_what_has_changed_is_published(store: RedisView, view: View) -> Non
     store.sync(Snapshot({0: shard}, {}, []))
     changes = view.listen()
     store.sync(Snapshot({0: shard | {"seq": "6"}}, {}, []))
-    assert heard(changes) == []
+    assert view.heard(changes) == []
     store.sync(Snapshot({0: shard | {"leader": "r2", "epoch": "2"}}, {}, []))
-    assert len(heard(changes)) == 1
+    assert len(view.heard(changes)) == 1
     assert view.shard["leader"] == "r2"
 
 
