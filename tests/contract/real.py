@@ -6,7 +6,7 @@ from itertools import count
 from uuid import uuid4
 
 import msgspec
-from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from postjournal.adapters import kafka_admin, kafka_settings
 from postjournal.adapters.journal_trimmer import JournalTrimmer
@@ -14,6 +14,7 @@ from postjournal.adapters.kafka_log import KafkaLog
 from postjournal.ports import ShardLog
 from postjournal.topics import Topics
 from tests.contract.harness import SINK, SOURCES, Harness
+from tests.integration.services_kit import patient_producer
 
 _numbers = count()
 
@@ -21,14 +22,14 @@ _numbers = count()
 class KafkaHarness:
     """See `Harness`."""
 
-    patience_ms = 15_000
+    patience_ms = 60_000
     quiet_ms = 400
 
     def __init__(self, bootstrap: str, topics: Topics | None = None) -> None:
         """Without `topics`: new ones."""
         self._bootstrap = bootstrap
         self.topics = topics or self._new_topics()
-        self._producer = Producer(kafka_settings.gateway_producer(bootstrap))
+        self._producer = patient_producer(bootstrap)
         self._others: list[KafkaHarness] = []
         self.kafka_log = KafkaLog(bootstrap, self.topics, 0)
         self.log: ShardLog = self.kafka_log
@@ -37,7 +38,7 @@ class KafkaHarness:
     def _new_topics(self) -> Topics:
         namespace = f"contract-{uuid4().hex[:8]}-{next(_numbers)}"
         topics = Topics.of(namespace, SOURCES, (SINK, "balances"))
-        admin = kafka_admin.wait_for_kafka(self._bootstrap, 30.0)
+        admin = kafka_admin.wait_for_kafka(self._bootstrap, 60.0)
         kafka_admin.ensure_topics(admin, topics, shards=1, replication=1)
         return topics
 
@@ -53,7 +54,7 @@ class KafkaHarness:
         """Records in any topic."""
         for value in values:
             self._producer.produce(topic, value, key=b"main", partition=0)
-        assert self._producer.flush(10.0) == 0
+        assert self._producer.flush(60) == 0
 
     def sink_seqs(self) -> list[int]:
         """See `Harness`."""
@@ -62,7 +63,7 @@ class KafkaHarness:
         consumer = Consumer(settings | {"auto.offset.reset": "earliest"})
         partition = TopicPartition(topic, 0, 0)
         consumer.assign([partition])
-        _, end = consumer.get_watermark_offsets(partition, timeout=10.0, cached=False)
+        _, end = consumer.get_watermark_offsets(partition, timeout=60.0, cached=False)
         seqs: list[int] = []
         while len(seqs) < end:
             for message in consumer.consume(end - len(seqs), 0.2):

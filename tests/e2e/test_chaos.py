@@ -27,7 +27,7 @@ def chaos(output: Path, *arguments: str) -> tuple[int, Json]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=400,
+        timeout=1_000,
     )
     assert done.stdout, done.stderr
     report: Json = msgspec.json.decode(done.stdout)

@@ -32,12 +32,12 @@ def system(tmp_path: Path) -> Iterator[LocalSystem]:
 
 def topics(system: LocalSystem) -> set[str]:
     admin = AdminClient({"bootstrap.servers": system.plan.address("kafka")})
-    return set(admin.list_topics(timeout=10).topics)
+    return set(admin.list_topics(timeout=60).topics)
 
 
 def create_topic(system: LocalSystem, name: str) -> None:
     admin = AdminClient({"bootstrap.servers": system.plan.address("kafka")})
-    admin.create_topics([NewTopic(name, 1, 1)])[name].result(timeout=10)
+    admin.create_topics([NewTopic(name, 1, 1)])[name].result(timeout=60)
 
 
 def test_a_killed_process_manager_leaves_nothing_that_stop_would_miss(

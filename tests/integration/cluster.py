@@ -1,4 +1,9 @@
-"""Replicas and a coordinator as processes, on a Kafka that tests share."""
+"""Replicas and a coordinator as processes, on a Kafka that tests share.
+
+A leader that gets no CPU for 400 ms is replaced, as it must be, and a busy machine gives none for
+longer than that. So a test here must hold with an election at any moment: `Cluster` has what
+waits for a leader, and what does a thing anew when the leader has changed meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import requests
@@ -19,6 +24,11 @@ from postjournal.cli.local.ports import choose_ports
 from tests.integration.services_kit import Service
 
 Json = dict[str, Any]
+T = TypeVar("T")
+
+PATIENCE_S = 180
+ATTEMPTS = 20
+"""At what an election spoils: no machine changes its leader so often."""
 
 
 class Cluster:
@@ -39,7 +49,7 @@ class Cluster:
         }
         self.services: dict[str, Service] = {}
         self._ports: dict[str, int] = {}
-        self._sent = 0
+        self.sent = 0
 
     def start(self, name: str, **environment: str) -> None:
         """A replica, or `coordinator`."""
@@ -64,7 +74,7 @@ class Cluster:
     def state(self, name: str) -> Json:
         """What the replica says of its shard; {} when it does not answer."""
         try:
-            found: Json = requests.get(f"{self.url(name)}/state", timeout=2).json()["shards"][0]
+            found: Json = requests.get(f"{self.url(name)}/state", timeout=10).json()["shards"][0]
         except requests.RequestException:
             return {}
         return found
@@ -82,12 +92,70 @@ class Cluster:
     def leads_among(self, names: list[str]) -> bool:
         return any(self.state(name).get("state") == "leader" for name in names)
 
+    def one_in_state(self, state: str) -> str:
+        """As soon as there is one; of several the first."""
+        found: list[str] = []
+
+        def is_there() -> bool:
+            found[:] = self.in_state(state)
+            return bool(found)
+
+        self.wait(is_there)
+        return found[0]
+
     @property
     def leader(self) -> str:
-        (leader,) = self.in_state("leader")
-        return leader
+        return self.leadership()[0]
 
-    def wait(self, condition: Callable[[], object], timeout_s: float = 40) -> None:
+    def leadership(self) -> tuple[str, int]:
+        """Who leads in which epoch, as soon as nobody knows of a later one."""
+        found: list[tuple[str, int]] = []
+
+        def is_known() -> bool:
+            states = {name: state for name in self.replicas if (state := self.state(name))}
+            newest = max((state["epoch"] for state in states.values()), default=0)
+            leaders = [name for name, state in states.items() if state["state"] == "leader"]
+            found[:] = [(name, newest) for name in leaders if states[name]["epoch"] == newest]
+            return bool(found)
+
+        self.wait(is_known)
+        return found[0]
+
+    def in_one_epoch(self, act: Callable[[], T]) -> T:
+        """What `act` returns, done anew when the leader has changed meanwhile."""
+        for _ in range(ATTEMPTS):
+            before = self.leadership()
+            result = act()
+            if self.leadership() == before:
+                return result
+        raise AssertionError(f"{ATTEMPTS} times the leader has changed")
+
+    def hand_over(self, successor: str) -> None:
+        """Asked for until it leads: the coordinator may not know it yet, another be faster."""
+        body = {"shard": 0, "successor": successor}
+
+        def leads() -> bool:
+            if self.leads_among([successor]):
+                return True
+            try:
+                requests.post(f"{self.url('coordinator')}/api/v1/handover", json=body, timeout=20)
+            except requests.RequestException:
+                return False
+            return self.leads_among([successor])
+
+        self.wait(leads)
+
+    def led_by(self, name: str, act: Callable[[], T]) -> T:
+        """What `act` returns, done anew until that one has led from beginning to end."""
+        for _ in range(ATTEMPTS):
+            self.hand_over(name)
+            before = self.leadership()
+            result = act()
+            if before[0] == name and self.leadership() == before:
+                return result
+        raise AssertionError(f"{name} does not keep the leadership")
+
+    def wait(self, condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, {name: self.state(name) for name in self.replicas}
@@ -107,12 +175,12 @@ class Cluster:
 
     def send(self, *commands: Json) -> None:
         """Into the feed; each gets an id if it has none."""
-        producer = Producer({"bootstrap.servers": self.kafka})
+        producer = Producer({"bootstrap.servers": self.kafka, "enable.idempotence": True})
         for command in commands:
-            self._sent += 1
-            value = msgspec.json.encode({"id": f"c{self._sent}"} | command)
+            self.sent += 1
+            value = msgspec.json.encode({"id": f"c{self.sent}"} | command)
             producer.produce(f"{self.namespace}.feed", value, b"main", 0)
-        assert producer.flush(10) == 0
+        assert producer.flush(60) == 0
 
     def grow(self, count: int) -> None:
         """So many more commands, decided and known to all replicas."""
@@ -120,11 +188,13 @@ class Cluster:
 
     def grow_only(self, count: int, names: list[str]) -> None:
         """The same, known to the replicas `names`."""
-        wanted = max(self.state(name).get("seq", 0) for name in names) + count
         deposit = {"type": "deposit", "account": "a", "amount": 1}
-        opened = [{"type": "open", "account": "a"}] if wanted == count else []
+        opened = [] if self.sent else [{"type": "open", "account": "a"}]
         self.send(*opened, *[deposit] * (count - len(opened)))
-        self.wait(lambda: all(self.state(name).get("seq") == wanted for name in names))
+        self.wait(lambda: self.are_at(self.sent, names))
+
+    def are_at(self, seq: int, names: list[str]) -> bool:
+        return all(self.state(name).get("seq") == seq for name in names)
 
     @property
     def coordinator(self) -> CoordinatorClient:

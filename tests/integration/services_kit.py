@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import redis
@@ -27,18 +28,39 @@ from postjournal.topics import Topics
 def make_topics(kafka: str, namespace: str, shards: int = 1) -> None:
     application = Ledger()
     topics = Topics.of(namespace, application.sources, application.sinks)
-    ensure_topics(wait_for_kafka(kafka, 10), topics, shards, 1)
+    ensure_topics(wait_for_kafka(kafka, 60), topics, shards, 1)
+
+
+def patient_producer(kafka: str) -> Producer:
+    """Each record once, however slow the broker is."""
+    settings = kafka_settings.gateway_producer(kafka)
+    return Producer(settings | {"message.timeout.ms": 120_000})
 
 
 def publish(kafka: str, topic: str, values: Iterable[bytes], partition: int = 0) -> None:
-    producer = Producer(kafka_settings.control_producer(kafka))
+    producer = patient_producer(kafka)
     for value in values:
         producer.produce(topic, value, partition=partition)
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
 
 
 def outputs(sequences: Iterable[int], **fields: object) -> list[bytes]:
     return [msgspec.json.encode({**fields, "seq": seq}) for seq in sequences]
+
+
+def dense(outputs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a subscriber sees: late repeats dropped, and never a gap.
+
+    A leader that was replaced while it published may have published what the next one has, too.
+    """
+    kept: list[dict[str, Any]] = []
+    for output in outputs:
+        assert output["seq"] <= len(kept), f"gap before {output}"
+        if output["seq"] == len(kept):
+            kept.append(output)
+        else:
+            assert output == kept[output["seq"]], "one seq with two contents"
+    return kept
 
 
 def balance(seq: int, account: str, amount: int) -> bytes:
@@ -75,7 +97,7 @@ def replica_status(
     return msgspec.structs.replace(status, **changes)
 
 
-def eventually(condition: Callable[[], object], timeout_s: float = 20) -> None:
+def eventually(condition: Callable[[], object], timeout_s: float = 120) -> None:
     """Looks again and again; a condition that raises is not yet true."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -109,14 +131,14 @@ class Service:
     def is_alive(self) -> bool:
         return self.process.poll() is None
 
-    def terminate(self, timeout_s: float = 8) -> int:
+    def terminate(self, timeout_s: float = 60) -> int:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 @contextmanager
@@ -156,5 +178,5 @@ class RedisProcess:
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None

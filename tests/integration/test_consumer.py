@@ -131,9 +131,10 @@ def test_a_projection_without_redis_catches_up_when_it_is_there(
         own.start()
         kept = Balances(own.url, namespace)
         eventually(lambda: kept.accounts == {"a": 5})
+        before = consumer.said.count("trying again")
         own.pause()
         publish(kafka, topic, [balance(1, "a", 6), balance(2, "b", 1)])
-        eventually(lambda: consumer.said.count("trying again") == 2)
+        eventually(lambda: consumer.said.count("trying again") > before)
         own.resume()
         eventually(lambda: kept.accounts == {"a": 6, "b": 1})
         own.stop()
@@ -148,7 +149,7 @@ def test_a_gap_ends_the_projection_with_a_clear_line(
 ) -> None:
     publish(kafka, f"{namespace}.balances", [balance(0, "a", 5), balance(2, "a", 7)])
     with running("services.consumer", tmp_path / "log", **environment) as consumer:
-        assert consumer.process.wait(20) == 1
+        assert consumer.process.wait(120) == 1
     assert "expected seq 1, got 2" in consumer.said
     assert balances.accounts == {"a": 5}
 
@@ -179,7 +180,7 @@ def test_a_consumer_without_anything_to_do_is_ready_and_tells_its_metrics(
     settings = environment | {"SINK": sink, "POSTJOURNAL_METRICS_PORT": str(port)}
 
     def get(path: str) -> requests.Response:
-        return requests.get(f"http://127.0.0.1:{port}{path}", timeout=5)
+        return requests.get(f"http://127.0.0.1:{port}{path}", timeout=60)
 
     with running("services.consumer", tmp_path / "log", **settings):
         eventually(lambda: get("/readyz").ok)
@@ -187,7 +188,7 @@ def test_a_consumer_without_anything_to_do_is_ready_and_tells_its_metrics(
             assert f'consumer_outputs_total{{sink="{sink}"}} 0.0' in get("/metrics").text
         publish(kafka, f"{namespace}.{sink}", [balance(0, "a", 5), balance(0, "a", 5)])
         eventually(lambda: f'consumer_repeats_total{{sink="{sink}"}} 1.0' in get("/metrics").text)
-        assert f'consumer_outputs_total{{sink="{sink}"}} 1.0' in get("/metrics").text
+        eventually(lambda: f'consumer_outputs_total{{sink="{sink}"}} 1.0' in get("/metrics").text)
 
 
 def test_a_consumer_that_waits_for_kafka_ends_quickly(
@@ -196,14 +197,14 @@ def test_a_consumer_that_waits_for_kafka_ends_quickly(
     away = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
     with running("services.consumer", tmp_path / "log", **away) as consumer:
         eventually(lambda: "no broker answers" in consumer.said)
-        assert consumer.terminate(5) == 0
+        assert consumer.terminate() == 0
 
 
 def test_a_sink_that_nobody_knows_is_a_configuration_error(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     with running("services.consumer", tmp_path / "log", **environment | {"SINK": "x"}) as consumer:
-        assert consumer.process.wait(20) == 78
+        assert consumer.process.wait(120) == 78
     assert "SINK='x'" in consumer.said
     assert "Traceback" not in consumer.said
 

@@ -21,6 +21,8 @@ from postjournal.adapters import kafka_settings
 from postjournal.cli.local.ports import choose_ports
 from postjournal.core.errors import ConfigurationError
 from postjournal.settings import Settings
+from postjournal.status import ReplicaStatus
+from services.producer import reads
 from services.producer.app import make_app
 from services.producer.wiring import start
 from tests.integration.services_kit import (
@@ -67,7 +69,7 @@ def commands(kafka: str, namespace: str, count: int) -> list[Any]:
     """The first commands in the topic: key and decoded value."""
     consumer = Consumer(kafka_settings.follower_consumer(kafka))
     consumer.assign([TopicPartition(f"{namespace}.commands", 0, 0)])
-    found = [consumer.poll(10) for _ in range(count)]
+    found = [consumer.poll(60) for _ in range(count)]
     consumer.close()
     return [(each.key(), json.loads(each.value() or b"")) for each in found if each is not None]
 
@@ -151,11 +153,21 @@ def replicas() -> Iterator[list[Replica]]:
         each.server.server_close()
 
 
+def tell(kafka: str, namespace: str, http: FlaskClient, *statuses: ReplicaStatus) -> None:
+    """Until the gateway knows that r1 leads: who has said nothing for five seconds is silent."""
+
+    def is_known() -> bool:
+        say(kafka, namespace, *statuses)
+        shard = http.get("/api/v1/leader?shard=0").json
+        return shard is not None and shard["leader"] == "r1"
+
+    eventually(is_known)
+
+
 def test_a_read_finds_the_leader_by_its_status(
     kafka: str, namespace: str, http: FlaskClient, replicas: list[Replica]
 ) -> None:
-    say(kafka, namespace, replica_status("r1", "leader", 1, "r1", http=replicas[0].http))
-    eventually(lambda: http.get("/api/v1/leader?shard=0").json["leader"] == "r1")  # type: ignore[index]
+    tell(kafka, namespace, http, replica_status("r1", "leader", 1, "r1", http=replicas[0].http))
     response = http.get("/api/v1/accounts/alice")
     assert response.status_code == 200
     assert response.json is not None
@@ -163,11 +175,15 @@ def test_a_read_finds_the_leader_by_its_status(
 
 
 def test_a_read_during_a_failover_is_answered_by_the_next_leader(
-    kafka: str, namespace: str, http: FlaskClient, replicas: list[Replica]
+    kafka: str,
+    namespace: str,
+    http: FlaskClient,
+    replicas: list[Replica],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(reads, "BUDGET_S", 60.0)
     replicas[0].status = 409
-    say(kafka, namespace, replica_status("r1", "leader", 1, "r1", http=replicas[0].http))
-    eventually(lambda: http.get("/api/v1/leader?shard=0").json["leader"] == "r1")  # type: ignore[index]
+    tell(kafka, namespace, http, replica_status("r1", "leader", 1, "r1", http=replicas[0].http))
     later = threading.Timer(
         0.3,
         say,
@@ -183,8 +199,7 @@ def test_any_replica_answers_where_that_is_enough(
 ) -> None:
     away = replica_status("r1", "leader", 1, "r1", http="127.0.0.1:1")
     standby = replica_status("r2", "standby", 1, "r1", http=replicas[1].http)
-    say(kafka, namespace, away, standby)
-    eventually(lambda: http.get("/api/v1/leader?shard=0").json["leader"] == "r1")  # type: ignore[index]
+    tell(kafka, namespace, http, away, standby)
     for _ in range(2):
         assert http.get("/api/v1/accounts/alice?consistency=any").status_code == 200
     assert http.get("/api/v1/accounts/alice").status_code == 503
@@ -207,7 +222,7 @@ def environment(kafka: str, namespace: str) -> dict[str, str]:
 def get(
     environment: dict[str, str], path: str, port: str = "POSTJOURNAL_GATEWAY_PORT"
 ) -> requests.Response:
-    return requests.get(f"http://127.0.0.1:{environment[port]}{path}", timeout=5)
+    return requests.get(f"http://127.0.0.1:{environment[port]}{path}", timeout=60)
 
 
 def metrics(environment: dict[str, str]) -> str:
@@ -217,7 +232,7 @@ def metrics(environment: dict[str, str]) -> str:
 def post(environment: dict[str, str], **headers: str) -> requests.Response:
     port = environment["POSTJOURNAL_GATEWAY_PORT"]
     url = f"http://127.0.0.1:{port}/api/v1/commands"
-    return requests.post(url, json=OPEN, headers=headers, timeout=20)
+    return requests.post(url, json=OPEN, headers=headers, timeout=120)
 
 
 def test_the_gateway_comes_up_before_its_topics_and_works_when_they_are_there(
@@ -243,9 +258,12 @@ def test_a_gateway_without_kafka_lives_and_is_not_ready(
     with running("services.producer", tmp_path / "log", **away) as gateway:
         eventually(lambda: get(away, "/livez").status_code == 200)
         eventually(lambda: "no broker answers" in get(away, "/readyz").text)
-        started = time.monotonic()
-        refused = post(away)
-        assert time.monotonic() - started < 1
+        took_s = []
+        for _ in range(5):  # one of them at least gets the CPU that it needs
+            started = time.monotonic()
+            refused = post(away)
+            took_s.append(time.monotonic() - started)
+        assert min(took_s) < 1
         assert (refused.status_code, refused.json()["outcome"]) == (503, "not_accepted")
         assert refused.headers["Retry-After"]
         assert gateway.terminate() == 0
@@ -265,7 +283,7 @@ def test_a_stopping_gateway_answers_those_who_wait(
         waiting = "postjournal_gateway_waiting_requests 1.0"
         eventually(lambda: waiting in metrics(environment))
         assert gateway.terminate() == 0
-        request.join(5)
+        request.join(60)
         assert answers == [202]
 
 
@@ -288,7 +306,7 @@ def test_a_wrong_number_of_shards_ends_the_gateway_with_one_clear_line(
     make_topics(kafka, namespace)
     wrong = environment | {"POSTJOURNAL_SHARDS": "3"}
     with running("services.producer", tmp_path / "log", **wrong) as gateway:
-        assert gateway.process.wait(20) == 78
+        assert gateway.process.wait(120) == 78
     assert "has 1 partitions but POSTJOURNAL_SHARDS is 3" in gateway.said
     assert "Traceback" not in gateway.said
 
@@ -307,6 +325,6 @@ def test_a_wrong_setting_ends_the_gateway_with_one_clear_line(
     with running(
         "services.producer", tmp_path / "log", **environment | {variable: value}
     ) as gateway:
-        assert gateway.process.wait(20) == 78
+        assert gateway.process.wait(120) == 78
     assert variable in gateway.said
     assert "Traceback" not in gateway.said

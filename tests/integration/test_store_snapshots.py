@@ -84,7 +84,7 @@ class World:
     def hear(self, port: StoreSnapshots | None = None, last: str = "") -> list[Any]:
         """Everything that the port says until something final."""
         heard: list[Any] = []
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             for message in (port or self.port).poll():
                 heard.append(message)

@@ -37,7 +37,7 @@ class Replica:
         return holder
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def is_held(self, connection: socket.socket) -> bool:
         """Nothing has closed it, and another one is taken as well."""
@@ -78,7 +78,7 @@ def test_it_springs_when_the_replica_is_no_more_and_leaves_nothing(
         assert replica.process.stdin is not None
         replica.process.stdin.close()
     assert is_sprung(connection)
-    holder.wait(10)
+    holder.wait(120)
     with pytest.raises(ConnectionError):
         replica.connect()
     with socket.create_server(("127.0.0.1", replica.port)):
@@ -106,7 +106,7 @@ def test_a_paused_replica_keeps_its_tripwire(replica: Replica) -> None:
 def test_a_replica_that_loses_its_holder_ends(replica: Replica) -> None:
     """It would lead without a tripwire, and would be found dead only by its silence."""
     replica.holder.kill()
-    assert replica.process.wait(10) == 1
+    assert replica.process.wait(120) == 1
 
 
 def test_the_holder_has_nothing_else_of_the_replicas_open(replica: Replica) -> None:

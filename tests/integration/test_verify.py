@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -15,7 +14,7 @@ import msgspec
 import pytest
 import requests
 from click.testing import CliRunner, Result
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from postjournal.adapters import kafka_settings
@@ -25,7 +24,13 @@ from postjournal.core.fold import JournalState
 from postjournal.core.records import Codec
 from postjournal.ledger import Ledger
 from postjournal.verify.kafka import Surveyor
-from tests.integration.services_kit import Service, eventually, make_topics, running
+from tests.integration.services_kit import (
+    Service,
+    eventually,
+    make_topics,
+    patient_producer,
+    running,
+)
 from tests.verify_damage import DAMAGES, accepted_entries, rechain
 from tests.verify_kit import Json, Tape, audited, broken, deposit, opened, transfer
 
@@ -35,11 +40,11 @@ ACCOUNTS = 20
 
 
 def send(kafka: str, namespace: str, source: str, commands: list[object]) -> None:
-    producer = Producer(kafka_settings.gateway_producer(kafka))
+    producer = patient_producer(kafka)
     for command in commands:
         value = command if isinstance(command, bytes) else msgspec.json.encode(command)
         producer.produce(f"{namespace}.{source}", value, key=b"main", partition=0)
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
 
 
 def transfers(start: int, count: int) -> list[object]:
@@ -71,14 +76,25 @@ class Replicas:
 
     def state(self, name: str) -> Json:
         try:
-            answer = requests.get(f"{self._urls[name]}/state", timeout=2)
-        except requests.ConnectionError:
+            answer = requests.get(f"{self._urls[name]}/state", timeout=10)
+        except requests.RequestException:
             return {"state": "gone", "seq": -1}
         shard: Json = answer.json()["shards"][0]
         return shard
 
     def leader(self) -> str | None:
         return next((n for n in self._urls if self.state(n)["state"] == "leader"), None)
+
+    def wait_for_leader(self) -> str:
+        found: list[str] = []
+
+        def is_there() -> bool:
+            leader = self.leader()
+            found.extend([] if leader is None else [leader])
+            return bool(found)
+
+        eventually(is_there)
+        return found[0]
 
     def reached(self, seq: int) -> bool:
         return all(
@@ -89,16 +105,27 @@ class Replicas:
 
 
 class Results:
-    """How many there are."""
+    """How many there are, without those that a deposed leader has published again."""
 
     def __init__(self, kafka: str, namespace: str) -> None:
         self._consumer = Consumer(kafka_settings.follower_consumer(kafka))
-        self._partition = TopicPartition(f"{namespace}.results", 0)
+        self._consumer.assign([TopicPartition(f"{namespace}.results", 0, 0)])
+        self._highest = -1
         self.close = self._consumer.close
 
-    def end(self) -> int:
-        _, end = self._consumer.get_watermark_offsets(self._partition, timeout=5, cached=False)
-        return int(end)
+    def count(self) -> int:
+        for message in self._consumer.consume(1_000, 0.1):
+            assert message.error() is None
+            result = msgspec.json.decode(message.value() or b"")
+            self._highest = max(self._highest, result["seq"])
+        return self._highest + 1
+
+
+def told(kafka: str, namespace: str) -> set[tuple[str, int]]:
+    """Which replica has said that it is where."""
+    surveyor = Surveyor(kafka, namespace, Ledger())
+    with closing(surveyor):
+        return {(said.status.replica, said.status.seq) for said in surveyor.evidence(0, 1).said}
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +141,7 @@ def system(
     make_topics(kafka, namespace)
     with ExitStack() as stack:
         replicas = Replicas(kafka, namespace, tmp_path_factory.mktemp("replicas"), stack)
-        eventually(replicas.leader)
+        replicas.wait_for_leader()
         results, decided = stack.enter_context(closing(Results(kafka, namespace))), 0
 
         def decide(source: str, *commands: object) -> None:
@@ -122,7 +149,7 @@ def system(
             nonlocal decided
             send(kafka, namespace, source, list(commands))
             decided += len(commands)
-            eventually(lambda: results.end() == decided)
+            eventually(lambda: results.count() == decided)
 
         names = [f"a{n}" for n in range(ACCOUNTS)]
         decide("commands", *opened(*names))
@@ -130,14 +157,14 @@ def system(
         for start in range(0, 100, 20):
             decide("commands", *transfers(start, 20))
         decide("commands", b"no json", deposit("nobody", 1, "n1"), deposit("a1", 10_000, "d-a1"))
-        first = replicas.leader()
-        assert first is not None
+        first = replicas.wait_for_leader()
         replicas.processes[first].process.send_signal(signal.SIGKILL)
-        replicas.processes[first].process.wait(5)
+        replicas.processes[first].process.wait(60)
         for start in range(90, 190, 20):
             decide("feed", *transfers(start, 20))  # the first ten are repeats
         eventually(lambda: replicas.reached(decided))
-        time.sleep(1.2)  # each replica tells its digest once a second
+        (survivor,) = {"r1", "r2"} - {first}
+        eventually(lambda: (survivor, decided) in told(kafka, namespace))  # once a second
         yield replicas
 
 
@@ -193,7 +220,7 @@ def digests_of(tape: Tape) -> dict[int, str]:
 
 def write(kafka: str, tape: Tape) -> None:
     make_topics(kafka, tape.namespace)
-    producer = Producer(kafka_settings.gateway_producer(kafka))
+    producer = patient_producer(kafka)
 
     def put(name: str, value: bytes, key: bytes | None = None) -> None:
         producer.produce(tape.topic(name), value, key=key, partition=0)
@@ -208,7 +235,7 @@ def write(kafka: str, tape: Tape) -> None:
             put(name, value)
     for status in tape.statuses:
         put("status", msgspec.json.encode(status))
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
 
 
 def verify(kafka: str, namespace: str, *arguments: str) -> Result:
@@ -226,7 +253,7 @@ def test_a_running_system_is_sound(kafka: str, namespace: str, system: Replicas)
     assert (shard["commands"], shard["repeated"]) == (2 * ACCOUNTS + 203, 11)
     assert shard["sinks"]["results"]["present"] == shard["commands"]
     assert shard["sinks"]["deadletter"]["present"] == 1
-    survivor = system.leader()
+    (survivor,) = (name for name, each in system.processes.items() if each.is_alive)
     assert shard["replicas"][survivor] > 0
 
 

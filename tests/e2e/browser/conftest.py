@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from postjournal.cli.local.layout import DEFAULT_DIRECTORY
 from postjournal.cli.local.system import LocalSystem
@@ -18,6 +18,8 @@ from postjournal.cli.local.system import LocalSystem
 TOKEN = "token-of-the-browser-tests"
 PICTURES = DEFAULT_DIRECTORY / "pictures"
 INSTALL_S = 240
+PATIENCE_MS = 120_000
+expect.set_options(timeout=PATIENCE_MS)
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
@@ -71,7 +73,7 @@ def page(browser: Browser) -> Iterator[Page]:
     """Fails the test when the page had an error, or asked anything of another host."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     opened = context.new_page()
-    opened.set_default_timeout(15_000)
+    opened.set_default_timeout(PATIENCE_MS)
     errors: list[str] = []
     asked: set[str] = set()
     opened.on("pageerror", lambda error: errors.append(str(error)))

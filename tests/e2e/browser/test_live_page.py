@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from postjournal.cli.bench.load import load_on
 from postjournal.cli.bench.system import Stage, is_settled
@@ -19,6 +21,10 @@ from postjournal.cli.local.system import LocalSystem
 from tests.e2e.browser.conftest import PICTURES, TOKEN, keep
 
 pytestmark = pytest.mark.kafka
+
+PATIENCE_S = 180
+ATTEMPTS = 10
+"""At what an election spoils: a busy machine may change the leader at any moment."""
 
 BUSY_S = 8
 """Of load, before and after a failover: the curves are of the last minute."""
@@ -38,39 +44,56 @@ def visit(page: Page, system: LocalSystem, *, token: bool = True) -> None:
 
 def settled(system: LocalSystem) -> str:
     """Wait until one leads and all others follow; the leader's name."""
-    deadline = time.monotonic() + 30
-    while not is_settled(system.status().replicas, 1_000):
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_settled((status := system.status()).replicas, 1_000):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    leader = system.status().leader(0)
+    leader = status.leader(0)
     assert leader is not None
     return leader
 
 
 def send(system: LocalSystem, **command: Any) -> dict[str, Any]:
-    """The result."""
+    """The result; asked for again while the leader changes."""
     url = f"{system.plan.url('producer')}/api/v1/commands"
-    answer = requests.post(url, json=command, headers={"Prefer": "wait=10"}, timeout=15)
-    assert answer.status_code == 200, answer.text
+    body = {"id": uuid.uuid4().hex} | command
+    deadline, wait = time.monotonic() + PATIENCE_S, {"Prefer": "wait=10"}
+    while (answer := requests.post(url, json=body, headers=wait, timeout=60)).status_code != 200:
+        assert answer.status_code in (202, 503), answer.text
+        assert time.monotonic() < deadline, answer.text
     result: dict[str, Any] = answer.json()
     return result
 
 
+def press(button: Locator, answer: Locator, words: str) -> None:
+    """Until it is answered so: while the leader changes it is refused."""
+    for _ in range(ATTEMPTS):
+        button.click()
+        with contextlib.suppress(AssertionError):
+            expect(answer).to_contain_text(words, timeout=10_000)
+            return
+    expect(answer).to_contain_text(words)
+
+
 def takeover(page: Page, system: LocalSystem, act: Callable[[str], object]) -> tuple[str, float]:
-    """Do something to the leader: who leads then, and after how many seconds the page says so."""
-    leader = settled(system)
-    rows = page.locator("#failover-list tbody tr")
-    before = int(rows.first.get_attribute("data-epoch") or 0)
-    began = time.monotonic()
-    act(leader)
-    fresh = page.locator(f'#failover-list tr[data-epoch="{before + 1}"]')
-    fresh.wait_for()
-    successor = fresh.locator("strong").first.inner_text()
-    expect(page.locator("#shard-0 h3")).to_contain_text(successor)
-    took_s = time.monotonic() - began
-    expect(fresh.locator("td.number")).to_have_text(re.compile(r"^\d+ ms$"))
-    assert successor != leader
-    return successor, took_s
+    """Do something to the leader: who leads then, and after how many seconds the page says so.
+
+    Again when nothing comes of it: then another one had come to lead a moment before.
+    """
+    newest = page.locator("#failover-list tbody tr").first
+    for _ in range(ATTEMPTS):
+        leader = settled(system)
+        before = int(newest.get_attribute("data-epoch") or 0)
+        began = time.monotonic()
+        act(leader)
+        while time.monotonic() < began + 30:
+            is_new = int(newest.get_attribute("data-epoch") or 0) > before
+            successor = newest.locator("strong").first.inner_text()
+            if is_new and successor in page.locator("#shard-0 h3").inner_text():
+                took_s = time.monotonic() - began
+                expect(newest.locator("td.number")).to_have_text(re.compile(r"^\d+ ms$"))
+                return successor, took_s
+    raise AssertionError("the page shows no new leader")
 
 
 def test_a_failover_is_seen_as_it_happens(page: Page, system: LocalSystem) -> None:
@@ -84,8 +107,8 @@ def test_a_failover_is_seen_as_it_happens(page: Page, system: LocalSystem) -> No
 def test_a_snapshot_is_taken_by_a_button(page: Page, system: LocalSystem) -> None:
     settled(system)
     visit(page, system)
-    page.get_by_role("region", name="Snapshots").get_by_role("button").first.click()
-    expect(page.locator("#news")).to_contain_text("is asked for")
+    button = page.get_by_role("region", name="Snapshots").get_by_role("button").first
+    press(button, page.locator("#news"), "is asked for")
     expect(page.locator('#snapshot-list tr[data-state="done"]').first).to_be_visible()
 
 
@@ -93,11 +116,11 @@ def test_the_leadership_is_handed_over_by_a_button(page: Page, system: LocalSyst
     settled(system)
     visit(page, system)
 
-    def press(leader: str) -> None:
-        button = page.get_by_role("button", name="Make it the leader").first
-        button.click()
-
-    takeover(page, system, press)
+    takeover(
+        page,
+        system,
+        lambda _: page.get_by_role("button", name="Make it the leader").first.click(),
+    )
 
 
 def test_a_replica_is_crashed_by_a_button(page: Page, system: LocalSystem) -> None:
@@ -105,10 +128,11 @@ def test_a_replica_is_crashed_by_a_button(page: Page, system: LocalSystem) -> No
     visit(page, system)
     page.on("dialog", lambda dialog: dialog.accept())
 
-    def press(leader: str) -> None:
-        page.get_by_role("button", name=f"Crash {leader}").click()
-
-    takeover(page, system, press)
+    takeover(
+        page,
+        system,
+        lambda leader: page.get_by_role("button", name=f"Crash {leader}").click(),
+    )
 
 
 def test_an_account_is_asked_for_as_it_is(page: Page, system: LocalSystem) -> None:
@@ -118,8 +142,8 @@ def test_an_account_is_asked_for_as_it_is(page: Page, system: LocalSystem) -> No
     send(system, type="deposit", account=account, amount=70)
     visit(page, system)
     page.get_by_label("Query").fill(account)
-    page.get_by_role("button", name="Ask").click()
-    expect(page.locator("#query-answer")).to_contain_text('"balance": 70')
+    ask = page.get_by_role("button", name="Ask")
+    press(ask, page.locator("#query-answer"), '"balance": 70')
 
 
 def test_an_account_is_asked_for_as_it_was(page: Page, system: LocalSystem) -> None:
@@ -134,12 +158,12 @@ def test_an_account_is_asked_for_as_it_was(page: Page, system: LocalSystem) -> N
     page.get_by_label("Point").fill(str(before))
     page.get_by_role("button", name="Ask").click()
     answer = page.locator("#query-answer")
-    expect(answer).to_contain_text('"balance": 70', timeout=30_000)
+    expect(answer).to_contain_text('"balance": 70')
     expect(answer).to_contain_text(f"As of seq {before}")
     keep(page, "live-past")
     page.get_by_label("Point").fill("1000000")
     page.get_by_role("button", name="Ask").click()
-    expect(answer).to_contain_text("not there yet", timeout=30_000)
+    expect(answer).to_contain_text("not there yet")
 
 
 def test_without_the_token_buttons_ask_for_it(page: Page, system: LocalSystem) -> None:
@@ -151,8 +175,8 @@ def test_without_the_token_buttons_ask_for_it(page: Page, system: LocalSystem) -
     page.get_by_label("What changes the system").fill(TOKEN)
     page.keyboard.press("Enter")
     expect(dialog).to_be_hidden()
-    page.get_by_role("button", name="Hand over").click()
-    expect(page.locator("#news")).to_contain_text("is asked to hand over")
+    button = page.get_by_role("button", name="Hand over")
+    press(button, page.locator("#news"), "is asked to hand over")
 
 
 def test_the_token_does_not_stay_in_the_address(page: Page, system: LocalSystem) -> None:
@@ -163,15 +187,14 @@ def test_the_token_does_not_stay_in_the_address(page: Page, system: LocalSystem)
 def test_the_keyboard_is_enough_and_its_place_outlives_what_changes(
     page: Page, system: LocalSystem
 ) -> None:
-    leader = settled(system)
+    settled(system)
     visit(page, system)
     button = page.locator("#shard-0").get_by_role("button", name="Hand over")
     for _ in range(30):
         page.keyboard.press("Tab")
         if button.evaluate("each => each === document.activeElement"):
             break
-    page.keyboard.press("Enter")
-    expect(page.locator("#shard-0 h3 .badge")).not_to_contain_text(leader)
+    takeover(page, system, lambda _: page.keyboard.press("Enter"))
     assert button.evaluate("each => each === document.activeElement")
 
 
@@ -182,17 +205,21 @@ def test_the_page_finds_its_way_back_to_a_coordinator_that_was_away(
     system.stop_replica("coordinator")
     expect(page.locator("#link")).to_have_text("○ connecting again")
     system.start_replica("coordinator")
-    expect(page.locator("#link")).to_have_text("● live", timeout=30_000)
+    expect(page.locator("#link")).to_have_text("● live")
 
 
 def test_without_scripts_the_page_shows_how_things_are(
     browser: Browser, system: LocalSystem
 ) -> None:
-    leader = settled(system)
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(address(system))
-    expect(page.locator("#shard-0 h3")).to_contain_text(leader)
+    for _ in range(ATTEMPTS):
+        leader = settled(system)
+        page.goto(address(system))
+        shown = page.locator("#shard-0 h3").inner_text()
+        if leader in shown:
+            break
+    assert leader in shown
     expect(page.locator("#replicas article")).to_have_count(3)
     context.close()
 
@@ -209,6 +236,9 @@ def busy(system: LocalSystem) -> Iterator[None]:
         settled(system)
         yield
         load.stop()
+        deadline = time.monotonic() + PATIENCE_S
+        while load.waiting_for and time.monotonic() < deadline:
+            load.drain()
         assert load.findings().ok
 
 
@@ -254,7 +284,7 @@ def test_the_documents_are_for_everybody(
 def test_the_browser_is_told_to_load_nothing_from_elsewhere(system: LocalSystem) -> None:
     for path in ("/", "/static/live.js", "/docs", "/api/v1/events"):
         with requests.get(
-            address(system, token=False) + path.lstrip("/"), stream=True, timeout=5
+            address(system, token=False) + path.lstrip("/"), stream=True, timeout=60
         ) as answer:
             policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
