@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -142,6 +143,14 @@ class ShardRunner:
         self.inbox.close()
         self._report()
         self._say.flush(1.0)
+        if self._state == "halted":
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Of all clients: what they report would pile up, since nobody polls them any more."""
+        with contextlib.suppress(BrokersLost, KafkaException):
+            self._log.close()
+            self._say.close()
 
     def _end_process(self, error: BrokersLost) -> None:
         """Crash-only: a restart makes all clients anew, and others take over meanwhile."""

@@ -73,6 +73,9 @@ ANSWER_S = 2.0
 """A broker that takes longer to answer counts as away."""
 
 RETRY_S = 0.2
+REPORT_MS = 30_000
+"""Seldom: reports pile up while the program does something else for long."""
+
 LAG_EVERY_S = 1.0
 SETTLE_POLL_S = 0.1
 
@@ -130,7 +133,7 @@ class Subscription:
         self._is_member = group is not None
         settings = kafka_settings.subscriber_consumer(bootstrap, group or "postjournal-unused")
         settings |= {"log_level": 2, "error_cb": self._on_error}
-        self._consumer = Consumer(watched(settings))
+        self._consumer = Consumer(watched(settings, REPORT_MS))
         self._store = positions or GroupPositions(self._consumer, topic, ANSWER_S)
         self._outage = Outage(f"topic {topic}", log)
         self._joined = False

@@ -18,6 +18,10 @@ pytestmark = pytest.mark.kafka
 
 Json = dict[str, Any]
 
+ATTEMPTS = 3
+NEVER = ("doubled", "gaps", "conflicts", "wrong")
+"""Of the audit's findings those for which no slowness is an excuse."""
+
 
 def chaos(output: Path, *arguments: str) -> tuple[int, Json]:
     """The exit code, and the report."""
@@ -35,17 +39,36 @@ def chaos(output: Path, *arguments: str) -> tuple[int, Json]:
 
 
 def test_a_system_survives_chaos_and_the_report_tells_how(tmp_path: Path) -> None:
-    # Seed 120: the leader is killed while no snapshot can be written.
-    exit_code, report = chaos(tmp_path, "--seed", "120")
-    assert exit_code == 0, report["verdict"]["faults"]
-    assert {"kill", "disk-full"} <= {blow["strike"]["kind"] for blow in report["blows"]}
-    assert report["takeovers"] > 0
-    assert report["verdict"]["snapshots"]["failed"] > 0
-    assert report["verdict"]["journal"]["shards"][0]["snapshots"]
-    assert report["verdict"]["journal"]["sound"]
-    assert report["verdict"]["gateway"]["outcomes"] > 0
-    assert report["verdict"]["kafka"]["replayed"] > 0
-    assert all((tmp_path / name).stat().st_size for name in (JSON, MARKDOWN, PICTURE))
+    missing: list[list[str]] = []
+    while len(missing) < ATTEMPTS:
+        # Seed 120: the leader is killed while no snapshot can be written.
+        exit_code, report = chaos(tmp_path, "--seed", "120")
+        verdict = report["verdict"]
+        assert verdict["journal"]["sound"]
+        for findings in (verdict["kafka"], verdict["gateway"]):
+            assert not any(findings[fault] for fault in NEVER), verdict["faults"]
+        assert {"kill", "disk-full"} <= {blow["strike"]["kind"] for blow in report["blows"]}
+        assert all((tmp_path / name).stat().st_size for name in (JSON, MARKDOWN, PICTURE))
+        missing.append(what_is_missing(report))
+        if not missing[-1]:
+            assert exit_code == 0
+            return
+        shutil.rmtree(report["kept"] or tmp_path / "none", ignore_errors=True)
+    raise AssertionError(missing)
+
+
+def what_is_missing(report: Json) -> list[str]:
+    """What a busy machine may not have come to in less than half a minute."""
+    verdict = report["verdict"]
+    wanted = {
+        "a takeover": report["takeovers"],
+        "a failed snapshot": verdict["snapshots"].get("failed"),
+        "a snapshot": verdict["journal"]["shards"][0]["snapshots"],
+        "an outcome from the gateway": verdict["gateway"]["outcomes"],
+        "an answer to a repeat": verdict["kafka"]["replayed"],
+    }
+    faults: list[str] = verdict["faults"]
+    return [name for name, found in wanted.items() if not found] + faults
 
 
 def test_an_engine_that_resumes_a_sink_one_too_late_is_caught(tmp_path: Path) -> None:

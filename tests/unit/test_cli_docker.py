@@ -58,6 +58,13 @@ def test_data_in_containers_is_wiped_though_they_are_down_already(docker: FakeDo
     assert docker.asked("compose") == ["compose down --remove-orphans --volumes"]
 
 
+def test_data_of_override_files_is_wiped_as_well(docker: FakeDocker) -> None:
+    docker.tells("volume", "postjournal_kafka-2-data\npostjournal_kafka-3-data\n")
+    assert run("down --wipe").exit_code == 0
+    removed = "volume rm postjournal_kafka-2-data postjournal_kafka-3-data"
+    assert docker.asked("volume")[-1] == removed
+
+
 def test_data_in_containers_that_are_down_stays_when_nobody_wipes(docker: FakeDocker) -> None:
     docker.tells("volume", "postjournal_kafka-data\n")
     result = run("down")

@@ -351,6 +351,8 @@ class KafkaLog:
         self._tails.close()
         for writer in self._writers.values():
             writer.close()
+        for producer in (self._appender, self._claimer):
+            discard(producer)
         self._consumer.close()
 
     # --- making clients ---------------------------------------------------------------------

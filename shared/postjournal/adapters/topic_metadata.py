@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from time import monotonic, sleep
+
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from postjournal.core.errors import JournalUnavailable, ShardCountMismatch
+
+LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+"""A partition's leader changes, or the broker has just started: ask again, soon."""
+
+RETRY_S = 0.1
 
 
 def partition_count(client: Consumer | Producer, topic: str, timeout_s: float) -> int:
@@ -35,14 +42,17 @@ def check_partition_count(topic: str, found: int, shards: int) -> None:
 def bounds(consumer: Consumer, topic: str, partition: int, timeout_s: float) -> tuple[int, int]:
     """The partition's first offset and the one after its last, asked of the broker now.
 
-    Raises `JournalUnavailable` when there is no answer within `timeout_s` seconds.
+    Raises `JournalUnavailable` when there is no answer within `timeout_s` seconds, or no leader.
     """
-    try:
-        found = consumer.get_watermark_offsets(
-            TopicPartition(topic, partition), timeout=timeout_s, cached=False
-        )
-    except KafkaException as error:
-        raise JournalUnavailable(f"{topic}/{partition}: {error.args[0].str()}") from error
+    place, give_up = TopicPartition(topic, partition), monotonic() + timeout_s
+    while True:
+        try:
+            found = consumer.get_watermark_offsets(place, timeout=timeout_s, cached=False)
+            break
+        except KafkaException as error:
+            if error.args[0].code() not in LEADERLESS or monotonic() > give_up:
+                raise JournalUnavailable(f"{topic}/{partition}: {error.args[0].str()}") from error
+            sleep(RETRY_S)
     if found is None:
         raise JournalUnavailable(f"{topic}/{partition}: no answer in {timeout_s} s")
     low, high = found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import click
 
 from postjournal.cli.docker import engine
-from postjournal.cli.docker.containers import containers, has_volumes
+from postjournal.cli.docker.containers import containers, volumes
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import AlreadyRunning
 from postjournal.cli.interruption import interruptible, uninterrupted
@@ -66,8 +66,10 @@ def down(wipe: bool) -> None:
         click.echo("stopping…", err=True)
         system.stop()
         click.echo("stopped")
-    elif engine.is_usable() and (containers() or (wipe and has_volumes())):
+    elif engine.is_usable() and (containers() or (wipe and volumes())):
         engine.down(wipe)
+        if wipe and (left := volumes()):  # of override files, which that did not read
+            engine.run("volume", "rm", *left)
     else:
         click.echo("nothing is running")
     if wipe:

@@ -44,13 +44,13 @@ def containers() -> list[Container]:
     return sorted(found, key=lambda each: (each.service, len(each.name), each.name))
 
 
-def has_volumes() -> bool:
-    """Whether there is data of the project, with or without containers. Raises `OperationFailed`.
+def volumes() -> list[str]:
+    """The project's data, with or without containers. Raises `OperationFailed`.
 
     Unlike `docker compose down --volumes` it is quick, and quiet where there was never any.
     """
     label = f"label={PROJECT}={engine.project()}"
-    return bool(engine.run("volume", "ls", "--quiet", "--filter", label).split())
+    return engine.run("volume", "ls", "--quiet", "--filter", label).decode().split()
 
 
 def read_file(container: str, path: str) -> str:
