@@ -95,7 +95,7 @@ class ResultFollower:
         self._changed = Condition()
         self._waiting: defaultdict[tuple[int, str], list[_Waiting]] = defaultdict(list)
         self._count = 0
-        self._is_open = self._is_awake = self._is_closing = False
+        self._is_open, self._is_awake, self._is_closing = False, True, False
         self._idle_since = monotonic()
         self._idle_records = 0
         self._last_seq: dict[int, int] = {}
@@ -173,7 +173,7 @@ class ResultFollower:
             self._is_open = False
             return
         if not self._is_open:
-            self._is_open = self._is_awake = True
+            self._is_open = True
             log.info("following the results")
         if not self._is_awake and not self._wake():
             self._topic.poll(0)  # serves the client's callbacks

@@ -141,16 +141,17 @@ class ShardRunner:
             log.exception("shard %d: a bug; the shard halts", self.shard)
             self._halt(f"bug: {type(error).__name__}: {error}")
         self.inbox.close()
-        self._report()
-        self._say.flush(1.0)
+        with contextlib.suppress(BrokersLost):
+            self._report()
+            self._say.flush(1.0)
         if self._state == "halted":
             self._let_go()
 
     def _let_go(self) -> None:
         """Of all clients: what they report would pile up, since nobody polls them any more."""
-        with contextlib.suppress(BrokersLost, KafkaException):
-            self._log.close()
-            self._say.close()
+        for client in (self._log, self._say):
+            with contextlib.suppress(BrokersLost, KafkaException):
+                client.close()
 
     def _end_process(self, error: BrokersLost) -> None:
         """Crash-only: a restart makes all clients anew, and others take over meanwhile."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Consumer, Message
@@ -42,27 +43,57 @@ def values(reader: TopicReader, count: int) -> list[bytes | None]:
     return found
 
 
-def test_a_lost_client_is_replaced_and_nothing_is_missed(
-    kafka: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Losing, "made", [], raising=False)
-    monkeypatch.setattr(topic_reader, "Consumer", Losing)
+@pytest.fixture
+def topic(kafka: str) -> str:
     namespace = f"test-{uuid.uuid4().hex[:8]}"
     make_topics(kafka, namespace)
-    topic = f"{namespace}.status"
+    return f"{namespace}.status"
+
+
+@pytest.fixture
+def reader(kafka: str, topic: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TopicReader]:
+    """Open, from the end on."""
+    monkeypatch.setattr(Losing, "made", [], raising=False)
+    monkeypatch.setattr(topic_reader, "Consumer", Losing)
+    publish(kafka, topic, [b"before"])
     reader = TopicReader(kafka, topic, 1, end)
-    try:
-        publish(kafka, topic, [b"before"])
-        while not reader.open():
-            pass
-        publish(kafka, topic, [b"1", b"2"])
-        assert values(reader, 2) == [b"1", b"2"]
-        Losing.made[0].is_lost = True
-        publish(kafka, topic, [b"3", b"4"])
-        assert reader.poll(0) == []
-        assert not reader.is_open
-        assert values(reader, 2) == [b"3", b"4"]
-        assert reader.is_caught_up
-        assert len(Losing.made) == 2
-    finally:
-        reader.close()
+    open_again(reader)
+    yield reader
+    reader.close()
+
+
+def open_again(reader: TopicReader) -> None:
+    deadline = time.monotonic() + 60
+    while not reader.open():
+        assert time.monotonic() < deadline
+
+
+def lose_client(reader: TopicReader) -> None:
+    Losing.made[-1].is_lost = True
+    assert reader.poll(0) == []
+    assert not reader.is_open
+
+
+@pytest.mark.parametrize("known", [[], [b"1", b"2"]])
+def test_a_lost_client_is_replaced_and_nothing_is_missed(
+    kafka: str, topic: str, reader: TopicReader, known: list[bytes]
+) -> None:
+    publish(kafka, topic, known)
+    assert values(reader, len(known)) == known
+    publish(kafka, topic, [b"3", b"4"])
+    lose_client(reader)
+    assert values(reader, 2) == [b"3", b"4"]
+    assert reader.is_caught_up
+    assert len(Losing.made) == 2
+
+
+def test_a_pause_outlasts_a_lost_client(kafka: str, topic: str, reader: TopicReader) -> None:
+    reader.pause()
+    publish(kafka, topic, [b"1", b"2"])
+    lose_client(reader)
+    open_again(reader)
+    publish(kafka, topic, [b"3"])
+    assert reader.poll(2.0) == []
+    reader.skip_to_end()
+    publish(kafka, topic, [b"4"])
+    assert values(reader, 1) == [b"4"]

@@ -6,6 +6,7 @@ import ast
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer
 
-from postjournal.adapters import control_log
+from postjournal.adapters import control_log, kafka_sink
 from postjournal.adapters.control_log import ControlLog
+from postjournal.adapters.kafka_sink import TailReader
 from postjournal.adapters.lost_brokers import watched
 from postjournal.core.errors import BrokersLost, JournalUnavailable
 from postjournal.ledger import Ledger
@@ -64,6 +66,29 @@ def test_a_client_without_brokers_says_so(
     broker.is_fresh = False  # it has told nobody for long: but this client asks no more
     again = make(watched(settings(broker), REPORT_MS))
     assert again.list_topics(TOPIC, timeout=20).brokers
+
+
+@pytest.mark.parametrize("is_reading", [False, True])
+def test_the_reader_of_tails_says_so_whatever_it_does(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, is_reading: bool
+) -> None:
+    own = settings(broker)
+
+    def quickly(config: dict[str, Any]) -> dict[str, Any]:
+        return watched(config | own, REPORT_MS)
+
+    monkeypatch.setattr(kafka_sink, "watched", quickly)
+    monkeypatch.setattr(kafka_sink, "REPORT_MS", REPORT_MS)
+    tails = TailReader(broker.address, {"results": TOPIC}, 0)
+    tails._consumer.list_topics(TOPIC, timeout=20)
+    broker.is_fresh = True
+    if is_reading:
+        tails.read(frozenset({"results"}))
+    deadline = time.monotonic() + 60
+    with pytest.raises(BrokersLost):
+        while time.monotonic() < deadline:
+            tails.collect(deque())
+            time.sleep(0.01)
 
 
 def test_a_broker_that_is_away_is_not_lost(broker: FakeBroker) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import groupby
 from time import monotonic
@@ -347,13 +347,14 @@ class KafkaLog:
 
     def close(self) -> None:
         """Sends what is queued (a resignation), then lets go of everything."""
-        self._appender.flush(1.0)
-        self._tails.close()
-        for writer in self._writers.values():
-            writer.close()
-        for producer in (self._appender, self._claimer):
-            discard(producer)
-        self._consumer.close()
+        with ExitStack() as every_one:  # also when one of them has lost its brokers
+            every_one.callback(self._consumer.close)
+            every_one.callback(discard, self._claimer)
+            every_one.callback(discard, self._appender)
+            for writer in self._writers.values():
+                every_one.callback(writer.close)
+            every_one.callback(self._tails.close)
+            self._appender.flush(1.0)
 
     # --- making clients ---------------------------------------------------------------------
 

@@ -134,8 +134,10 @@ class SinkWriter:
 
     def close(self) -> None:
         """Give queued outputs a moment; the next leader publishes what does not get out."""
-        self._producer.flush(0.5)
-        discard(self._producer, self._warming)
+        try:
+            self._producer.flush(0.5)
+        finally:
+            discard(self._producer, self._warming)
 
     def _on_delivery(
         self, generation: int, next_seq: int, error: KafkaError | None, message: Message
@@ -247,6 +249,7 @@ class TailReader:
                     if sink in wanted:  # a late record may answer what was found before
                         self._found.put((sink, wanted.pop(sink), next_seq))
                 if wanted:
+                    self._consumer.poll(0)  # as above: no other call serves the reports
                     sleep(RETRY_S)
 
     def _is_current(self, wanted: dict[str, int]) -> bool:

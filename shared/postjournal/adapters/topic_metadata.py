@@ -47,7 +47,8 @@ def bounds(consumer: Consumer, topic: str, partition: int, timeout_s: float) -> 
     place, give_up = TopicPartition(topic, partition), monotonic() + timeout_s
     while True:
         try:
-            found = consumer.get_watermark_offsets(place, timeout=timeout_s, cached=False)
+            left_s = max(give_up - monotonic(), RETRY_S)
+            found = consumer.get_watermark_offsets(place, timeout=left_s, cached=False)
             break
         except KafkaException as error:
             if error.args[0].code() not in LEADERLESS or monotonic() > give_up:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -58,7 +59,8 @@ class TopicReader:
         self._outage = Outage(f"topic {topic}", log)
         self._consumer = self._make()
         self._behind: dict[int, int] | None = None
-        self._next: dict[int, int] = {}  # partition → offset, where something was read
+        self._next: dict[int, int] = {}  # partition → offset; empty: where `start` says
+        self._is_paused = False
 
     def _make(self) -> Consumer:
         settings = kafka_settings.follower_consumer(self._bootstrap) | {
@@ -124,6 +126,10 @@ class TopicReader:
             if place < high:
                 behind[partition] = high
         self._consumer.assign(places)
+        if self._is_paused:
+            self._consumer.pause(places)
+        else:
+            self._next = {place.partition: place.offset for place in places}
         self._behind = behind
         self._nudge()
 
@@ -152,6 +158,8 @@ class TopicReader:
 
     def pause(self) -> None:
         """Fetch nothing until `skip_to_end`."""
+        self._is_paused = True
+        self._next.clear()
         self._consumer.pause(self._all())
 
     def skip_to_end(self) -> None:
@@ -160,18 +168,20 @@ class TopicReader:
         for partition in range(self._partitions):
             _, high = bounds(self._consumer, self._topic, partition, METADATA_TIMEOUT_S)
             ends.append(TopicPartition(self._topic, partition, high))
-            self._next[partition] = high
         try:
             for place in ends:
                 self._consumer.seek(place)
         except KafkaException as error:
             raise JournalUnavailable(f"{self._topic}: {error.args[0].str()}") from error
         self._consumer.resume(self._all())
+        self._is_paused = False
+        self._next = {place.partition: place.offset for place in ends}
         self._nudge()
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._consumer.close()
+        with suppress(BrokersLost):
+            self._consumer.close()
 
     def _all(self) -> list[TopicPartition]:
         return [TopicPartition(self._topic, each) for each in range(self._partitions)]
