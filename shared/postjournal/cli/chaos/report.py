@@ -65,8 +65,9 @@ def _checks(report: ChaosReport) -> Iterator[tuple[str, str]]:
     for name, found in (("straight into Kafka", verdict.kafka), ("gateway", verdict.gateway)):
         yield (
             name,
-            f"{found.sent:,} sent, {found.outcomes:,} outcomes; {found.lost} lost, {found.doubled} "
-            f"twice, {found.gaps} gaps, {found.wrong} wrong, {found.conflicts} conflicting; "
+            f"{found.sent:,} sent, {found.unacknowledged:,} of them never acknowledged; "
+            f"{found.outcomes:,} outcomes; {found.lost} lost, {found.doubled} twice, "
+            f"{found.gaps} gaps, {found.wrong} wrong, {found.conflicts} conflicting; "
             f"balances {found.balance_sum:,} of {found.expected_sum:,}",
         )
     clients = verdict.clients
