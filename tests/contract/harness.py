@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from postjournal.core import messages as m
+from postjournal.core.outbox import Outputs
 from postjournal.ports import ShardLog
 
 SOURCES = ("commands", "feed")
@@ -111,3 +112,15 @@ class Listener:
         for message in self._harness.log.poll(10):
             self.heard.take(message)
         return 10
+
+
+def values(count: int, first: int = 0) -> list[bytes]:
+    return [f"v{number}".encode() for number in range(first, first + count)]
+
+
+def rows(count: int, first: int = 0) -> list[tuple[int, bytes]]:
+    return list(enumerate(values(count, first), first))
+
+
+def outputs(first: int, end: int) -> Outputs:
+    return Outputs(first, [b'{"seq":%d}' % seq for seq in range(first, end)])

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from postjournal.core.outbox import Outputs
-from tests.contract.harness import SINK, Harness, Heard, Listener
+from tests.contract.harness import SINK, Harness, Heard, Listener, outputs, rows, values
 from tests.contract.simulated import SimulatedHarness
 
 
@@ -27,18 +26,6 @@ def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
 @pytest.fixture
 def ear(harness: Harness) -> Listener:
     return Listener(harness)
-
-
-def values(count: int, first: int = 0) -> list[bytes]:
-    return [f"v{number}".encode() for number in range(first, first + count)]
-
-
-def rows(count: int, first: int = 0) -> list[tuple[int, bytes]]:
-    return list(enumerate(values(count, first), first))
-
-
-def outputs(first: int, end: int) -> Outputs:
-    return Outputs(first, [b'{"seq":%d}' % seq for seq in range(first, end)])
 
 
 # --- the journal -------------------------------------------------------------------------------
