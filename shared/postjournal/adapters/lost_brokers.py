@@ -9,14 +9,10 @@ client helps.
 
 from __future__ import annotations
 
-import logging
-
 import msgspec
 
 from postjournal.adapters.kafka_settings import Config
 from postjournal.core.errors import BrokersLost
-
-log = logging.getLogger(__name__)
 
 REPORT_MS = 5_000
 """How often a client tells of its brokers."""

@@ -202,9 +202,12 @@ class TopicReader:
             partition, offset = message.partition(), message.offset()
             if partition is not None and offset is not None:
                 self._next[partition] = offset + 1
-        for partition, wanted in list((self._behind or {}).items()):
-            if self._next.get(partition, 0) >= wanted:
-                del self._behind[partition]  # type: ignore[union-attr]
+        if self._behind:
+            self._behind = {
+                partition: wanted
+                for partition, wanted in self._behind.items()
+                if self._next.get(partition, 0) < wanted
+            }
 
     def _look_for_broker(self) -> None:
         """The client tells when all brokers are gone, but not when one is back."""
