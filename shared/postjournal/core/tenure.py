@@ -126,7 +126,7 @@ class Tenure(Generic[S, C, E]):
     def pump(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
         """Decide what may be decided, show life when it is due, resign when all is done."""
         effects: list[m.Effect] = []
-        while self._may_decide():
+        if self.may_decide():
             effects.append(self._decide(now_ms, wall_ms))
         if self._held and not self._is_crowded(RELEASE_AT):
             self._held = False
@@ -137,7 +137,7 @@ class Tenure(Generic[S, C, E]):
             effects.append(self._heartbeat(now_ms, wall_ms))
         return effects
 
-    def _may_decide(self) -> bool:
+    def may_decide(self) -> bool:
         limits, ahead = self._limits, len(self.inflight)
         if not self._pending or self.closing is not None or self.is_held:
             return False
