@@ -62,10 +62,10 @@ class Runtime:
     def turn(self, timeout_ms: int = IDLE_POLL_MS) -> None:
         """One round. Raises `ShardHalted` when this shard must not go on."""
         world = self._world
-        tenure = self.replica.tenure
-        if tenure is not None and tenure.may_decide():
-            timeout_ms = 0  # commands wait to be decided
-        from_log = [*world.log.poll(timeout_ms), *world.snapshots.poll()]
+        from_log = [
+            *world.log.poll(0 if self.replica.is_busy else timeout_ms),
+            *world.snapshots.poll(),
+        ]
         incarnation = self.replica.incarnation
         for message in from_log:
             if self.replica.incarnation != incarnation:

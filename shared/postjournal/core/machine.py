@@ -132,7 +132,7 @@ class Machine(Generic[S, C, E]):
         """
         decode, decide, evolve, state = self._decode, self._decide, self._evolve, self.state
         recall, remember, types = self.window.get, self.window.add, self._types
-        size_of, sharded = self._faithful.size, self._sharded
+        given_back, sharded = self._faithful.given_back, self._sharded
         for record in records:
             if room <= 0:
                 break
@@ -159,8 +159,8 @@ class Machine(Generic[S, C, E]):
                 if type(decided) is Rejected:
                     reason = _checked(decided.reason)
                 else:
-                    events = tuple(decided)  # type: ignore[arg-type]
-                    room -= size_of(events)
+                    events, size = given_back(tuple(decided))  # type: ignore[arg-type]
+                    room -= size
             except Exception as error:  # noqa: BLE001 - whatever user code raises rejects
                 failure = f"{type(error).__name__}: {error}"
                 into.append(self._poison(topic, record, FAILED, failure))

@@ -104,6 +104,11 @@ class Replica(Generic[S, C, E]):
         """This replica's unique id."""
         return self.identity.incarnation
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the next step, whatever its message, decides commands."""
+        return self.tenure is not None and self.tenure.may_decide()
+
     def start(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
         """The first effects."""
         self._begin(now_ms, wall_ms)

@@ -124,7 +124,11 @@ class Tenure(Generic[S, C, E]):
         )
 
     def pump(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
-        """Decide what may be decided, show life when it is due, resign when all is done."""
+        """Decide one entry if there may be one, show life when it is due, resign when all is done.
+
+        One, so that it is on its way before the next is decided: on two cores the leader's thread
+        slept an eighth of its time when it decided and appended as many as there may be at once.
+        """
         effects: list[m.Effect] = []
         if self.may_decide():
             effects.append(self._decide(now_ms, wall_ms))
@@ -138,6 +142,7 @@ class Tenure(Generic[S, C, E]):
         return effects
 
     def may_decide(self) -> bool:
+        """Whether `pump` would decide an entry."""
         limits, ahead = self._limits, len(self.inflight)
         if not self._pending or self.closing is not None or self.is_held:
             return False

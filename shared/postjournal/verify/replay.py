@@ -80,7 +80,6 @@ class Replay(Generic[S, C, E]):
         self._decode_name = msgspec.json.Decoder(_Name).decode
         self._encode = msgspec.json.Encoder().encode
         events = tuple[application.event_type, ...]  # type: ignore[name-defined]
-        self._encode_in_order = msgspec.json.Encoder(order="deterministic").encode
         self._decode_events = msgspec.json.Decoder(events).decode
         self._tags: dict[type, str] = {}
         self._sinks = {**application.sinks, DEADLETTER: self._letters}
@@ -149,24 +148,26 @@ class Replay(Generic[S, C, E]):
         if item.dead_letter is not None and expected.dead_letter is not None:
             letter = msgspec.structs.replace(expected.dead_letter, error=item.dead_letter.error)
             expected = msgspec.structs.replace(expected, dead_letter=letter)
-        if item.rejected == "failed" and expected.dead_letter is None:
-            return not self._can_be_stored(expected)
+        stored = self._as_stored(expected)
+        if stored is None:
+            return item.rejected == "failed"
         # An event's own idea of equality does not matter: what is stored does.
-        return self._encode(item) == self._encode(expected)
+        return self._encode(item) == self._encode(stored)
 
-    def _can_be_stored(self, decided: Outcome[E]) -> bool:
-        """Whether the journal would give back what `decide` returned; else the command failed."""
+    def _as_stored(self, decided: Outcome[E]) -> Outcome[E] | None:
+        """With the events that the journal gives back; None if it cannot: the command failed."""
         if decided.events is None:
             reason: object = decided.rejected
             is_text = isinstance(reason, str) and reason.isprintable()
-            return is_text and len(str(reason)) <= LONGEST_REASON
+            return decided if is_text and len(str(reason)) <= LONGEST_REASON else None
         try:
-            stored = self._encode_in_order(decided.events)
-            back = self._encode_in_order(self._decode_events(stored))
+            stored = self._encode(decided.events)
+            events = self._decode_events(stored)
         except Exception:  # noqa: BLE001 - whatever the events are, they cannot be stored
-            return False
-        is_small = len(stored) <= MOST_EVENTS_BYTES and _levels(stored) <= MOST_LEVELS
-        return is_small and back == stored
+            return None
+        if len(stored) > MOST_EVENTS_BYTES or _levels(stored) > MOST_LEVELS:
+            return None
+        return msgspec.structs.replace(decided, events=events)
 
     # --- what follows from the journal ------------------------------------------------------------
 

@@ -1,0 +1,79 @@
+"""The one loop: what it asks of the world and when."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+from unittest.mock import Mock
+
+import msgspec
+
+from postjournal.core import messages as m
+from postjournal.core.machine import ShardPlace
+from postjournal.core.replica import Replica
+from postjournal.core.roles import Identity
+from postjournal.ledger import Ledger
+from postjournal.runtime import Runtime, World
+
+FEED = "ledger.feed"
+
+
+class Log:
+    """A journal that takes whatever is appended; poll gives what the test has put in."""
+
+    def __init__(self) -> None:
+        self.ready: deque[list[m.Message]] = deque()
+        self.waited_ms: list[int] = []
+        self.appended: list[bytes] = []
+
+    def poll(self, timeout_ms: int) -> list[m.Message]:
+        self.waited_ms.append(timeout_ms)
+        return self.ready.popleft() if self.ready else []
+
+    def append(self, value: bytes) -> None:
+        self.appended.append(value)
+
+    append_claim = append
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+
+def leading(log: Log) -> Runtime:
+    """A runtime whose replica leads, nothing of its own being in flight."""
+    quiet = Mock(poll=list)
+    clock = Mock(monotonic_ms=lambda: 1_000, wall_ms=lambda: 1_000)
+    runtime = Runtime(
+        lambda incarnation: Replica(
+            Identity("b", incarnation, "host:1", ShardPlace(0, 1)), Ledger(), m.Limits()
+        ),
+        lambda: "b-1",
+        World(log, quiet, quiet, quiet, clock, Mock()),
+    )
+    runtime.start()
+    log.ready += [[m.Restored(None)], [m.JournalEnd(0)]]
+    for _ in range(2):
+        runtime.turn()
+    for offset in range(2):  # its claim, its first heartbeat
+        log.ready.append([m.JournalRecords([(offset, log.appended[offset])])])
+        runtime.turn()
+    return runtime
+
+
+def test_an_entry_is_on_its_way_before_the_next_is_decided_and_nobody_waits() -> None:
+    """Appended together, they come back together, and meanwhile the leader sleeps."""
+    log = Log()
+    runtime = leading(log)
+    size = m.Limits().batch_commands
+    opens = [
+        msgspec.json.encode({"type": "open", "id": str(n), "account": str(n)})
+        for n in range(2 * size)
+    ]
+    rows: list[m.SourceRecord] = [(offset, b"main", value) for offset, value in enumerate(opens)]
+    log.ready.append([m.SourceRecords(FEED, 1_000, rows)])
+    log.waited_ms.clear()
+    log.appended.clear()
+    for appended in (1, 2, 2):
+        runtime.turn(timeout_ms=2)
+        assert len(log.appended) == appended
+    assert log.waited_ms == [2, 0, 2]
