@@ -18,7 +18,12 @@ from pathlib import Path
 from postjournal.cli.errors import AlreadyRunning, NotFound, OperationFailed
 from postjournal.cli.interruption import uninterrupted
 from postjournal.cli.local import processes
-from postjournal.cli.local.kafka import broker_properties, check_java, format_storage
+from postjournal.cli.local.kafka import (
+    broker_properties,
+    check_directory,
+    check_java,
+    format_storage,
+)
 from postjournal.cli.local.kafka_jars import ensure_jars
 from postjournal.cli.local.layout import DEFAULT_DIRECTORY, Layout
 from postjournal.cli.local.plan import Plan, read_plan, write_plan
@@ -199,6 +204,7 @@ class LocalSystem:
                 raise
 
     def _prepare(self, replicas: int, shards: int, on_progress: OnProgress) -> None:
+        check_directory(self.layout.directory)
         check_java()
         self.layout.create()
         for mark in self.layout.run.glob("*.started"):
