@@ -206,14 +206,41 @@ class Running(LocalSystem):
         return self._plan
 
 
-def planned(directory: Path, monkeypatch: pytest.MonkeyPatch, **environment: str) -> Plan:
+def planned(
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    for_people: bool = False,
+    **environment: str,
+) -> Plan:
     """What `up` notes in a shell with these variables; afterwards they are others."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    plan = LocalSystem(directory)._make_plan(1, 1, ignore_progress)
+    system = LocalSystem(directory, prefer_well_known_ports=for_people)
+    plan = system._make_plan(1, 1, ignore_progress)
     for name in environment:
         monkeypatch.setenv(name, "another")
     return plan
+
+
+@pytest.mark.parametrize(("value", "may"), [("0", False), ("1", True), ("", True)])
+def test_the_variable_decides_whether_the_page_may_crash_replicas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, may: bool
+) -> None:
+    plan = planned(tmp_path, monkeypatch, for_people=True, POSTJOURNAL_ALLOW_CRASH=value)
+    assert Settings.from_environment(service_environment(plan)).allow_crash is may
+
+
+def test_an_empty_variable_is_as_one_that_is_not_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(tmp_path, monkeypatch, POSTJOURNAL_NAMESPACE="", POSTJOURNAL_SNAPSHOT_URL="")
+    assert plan.namespace == "ledger"
+    assert plan.snapshot_url == Layout(tmp_path).snapshots.as_uri()
+    monkeypatch.setattr(target, "running_system", lambda: Running(plan))
+    monkeypatch.setenv("POSTJOURNAL_BOOTSTRAP", "")
+    settings = Settings.from_environment(target.environment_of(None))
+    assert settings.bootstrap == plan.address("kafka")
 
 
 def test_whoever_asks_a_running_system_learns_its_application_and_window(

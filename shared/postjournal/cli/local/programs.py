@@ -14,7 +14,7 @@ from postjournal.cli.local.layout import PROJECT_ROOT, Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.ports import HOST
 from postjournal.cli.local.redis_server import redis_server
-from postjournal.settings import APP, DEDUPE_WINDOW
+from postjournal.settings import ALLOW_CRASH, API_TOKEN, APP, DEDUPE_WINDOW
 
 STORAGE, SERVICES = "storage", "services"
 """The two groups, in the order in which they start; they stop the other way round."""
@@ -89,7 +89,7 @@ def _application(plan: Plan) -> dict[str, str]:
 
 
 def _for_people(plan: Plan) -> dict[str, str]:
-    return {"POSTJOURNAL_API_TOKEN": plan.api_token, "POSTJOURNAL_ALLOW_CRASH": "1"}
+    return {API_TOKEN.name: plan.api_token, ALLOW_CRASH.name: str(int(plan.may_crash))}
 
 
 def _service(plan: Plan, name: str, module: str, **environment: str) -> Program:

@@ -46,7 +46,14 @@ from postjournal.cli.local.readiness import (
 from postjournal.cli.local.redis_server import redis_configuration
 from postjournal.cli.local.status import StateAnswer, SystemStatus, ask_replicas, collect
 from postjournal.cli.local.supervisor import Program, Supervisor, launch, launch_errors
-from postjournal.settings import API_TOKEN, APP, DEDUPE_WINDOW
+from postjournal.settings import (
+    ALLOW_CRASH,
+    API_TOKEN,
+    APP,
+    DEDUPE_WINDOW,
+    NAMESPACE,
+    SNAPSHOT_URL,
+)
 
 LOCK_PATIENCE_S = 120.0
 STORAGE_PATIENCE_S = 90.0
@@ -227,14 +234,14 @@ class LocalSystem:
             token=secrets.token_hex(16),
             api_token=self._api_token(environment),
             directory=str(self.layout.directory),
-            namespace=environment.get("POSTJOURNAL_NAMESPACE", "ledger"),
+            namespace=NAMESPACE.read(environment),
             replicas=replicas,
             shards=shards,
             ports=ports,
             socket=self._socket_path(),
             environment=self._environment,
-            snapshot_url=environment.get("POSTJOURNAL_SNAPSHOT_URL")
-            or self.layout.snapshots.as_uri(),
+            snapshot_url=SNAPSHOT_URL.read(environment) or self.layout.snapshots.as_uri(),
+            may_crash=not environment.get(ALLOW_CRASH.name) or ALLOW_CRASH.read(environment),
             application=APP.read(environment),
             dedupe_window=DEDUPE_WINDOW.read(environment),
         )
