@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from postjournal.cli import modes, replay
-from postjournal.cli.bench import bench, options
+from postjournal.cli.bench import bench, options, soak
 from postjournal.cli.checks import QUICK, SLOW, pytest_arguments
 from postjournal.cli.docker import engine
 from postjournal.cli.errors import EXIT_CODES
@@ -239,6 +240,35 @@ def test_a_replay_goes_as_far_as_it_is_told(
     result = CliRunner().invoke(main, ["replay", *options.split()])
     assert isinstance(result.exception, Replayed)
     assert result.exception.args == (bound,)
+
+
+def all_commands(group: click.Group) -> Iterator[click.Command]:
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        yield from all_commands(command) if isinstance(command, click.Group) else [command]
+
+
+def test_no_option_takes_what_is_not_a_number_for_one() -> None:
+    numbers = 0
+    for command in all_commands(main):
+        for param in command.params:
+            if isinstance(param.type, click.types.FloatParamType):
+                with pytest.raises(click.BadParameter):
+                    param.type.convert("nan", param, None)
+                numbers += 1
+    assert numbers > 10
+
+
+@pytest.mark.usefixtures("nothing_starts")
+@pytest.mark.parametrize(("minutes", "every", "least"), [(0.1, 10.0, 0.34), (19.9, 600.0, 20.0)])
+def test_a_soak_in_which_nothing_would_be_harmed_is_wrong_usage(
+    minutes: float, every: float, least: float
+) -> None:
+    options = [f"--minutes={minutes}", f"--every={every}"]
+    result = CliRunner().invoke(main, ["bench", "soak", *options], terminal_width=400)
+    assert (result.exit_code, f"--minutes {least:g} is enough" in result.stderr) == (2, True)
+    assert len(soak._numbers(least, every)) == 1
 
 
 @pytest.mark.usefixtures("nothing_starts")
