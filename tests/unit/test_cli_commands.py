@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from postjournal.cli.bench import bench, options, soak
 from postjournal.cli.checks import QUICK, SLOW, pytest_arguments
 from postjournal.cli.docker import engine
 from postjournal.cli.errors import EXIT_CODES
+from postjournal.cli.local.layout import PROJECT_ROOT
 from postjournal.cli.local.readiness import Progress
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.log_following import LogFile
@@ -123,6 +125,34 @@ def test_commands_options_and_names_are_completed() -> None:
     assert {"status", "snapshot", "snapshots"} <= set(complete("s"))
     assert complete("up", "--repl") == ["--replicas"]
     assert "leader" in complete("kill", "l")
+
+
+BOOTSTRAP = """
+import pathlib, sys
+python = pathlib.Path(sys.argv[1], ".venv", "bin", "python")
+python.parent.mkdir(parents=True)
+python.write_text("#!/bin/sh\\necho $0 $*")
+python.chmod(0o755)
+"""
+
+
+def test_a_link_to_the_launcher_starts_the_checkout_that_it_points_to(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    bootstrap = checkout / "shared" / "postjournal" / "cli" / "bootstrap.py"
+    bootstrap.parent.mkdir(parents=True)
+    bootstrap.write_text(BOOTSTRAP)
+    shutil.copy(PROJECT_ROOT / "postjournal", checkout)
+    for name in ("pyproject.toml", "requirements.txt"):
+        (checkout / name).touch()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pj").symlink_to("../checkout/postjournal")
+    (tmp_path / "pj").symlink_to("bin/pj")
+    done = subprocess.run(
+        ["./pj", "status"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == f"{checkout.resolve()}/.venv/bin/python -m postjournal.cli status\n", (
+        done.stderr
+    )
 
 
 def test_the_tests_run_from_quick_to_slow() -> None:
