@@ -53,7 +53,7 @@ def _serve(settings: Settings, stop: threading.Event) -> int:
     application = load_application(settings.app)
     topics = Topics.of(settings.namespace, application.sources, application.sinks)
     kafka = wait_for_kafka(settings.bootstrap, is_stopping=stop.is_set)
-    ensure_topics(kafka, topics, settings.shards, settings.replication)
+    ensure_topics(kafka, topics, settings.shards, settings.replication, is_stopping=stop.is_set)
     addresses = Addresses(
         http=f"{settings.advertise}:{settings.http_port}",
         tripwire=f"{settings.advertise}:{tripwire_port}",

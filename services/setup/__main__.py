@@ -38,7 +38,7 @@ def prepare_kafka() -> None:
     application = load_application(settings.app)
     topics = Topics.of(settings.namespace, application.sources, application.sinks)
     admin = wait_for_kafka(settings.bootstrap, PATIENCE_S)
-    ensure_topics(admin, topics, settings.shards, settings.replication)
+    ensure_topics(admin, topics, settings.shards, settings.replication, give_up_s=PATIENCE_S)
     if os.environ.get("POSTJOURNAL_KAFKA_USERNAME"):
         wanted = rights(topics)
         set_passwords(admin, {user: (OWN / user).read_text() for user in wanted})

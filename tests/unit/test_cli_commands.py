@@ -3,8 +3,10 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,10 +16,11 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from postjournal.cli import modes, replay
-from postjournal.cli.bench import bench, options
+from postjournal.cli.bench import bench, options, soak
 from postjournal.cli.checks import QUICK, SLOW, pytest_arguments
 from postjournal.cli.docker import engine
 from postjournal.cli.errors import EXIT_CODES
+from postjournal.cli.local.layout import PROJECT_ROOT
 from postjournal.cli.local.readiness import Progress
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.log_following import LogFile
@@ -122,6 +125,34 @@ def test_commands_options_and_names_are_completed() -> None:
     assert {"status", "snapshot", "snapshots"} <= set(complete("s"))
     assert complete("up", "--repl") == ["--replicas"]
     assert "leader" in complete("kill", "l")
+
+
+BOOTSTRAP = """
+import pathlib, sys
+python = pathlib.Path(sys.argv[1], ".venv", "bin", "python")
+python.parent.mkdir(parents=True)
+python.write_text("#!/bin/sh\\necho $0 $*")
+python.chmod(0o755)
+"""
+
+
+def test_a_link_to_the_launcher_starts_the_checkout_that_it_points_to(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    bootstrap = checkout / "shared" / "postjournal" / "cli" / "bootstrap.py"
+    bootstrap.parent.mkdir(parents=True)
+    bootstrap.write_text(BOOTSTRAP)
+    shutil.copy(PROJECT_ROOT / "postjournal", checkout)
+    for name in ("pyproject.toml", "requirements.txt"):
+        (checkout / name).touch()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pj").symlink_to("../checkout/postjournal")
+    (tmp_path / "pj").symlink_to("bin/pj")
+    done = subprocess.run(
+        ["./pj", "status"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == f"{checkout.resolve()}/.venv/bin/python -m postjournal.cli status\n", (
+        done.stderr
+    )
 
 
 def test_the_tests_run_from_quick_to_slow() -> None:
@@ -239,6 +270,35 @@ def test_a_replay_goes_as_far_as_it_is_told(
     result = CliRunner().invoke(main, ["replay", *options.split()])
     assert isinstance(result.exception, Replayed)
     assert result.exception.args == (bound,)
+
+
+def all_commands(group: click.Group) -> Iterator[click.Command]:
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        yield from all_commands(command) if isinstance(command, click.Group) else [command]
+
+
+def test_no_option_takes_what_is_not_a_number_for_one() -> None:
+    numbers = 0
+    for command in all_commands(main):
+        for param in command.params:
+            if isinstance(param.type, click.types.FloatParamType):
+                with pytest.raises(click.BadParameter):
+                    param.type_cast_value(click.Context(command), "nan")
+                numbers += 1
+    assert numbers > 10
+
+
+@pytest.mark.usefixtures("nothing_starts")
+@pytest.mark.parametrize(("minutes", "every", "least"), [(0.1, 10.0, 0.34), (19.9, 600.0, 20.0)])
+def test_a_soak_in_which_nothing_would_be_harmed_is_wrong_usage(
+    minutes: float, every: float, least: float
+) -> None:
+    options = [f"--minutes={minutes}", f"--every={every}"]
+    result = CliRunner().invoke(main, ["bench", "soak", *options], terminal_width=400)
+    assert (result.exit_code, f"--minutes {least:g} is enough" in result.stderr) == (2, True)
+    assert len(soak._numbers(least, every)) == 1
 
 
 @pytest.mark.usefixtures("nothing_starts")

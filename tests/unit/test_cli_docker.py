@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from postjournal.cli.docker import engine
+from postjournal.cli.docker.containers import Container
+from postjournal.cli.docker.plan import DockerPlan
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.main import main
 
@@ -127,3 +129,18 @@ def test_logs_of_containers_are_an_answer(
     docker.tells("compose", "replica-1 | leads\n")
     assert run("logs").exit_code == 0
     assert capfd.readouterr().out == "replica-1 | leads\n"
+
+
+def test_what_replicas_were_told_with_empty_variables_is_the_default() -> None:
+    replica = Container(
+        name="postjournal-replica-1",
+        service="replica",
+        hostname="r",
+        state="running",
+        pid=1,
+        environment={"POSTJOURNAL_SHARDS": "", "POSTJOURNAL_NAMESPACE": ""},
+        networks={},
+        ports={},
+    )
+    plan = DockerPlan((replica,))
+    assert (plan.shards, plan.namespace) == (1, "ledger")

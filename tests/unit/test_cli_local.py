@@ -8,10 +8,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from supervisor.options import ServerOptions
 
 from postjournal.cli import target
+from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.kafka import broker_properties, java_major
-from postjournal.cli.local.layout import Layout
+from postjournal.cli.local.layout import PROJECT_ROOT, Layout
 from postjournal.cli.local.plan import Plan, read_plan, write_plan
 from postjournal.cli.local.ports import well_known_ports
 from postjournal.cli.local.programs import (
@@ -66,12 +68,27 @@ def test_a_service_that_refuses_its_configuration_is_not_restarted(tmp_path: Pat
     assert program["startsecs"] == "0"
 
 
-def test_a_command_survives_spaces_and_percent_signs_in_the_path(tmp_path: Path) -> None:
-    program = parsed_configuration(tmp_path / "a b%c")["program:replica-2"]
-    command = shlex.split(program["command"].replace("%%", "%"))
-    assert command[:3] == ["sh", "-c", WAIT_THEN_RUN]
-    assert command[3] == str(tmp_path / "a b%c" / "run" / "replica-2.started")
-    assert command[5:] == [sys.executable, "-m", "services.replica"]
+@pytest.mark.parametrize("name", ["a b%c", "a #b", "a ;b", "a  ;;% d", "it's; #1\"\\", "Müller"])
+def test_supervisord_reads_paths_as_they_are_called(tmp_path: Path, name: str) -> None:
+    layout = Layout(tmp_path / name)
+    layout.create()
+    plan = msgspec.structs.replace(PLAN, socket=str(layout.run / "s"))
+    text = supervisor_configuration(plan, layout, programs(plan, layout, Path("/libs")))
+    layout.supervisor_configuration.write_text(text)
+    options = ServerOptions()
+    options.realize(["-c", str(layout.supervisor_configuration)])
+    assert options.logfile == str(layout.log("supervisord"))
+    assert options.pidfile == str(layout.run / "supervisord.pid")
+    assert options.childlogdir == str(layout.logs)
+    assert options.server_configs[0]["file"] == str(layout.run / "s")
+    (group,) = (group for group in options.process_group_configs if group.name == "services")
+    (program,) = (each for each in group.process_configs if each.name == "replica-2")
+    assert program.directory == str(PROJECT_ROOT)
+    assert program.stdout_logfile == str(layout.log("replica-2"))
+    assert shlex.split(program.command) == [
+        *("sh", "-c", WAIT_THEN_RUN, str(layout.started_mark("replica-2")), "3.0"),
+        *(sys.executable, "-m", "services.replica"),
+    ]
 
 
 def test_replicas_restart_after_three_seconds_and_others_at_once(tmp_path: Path) -> None:
@@ -109,6 +126,36 @@ def test_everything_listens_on_the_loopback_only() -> None:
     assert "listeners=PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2\n" in properties
     assert "auto.create.topics.enable=false\n" in properties
     assert redis_configuration(Path("/d"), 3).startswith("bind 127.0.0.1\nport 3\n")
+
+
+def test_redis_reads_its_directory_as_it_is_called() -> None:
+    assert 'dir "/d\\\\\\"e\\""\n' in redis_configuration(Path('/d\\"e"'), 3)
+
+
+def java_properties(text: str) -> dict[str, str]:
+    """As `java.util.Properties.load(InputStream)` has it: escapes within Latin-1."""
+    pairs = (line.split("=", 1) for line in text.encode().decode("latin-1").splitlines())
+    return {key: value.encode("latin-1").decode("unicode_escape") for key, value in pairs}
+
+
+@pytest.mark.parametrize("name", ["Müller", "日本", "back\\next", "a #b ;c", "😀"])
+def test_java_reads_kafkas_directory_as_it_is_called(name: str) -> None:
+    found = java_properties(broker_properties(Path("/home") / name, 1, 2))["log.dirs"]
+    # Java's chars are UTF-16.
+    assert found.encode("utf-16", "surrogatepass").decode("utf-16") == f"/home/{name}"
+
+
+def test_java_takes_paths_for_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    kafka = parsed_configuration(tmp_path)["program:kafka"]
+    assert kafka["environment"] == 'LC_ALL="C.UTF-8"'
+
+
+@pytest.mark.parametrize("name", ["a,b", "line\nbreak", "latin\udce4"])
+def test_a_directory_that_kafka_would_split_is_refused(tmp_path: Path, name: str) -> None:
+    system = LocalSystem(tmp_path / name)
+    with pytest.raises(OperationFailed, match="Move it, or the whole checkout"):
+        system._prepare(1, 1, ignore_progress)
+    assert not system.layout.directory.exists()
 
 
 def test_the_record_of_a_system_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -159,14 +206,41 @@ class Running(LocalSystem):
         return self._plan
 
 
-def planned(directory: Path, monkeypatch: pytest.MonkeyPatch, **environment: str) -> Plan:
+def planned(
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    for_people: bool = False,
+    **environment: str,
+) -> Plan:
     """What `up` notes in a shell with these variables; afterwards they are others."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    plan = LocalSystem(directory)._make_plan(1, 1, ignore_progress)
+    system = LocalSystem(directory, prefer_well_known_ports=for_people)
+    plan = system._make_plan(1, 1, ignore_progress)
     for name in environment:
         monkeypatch.setenv(name, "another")
     return plan
+
+
+@pytest.mark.parametrize(("value", "may"), [("0", False), ("1", True), ("", True)])
+def test_the_variable_decides_whether_the_page_may_crash_replicas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, may: bool
+) -> None:
+    plan = planned(tmp_path, monkeypatch, for_people=True, POSTJOURNAL_ALLOW_CRASH=value)
+    assert Settings.from_environment(service_environment(plan)).allow_crash is may
+
+
+def test_an_empty_variable_is_as_one_that_is_not_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(tmp_path, monkeypatch, POSTJOURNAL_NAMESPACE="", POSTJOURNAL_SNAPSHOT_URL="")
+    assert plan.namespace == "ledger"
+    assert plan.snapshot_url == Layout(tmp_path).snapshots.as_uri()
+    monkeypatch.setattr(target, "running_system", lambda: Running(plan))
+    monkeypatch.setenv("POSTJOURNAL_BOOTSTRAP", "")
+    settings = Settings.from_environment(target.environment_of(None))
+    assert settings.bootstrap == plan.address("kafka")
 
 
 def test_whoever_asks_a_running_system_learns_its_application_and_window(

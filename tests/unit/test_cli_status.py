@@ -10,12 +10,15 @@ from rich.console import Console
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.faults import resolve
 from postjournal.cli.handover import check_handover
+from postjournal.cli.local import status as local_status
 from postjournal.cli.local.layout import Layout
+from postjournal.cli.local.programs import programs
 from postjournal.cli.local.status import (
     ReplicaRow,
     ServiceRow,
     StateAnswer,
     SystemStatus,
+    collect,
     last_words,
     leading,
     log_tail,
@@ -68,12 +71,29 @@ def said(replica: str, state: str, epoch: int) -> StateAnswer:
 TRIO = status(row("replica-1", "standby"), row("replica-2", "leader"), row("replica-3", "down"))
 
 
-def test_the_json_has_the_fields_of_the_contract() -> None:
-    found = msgspec.json.decode(msgspec.json.encode(TRIO))
+def test_the_json_has_the_fields_of_the_contract(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"replica-1": said("replica-1", "leader", 3), "replica-2": None}
+    monkeypatch.setattr(local_status, "ask_replicas", lambda _: answers)
+    layout = Layout(tmp_path)
+    running = {
+        each.name: Program(each.name, "RUNNING", None, 0)
+        for each in programs(PLAN, layout, Path("/libs"))
+    }
+    found = msgspec.json.decode(msgspec.json.encode(collect(PLAN, layout, running)))
     contract = {"name", "pid", "state", "shard", "epoch", "seq", "digest", "lag"}
     assert contract | {"http", "tripwire", "leader", "container"} <= found["replicas"][0].keys()
-    assert found["services"]["redis"]["address"] == "127.0.0.1:6379"
     assert found["mode"] == "local"
+    assert {name: service["address"] for name, service in found["services"].items()} == {
+        "kafka": "127.0.0.1:9092",
+        "redis": "127.0.0.1:6379",
+        "producer": "http://127.0.0.1:8080",
+        "coordinator": "http://127.0.0.1:8085",
+        "consumer-results": "http://127.0.0.1:8082",
+        "consumer-balances": "http://127.0.0.1:8083",
+        "leader-view": "http://127.0.0.1:8084",
+    }
 
 
 def test_of_two_that_claim_to_lead_the_higher_epoch_counts() -> None:

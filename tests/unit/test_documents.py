@@ -61,6 +61,12 @@ def test_its_commands_and_their_options_exist(document: Path) -> None:
         check(main, shlex.split(line), line)
 
 
+@every_document
+def test_what_it_shows_deletes_no_data_and_leaves_no_variable_behind(document: Path) -> None:
+    for block in blocks(document, "sh"):
+        assert not re.search(r"--wipe|--volumes|^ *export ", block, re.MULTILINE)
+
+
 def check(command: click.Command, words: list[str], line: str) -> None:
     """Parse, without running; words in capitals and an ellipsis stand for something."""
     words = [re.sub(r"^[A-Z]+$", "1", word) for word in words if word != "…"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from time import monotonic, sleep
 
 from confluent_kafka import KafkaError, KafkaException
@@ -30,6 +30,19 @@ WEEK = str(7 * 24 * 3600 * 1000)
 
 ANSWER_S = 10.0
 """How long one request to Kafka may take."""
+
+PASSING = frozenset(
+    {
+        *(KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError.REQUEST_TIMED_OUT),
+        *(KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE),
+        *(KafkaError.NETWORK_EXCEPTION, KafkaError.BROKER_NOT_AVAILABLE),
+        *(KafkaError.NOT_CONTROLLER, KafkaError.LEADER_NOT_AVAILABLE),
+        KafkaError.THROTTLING_QUOTA_EXCEEDED,
+        # All brokers of a cluster may not have booted yet.
+        KafkaError.INVALID_REPLICATION_FACTOR,
+    }
+)
+"""Why topics may not be created now but later; `KafkaError.retriable()` tells it of none."""
 
 
 def topic_settings(topics: Topics) -> dict[str, dict[str, str]]:
@@ -60,31 +73,40 @@ def wait_for_kafka(
     troubles: list[str] = []
     settings = kafka_settings.admin(bootstrap)
     admin = AdminClient(settings | {"error_cb": lambda error: troubles.append(error.str())})
-    started, said = monotonic(), 0.0
+    patience = _Patience(f"Kafka at {bootstrap}", give_up_s, is_stopping)
     while True:
         try:
             admin.list_topics(timeout=2.0)
-        except KafkaException as error:
-            waited, why = monotonic() - started, troubles[-1] if troubles else "no answer yet"
-            if is_stopping() or (give_up_s is not None and waited >= give_up_s):
-                raise JournalUnavailable(f"Kafka at {bootstrap}: {why}") from error
-            if waited >= said:
-                log.warning("waiting for Kafka at %s (%.0f s): %s", bootstrap, waited, why)
-                said = waited + 5.0
-            sleep(0.1)  # a broker that comes up refuses connections at once
+        except KafkaException:
+            patience.wait(troubles[-1] if troubles else "no answer yet")
         else:
             return admin
 
 
-def ensure_topics(admin: AdminClient, topics: Topics, shards: int, replication: int) -> None:
-    """Create what is missing, check what is there.
+def ensure_topics(
+    admin: AdminClient,
+    topics: Topics,
+    shards: int,
+    replication: int,
+    *,
+    give_up_s: float | None = None,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Create what is missing, check what is there. Waits while Kafka cannot create topics now.
 
-    Raises `ShardCountMismatch` or `TopicMismatch`, saying what to do; KafkaException.
+    Raises `ShardCountMismatch` or `TopicMismatch`, saying what to do; KafkaException;
+    JournalUnavailable, also after `give_up_s` seconds of waiting, if given, or once `is_stopping`.
     """
     have = admin.list_topics(timeout=ANSWER_S).topics
     settings = topic_settings(topics)
-    missing = [topic for topic in topics.all if topic not in have]
-    _create(admin, missing, settings, shards, replication)
+    missing = [
+        NewTopic(
+            topic, num_partitions=shards, replication_factor=replication, config=settings[topic]
+        )
+        for topic in topics.all
+        if topic not in have
+    ]
+    _create(admin, missing, _Patience("Kafka to create topics", give_up_s, is_stopping))
     counts = _partition_counts(admin, topics.all)
     wrong = {topic: count for topic, count in counts.items() if count != shards}
     if wrong:
@@ -96,28 +118,48 @@ def ensure_topics(admin: AdminClient, topics: Topics, shards: int, replication: 
     _check_journal(admin, topics.journal)
 
 
-def _create(
-    admin: AdminClient,
-    missing: Iterable[str],
-    settings: Mapping[str, dict[str, str]],
-    shards: int,
-    replication: int,
-) -> None:
-    new = [
-        NewTopic(
-            topic, num_partitions=shards, replication_factor=replication, config=settings[topic]
-        )
-        for topic in missing
-    ]
-    if not new:
-        return
-    log.info("creating topics: %s", ", ".join(sorted(each.topic for each in new)))
-    for topic, future in admin.create_topics(new, operation_timeout=ANSWER_S).items():
+class _Patience:
+    def __init__(self, what: str, give_up_s: float | None, is_stopping: Callable[[], bool]) -> None:
+        self._what, self._give_up_s, self._is_stopping = what, give_up_s, is_stopping
+        self._started, self._said = monotonic(), 0.0
+
+    def wait(self, why: str) -> None:
+        """A moment; raises JournalUnavailable when there is no more waiting."""
+        waited = monotonic() - self._started
+        if self._is_stopping() or (self._give_up_s is not None and waited >= self._give_up_s):
+            raise JournalUnavailable(f"{self._what}: {why}")
+        if waited >= self._said:
+            log.warning("waiting for %s (%.0f s): %s", self._what, waited, why)
+            self._said = waited + 5.0
+        sleep(0.1)  # a broker that comes up refuses connections at once
+
+
+def _create(admin: AdminClient, missing: list[NewTopic], patience: _Patience) -> None:
+    if missing:
+        log.info("creating topics: %s", ", ".join(sorted(each.topic for each in missing)))
+    while missing:
+        troubles = _try_to_create(admin, missing)
+        missing = [each for each in missing if each.topic in troubles]
+        if missing:
+            patience.wait(troubles[missing[0].topic])
+
+
+def _try_to_create(admin: AdminClient, missing: list[NewTopic]) -> dict[str, str]:
+    """Topic → why it cannot be created now. Raises `TopicMismatch` when it never will be."""
+    troubles: dict[str, str] = {}
+    for topic, future in admin.create_topics(missing, operation_timeout=ANSWER_S).items():
         try:
             future.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another replica's
-                raise TopicMismatch(f"cannot create {topic}: {error.args[0].str()}") from error
+        except KafkaException as exception:
+            error: KafkaError = exception.args[0]
+            if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:  # another replica's
+                continue
+            troubles[topic] = f"cannot create {topic}: {error.str().rstrip('.')}"
+            if error.code() not in PASSING:
+                raise TopicMismatch(troubles[topic]) from exception
+            if error.code() == KafkaError.INVALID_REPLICATION_FACTOR:
+                troubles[topic] += ". Start the missing brokers, or change POSTJOURNAL_REPLICATION"
+    return troubles
 
 
 def _partition_counts(admin: AdminClient, wanted: Iterable[str]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from postjournal.cli.local.programs import service_environment
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.modes import running_system
 from postjournal.cli.progress import Reporter
+from postjournal.settings import BOOTSTRAP
 
 
 def environment_of(bootstrap: str | None) -> dict[str, str]:
@@ -22,7 +23,7 @@ def environment_of(bootstrap: str | None) -> dict[str, str]:
     of the running system; one in containers adds who we are to Kafka. Raises `OperationFailed`
     when none is running.
     """
-    if bootstrap is not None or "POSTJOURNAL_BOOTSTRAP" in os.environ:
+    if bootstrap is not None or os.environ.get(BOOTSTRAP.name):
         return dict(os.environ)
     return {**os.environ, **running_system().settings()}
 

@@ -34,6 +34,7 @@ from postjournal.cli.bench.report import (
 from postjournal.cli.bench.stats import Distribution, distribution, longest_gap
 from postjournal.cli.bench.system import Stage, leader_of, stage_for, wait_until_settled
 from postjournal.cli.bench.warm_up import warm_up_broker
+from postjournal.cli.ranges import Range
 from postjournal.status import Failover
 from postjournal.topics import DEFAULT_KEY, shard_of
 
@@ -96,14 +97,12 @@ class FailoverReport(msgspec.Struct, frozen=True, kw_only=True):
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(1, 5_000),
+    type=Range(1, 5_000),
     default=200,
     show_default=True,
     help="Commands per second; results cannot be less than 1/rate apart.",
 )
-@click.option(
-    "--pause", "pause_s", type=click.FloatRange(0.1, 60), default=3, show_default=True, help="s"
-)
+@click.option("--pause", "pause_s", type=Range(0.1, 60), default=3, show_default=True, help="s")
 @seed_option
 @system_options
 @report_options

@@ -26,6 +26,7 @@ from postjournal.cli.bench.report import (
 from postjournal.cli.bench.stats import Distribution, distribution
 from postjournal.cli.bench.system import Stage, stage_for, wait_until_settled
 from postjournal.cli.bench.warm_up import warm_up_broker
+from postjournal.cli.ranges import Range
 
 ECHO_S, ECHO_WARM_UP_S = 4.0, 1.0
 
@@ -67,14 +68,14 @@ class LatencyReport(msgspec.Struct, frozen=True, kw_only=True):
 @click.option(
     "--rate",
     "rates",
-    type=click.FloatRange(1, 20_000),
+    type=Range(1, 20_000),
     multiple=True,
     default=(1000, 200),
     show_default=True,
     help="Commands per second; may be given several times.",
 )
-@click.option("--seconds", type=click.FloatRange(1, 3600), default=20, show_default=True)
-@click.option("--warm-up", type=click.FloatRange(0, 60), default=3, show_default=True, help="s")
+@click.option("--seconds", type=Range(1, 3600), default=20, show_default=True)
+@click.option("--warm-up", type=Range(0, 60), default=3, show_default=True, help="s")
 @seed_option
 @system_options
 @report_options

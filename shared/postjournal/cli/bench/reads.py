@@ -27,6 +27,7 @@ from postjournal.cli.bench.report import (
 from postjournal.cli.bench.stats import Distribution, distribution
 from postjournal.cli.bench.system import Stage, stage_for, wait_until_settled
 from postjournal.cli.bench.warm_up import warm_up_broker
+from postjournal.cli.ranges import Range
 
 LOOK_S = 0.25
 
@@ -79,7 +80,7 @@ class ReadsReport(msgspec.Struct, frozen=True, kw_only=True):
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(1, 20_000),
+    type=Range(1, 20_000),
     default=500,
     show_default=True,
     help="Commands per second that the leader decides meanwhile.",

@@ -47,6 +47,7 @@ from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.programs import SERVICES
 from postjournal.cli.local.status import ReplicaRow
 from postjournal.cli.local.supervisor import Supervisor
+from postjournal.cli.ranges import Range
 from postjournal.status import Failover
 
 SHARD = 0
@@ -108,7 +109,7 @@ class SnapshotReport(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.command("snapshot")
 @click.option("--accounts", type=click.IntRange(1_000, 5_000_000), default=1_000_000)
-@click.option("--rate", type=click.FloatRange(1, 5_000), default=500, show_default=True)
+@click.option("--rate", type=Range(1, 5_000), default=500, show_default=True)
 @click.option("--rounds", type=click.IntRange(1, 1_000), default=5, show_default=True)
 @click.option("--kills", type=click.IntRange(1, 1_000), default=5, show_default=True)
 @seed_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from pathlib import Path
@@ -34,6 +35,7 @@ from postjournal.cli.bench.stats import Distribution, distribution, longest_gap
 from postjournal.cli.bench.system import Stage, stage_for, wait_until_settled
 from postjournal.cli.bench.warm_up import warm_up_broker
 from postjournal.cli.local.status import ReplicaRow
+from postjournal.cli.ranges import Range
 
 LEDGERS = 5
 ALIVE = ("leader", "standby", "claiming", "resigning", "restoring", "catching_up", "rebuilding")
@@ -72,17 +74,17 @@ class SoakReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @click.command("soak")
-@click.option("--minutes", type=click.FloatRange(0.1, 10_000), default=10, show_default=True)
+@click.option("--minutes", type=Range(0.1, 10_000), default=10, show_default=True)
 @click.option(
     "--rate",
-    type=click.FloatRange(1, 5_000),
+    type=Range(1, 5_000),
     default=500,
     show_default=True,
     help="Commands per second, of all types, valid and invalid, from several ledgers.",
 )
 @click.option(
     "--every",
-    type=click.FloatRange(5, 600),
+    type=Range(5, 600),
     default=10,
     show_default=True,
     help="Seconds from one SIGKILL or pause (of 1-3 s) of a random replica to the next.",
@@ -115,6 +117,12 @@ def bench_soak(
     balances add up to the accepted deposits less withdrawals; all replicas end with the same
     digest, and hold in memory the balances that the results told.
     """
+    if not _numbers(minutes, every):
+        enough = math.ceil(every * 10 / 3) / 100
+        raise click.UsageError(
+            f"{minutes:g} minutes are too short to harm a replica at {every:g} s and watch it for "
+            f"as long: --minutes {enough:g} is enough, or make --every smaller"
+        )
     machine = this_machine()
     with stage_for(attach=attach, replicas=replicas, shards=shards) as stage:
         for shard in range(stage.plan.shards):
@@ -122,7 +130,7 @@ def bench_soak(
         warm_up_broker(stage)
         with load_on(stage, seed, LEDGERS) as load:
             load.start(rate)
-            events = _Soak(stage, load, random.Random(seed)).run(minutes * 60, every)
+            events = _Soak(stage, load, random.Random(seed)).run(minutes, every)
             load.stop()
             findings = load.findings()
             check = check_replicas(stage, load.balances_by_shard())
@@ -147,20 +155,25 @@ def bench_soak(
     conclude(findings_faults(findings) + check_faults(check))
 
 
+def _numbers(minutes: float, every: float) -> range:
+    """Event k is at k times `every` seconds, and watched for as long."""
+    return range(1, int(minutes * 60 / every))
+
+
 class _Soak:
     def __init__(self, stage: Stage, load: Load, rng: random.Random) -> None:
         self._stage, self._load, self._random = stage, load, rng
         self._harm = Harm(stage)
         self._start_ns = time.monotonic_ns()
 
-    def run(self, seconds: float, every: float) -> list[Event]:
+    def run(self, minutes: float, every: float) -> list[Event]:
         events: list[Event] = []
-        with step(f"{seconds / 60:g} minutes, a replica harmed each {every:g} s"):
-            for number in range(1, int(seconds / every)):
+        with step(f"{minutes:g} minutes, a replica harmed each {every:g} s"):
+            for number in _numbers(minutes, every):
                 self._wait_until(number * every)
                 events.append(self._event((number + 1) * every))
                 say(_told(events[-1]))
-            self._wait_until(seconds)
+            self._wait_until(minutes * 60)
         return events
 
     def _wait_until(self, at_s: float) -> None:

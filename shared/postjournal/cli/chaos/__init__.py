@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -29,6 +27,7 @@ from postjournal.cli.chaos.timeline import draw_up
 from postjournal.cli.chaos.verdict import judge
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import DEFAULT_DIRECTORY
+from postjournal.cli.ranges import Range
 
 __all__ = ["chaos"]
 
@@ -50,19 +49,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         told = f"./postjournal chaos --minutes {self.minutes:g} --seed {self.seed}"
         told += f" --rate {self.rate:g} --replicas {self.replicas} --shards {self.shards}"
         return told + (f" --engine {shlex.quote(str(self.engine))}" if self.engine else "")
-
-
-class Range(click.FloatRange):
-    """With `nan`, which is neither below nor above anything, outside."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """See `click.ParamType.convert`."""
-        number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value} is no number.", param, ctx)
-        return float(number)
 
 
 def _with_the_package(_: click.Context, __: click.Parameter, engine: Path | None) -> Path | None:

@@ -21,6 +21,7 @@ from postjournal.cli.errors import OperationFailed
 from postjournal.cli.interruption import interruptible, uninterrupted
 from postjournal.cli.modes import System, default_system, running_system
 from postjournal.cli.progress import Reporter
+from postjournal.cli.ranges import Range
 from postjournal.topics import DEFAULT_KEY, shard_of
 
 REPLICAS, SHARDS = 3, 1
@@ -29,7 +30,7 @@ REPLICAS, SHARDS = 3, 1
 @click.command()
 @click.option("--local", "mode", flag_value="local", help="Local processes, even with Docker.")
 @click.option("--docker", "mode", flag_value="docker", help="Docker Compose, or an error.")
-@click.option("--rate", type=click.FloatRange(10, 2_000), default=200, show_default=True)
+@click.option("--rate", type=Range(10, 2_000), default=200, show_default=True)
 @click.option("--keep", is_flag=True, help="Leave the system running, to go on with.")
 @click.option("--without", multiple=True, metavar="SERVICE", help="With Docker: leave one out.")
 def demo(mode: str | None, rate: float, keep: bool, without: tuple[str, ...]) -> None:

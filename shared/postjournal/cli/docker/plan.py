@@ -113,4 +113,4 @@ class DockerPlan:
 
     def _setting(self, variable: str, default: str) -> str:
         replicas = self.replica_containers.values()
-        return next((each.environment.get(variable, default) for each in replicas), default)
+        return next((each.environment.get(variable) for each in replicas), None) or default

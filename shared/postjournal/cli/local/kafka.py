@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,9 @@ from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.ports import HOST
 
 LOWEST_JAVA = 17  # for brokers, since Kafka 4.0
+
+ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
+"""Of every Java process: in another locale it cannot open a path that is not ASCII."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,26 @@ def broker_properties(
         "num.network.threads": "1",
         "num.io.threads": "2",
     }
-    return "".join(f"{key}={value}\n" for key, value in settings.items())
+    return "".join(f"{key}={_escape(value)}\n" for key, value in settings.items())
+
+
+def _escape(value: str) -> str:
+    """As java.util.Properties reads it: Latin-1, in which a backslash begins an escape."""
+    units = value.encode("utf-16-be").hex("\n", 2).split()
+    return "".join(
+        char if " " <= (char := chr(int(unit, 16))) <= "~" and char != "\\" else f"\\u{unit}"
+        for unit in units
+    )
+
+
+def check_directory(directory: Path) -> None:
+    """Raise `OperationFailed` when Kafka cannot keep its data in `directory`."""
+    found = re.search(r"[,\x00-\x1f\ud800-\udfff]", str(directory))
+    if found:
+        raise OperationFailed(
+            f"Kafka cannot have its data in {str(directory)!r}: its configuration takes no path "
+            f"with {found[0]!r}. Move it, or the whole checkout, to a path without that character"
+        )
 
 
 def broker_command(libraries: Path, configuration: Path) -> list[str]:
@@ -93,6 +116,7 @@ def format_storage(layout: Layout, libraries: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, **ENVIRONMENT},
     )
     if done.returncode != 0:
         raise OperationFailed(f"Kafka's storage cannot be formatted:\n{done.stderr[-1000:]}")

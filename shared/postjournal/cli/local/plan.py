@@ -14,8 +14,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `directory`: the state directory; `ports`: port name → number; `socket`: supervisord's
     control socket; `environment`: what the caller adds to the services' environment;
     `snapshot_url`: where snapshots are kept; `api_token`: what the coordinator wants to see before
-    it changes anything, "": nothing; `application`, `dedupe_window`: as the services were told, ""
-    and 0 in the record of a version that did not note them.
+    it changes anything, "": nothing; `may_crash`: whether the page of a watched system may crash
+    replicas; `application`, `dedupe_window`: as the services were told, "" and 0 in the record of a
+    version that did not note them.
     """
 
     token: str
@@ -28,6 +29,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     snapshot_url: str = ""
     api_token: str = ""
+    may_crash: bool = True
     application: str = ""
     dedupe_window: int = 0
 
@@ -57,7 +59,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_watched(self) -> bool:
-        """People look at this system, and may crash its replicas by a button."""
+        """People look at this system."""
         return bool(self.api_token)
 
     @property

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from postjournal.cli.local.kafka import broker_command
+from postjournal.cli.local.kafka import ENVIRONMENT, broker_command
 from postjournal.cli.local.layout import PROJECT_ROOT, Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.ports import HOST
 from postjournal.cli.local.redis_server import redis_server
-from postjournal.settings import APP, DEDUPE_WINDOW
+from postjournal.settings import ALLOW_CRASH, API_TOKEN, APP, DEDUPE_WINDOW
 
 STORAGE, SERVICES = "storage", "services"
 """The two groups, in the order in which they start; they stop the other way round."""
@@ -26,7 +27,7 @@ OTHER_RESTART_S = 0.5  # at once, but a service that ends at once must not keep 
 
 # $0 is the mark, $1 the delay. supervisord itself restarts without a delay. `exec`: the pid that
 # it knows is the service's own.
-# One line, and no space before a semicolon: that would begin a comment in supervisord's file.
+# One line: supervisord's file has it.
 WAIT_THEN_RUN = 'test -e "$0" && sleep "$1"; : > "$0"; shift; exec "$@"'
 
 
@@ -49,6 +50,7 @@ def programs(plan: Plan, layout: Layout, kafka_libraries: Path) -> list[Program]
             "kafka",
             STORAGE,
             broker_command(kafka_libraries, layout.kafka_configuration),
+            ENVIRONMENT,
             stop_wait_s=30,
         ),
         Program("redis", STORAGE, [redis_server(), str(layout.redis_configuration)]),
@@ -87,7 +89,7 @@ def _application(plan: Plan) -> dict[str, str]:
 
 
 def _for_people(plan: Plan) -> dict[str, str]:
-    return {"POSTJOURNAL_API_TOKEN": plan.api_token, "POSTJOURNAL_ALLOW_CRASH": "1"}
+    return {API_TOKEN.name: plan.api_token, ALLOW_CRASH.name: str(int(plan.may_crash))}
 
 
 def _service(plan: Plan, name: str, module: str, **environment: str) -> Program:
@@ -144,6 +146,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 def _program_section(layout: Layout, program: Program) -> str:
     mark, delay = str(layout.started_mark(program.name)), str(program.restart_s)
     command = shlex.join(["sh", "-c", WAIT_THEN_RUN, mark, delay, *program.command])
+    log = str(layout.log(program.name))  # expanded twice
     environment = ",".join(f'{key}="{value}"' for key, value in program.environment.items())
     return f"""\
 [program:{program.name}]
@@ -159,12 +162,15 @@ stopwaitsecs={program.stop_wait_s}
 stopasgroup=true
 killasgroup=true
 redirect_stderr=true
-stdout_logfile={_escape(str(layout.log(program.name)))}
+stdout_logfile={_escape(_escape(log))}
 stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=2
 """
 
 
 def _escape(value: str) -> str:
-    """supervisord expands %(…)s in every value."""
-    return value.replace("%", "%%")
+    """As supervisord reads it: it ends a value at ` ;` or ` #`, and expands %(…)s afterwards.
+
+    `%(here).0s` is expanded to nothing.
+    """
+    return re.sub(r"(\s)([;#])", r"\1%(here).0s\2", value.replace("%", "%%"))

@@ -28,8 +28,9 @@ def redis_configuration(data: Path, port: int) -> str:
 
     No process title: it would be written over the environment, by which `down` knows its own.
     """
+    quoted = re.sub(r'(["\\])', r"\\\1", str(data))
     return (
-        f'bind {HOST}\nport {port}\ndir "{data}"\nsave ""\nappendonly no\ndaemonize no\n'
+        f'bind {HOST}\nport {port}\ndir "{quoted}"\nsave ""\nappendonly no\ndaemonize no\n'
         "set-proc-title no\n"
     )
 

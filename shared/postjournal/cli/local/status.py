@@ -41,7 +41,10 @@ class ReplicaRow(msgspec.Struct, kw_only=True):
 
 
 class ServiceRow(msgspec.Struct, kw_only=True):
-    """One service that is not a replica. `state`: running, down or paused."""
+    """One service that is not a replica. `state`: running, down or paused.
+
+    `address`: None where this machine has none to a container.
+    """
 
     address: str | None
     pid: int | None
@@ -193,9 +196,10 @@ def _service_row(plan: Plan, layout: Layout, program: Program) -> ServiceRow:
     )
 
 
-def _service_address(plan: Plan, name: str) -> str | None:
+def _service_address(plan: Plan, name: str) -> str:
+    """Of health and metrics, where the service answers nothing else."""
     if name not in plan.ports:
-        return None
+        return plan.url(f"{name}/metrics")
     return plan.url(name) if name in ("producer", "coordinator") else plan.address(name)
 
 

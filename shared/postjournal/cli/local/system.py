@@ -18,7 +18,12 @@ from pathlib import Path
 from postjournal.cli.errors import AlreadyRunning, NotFound, OperationFailed
 from postjournal.cli.interruption import uninterrupted
 from postjournal.cli.local import processes
-from postjournal.cli.local.kafka import broker_properties, check_java, format_storage
+from postjournal.cli.local.kafka import (
+    broker_properties,
+    check_directory,
+    check_java,
+    format_storage,
+)
 from postjournal.cli.local.kafka_jars import ensure_jars
 from postjournal.cli.local.layout import DEFAULT_DIRECTORY, Layout
 from postjournal.cli.local.plan import Plan, read_plan, write_plan
@@ -41,7 +46,14 @@ from postjournal.cli.local.readiness import (
 from postjournal.cli.local.redis_server import redis_configuration
 from postjournal.cli.local.status import StateAnswer, SystemStatus, ask_replicas, collect
 from postjournal.cli.local.supervisor import Program, Supervisor, launch, launch_errors
-from postjournal.settings import API_TOKEN, APP, DEDUPE_WINDOW
+from postjournal.settings import (
+    ALLOW_CRASH,
+    API_TOKEN,
+    APP,
+    DEDUPE_WINDOW,
+    NAMESPACE,
+    SNAPSHOT_URL,
+)
 
 LOCK_PATIENCE_S = 120.0
 STORAGE_PATIENCE_S = 90.0
@@ -199,6 +211,7 @@ class LocalSystem:
                 raise
 
     def _prepare(self, replicas: int, shards: int, on_progress: OnProgress) -> None:
+        check_directory(self.layout.directory)
         check_java()
         self.layout.create()
         for mark in self.layout.run.glob("*.started"):
@@ -221,14 +234,14 @@ class LocalSystem:
             token=secrets.token_hex(16),
             api_token=self._api_token(environment),
             directory=str(self.layout.directory),
-            namespace=environment.get("POSTJOURNAL_NAMESPACE", "ledger"),
+            namespace=NAMESPACE.read(environment),
             replicas=replicas,
             shards=shards,
             ports=ports,
             socket=self._socket_path(),
             environment=self._environment,
-            snapshot_url=environment.get("POSTJOURNAL_SNAPSHOT_URL")
-            or self.layout.snapshots.as_uri(),
+            snapshot_url=SNAPSHOT_URL.read(environment) or self.layout.snapshots.as_uri(),
+            may_crash=not environment.get(ALLOW_CRASH.name) or ALLOW_CRASH.read(environment),
             application=APP.read(environment),
             dedupe_window=DEDUPE_WINDOW.read(environment),
         )

@@ -15,13 +15,14 @@ from rich.live import Live
 from postjournal.cli.coordinator import Cluster, CoordinatorClient
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.modes import running_system
+from postjournal.cli.ranges import Range
 from postjournal.cli.watch.picture import Seen, picture
 
 LOOK_EVERY_S = 0.25
 
 
 @click.command()
-@click.option("--seconds", type=click.FloatRange(0.1), help="End after so long.")
+@click.option("--seconds", type=Range(0.1), help="End after so long.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per look and line.")
 def watch(seconds: float | None, as_json: bool) -> None:
     """Show who leads, how fast, and each failover with its phases, until Ctrl-C.

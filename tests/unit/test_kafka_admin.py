@@ -1,0 +1,103 @@
+"""What happens when Kafka does not create a topic."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from postjournal.adapters import kafka_admin
+from postjournal.core.errors import JournalUnavailable, TopicMismatch
+from postjournal.topics import Topics
+
+TOPICS = Topics.of("ledger", ("commands",), ("results",))
+
+
+class Named:
+    """One that has nothing but attributes."""
+
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__ |= attributes
+
+
+class Admin:
+    """Refuses the journal's topic with each of `errors` in turn, then creates it."""
+
+    def __init__(self, *errors: int) -> None:
+        self.errors = list(errors)
+        self.topics: dict[str, Any] = {}
+
+    def list_topics(self, timeout: float) -> Named:
+        return Named(topics=self.topics)
+
+    def create_topics(self, new: list[Any], operation_timeout: float) -> dict[str, Future[None]]:
+        answers: dict[str, Future[None]] = {}
+        for each in new:
+            answers[each.topic] = Future()
+            if each.topic == TOPICS.journal and self.errors:
+                error = KafkaError(self.errors.pop(0))
+                answers[each.topic].set_exception(KafkaException(error))
+                if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    continue
+            else:
+                answers[each.topic].set_result(None)
+            assert each.topic not in self.topics, "it was asked for again"
+            self.topics[each.topic] = Named(partitions={0: Named(leader=1)})
+        return answers
+
+    def describe_configs(self, resources: list[Any]) -> dict[Any, Future[dict[str, Named]]]:
+        found: Future[dict[str, Named]] = Future()
+        found.set_result({k: Named(value=v) for k, v in kafka_admin.FOR_EVER.items()})
+        return dict.fromkeys(resources, found)
+
+
+@pytest.fixture(autouse=True)
+def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_admin, "sleep", lambda _: None)
+
+
+def ensure(admin: Any, **how: Any) -> None:
+    kafka_admin.ensure_topics(admin, TOPICS, 1, 3, **how)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT),
+        *(KafkaError.NOT_CONTROLLER, KafkaError.INVALID_REPLICATION_FACTOR),
+    ],
+)
+def test_what_passes_is_waited_for(error: int, caplog: pytest.LogCaptureFixture) -> None:
+    admin = Admin(error, error)
+    ensure(admin)
+    assert set(admin.topics) == set(TOPICS.all)
+    assert caplog.text.count("cannot create ledger.journal") == 1
+
+
+def test_missing_brokers_are_waited_for_and_the_log_says_what_to_do(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ensure(Admin(KafkaError.INVALID_REPLICATION_FACTOR))
+    assert "or change POSTJOURNAL_REPLICATION" in caplog.text
+
+
+def test_another_replica_may_have_created_it() -> None:
+    admin = Admin(KafkaError.REQUEST_TIMED_OUT, KafkaError.TOPIC_ALREADY_EXISTS)
+    ensure(admin)
+    assert set(admin.topics) == set(TOPICS.all)
+
+
+@pytest.mark.parametrize(
+    "error", [KafkaError.POLICY_VIOLATION, KafkaError.TOPIC_AUTHORIZATION_FAILED]
+)
+def test_what_somebody_must_change_is_final(error: int) -> None:
+    with pytest.raises(TopicMismatch, match=r"cannot create ledger\.journal"):
+        ensure(Admin(error))
+
+
+def test_waiting_ends_with_the_patience_and_when_the_process_stops() -> None:
+    for how in ({"give_up_s": 0.0}, {"is_stopping": lambda: True}):
+        with pytest.raises(JournalUnavailable, match=r"cannot create ledger\.journal"):
+            ensure(Admin(*[KafkaError._TIMED_OUT] * 9), **how)
