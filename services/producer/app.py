@@ -13,7 +13,7 @@ from werkzeug.routing import PathConverter
 
 from postjournal.topics import shard_of
 from services import problems
-from services.parameters import shard_number
+from services.parameters import shard_number, whole_body
 from services.process import REQUESTS
 from services.producer import parsing
 from services.producer.commands import AWAY_RETRY_S, BUSY_RETRY_S, Accepted, Submitter
@@ -219,13 +219,13 @@ def _check_type(*accepted: str) -> str:
 
 
 def _body(limit: int) -> bytes:
-    """Raises `Problem` when it is longer than `limit` bytes.
+    """Raises `Problem`, also when it is longer than `limit` bytes.
 
     A chunked body is cut off by werkzeug, not refused: so one byte more than allowed is read.
     """
     request.max_content_length = limit + 1
     told = request.content_length
-    body = b"" if told is not None and told > limit else request.get_data(cache=False)
+    body = b"" if told is not None and told > limit else whole_body(outcome="not_accepted")
     if len(body) > limit or (told or 0) > limit:
         raise Problem("too-large", f"at most {limit} bytes", outcome="not_accepted")
     return body
