@@ -15,6 +15,7 @@ from services.producer.ports import (
     CommandLog,
     Expectation,
     Headers,
+    NotAppended,
     Outcome,
     Record,
     ResultWaiter,
@@ -141,13 +142,14 @@ def _partly(
     told = [
         _told(index, *each) for index, each in enumerate(zip(batch, records, outcomes, strict=True))
     ]
-    is_unknown = any(isinstance(outcome, Unknown) for outcome in outcomes)
     accepted = sum(isinstance(outcome, Appended) for outcome in outcomes)
+    # Who takes a batch of which a part is in the log for refused sends that part twice.
+    is_refused = all(isinstance(outcome, NotAppended) for outcome in outcomes)
     return Problem(
-        "outcome-unknown" if is_unknown else "unavailable",
+        "unavailable" if is_refused else "outcome-unknown",
         f"{accepted} of {len(batch)} commands were accepted; `commands` tells which. {REPEAT}",
         retry_after_s=AWAY_RETRY_S,
-        outcome="unknown" if is_unknown else "not_accepted",
+        outcome="not_accepted" if is_refused else "unknown",
         accepted=accepted,
         commands=told,
     )

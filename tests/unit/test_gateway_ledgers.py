@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from postjournal.core.sharding import shard_of
+from services.producer.ports import NotAppended
 from tests.described import described
 from tests.unit.gateway_world import DEPOSIT, OPEN, SHARDS, World, make_world, problem
 
@@ -43,6 +44,17 @@ def test_each_command_of_a_batch_goes_to_its_own_ledger(world: World) -> None:
     assert [each["shard"] for each in response.json["commands"]] == shards
     assert keys(world) == [*ledgers, "main"]
     assert [shard for _, shard, _ in world.log.appended] == shards
+
+
+def test_a_batch_that_kafka_took_in_part_tells_each_ones_shard(world: World) -> None:
+    world.log.outcomes = {1: NotAppended("purged")}
+    batch = [DEPOSIT | {"ledger": ledger} for ledger in ("a", "b", "c")]
+    told = problem(world.post(batch, BATCH), 503, "outcome-unknown")["commands"]
+    assert [each.get("shard") for each in told] == [
+        shard_of(b"a", SHARDS),
+        None,
+        shard_of(b"c", SHARDS),
+    ]
 
 
 def test_the_querys_ledger_holds_for_those_that_name_none(world: World) -> None:
