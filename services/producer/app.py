@@ -45,7 +45,7 @@ LINKS = (
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Those that are counted by name: what anybody makes up would be one more series each."""
 
-JSON, NDJSON = "application/json", "application/x-ndjson"
+JSON = "application/json"
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _add_commands(app: Flask, gateway: Gateway) -> None:
 
     @app.post("/api/v1/commands/batch")
     def submit_batch() -> Response:
-        media_type = _check_type(JSON, NDJSON)
+        media_type = _check_type(JSON, *parsing.LINES)
         ledger = parsing.ledger_name(request.args.get("ledger"))
         header = request.headers.get("Idempotency-Key")
         key = parsing.idempotency_key(header, parsing.MAX_BATCH_KEY_LENGTH)

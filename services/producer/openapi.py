@@ -110,7 +110,8 @@ def _submit_batch() -> dict[str, Any]:
             "is. After that each command is decided by itself, those of one ledger in order; "
             "each may name its own `ledger`. With the header "
             "`Idempotency-Key: K` the n-th command without an id of its own gets the id `K-n`, "
-            "n from 0, which makes the batch safe to repeat."
+            "n from 0, which makes the batch safe to repeat. Newline-delimited JSON may be called "
+            f"{', '.join(parsing.LINES)}."
         ),
         "parameters": [ref("parameters", n) for n in ("ledger", "idempotency_key_of_batch")],
         "requestBody": body_of(

@@ -21,6 +21,14 @@ MAX_BATCH = 10_000
 MAX_BATCH_KEY_LENGTH = MAX_ID_LENGTH - len(f"-{MAX_BATCH - 1}")
 """Characters of a batch's Idempotency-Key, so that the ids made of it are not too long."""
 
+LINES = (
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+)
+"""What people call newline-delimited JSON, none of which is registered."""
+
 MAX_ERRORS_TOLD = 100
 MAX_KEY_LENGTH = 128
 MAX_WAIT_S = 30

@@ -249,9 +249,10 @@ def test_a_batch_is_accepted_in_order(world: World) -> None:
     ]
 
 
-def test_a_batch_may_be_lines_of_json(world: World) -> None:
+@pytest.mark.parametrize("media_type", ["x-ndjson", "ndjson", "jsonl", "x-jsonlines"])
+def test_a_batch_may_be_lines_of_json(world: World, media_type: str) -> None:
     lines = f"{json.dumps(OPEN)}\n\n{json.dumps(DEPOSIT)}\r\n"
-    response = world.http.post(BATCH, data=lines, content_type="application/x-ndjson")
+    response = world.http.post(BATCH, data=lines, content_type=f"application/{media_type}")
     assert response.json is not None
     assert response.json["accepted"] == 2
 
