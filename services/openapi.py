@@ -18,7 +18,9 @@ PROBLEM: dict[str, Any] = {
     "type": "object",
     "description": (
         "RFC 9457. `type` is `urn:postjournal:problem:` and the problem's name. Where a command "
-        "was sent, `outcome` tells what is known of it: accepted, not_accepted or unknown."
+        "was sent, `outcome` tells what is known of it: accepted, not_accepted or unknown. That of "
+        "a batch is not_accepted only if none of its commands was accepted or may be; else it is "
+        "unknown, and `commands` tells the outcome of each."
     ),
     "properties": {
         "type": TEXT,

@@ -22,6 +22,7 @@ from services.coordinator.openapi import document
 from services.coordinator.page.routes import LivePage, add_page
 from services.coordinator.requests import TITLES, HandoverRequest, SnapshotRequest
 from services.coordinator.state import Coordinator
+from services.parameters import whole_body
 from services.problems import Problem
 from services.web import add_static
 from services.web.documents import add_interface_page
@@ -192,7 +193,7 @@ def _check_shard(coordinator: Coordinator, shard: int) -> None:
 
 def _body(kind: type[Any]) -> Any:
     """The body as `kind`; no body is an empty one. Raises `Problem`."""
-    data = request.get_data(cache=False)
+    data = whole_body()
     if data and request.mimetype != JSON:
         raise Problem("unsupported-media-type", f"use {JSON}")
     try:

@@ -13,7 +13,7 @@ from werkzeug.routing import PathConverter
 
 from postjournal.topics import shard_of
 from services import problems
-from services.parameters import shard_number
+from services.parameters import shard_number, whole_body
 from services.process import REQUESTS
 from services.producer import parsing
 from services.producer.commands import AWAY_RETRY_S, BUSY_RETRY_S, Accepted, Submitter
@@ -45,7 +45,7 @@ LINKS = (
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Those that are counted by name: what anybody makes up would be one more series each."""
 
-JSON, NDJSON = "application/json", "application/x-ndjson"
+JSON = "application/json"
 
 
 @dataclass(frozen=True)
@@ -130,24 +130,24 @@ def _add_commands(app: Flask, gateway: Gateway) -> None:
     @app.post("/api/v1/commands")
     def submit() -> Response:
         _check_type(JSON)
-        ledger = parsing.ledger_key(request.args.get("ledger"))
+        ledger = parsing.ledger_name(request.args.get("ledger"))
         key = parsing.idempotency_key(request.headers.get("Idempotency-Key"))
-        command = parser.command(_body(parsing.MAX_COMMAND_BYTES), key)
+        command = parser.command(_body(parsing.MAX_COMMAND_BYTES), key, ledger)
         wait_s = parsing.preferred_wait_s(request.headers.getlist("Prefer")) or 0
         g.command = command.id
-        accepted = submitter.submit(ledger, command, wait_s, g.trace.headers)
+        accepted = submitter.submit(command, wait_s, g.trace.headers)
         return _accepted(accepted, wait_s if gateway.results.is_offered else 0)
 
     @app.post("/api/v1/commands/batch")
     def submit_batch() -> Response:
-        media_type = _check_type(JSON, NDJSON)
-        ledger = parsing.ledger_key(request.args.get("ledger"))
+        media_type = _check_type(JSON, *parsing.LINES)
+        ledger = parsing.ledger_name(request.args.get("ledger"))
         header = request.headers.get("Idempotency-Key")
         key = parsing.idempotency_key(header, parsing.MAX_BATCH_KEY_LENGTH)
         body = _body(parsing.MAX_BATCH_BYTES)
         split = parser.split_array if media_type == JSON else parser.split_lines
-        batch = parser.batch(split(body), key)
-        accepted = submitter.submit_all(ledger, batch, g.trace.headers)
+        batch = parser.batch(split(body), key, ledger)
+        accepted = submitter.submit_all(batch, g.trace.headers)
         commands = [each.told() for each in accepted]
         return _json({"accepted": len(commands), "commands": commands}, 202)
 
@@ -159,7 +159,8 @@ def _add_reads(app: Flask, gateway: Gateway) -> None:
     def account(account: str) -> Response:
         if len(account) > MAX_ACCOUNT_LENGTH:
             raise Problem("malformed-request", f"account: at most {MAX_ACCOUNT_LENGTH} characters")
-        shard = shard_of(parsing.ledger_key(request.args.get("ledger")), gateway.shards)
+        ledger = parsing.ledger_name(request.args.get("ledger"))
+        shard = shard_of(parsing.ledger_key(ledger), gateway.shards)
         min_seq = parsing.min_seq(request.args.get("min_seq"))
         try:
             answer = reader.read(shard, _consistency(), {"account": account}, min_seq)
@@ -219,13 +220,13 @@ def _check_type(*accepted: str) -> str:
 
 
 def _body(limit: int) -> bytes:
-    """Raises `Problem` when it is longer than `limit` bytes.
+    """Raises `Problem`, also when it is longer than `limit` bytes.
 
     A chunked body is cut off by werkzeug, not refused: so one byte more than allowed is read.
     """
     request.max_content_length = limit + 1
     told = request.content_length
-    body = b"" if told is not None and told > limit else request.get_data(cache=False)
+    body = b"" if told is not None and told > limit else whole_body(outcome="not_accepted")
     if len(body) > limit or (told or 0) > limit:
         raise Problem("too-large", f"at most {limit} bytes", outcome="not_accepted")
     return body

@@ -15,7 +15,9 @@ from services.producer.ports import (
     CommandLog,
     Expectation,
     Headers,
+    NotAppended,
     Outcome,
+    Record,
     ResultWaiter,
     TooBusy,
     Unavailable,
@@ -46,7 +48,7 @@ class Accepted:
 
 
 class Submitter:
-    """Submits commands of one ledger. Raises `Problem`."""
+    """Submits commands. Raises `Problem`."""
 
     def __init__(
         self,
@@ -59,43 +61,41 @@ class Submitter:
         self._commands, self._results, self._shards = commands, results, shards
         self._now_s = now_s
 
-    def submit(
-        self, key: bytes, command: Submission, wait_s: int, headers: Headers = ()
-    ) -> Accepted:
+    def submit(self, command: Submission, wait_s: int, headers: Headers = ()) -> Accepted:
         """One command; with `wait_s`, watch out for its result from before it is sent.
 
         `wait_s`: from now, what Kafka takes to acknowledge the command included; `headers`: of
         its record.
         """
         give_up_s = self._now_s() + wait_s
-        shard = shard_of(key, self._shards)
+        record = self._record(command)
         try:
-            with self._expectation(shard, command.id, wait_s) as expected:
-                outcome = self._commands.append(key, shard, [command.value], headers)[0]
-                accepted = _accepted(command.id, shard, outcome)
+            with self._expectation(record.shard, command.id, wait_s) as expected:
+                outcome = self._commands.append([record], headers)[0]
+                accepted = _accepted(command.id, record.shard, outcome)
                 if expected is None:
                     return accepted
                 result = expected.wait(max(give_up_s - self._now_s(), 0))
-                return Accepted(accepted.id, shard, accepted.offset, result)
+                return Accepted(accepted.id, record.shard, accepted.offset, result)
         except (TooBusy, Unavailable) as refusal:
             _refuse(refusal, id=command.id)
 
-    def submit_all(
-        self, key: bytes, batch: Sequence[Submission], headers: Headers = ()
-    ) -> list[Accepted]:
+    def submit_all(self, batch: Sequence[Submission], headers: Headers = ()) -> list[Accepted]:
         """All or, when Kafka fails halfway, `Problem` that tells of each what is known."""
-        shard = shard_of(key, self._shards)
+        records = [self._record(command) for command in batch]
         try:
-            values = [command.value for command in batch]
-            outcomes = self._commands.append(key, shard, values, headers)
+            outcomes = self._commands.append(records, headers)
         except (TooBusy, Unavailable) as refusal:
             _refuse(refusal)
         if not all(isinstance(outcome, Appended) for outcome in outcomes):
-            raise _partly(batch, shard, outcomes)
+            raise _partly(batch, records, outcomes)
         return [
-            _accepted(command.id, shard, outcome)
-            for command, outcome in zip(batch, outcomes, strict=True)
+            _accepted(command.id, record.shard, outcome)
+            for command, record, outcome in zip(batch, records, outcomes, strict=True)
         ]
+
+    def _record(self, command: Submission) -> Record:
+        return Record(command.key, shard_of(command.key, self._shards), command.value)
 
     def _expectation(self, shard: int, command_id: str, wait_s: int) -> Any:
         """A context manager of an `Expectation` or None."""
@@ -136,23 +136,28 @@ def _refuse(refusal: TooBusy | Unavailable, **extras: Any) -> NoReturn:
     ) from refusal
 
 
-def _partly(batch: Sequence[Submission], shard: int, outcomes: Sequence[Outcome]) -> Problem:
-    told = [_told(*each, shard) for each in zip(range(len(batch)), batch, outcomes, strict=True)]
-    is_unknown = any(isinstance(outcome, Unknown) for outcome in outcomes)
+def _partly(
+    batch: Sequence[Submission], records: Sequence[Record], outcomes: Sequence[Outcome]
+) -> Problem:
+    told = [
+        _told(index, *each) for index, each in enumerate(zip(batch, records, outcomes, strict=True))
+    ]
     accepted = sum(isinstance(outcome, Appended) for outcome in outcomes)
+    # Who takes a batch of which a part is in the log for refused sends that part twice.
+    is_refused = all(isinstance(outcome, NotAppended) for outcome in outcomes)
     return Problem(
-        "outcome-unknown" if is_unknown else "unavailable",
+        "unavailable" if is_refused else "outcome-unknown",
         f"{accepted} of {len(batch)} commands were accepted; `commands` tells which. {REPEAT}",
         retry_after_s=AWAY_RETRY_S,
-        outcome="unknown" if is_unknown else "not_accepted",
+        outcome="not_accepted" if is_refused else "unknown",
         accepted=accepted,
         commands=told,
     )
 
 
-def _told(index: int, command: Submission, outcome: Outcome, shard: int) -> dict[str, Any]:
+def _told(index: int, command: Submission, record: Record, outcome: Outcome) -> dict[str, Any]:
     told: dict[str, Any] = {"index": index, "id": command.id}
     if isinstance(outcome, Appended):
-        return told | {"outcome": "accepted", "shard": shard, "offset": outcome.offset}
+        return told | {"outcome": "accepted", "shard": record.shard, "offset": outcome.offset}
     name = "unknown" if isinstance(outcome, Unknown) else "not_accepted"
     return told | {"outcome": name, "detail": outcome.reason}

@@ -22,6 +22,7 @@ from services.producer.ports import (
     Headers,
     NotAppended,
     Outcome,
+    Record,
     TooBusy,
     Unavailable,
     Unknown,
@@ -119,15 +120,13 @@ class KafkaCommandLog:
         """See `CommandLog`."""
         return self._trouble
 
-    def append(
-        self, key: bytes, shard: int, values: Sequence[bytes], headers: Headers = ()
-    ) -> list[Outcome]:
+    def append(self, records: Sequence[Record], headers: Headers = ()) -> list[Outcome]:
         """See `CommandLog`."""
         if self._trouble:
             raise Unavailable(self._trouble)
-        self._reserve(len(values))
-        started, pending = monotonic(), _Pending(len(values))
-        for index, value in enumerate(values):
+        self._reserve(len(records))
+        started, pending = monotonic(), _Pending(len(records))
+        for index, (key, shard, value) in enumerate(records):
             record = {"value": value, "key": key, "partition": shard, "headers": [*headers]}
             self._produce(record, index, pending)
         outcomes = pending.wait(ANSWER_S)

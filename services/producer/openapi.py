@@ -23,11 +23,16 @@ from services.producer.problems import TITLES
 PROBLEMS = Problems(TITLES)
 
 
+_LEDGER = {"type": "string", "minLength": 1, "maxLength": parsing.MAX_KEY_LENGTH}
+_LEDGER_OF_BODY = "As the query parameter; where both are given they are the same."
+
+
 def document(command_type: Any) -> dict[str, Any]:
     """OpenAPI 3.1."""
     (command,), schemas = schemas_of(command_type)
     for schema in schemas.values():
         _make_id_optional(schema)
+        _add_ledger(schema)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -48,6 +53,13 @@ def _make_id_optional(schema: dict[str, Any]) -> None:
     required = schema.get("required", [])
     if "id" in schema.get("properties", {}) and "id" in required:
         required.remove("id")
+
+
+def _add_ledger(schema: dict[str, Any]) -> None:
+    """The gateway reads it; the application's type may have it, or refuse what it has not."""
+    properties = schema.get("properties", {})
+    if "id" in properties and schema.get("additionalProperties") is not False:
+        properties.setdefault("ledger", _LEDGER | {"description": _LEDGER_OF_BODY})
 
 
 def _paths() -> dict[str, Any]:
@@ -95,9 +107,11 @@ def _submit_batch() -> dict[str, Any]:
         "description": (
             "All commands are checked before any is sent: if one is invalid the whole batch is "
             "refused, with the reasons in `errors`, so that a corrected batch can be sent as it "
-            "is. After that each command is decided by itself, in order. With the header "
+            "is. After that each command is decided by itself, those of one ledger in order; "
+            "each may name its own `ledger`. With the header "
             "`Idempotency-Key: K` the n-th command without an id of its own gets the id `K-n`, "
-            "n from 0, which makes the batch safe to repeat."
+            "n from 0, which makes the batch safe to repeat. Newline-delimited JSON may be called "
+            f"{', '.join(parsing.LINES)}."
         ),
         "parameters": [ref("parameters", n) for n in ("ledger", "idempotency_key_of_batch")],
         "requestBody": body_of(
@@ -178,13 +192,14 @@ def _leader() -> dict[str, Any]:
 
 
 def _parameters() -> dict[str, Any]:
-    text = {"type": "string", "minLength": 1, "maxLength": 128}
     return {
         "ledger": {
             "name": "ledger",
             "in": "query",
-            "description": "Which ledger; it picks the shard.",
-            "schema": text | {"default": "main"},
+            "description": (
+                "Which ledger; it picks the shard. A command may name it in its body instead."
+            ),
+            "schema": _LEDGER | {"default": "main"},
         },
         "consistency": {
             "name": "consistency",

@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -21,9 +21,19 @@ MAX_BATCH = 10_000
 MAX_BATCH_KEY_LENGTH = MAX_ID_LENGTH - len(f"-{MAX_BATCH - 1}")
 """Characters of a batch's Idempotency-Key, so that the ids made of it are not too long."""
 
+LINES = (
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+)
+"""What people call newline-delimited JSON, none of which is registered."""
+
 MAX_ERRORS_TOLD = 100
 MAX_KEY_LENGTH = 128
 MAX_WAIT_S = 30
+
+LedgerName = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY_LENGTH)]
 
 PATH_IN_MESSAGE = re.compile(r" - at `(\$.*)`$")
 VISIBLE_ASCII = re.compile(r"[\x20-\x7e]+")
@@ -31,9 +41,10 @@ VISIBLE_ASCII = re.compile(r"[\x20-\x7e]+")
 
 @dataclass(frozen=True)
 class Submission:
-    """A valid command: its id, and the record to be appended."""
+    """A valid command: its id, and the key and the value of the record to be appended."""
 
     id: str
+    key: bytes
     value: bytes
 
 
@@ -53,27 +64,34 @@ class CommandParser:
         """`new_id` makes ids for commands that bring none; UUIDs by default."""
         self._decode = msgspec.json.Decoder(command_type).decode
         self._decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+        self._decode_ledger = msgspec.json.Decoder(LedgerName).decode
         self._decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
         self._encode = msgspec.json.Encoder().encode
         self._new_id = new_id or (lambda: uuid.uuid4().hex)
 
-    def command(self, body: bytes, key: str | None) -> Submission:
-        """`key`: the id that the Idempotency-Key header asks for. Raises `Problem`."""
+    def command(self, body: bytes, key: str | None, ledger: str | None = None) -> Submission:
+        """Raises `Problem`.
+
+        `key`: the id that the Idempotency-Key header asks for; `ledger`: the query's, if it names
+        one.
+        """
         try:
-            return self._submission(body, key)
+            return self._submission(body, key, ledger)
         except Invalid as invalid:
             problem = Problem("invalid-command", invalid.detail, outcome="not_accepted")
             if invalid.field:
                 problem.extras["field"] = invalid.field
             raise problem from invalid
 
-    def batch(self, bodies: Iterable[bytes], key: str | None) -> list[Submission]:
+    def batch(
+        self, bodies: Iterable[bytes], key: str | None, ledger: str | None = None
+    ) -> list[Submission]:
         """All of them, or `Problem`. With `key`, the n-th gets the id `<key>-<n>` (from 0)."""
         submissions, errors = [], []
         for index, body in enumerate(bodies):
             item_key = None if key is None else f"{key}-{index}"
             try:
-                submissions.append(self._submission(body, item_key, in_batch=True))
+                submissions.append(self._submission(body, item_key, ledger, in_batch=True))
             except Invalid as invalid:
                 errors.append(_told(index, invalid))
             except Problem as problem:
@@ -97,7 +115,9 @@ class CommandParser:
         """The lines of newline-delimited JSON; empty ones do not count. Raises `Problem`."""
         return _checked_size([line for line in body.split(b"\n") if line.strip()])
 
-    def _submission(self, body: bytes, key: str | None, *, in_batch: bool = False) -> Submission:
+    def _submission(
+        self, body: bytes, key: str | None, ledger: str | None, *, in_batch: bool = False
+    ) -> Submission:
         """A batch's key only names the commands that bring no id of their own."""
         fields = _well_formed(self._decode_object, body)
         told = _text(fields.get("id"))
@@ -107,9 +127,22 @@ class CommandParser:
             raise _malformed("the Idempotency-Key header and the body's id differ")
         try:
             command = _well_formed(self._decode, self._encode(fields))
+            record_key = self._key(fields.get("ledger"), ledger)
         except Invalid as invalid:
             raise Invalid(invalid.detail, invalid.field, told) from invalid
-        return Submission(command.id, self._encode(command))
+        return Submission(command.id, record_key, self._encode(command))
+
+    def _key(self, of_body: msgspec.Raw | None, of_query: str | None) -> bytes:
+        """Of the Kafka record; each of the two may name the ledger."""
+        if of_body is None:
+            return ledger_key(of_query)
+        try:
+            named: str = _well_formed(self._decode_ledger, bytes(of_body))
+        except Invalid as invalid:
+            raise Invalid(invalid.detail, "$.ledger") from invalid
+        if of_query not in (None, named):
+            raise _malformed("the query's ledger and the body's differ; name it in one place")
+        return ledger_key(named)
 
 
 def idempotency_key(header: str | None, longest: int = MAX_ID_LENGTH) -> str | None:
@@ -127,13 +160,16 @@ def idempotency_key(header: str | None, longest: int = MAX_ID_LENGTH) -> str | N
     return value
 
 
-def ledger_key(value: str | None) -> bytes:
-    """The key of the Kafka record, which picks the shard. Raises `Problem`."""
-    if value is None:
-        return DEFAULT_KEY
-    if not 1 <= len(value) <= MAX_KEY_LENGTH:
+def ledger_name(value: str | None) -> str | None:
+    """The query's `ledger`, if it names one. Raises `Problem`."""
+    if value is not None and not 1 <= len(value) <= MAX_KEY_LENGTH:
         raise _malformed(f"ledger: 1 to {MAX_KEY_LENGTH} characters")
-    return value.encode()
+    return value
+
+
+def ledger_key(name: str | None) -> bytes:
+    """The key of the Kafka record, which picks the shard."""
+    return DEFAULT_KEY if name is None else name.encode()
 
 
 def min_seq(value: str | None) -> int | None:

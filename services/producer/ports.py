@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from postjournal.cluster_view import ShardView
 
@@ -38,6 +38,14 @@ Headers = Sequence[tuple[str, bytes]]
 """Of a Kafka record."""
 
 
+class Record(NamedTuple):
+    """A command on its way; `shard`: the partition that its key picks."""
+
+    key: bytes
+    shard: int
+    value: bytes
+
+
 class TooBusy(Exception):
     """A bound on what may be under way at once is reached; nothing was sent."""
 
@@ -53,10 +61,8 @@ class CommandLog(Protocol):
     def trouble(self) -> str:
         """Why commands cannot be taken now; "" when they can."""
 
-    def append(
-        self, key: bytes, shard: int, values: Sequence[bytes], headers: Headers = ()
-    ) -> list[Outcome]:
-        """Append in order and wait for what became of each; some seconds at most.
+    def append(self, records: Sequence[Record], headers: Headers = ()) -> list[Outcome]:
+        """Append in each shard's order and wait for what became of each; some seconds at most.
 
         `headers`: of every one of the records.
 

@@ -13,7 +13,7 @@ TITLES = {
     "invalid-batch": (422, "The batch holds invalid commands; none was accepted"),
     "too-busy": (429, "Too many requests are under way"),
     "unavailable": (503, "The log of commands cannot be reached"),
-    "outcome-unknown": (503, "It is not known whether the command was accepted"),
+    "outcome-unknown": (503, "Not all that was sent is known to be accepted"),
     "no-leader": (503, "No replica can answer now"),
     "behind": (503, "No replica has reached that sequence yet"),
 }

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from werkzeug.exceptions import BadRequest, HTTPException
 
 from services.replica.metrics import registry_of
 from services.replica.shard import ShardRunner
@@ -31,7 +32,8 @@ def make_app(replica: str, shards: Sequence[ShardRunner], crash_token: str | Non
 
     `crash_token`: None: nobody may crash the replica; else who has it, and all if it is "".
     """
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
+    app.register_error_handler(HTTPException, _refused)
     registry = registry_of(replica)
 
     @app.get("/livez")
@@ -46,7 +48,7 @@ def make_app(replica: str, shards: Sequence[ShardRunner], crash_token: str | Non
 
     @app.get("/leader")
     def leader() -> Response:
-        found = _shard_named(shards, request.args.get("shard", "0"))
+        found = _shard_named(shards, _parameters().get("shard", "0"))
         if found is None:
             return _json({"error": "no such shard"}, 404)
         status = found.status
@@ -70,7 +72,7 @@ def make_app(replica: str, shards: Sequence[ShardRunner], crash_token: str | Non
         found = _shard_named(shards, shard)
         if found is None:
             return _json({"error": "no such shard"}, 404)
-        return _query(replica, found, request.args.to_dict())
+        return _query(replica, found, _parameters())
 
     @app.get("/metrics")
     def metrics() -> Response:
@@ -122,6 +124,23 @@ def _query(replica: str, shard: ShardRunner, query: dict[str, str]) -> Response:
         "replica": replica,
     }
     return _json(body, 404 if answer.result is None else 200)
+
+
+def _parameters() -> dict[str, str]:
+    """Raises `BadRequest`."""
+    try:
+        return request.args.to_dict()
+    except UnicodeDecodeError as error:
+        raise BadRequest("the query string is no UTF-8: percent-encode its values") from error
+
+
+def _refused(error: HTTPException) -> Response:
+    """Flask's own errors in the form of all others."""
+    response = _json({"error": error.description or error.name}, error.code or 500)
+    allowed = getattr(error, "valid_methods", None)
+    if allowed:
+        response.headers["Allow"] = ", ".join(sorted(allowed))
+    return response
 
 
 def _shard_named(shards: Sequence[ShardRunner], name: str) -> ShardRunner | None:

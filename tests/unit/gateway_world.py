@@ -22,6 +22,7 @@ from services.producer.ports import (
     Expectation,
     Headers,
     Outcome,
+    Record,
     ReplicaAway,
 )
 from tests.described import client_of
@@ -41,16 +42,14 @@ class FakeLog:
     now_s: float = 0.0
     takes_s: float = 0.0
 
-    def append(
-        self, key: bytes, shard: int, values: Sequence[bytes], headers: Headers = ()
-    ) -> list[Outcome]:
+    def append(self, records: Sequence[Record], headers: Headers = ()) -> list[Outcome]:
         self.headers = dict(headers)
         self.now_s += self.takes_s
         if self.refusal is not None:
             raise self.refusal
         first = len(self.appended)
-        self.appended += [(key, shard, json.loads(value)) for value in values]
-        return [self.outcomes.get(i, Appended(first + i)) for i in range(len(values))]
+        self.appended += [(key, shard, json.loads(value)) for key, shard, value in records]
+        return [self.outcomes.get(i, Appended(first + i)) for i in range(len(records))]
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pytest
 
 from postjournal.core.sharding import shard_of
 from services.producer.parsing import MAX_BATCH_KEY_LENGTH
-from services.producer.ports import NotAppended, TooBusy, Unavailable, Unknown
+from services.producer.ports import NotAppended, Outcome, TooBusy, Unavailable, Unknown
 from tests.unit.gateway_world import DEPOSIT, OPEN, SHARDS, World, make_world, problem
 
 
@@ -249,9 +249,10 @@ def test_a_batch_is_accepted_in_order(world: World) -> None:
     ]
 
 
-def test_a_batch_may_be_lines_of_json(world: World) -> None:
+@pytest.mark.parametrize("media_type", ["x-ndjson", "ndjson", "jsonl", "x-jsonlines"])
+def test_a_batch_may_be_lines_of_json(world: World, media_type: str) -> None:
     lines = f"{json.dumps(OPEN)}\n\n{json.dumps(DEPOSIT)}\r\n"
-    response = world.http.post(BATCH, data=lines, content_type="application/x-ndjson")
+    response = world.http.post(BATCH, data=lines, content_type=f"application/{media_type}")
     assert response.json is not None
     assert response.json["accepted"] == 2
 
@@ -305,3 +306,27 @@ def test_a_batch_that_kafka_took_in_part_tells_the_outcome_of_each(world: World)
     assert body["accepted"] == 1
     assert [each["outcome"] for each in body["commands"]] == ["accepted", "unknown", "not_accepted"]
     assert all(each["id"] for each in body["commands"])
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "kind", "whole"),
+    [
+        ("+-", "outcome-unknown", "unknown"),
+        ("-+", "outcome-unknown", "unknown"),
+        ("+?", "outcome-unknown", "unknown"),
+        ("-?", "outcome-unknown", "unknown"),
+        ("--", "unavailable", "not_accepted"),
+    ],
+)
+def test_a_batch_is_told_as_not_accepted_only_if_all_of_it_is(
+    world: World, outcomes: str, kind: str, whole: str
+) -> None:
+    """Else a client that sends it again with new ids doubles what was accepted."""
+    told: dict[str, Outcome] = {"?": Unknown("timed out"), "-": NotAppended("purged")}
+    world.log.outcomes = {n: told[mark] for n, mark in enumerate(outcomes) if mark in told}
+    response = world.post([DEPOSIT] * 2, BATCH)
+    body = problem(response, 503, kind)
+    assert (body["outcome"], body["accepted"]) == (whole, outcomes.count("+"))
+    names = {"+": "accepted", "-": "not_accepted", "?": "unknown"}
+    assert [each["outcome"] for each in body["commands"]] == [names[mark] for mark in outcomes]
+    assert response.headers["Retry-After"]

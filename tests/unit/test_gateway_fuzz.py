@@ -28,7 +28,7 @@ from services.producer import parsing
 from services.producer.app import Gateway, make_app
 from services.producer.metrics import Metrics
 from services.producer.openapi import document
-from services.producer.ports import Appended, Expectation, Headers, Outcome
+from services.producer.ports import Appended, Expectation, Headers, Outcome, Record
 from tests.unit.gateway_world import FakeReplicas
 
 SHARDS = 2
@@ -57,21 +57,29 @@ class System:
         self.first: dict[tuple[int, str], Json] = {}
         self.paid_in = 0
 
-    def append(
-        self, key: bytes, shard: int, values: Sequence[bytes], headers: Headers = ()
-    ) -> list[Outcome]:
+    def append(self, records: Sequence[Record], headers: Headers = ()) -> list[Outcome]:
+        offsets = {
+            shard: iter(self._decide(shard, [each for each in records if each.shard == shard]))
+            for shard in range(SHARDS)
+        }
+        return [Appended(next(offsets[record.shard])) for record in records]
+
+    def _decide(self, shard: int, records: Sequence[Record]) -> range:
+        """Their offsets."""
         first = self.appended[shard]
-        self.appended[shard] += len(values)
+        self.appended[shard] += len(records)
         machine = self.machines[shard]
         results = machine.outboxes["results"]
         seen = results.next_seq
-        rows: list[SourceRecord] = [(first + n, key, value) for n, value in enumerate(values)]
+        rows: list[SourceRecord] = [
+            (first + n, each.key, each.value) for n, each in enumerate(records)
+        ]
         while rows:
             rows = rows[len(machine.decide([(TOPIC, rows)], time=first)) :]
         told = [v for chunk in results.between(seen, results.next_seq) for v in chunk.values]
-        for value, result in zip(values, told, strict=True):
-            self._take(shard, msgspec.json.decode(value), result)
-        return [Appended(first + n) for n in range(len(values))]
+        for record, result in zip(records, told, strict=True):
+            self._take(shard, msgspec.json.decode(record.value), result)
+        return range(first, first + len(records))
 
     def _take(self, shard: int, command: Json, value: bytes) -> None:
         result = msgspec.json.decode(value)
@@ -146,6 +154,8 @@ def agreed(case: Case) -> Case:
             body["amount"] = int(body["amount"])
         if key is not None:
             body.pop("id", None)
+        if "ledger" in (case.query or {}):
+            body.pop("ledger", None)
     return case
 
 
@@ -171,7 +181,7 @@ class Clients(RuleBasedStateMachine):
             paid_in = {**opened, "type": "deposit", "amount": 100 * number, "id": f"pay-{account}"}
             for command in (opened, paid_in) if number else (opened,):
                 shard = shard_of(b"main", SHARDS)
-                SYSTEM.append(b"main", shard, [msgspec.json.encode(command)])
+                SYSTEM.append([Record(b"main", shard, msgspec.json.encode(command))])
 
     def call(self, case: Case) -> Response:
         response: Response = case.call()
@@ -193,6 +203,7 @@ class Clients(RuleBasedStateMachine):
         """Only who meets others on the same accounts has money to move."""
         case.query, fields = {}, dict(zip(("account", "from", "to"), accounts, strict=True))
         if isinstance(case.body, dict):
+            case.body.pop("ledger", None)
             case.body |= {name: fields[name] for name in fields if name in case.body}
             case.body |= {"amount": amount} if "amount" in case.body else {}
         return self.submit(case)
@@ -207,8 +218,10 @@ class Clients(RuleBasedStateMachine):
         account = case.body.get("account") or case.body["to"]
         # By hand: schemathesis sends some names as they are, so that `#` begins a fragment.
         path = f"/api/v1/accounts/{quote(account, safe='')}"
-        response = APP.test_client().get(path, query_string=case.query)
-        shard = shard_of(parsing.ledger_key((case.query or {}).get("ledger")), SHARDS)
+        ledger = (case.query or {}).get("ledger") or case.body.get("ledger")
+        query = {} if ledger is None else {"ledger": ledger}
+        response = APP.test_client().get(path, query_string=query)
+        shard = shard_of(parsing.ledger_key(ledger), SHARDS)
         held = SYSTEM.machines[shard].state.get(account)
         assert response.status_code == (404 if held is None else 200)
         assert held is None or response.get_json()["balance"] == held

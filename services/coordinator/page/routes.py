@@ -23,7 +23,7 @@ from services.coordinator.page.picture import (
 from services.coordinator.page.stream import SnapshotWatch, Streams
 from services.coordinator.requests import CrashRequest
 from services.coordinator.state import Coordinator
-from services.parameters import shard_number
+from services.parameters import shard_number, whole_body
 from services.problems import Problem
 from services.web import HEADERS, page
 
@@ -105,7 +105,7 @@ def _crash_request() -> CrashRequest:
     if request.mimetype != "application/json":
         raise Problem("unsupported-media-type", "use application/json")
     try:
-        return msgspec.json.decode(request.get_data(cache=False), type=CrashRequest)
+        return msgspec.json.decode(whole_body(), type=CrashRequest)
     except UNREADABLE as error:
         raise Problem("malformed-request", str(error)) from error
 

@@ -1,0 +1,210 @@
+"""The replica's HTTP: who leads, whether it lives, and what a bad request is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from postjournal.core.errors import ShardHalted
+from postjournal.ledger import Ledger
+from postjournal.settings import Settings
+from postjournal.topics import Topics
+from services.replica import shard as shard_module
+from services.replica.http import make_app
+from services.replica.shard import LIVE_WITHIN_MS, Addresses, ShardRunner, Shared
+
+
+def client(*shards: Any) -> FlaskClient:
+    return make_app("r1", shards, crash_token="secret").test_client()
+
+
+def shard(number: int, state: str, *, alive: bool = True) -> Any:
+    """As much of a `ShardRunner` as HTTP looks at."""
+    status = SimpleNamespace(state=state, leader="r2", leader_address="r2:7071", epoch=4)
+    return SimpleNamespace(shard=number, alive=alive, status=status)
+
+
+# --- who leads ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        ("leader", 200),
+        ("resigning", 200),
+        ("standby", 503),
+        ("claiming", 503),
+        ("catching_up", 503),
+        ("reader", 503),
+        ("halted", 503),
+    ],
+)
+def test_leader_is_a_200_of_the_leader_alone_and_all_tell_who_it_is(
+    state: str, status: int
+) -> None:
+    answer = client(shard(0, "standby"), shard(1, state)).get("/leader?shard=1")
+    assert answer.status_code == status
+    assert answer.json == {
+        "shard": 1,
+        "leader": "r2",
+        "address": "r2:7071",
+        "epoch": 4,
+        "is_leader": status == 200,
+    }
+
+
+def test_leader_is_of_shard_0_unless_another_is_named() -> None:
+    http = client(shard(0, "leader"), shard(1, "standby"))
+    assert http.get("/leader").status_code == 200
+    unknown = http.get("/leader?shard=2")
+    assert (unknown.status_code, unknown.json) == (404, {"error": "no such shard"})
+
+
+# --- whether it lives -----------------------------------------------------------------------
+
+
+def test_a_replica_lives_as_long_as_all_its_shards_do() -> None:
+    assert client(shard(0, "leader"), shard(1, "standby")).get("/livez").status_code == 200
+    dead = client(shard(0, "leader"), shard(1, "standby", alive=False)).get("/livez")
+    assert dead.status_code == 503
+
+
+class Mute:
+    """Takes whatever it is told."""
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments, **named: None
+
+
+class SlowLog(Mute):
+    """A shard's log whose poll takes as long as the test wants."""
+
+    error: Exception | None = None
+
+    def __init__(self, *arguments: object) -> None:
+        self.is_polled, self.may_go_on = threading.Event(), threading.Event()
+
+    def known_end(self) -> None:
+        pass
+
+    def poll(self, timeout_ms: int) -> list[Any]:
+        self.is_polled.set()
+        assert self.may_go_on.wait(60)
+        if self.error is not None:
+            raise self.error
+        return []
+
+
+class Clock:
+    now_ms = 0
+
+    def monotonic_ms(self) -> int:
+        return self.now_ms
+
+    wall_ms = monotonic_ms
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(shard_module, "SystemClock", lambda: made)
+    return made
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> SlowLog:
+    made = SlowLog()
+    monkeypatch.setattr(shard_module, "KafkaLog", lambda *arguments: made)
+    monkeypatch.setattr(shard_module, "Producer", Mute)
+    return made
+
+
+@pytest.fixture
+def runner(clock: Clock, log: SlowLog) -> Iterator[ShardRunner]:
+    """Of a shard whose first turn is under way."""
+    application = Ledger()
+    topics = Topics.of("x", application.sources, application.sinks)
+    configuration = Settings.from_environment({"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"})
+    shared = Shared(configuration, topics, application, Addresses("h:1", "h:2"), None)
+    made = ShardRunner(shared, 0)
+    made.start()
+    assert log.is_polled.wait(60)
+    yield made
+    log.may_go_on.set()
+    made.inbox.ask_to_stop()
+    made.join(60)
+
+
+def test_a_loop_that_has_not_turned_for_long_does_not_live(
+    runner: ShardRunner, clock: Clock
+) -> None:
+    http = client(runner)
+    clock.now_ms = LIVE_WITHIN_MS - 1
+    assert http.get("/livez").status_code == 200
+    clock.now_ms = LIVE_WITHIN_MS
+    assert http.get("/livez").status_code == 503
+
+
+def test_a_loop_that_has_ended_does_not_live(runner: ShardRunner, log: SlowLog) -> None:
+    runner.inbox.ask_to_stop()
+    log.may_go_on.set()
+    assert runner.join(60)
+    assert client(runner).get("/livez").status_code == 503
+
+
+def test_a_shard_that_halted_knowingly_lives_and_is_not_ready(
+    runner: ShardRunner, log: SlowLog, clock: Clock
+) -> None:
+    """A restart would not help, and nobody could look at it any more."""
+    log.error = ShardHalted("evolve failed")
+    log.may_go_on.set()
+    assert runner.join(60)
+    clock.now_ms = 10 * LIVE_WITHIN_MS
+    assert client(runner).get("/livez").status_code == 200
+    ready = client(runner).get("/readyz")
+    assert (ready.status_code, ready.json) == (503, {"ready": False, "shards": {"0": "halted"}})
+
+
+# --- bad requests ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/leader", "/query/0"])
+def test_a_query_string_that_is_no_text_is_a_400(path: str) -> None:
+    raw = {"QUERY_STRING": "shard=\xff"}  # as WSGI has it: bytes as Latin-1
+    answer = client(shard(0, "leader")).get(path, environ_overrides=raw)
+    assert answer.status_code == 400
+    assert "percent-encode" in error_of(answer)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("GET", "/static/x", 404),
+        ("POST", "/leader", 405),
+        ("GET", "/crash", 405),
+        ("POST", "/crash", 401),
+    ],
+)
+def test_every_error_is_told_in_one_form(method: str, path: str, status: int) -> None:
+    answer = client(shard(0, "leader")).open(path, method=method)
+    assert answer.status_code == status
+    assert error_of(answer)
+    assert ("Allow" in answer.headers) == (status == 405)
+
+
+def error_of(answer: Any) -> str:
+    assert answer.content_type == "application/json"
+    (told,) = json.loads(answer.text).values()
+    assert list(json.loads(answer.text)) == ["error"]
+    assert isinstance(told, str)
+    return told
