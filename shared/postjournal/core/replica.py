@@ -10,8 +10,9 @@
                                              rebuilding (a new incarnation follows)
 
 What ends leadership: an accepted claim of another, an own record read back void with a gap, a
-failed append, own records that land and are not read back, the own resignation. Never a void
-record of somebody else. `step` is the only way in; the order of effects is the contract.
+failed append, own records that land and are not read back, a resignation of its epoch, an accepted
+entry that it has not written. Never a void record of somebody else. `step` is the only way in; the
+order of effects is the contract.
 """
 
 from __future__ import annotations
@@ -180,7 +181,7 @@ class Replica(Generic[S, C, E]):
             return
         self._leader_lives()
         if type(record) is Resign:
-            if self.tenure is not None:  # only this leader writes its epoch's resignation
+            if self.tenure is not None:
                 self._end_leadership("resigned")
             return
         if own is not None:
@@ -188,7 +189,10 @@ class Replica(Generic[S, C, E]):
             self._effects += self.tenure.on_stable(own, self._now_ms)
             self._report_takeover()
         elif type(record) is Entry:
-            assert self.tenure is None, "an accepted entry of this epoch that is not ours"
+            if self.tenure is not None:  # forged, but it counts: what is in flight fits no more
+                self._end_leadership("somebody else's entry was accepted")
+                if self.role is not Role.STANDBY:
+                    return
             self.machine.apply(record)
         self.machine.forget(self.journal.published)
 
