@@ -1,11 +1,14 @@
-"""An accepted entry that the leader has not written: somebody else wrote it as if he led."""
+"""Records in a leader's name that somebody else wrote."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+import pytest
 
 from postjournal.core import messages as m
-from postjournal.core.records import Entry
+from postjournal.core.records import Entry, Heartbeat
 from postjournal.core.roles import Role
 from tests.unit.test_replica import CODEC, FEED, OPEN, Bench, claim_of, leader, opened
 
@@ -64,3 +67,16 @@ def test_a_leader_that_is_to_stop_stops() -> None:
     bench.land(forged(), claim_of("c", 2, 2))
     assert isinstance(bench.effects[-1], m.Stopped)
     assert bench.replica.role is Role.STOPPED
+
+
+@pytest.mark.parametrize("kind", [Entry, Heartbeat])
+def test_a_void_record_of_somebody_else_ends_nothing(kind: type[Any]) -> None:
+    """Not even one over a gap: an own record that was lost is missed at the next own one."""
+    bench = leader()
+    entry = CODEC.decode(forged())
+    assert isinstance(entry, Entry)
+    ahead = msgspec.structs.replace(entry, seq=7)
+    beat = Heartbeat(entry.epoch, 7, {}, entry.time)
+    bench.land(CODEC.encode(ahead if kind is Entry else beat))
+    assert bench.replica.role is Role.LEADER
+    assert bench.of(m.RecordVoid)

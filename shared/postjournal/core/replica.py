@@ -26,7 +26,7 @@ from postjournal.core.application import Application, Command
 from postjournal.core.fold import JournalState, Verdict, check_readable
 from postjournal.core.machine import Machine
 from postjournal.core.reads import Reads
-from postjournal.core.records import Claim, Codec, Entry, Heartbeat, Record, Resign
+from postjournal.core.records import Claim, Codec, Entry, Record, Resign
 from postjournal.core.roles import Cause, Identity, Role
 from postjournal.core.snapshot import Image, record_digest
 from postjournal.core.taking import Taking
@@ -205,19 +205,8 @@ class Replica(Generic[S, C, E]):
         if type(record) is Claim and record.incarnation == self.incarnation:
             if self.role is Role.CLAIMING:
                 self._become(Role.STANDBY, "claim void")
-        elif self.tenure is not None and self._is_lost_to_us(record, own):
+        elif own is not None:  # one that lands again is in flight no more
             self._end_leadership(f"own {kind} at offset {offset} is void")
-
-    def _is_lost_to_us(self, record: Record[E], own: InFlight[E] | None) -> bool:
-        """Only this leader writes entries and heartbeats of its epoch.
-
-        A void one of them with a gap means that an earlier one never landed. Without a gap it is
-        a retry that landed twice, or somebody else's forgery.
-        """
-        assert self.tenure is not None
-        if not isinstance(record, Entry | Heartbeat) or record.epoch != self.tenure.epoch:
-            return False
-        return own is not None or record.seq > self.journal.next_seq
 
     def _on_new_leader(self, claim: Claim) -> None:
         suspicion, self._suspicion = self._suspicion, None
