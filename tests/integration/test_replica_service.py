@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,13 +18,22 @@ import msgspec
 import pytest
 import requests
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
+from postjournal.adapters.kafka_admin import ensure_topics
 from postjournal.cli.local.ports import choose_ports
+from postjournal.topics import Topics
 
 pytestmark = pytest.mark.kafka
 
 Json = dict[str, Any]
+
+FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
 
 @pytest.fixture
@@ -65,6 +75,10 @@ class Process:
         """What it says of its first shard; None when it does not answer."""
         states = self.states()
         return states[0][name] if states else None
+
+    def metrics(self) -> str:
+        """What Prometheus is told."""
+        return requests.get(f"http://127.0.0.1:{self.http}/metrics", timeout=10).text
 
     def end(self) -> str:
         """Stop it; what it logged."""
@@ -165,6 +179,8 @@ def test_an_outside_reader_folds_the_journal_to_the_same_leader_epoch_and_seq(
         produce(kafka, f"{namespace}.feed", *opened)
         wait_until(lambda: first.told("seq") == second.told("seq") == 50)
         leader, other = (first, second) if leads(first) else (second, first)
+        in_sync = re.compile(r"^postjournal_standby_lag_records{.*} 0.0$", re.MULTILINE)
+        wait_until(lambda: in_sync.search(other.metrics()) is not None)
         leader.process.kill()
         wait_until(lambda: leads(other))
         produce(kafka, f"{namespace}.commands", *opened)  # all of them repeats
@@ -211,15 +227,30 @@ def test_a_replica_with_another_number_of_shards_is_refused(kafka: str, namespac
     assert "POSTJOURNAL_SHARDS is 3" in said
 
 
-def test_a_journal_topic_that_would_lose_records_is_refused(kafka: str, namespace: str) -> None:
+def test_the_journals_topic_is_made_to_keep_everything(kafka: str, namespace: str) -> None:
     admin = AdminClient({"bootstrap.servers": kafka})
-    topic = NewTopic(f"{namespace}.journal", 1, 1, config={"retention.ms": "1000"})
+    topics = Topics.of(namespace, (), ())
+    ensure_topics(admin, topics, shards=1, replication=1)
+    resource = ConfigResource(ResourceType.TOPIC, topics.journal)
+    found = admin.describe_configs([resource])[resource].result(timeout=60)
+    assert {name: found[name].value for name in FOR_EVER} == FOR_EVER
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("retention.ms", "1000"), ("retention.bytes", "1000000"), ("cleanup.policy", "compact")],
+)
+def test_a_journal_topic_that_would_lose_records_is_refused(
+    kafka: str, namespace: str, setting: str, value: str
+) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka})
+    topic = NewTopic(f"{namespace}.journal", 1, 1, config=FOR_EVER | {setting: value})
     admin.create_topics([topic])[f"{namespace}.journal"].result()
     process = Process(kafka, namespace, "a")
     with running(process):
         said = process.process.communicate(timeout=120)[1]
     assert process.process.returncode == 78
-    assert "retention.ms=1000" in said
+    assert f"{setting}={value}" in said
     assert "kafka-configs.sh" in said
 
 

@@ -119,11 +119,18 @@ class Conduct:
         point = audit.points[position]
         is_over = point[0] > epoch or point[3]
         has_gap = audit.gaps.get(epoch, position) < position
+        is_usurped = audit.usurped.get(epoch, position) < position
         is_deaf = audit.last_of_epoch.get(epoch, -1) >= position
         was_trimmed = position < seat.topics.journal.begin
         failed = seat.log.failed_epoch == epoch
         must(
-            is_over or has_gap or is_deaf or was_trimmed or failed or seat.host.stopping,
+            is_over
+            or has_gap
+            or is_usurped
+            or is_deaf
+            or was_trimmed
+            or failed
+            or seat.host.stopping,
             "a_leadership_ends_for_a_reason",
             "%s, epoch %d, at position %d: %s",
             seat.replica.incarnation,

@@ -36,6 +36,7 @@ ACTIONS = (
     "stall_topic",
     "foreign_record",
     "forged_entry",
+    "impostor",
 )
 """What the nemesis does from time to time; each is a method of it."""
 
@@ -59,6 +60,10 @@ COUNTERS = (
     "void records of a resigned leader",
     "void foreign records",
     "alarms at forged entries",
+    "entries of an impostor",
+    "entries of an impostor, own in flight",
+    "heartbeats of an impostor",
+    "resignations of an impostor",
     "appends lost",
     "appends lost, a later one landed",
     "indeterminate appends that landed",

@@ -85,6 +85,8 @@ class ShardAudit:
         self.gaps: dict[int, int] = {}  # epoch → offset of its first record over a gap
         self.last_of_epoch: dict[int, int] = {}  # epoch → offset of its leader's last record
         self.effects: dict[str, int] = {}  # command id → times it took effect
+        self.imposed: set[int] = set()  # offsets of what an impostor wrote
+        self.usurped: dict[int, int] = {}  # epoch → offset of an impostor's first accepted entry
 
     def _source(self, topic: str, offset: int) -> tuple[bytes | None, bytes | None]:
         records = self.world.topics[self.shard].sources[topic].records
@@ -122,6 +124,10 @@ class ShardAudit:
         if kind not in ("entry", "heartbeat", "resign") or verdict == ALARM:
             return
         epoch = record["epoch"]
+        if offset in self.imposed:
+            if kind == "entry" and verdict == ACCEPTED:
+                self.usurped.setdefault(epoch, offset)
+            return
         self.last_of_epoch[epoch] = offset
         if kind == "resign":
             return
@@ -184,8 +190,13 @@ class ShardAudit:
             )
 
     def only_forgeries_raise_an_alarm(self, offset: int, verdict: str, record: Any) -> None:
-        """The running hash fits in everything that a leader writes and that is right else."""
-        genuine = verdict == ALARM and not str(record["digest_before"]).startswith("forged")
+        """The running hash fits in everything that a leader writes and that is right else, unless
+        an impostor's entry came first."""
+        genuine = (
+            verdict == ALARM
+            and not str(record["digest_before"]).startswith("forged")
+            and record["epoch"] not in self.usurped
+        )
         must(not genuine, "only_forgeries_raise_an_alarm", "at offset %d", offset)
 
     # --- after each turn of a replica -------------------------------------------------------
@@ -199,6 +210,7 @@ class ShardAudit:
             self.one_leader_an_epoch(replica)
             self.a_failed_append_ends_the_leadership(seat, replica.tenure.epoch)
             self.a_gap_ends_the_leadership(replica, replica.tenure.epoch)
+            self.an_impostors_entry_ends_the_leadership(replica, replica.tenure.epoch)
         if replica.position == seat.audited:
             return
         if replica.tenure is None:
@@ -264,6 +276,12 @@ class ShardAudit:
         gap = self.gaps.get(epoch, replica.position)
         name = "a_gap_ends_the_leadership"
         must(gap >= replica.position, name, "%s: gap at %d", replica.incarnation, gap)
+
+    def an_impostors_entry_ends_the_leadership(self, replica: AnyReplica, epoch: int) -> None:
+        """As soon as the leader reads it accepted: what it decided ahead no longer fits."""
+        offset = self.usurped.get(epoch, replica.position)
+        name = "an_impostors_entry_ends_the_leadership"
+        must(offset >= replica.position, name, "%s: entry at %d", replica.incarnation, offset)
 
     def state_follows_from_the_journal(self, replica: AnyReplica) -> None:
         """Balances, positions in the sources, ends of the sinks."""

@@ -11,6 +11,7 @@ import msgspec
 from postjournal.core import messages as m
 from tests.simulation.broker import Partition
 from tests.simulation.host import Strike
+from tests.simulation.impostor import impose
 from tests.simulation.kernel import MS
 from tests.simulation.pipes import JOURNAL, SINK
 
@@ -307,3 +308,8 @@ class Nemesis:
             "digest_before": "forged",
         }
         self._world.topics[audit.shard].journal.land(msgspec.json.encode(entry))
+
+    def impostor(self) -> None:
+        """Somebody with rights on the journal writes as its leader, and all of it is right."""
+        shard = self._random.randrange(self._world.profile.shards)
+        impose(self._world, shard, self._random.choice(("entry", "entry", "heartbeat", "resign")))

@@ -96,16 +96,7 @@ class ReferenceShard:
         if not readings:
             raise Unexplained(f"seq {entry['seq']}: not the next source records")
         for reading in readings[:-1]:
-            attempt = replace(
-                self,
-                ledger=deepcopy(self.ledger),
-                window=dict(self.window),
-                order=deque(self.order),
-                outputs={sink: list(outputs) for sink, outputs in self.outputs.items()},
-                forgotten=set(self.forgotten),
-                repeated=[],
-                decided_again=[],
-            )
+            attempt = self._copy()
             try:
                 attempt._replay(entry, reading)
             except Unexplained:
@@ -113,6 +104,28 @@ class ReferenceShard:
             self.__dict__.update(attempt.__dict__)
             return
         self._replay(entry, readings[-1])
+
+    def foretold(self, topic: str, count: int, time: int) -> Json:
+        """What an entry that decides the next `count` records of `topic` must say."""
+        future, begin = self._copy(), self.sources.get(topic, 0)
+        told = {"dead_letter": {"error": "foretold"}}
+        offsets = range(begin, begin + count)
+        batch = [future._decide(topic, offset, told, time) for offset in offsets]
+        sources = self.sources | {topic: begin + count}
+        return {"batch": batch, "sources": sources, "sinks": future.version().sinks, "time": time}
+
+    def _copy(self) -> ReferenceShard:
+        """What befalls it leaves this one as it is."""
+        return replace(
+            self,
+            ledger=deepcopy(self.ledger),
+            window=dict(self.window),
+            order=deque(self.order),
+            outputs={sink: list(outputs) for sink, outputs in self.outputs.items()},
+            forgotten=set(self.forgotten),
+            repeated=[],
+            decided_again=[],
+        )
 
     def _readings(self, entry: Json) -> Iterator[list[tuple[str, int]]]:
         """Ways to take the items' ids from the topics, each topic in order and to its end."""

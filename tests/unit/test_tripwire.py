@@ -50,6 +50,25 @@ class Leaders:
         return ours
 
 
+def test_a_leader_that_does_not_answer_within_10_ms_is_dead() -> None:
+    """The tripwire's one reconnect: design.md, section 2."""
+    timeouts_s: list[float] = []
+    has_reconnected = Event()
+
+    def connect(_: tuple[str, int], timeout: float) -> socket.socket:
+        timeouts_s.append(timeout)
+        if len(timeouts_s) > 1:
+            has_reconnected.set()
+            raise TimeoutError
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        return ours
+
+    TripwireClient(connect).watch("leader:1", 1)
+    assert has_reconnected.wait(5)
+    assert timeouts_s[1] == 0.010
+
+
 def test_a_successor_that_leads_when_the_tripwire_fires_is_watched() -> None:
     leaders = Leaders()
     leaders.client = Raced(leaders.connect)

@@ -10,8 +10,9 @@
                                              rebuilding (a new incarnation follows)
 
 What ends leadership: an accepted claim of another, an own record read back void with a gap, a
-failed append, own records that land and are not read back, the own resignation. Never a void
-record of somebody else. `step` is the only way in; the order of effects is the contract.
+failed append, own records that land and are not read back, a resignation of its epoch, an accepted
+entry that it has not written. Never a void record of somebody else. `step` is the only way in; the
+order of effects is the contract.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from postjournal.core.application import Application, Command
 from postjournal.core.fold import JournalState, Verdict, check_readable
 from postjournal.core.machine import Machine
 from postjournal.core.reads import Reads
-from postjournal.core.records import Claim, Codec, Entry, Heartbeat, Record, Resign
+from postjournal.core.records import Claim, Codec, Entry, Record, Resign
 from postjournal.core.roles import Cause, Identity, Role
 from postjournal.core.snapshot import Image, record_digest
 from postjournal.core.taking import Taking
@@ -185,7 +186,7 @@ class Replica(Generic[S, C, E]):
             return
         self._leader_lives()
         if type(record) is Resign:
-            if self.tenure is not None:  # only this leader writes its epoch's resignation
+            if self.tenure is not None:
                 self._end_leadership("resigned")
             return
         if own is not None:
@@ -193,7 +194,10 @@ class Replica(Generic[S, C, E]):
             self._effects += self.tenure.on_stable(own, self._now_ms)
             self._report_takeover()
         elif type(record) is Entry:
-            assert self.tenure is None, "an accepted entry of this epoch that is not ours"
+            if self.tenure is not None:  # forged, but it counts: what is in flight fits no more
+                self._end_leadership("somebody else's entry was accepted")
+                if self.role is not Role.STANDBY:
+                    return
             self.machine.apply(record)
         self.machine.forget(self.journal.published)
 
@@ -206,19 +210,8 @@ class Replica(Generic[S, C, E]):
         if type(record) is Claim and record.incarnation == self.incarnation:
             if self.role is Role.CLAIMING:
                 self._become(Role.STANDBY, "claim void")
-        elif self.tenure is not None and self._is_lost_to_us(record, own):
+        elif own is not None:  # one that lands again is in flight no more
             self._end_leadership(f"own {kind} at offset {offset} is void")
-
-    def _is_lost_to_us(self, record: Record[E], own: InFlight[E] | None) -> bool:
-        """Only this leader writes entries and heartbeats of its epoch.
-
-        A void one of them with a gap means that an earlier one never landed. Without a gap it is
-        a retry that landed twice, or somebody else's forgery.
-        """
-        assert self.tenure is not None
-        if not isinstance(record, Entry | Heartbeat) or record.epoch != self.tenure.epoch:
-            return False
-        return own is not None or record.seq > self.journal.next_seq
 
     def _on_new_leader(self, claim: Claim) -> None:
         suspicion, self._suspicion = self._suspicion, None

@@ -81,6 +81,15 @@ REPLICA = {
         '            self._end_leadership(f"{claim.replica} leads epoch {claim.epoch}")\n',
         "            pass\n",
     ),
+    "a leader goes on after an accepted entry that is not its own": (
+        'self._end_leadership("somebody else\'s entry was accepted")',
+        "pass",
+    ),
+    "a leader does not take in an accepted entry that is not its own": (
+        "                if self.role is not Role.STANDBY:\n                    return\n"
+        "            self.machine",
+        "                return\n            self.machine",
+    ),
     "a failed append is taken for a landed one": (
         '            self._end_leadership(f"an append failed: {message.error}")',
         "            self.tenure.on_landed(1)",

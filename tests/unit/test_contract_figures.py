@@ -1,0 +1,38 @@
+"""Settings and time-outs that design.md promises: whoever changes one changes the contract."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+
+from postjournal.adapters import kafka_settings
+from postjournal.core.messages import Limits
+
+PRODUCERS: dict[str, Callable[[str], kafka_settings.Config]] = {
+    name: make
+    for name, make in inspect.getmembers(kafka_settings, inspect.isfunction)
+    if name.endswith("_producer") and not name.startswith("_")
+}
+
+
+@pytest.mark.parametrize("name", PRODUCERS)
+def test_what_is_acknowledged_is_held_by_all_in_sync_replicas(name: str) -> None:
+    assert PRODUCERS[name]("localhost:9092")["acks"] == "all"
+
+
+def test_every_producer_is_looked_at() -> None:
+    kinds = {"journal", "claim", "sink", "gateway", "control"}
+    assert set(PRODUCERS) == {f"{kind}_producer" for kind in kinds}
+
+
+def test_a_sinks_producer_is_idempotent_and_never_gives_up_on_a_record() -> None:
+    settings = kafka_settings.sink_producer("localhost:9092")
+    assert settings["message.timeout.ms"] == 0
+    assert settings["enable.idempotence"] is True
+
+
+def test_life_is_shown_and_silence_ends_when_the_contract_says() -> None:
+    limits = Limits()
+    assert (limits.heartbeat_ms, limits.silence_ms, limits.readback_ms) == (100, 400, 2_000)
