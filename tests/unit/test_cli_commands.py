@@ -291,7 +291,9 @@ def test_no_option_takes_what_is_not_a_number_for_one() -> None:
 
 
 @pytest.mark.usefixtures("nothing_starts")
-@pytest.mark.parametrize(("minutes", "every", "least"), [(0.1, 10.0, 0.34), (19.9, 600.0, 20.0)])
+@pytest.mark.parametrize(
+    ("minutes", "every", "least"), [(0.1, 10.0, 0.34), (19.9, 600.0, 20.0), (0.1, 5.4, 0.18)]
+)
 def test_a_soak_in_which_nothing_would_be_harmed_is_wrong_usage(
     minutes: float, every: float, least: float
 ) -> None:

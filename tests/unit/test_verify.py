@@ -10,10 +10,11 @@ import pytest
 
 from postjournal.core.application import Command, Context, Output
 from postjournal.core.machine import ShardPlace
-from postjournal.core.records import Outcome
+from postjournal.core.records import DeadLetter, Outcome
 from postjournal.core.sharding import shard_of
 from postjournal.ledger import Ledger
 from postjournal.verify.journal import Void
+from postjournal.verify.replay import Replay
 from postjournal.verify.rules import EXAMPLES, Rule
 from postjournal.verify.shard import Evidence, Sink, audit_shard
 from tests.verify_damage import DAMAGES
@@ -29,6 +30,18 @@ from tests.verify_kit import (
     opened,
     transfer,
 )
+
+
+def test_where_a_repeat_is_expected_no_failure_passes_for_it() -> None:
+    replay: Replay[Any, Any, Any] = Replay(Ledger(), 0, 1, 100)
+    repeat: Outcome[Any] = Outcome("a", replayed=True)
+    letter = DeadLetter("ledger.feed", 0, "", "")
+    for failed in (
+        Outcome[Any]("a", "open", rejected="failed"),
+        Outcome[Any]("b", "open", rejected="failed", dead_letter=letter),
+    ):
+        assert not replay.same(failed, repeat)
+    assert replay.same(repeat, repeat)
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
