@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
-import msgspec.inspect
+from msgspec import inspect
 
 E = TypeVar("E")
 
@@ -20,7 +20,7 @@ MOST_NESTED = 100
 SHALLOW_BYTES = 2 * MOST_NESTED
 """Shorter JSON is not nested deeper: each level takes a bracket at both ends."""
 
-PLAIN = (msgspec.inspect.StrType, msgspec.inspect.IntType, msgspec.inspect.BoolType)
+PLAIN = (inspect.StrType, inspect.IntType, inspect.BoolType)
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
@@ -39,7 +39,7 @@ class Faithful(Generic[E]):
         self._encode = msgspec.json.Encoder(order="deterministic").encode
         self._decode: Callable[[bytes], tuple[E, ...]]
         self._decode = msgspec.json.Decoder(tuple[event_type, ...]).decode  # type: ignore[valid-type]
-        self._is_plain = _is_plain(msgspec.inspect.type_info(event_type))
+        self._is_plain = _is_plain(inspect.type_info(event_type))
 
     def given_back(self, events: Sequence[E]) -> tuple[tuple[E, ...], int]:
         """The events as read, and their bytes in JSON.
@@ -56,18 +56,18 @@ class Faithful(Generic[E]):
         return read, size
 
 
-def _is_plain(event_type: msgspec.inspect.Type) -> bool:
+def _is_plain(event_type: inspect.Type) -> bool:
     """Whether all that can be read is written again as it was: known for strings, ints, bools.
 
     To look at what is written again is a twentieth of what a command costs a leader.
     """
-    if isinstance(event_type, msgspec.inspect.UnionType):
+    if isinstance(event_type, inspect.UnionType):
         return all(map(_has_plain_fields, event_type.types))
     return _has_plain_fields(event_type)
 
 
-def _has_plain_fields(info: msgspec.inspect.Type) -> bool:
-    if not isinstance(info, msgspec.inspect.StructType) or hasattr(info.cls, "__post_init__"):
+def _has_plain_fields(info: inspect.Type) -> bool:
+    if not isinstance(info, inspect.StructType) or hasattr(info.cls, "__post_init__"):
         return False
     return all(isinstance(each.type, PLAIN) for each in info.fields)
 
