@@ -61,7 +61,7 @@ def leading(log: Log) -> Runtime:
 
 
 def test_an_entry_is_on_its_way_before_the_next_is_decided_and_nobody_waits() -> None:
-    """Appended together, they come back together, and meanwhile the leader sleeps."""
+    """Decided and appended together, the first would be late by all the others' decisions."""
     log = Log()
     runtime = leading(log)
     size = m.Limits().batch_commands

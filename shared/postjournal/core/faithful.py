@@ -21,6 +21,7 @@ SHALLOW_BYTES = 2 * MOST_NESTED
 """Shorter JSON is not nested deeper: each level takes a bracket at both ends."""
 
 PLAIN = (inspect.StrType, inspect.IntType, inspect.BoolType)
+"""Types of which a value that is read back is written again byte by byte as it was."""
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
@@ -57,7 +58,7 @@ class Faithful(Generic[E]):
 
 
 def _is_plain(event_type: inspect.Type) -> bool:
-    """Whether all that can be read is written again as it was: known for strings, ints, bools.
+    """Whether all that can be read is written again as it was, so that nobody need look.
 
     To look at what is written again is a twentieth of what a command costs a leader.
     """

@@ -126,8 +126,7 @@ class Tenure(Generic[S, C, E]):
     def pump(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
         """Decide one entry if there may be one, show life when it is due, resign when all is done.
 
-        One, so that it is on its way before the next is decided: on two cores the leader's thread
-        slept an eighth of its time when it decided and appended as many as there may be at once.
+        One, so that it is on its way, to the standbys too, before the next is decided.
         """
         effects: list[m.Effect] = []
         if self.may_decide():
