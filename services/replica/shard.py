@@ -19,6 +19,7 @@ from postjournal.adapters.clock import SystemClock
 from postjournal.adapters.inbox import QueueInbox
 from postjournal.adapters.kafka_log import KafkaLog
 from postjournal.adapters.lost_brokers import watched
+from postjournal.adapters.precedence import take_precedence
 from postjournal.adapters.store_snapshots import Stores
 from postjournal.adapters.tripwire import TripwireClient
 from postjournal.core import messages as m
@@ -123,6 +124,8 @@ class ShardRunner:
     # --- the thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
+        if not take_precedence():
+            log.info("shard %d: no precedence for the engine (see docs/operations.md)", self.shard)
         try:
             self._runtime.start()
             while not self._runtime.stopped:

@@ -1,0 +1,80 @@
+"""The engine's thread comes first, and only that one."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from postjournal.adapters.precedence import NICE
+
+if sys.platform != "linux":
+    pytest.skip("threads have a niceness of their own on Linux only", allow_module_level=True)
+
+ASK = """
+import json, os, resource, sys, threading
+from confluent_kafka import Producer
+from postjournal.adapters.precedence import take_precedence
+
+seen = {}
+
+def niceness():
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+def started():
+    seen["started"] = niceness()
+
+def engine():
+    seen["allowed"], seen["engine"] = take_precedence(), niceness()
+    thread = threading.Thread(target=started)
+    thread.start()
+    thread.join()
+    before = set(os.listdir("/proc/self/task"))
+    client = Producer({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
+    clients = set(os.listdir("/proc/self/task")) - before
+    seen["clients"] = sorted({os.getpriority(os.PRIO_PROCESS, int(each)) for each in clients})
+    child = os.fork()
+    if child == 0:
+        os._exit(niceness() + 100)
+    seen["forked"] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) - 100
+
+if sys.argv[1:] == ["forbidden"]:
+    resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
+    if os.geteuid() == 0:
+        os.setuid(65_534)
+thread = threading.Thread(target=engine)
+thread.start()
+thread.join()
+seen["others"] = niceness()
+print(json.dumps(seen))
+"""
+
+LOWEST = 20 - NICE
+"""What RLIMIT_NICE must be (getrlimit(2))."""
+
+
+EVERYTHING_ELSE = {"started": 0, "clients": [0], "forked": 0, "others": 0}
+
+
+def ask(*arguments: str) -> dict[str, object]:
+    command = [sys.executable, "-c", ASK, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seen: dict[str, object] = json.loads(done.stdout)
+    return seen
+
+
+def may_be_raised() -> bool:
+    return os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_NICE)[0] >= LOWEST
+
+
+@pytest.mark.skipif(not may_be_raised(), reason="this user may not raise a thread's priority")
+def test_the_engines_thread_has_precedence_and_nothing_that_it_starts() -> None:
+    assert ask() == {"allowed": True, "engine": NICE} | EVERYTHING_ELSE
+
+
+def test_where_it_is_not_allowed_all_goes_on_as_it_was() -> None:
+    assert ask("forbidden") == {"allowed": False, "engine": 0} | EVERYTHING_ELSE
