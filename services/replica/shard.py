@@ -19,7 +19,7 @@ from postjournal.adapters.clock import SystemClock
 from postjournal.adapters.inbox import QueueInbox
 from postjournal.adapters.kafka_log import KafkaLog
 from postjournal.adapters.lost_brokers import watched
-from postjournal.adapters.precedence import take_precedence
+from postjournal.adapters.precedence import Precedence
 from postjournal.adapters.store_snapshots import Stores
 from postjournal.adapters.tripwire import TripwireClient
 from postjournal.core import messages as m
@@ -124,11 +124,13 @@ class ShardRunner:
     # --- the thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
-        if not take_precedence():
-            log.info("shard %d: no precedence for the engine (see docs/operations.md)", self.shard)
+        precedence = Precedence()
+        if not precedence.is_allowed:
+            log.info("shard %d: no precedence under load (docs/operations.md)", self.shard)
         try:
             self._runtime.start()
             while not self._runtime.stopped:
+                precedence.switch(on=self._runtime.replica.is_behind)
                 self._runtime.turn()
                 self._turned_ms = now_ms = self._clock.monotonic_ms()
                 if now_ms >= self._status_due_ms:

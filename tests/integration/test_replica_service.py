@@ -9,11 +9,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,7 +25,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from postjournal.adapters import precedence
 from postjournal.adapters.kafka_admin import ensure_topics
 from postjournal.cli.local.ports import choose_ports
 from postjournal.topics import Topics
@@ -269,17 +266,6 @@ def test_two_shards_are_led_and_keep_to_their_keys(kafka: str, namespace: str) -
             for shard in (0, 1)
         }
     assert reasons == {None, "wrong_shard"}
-
-
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="root may, on Linux")
-def test_the_engines_threads_have_precedence_over_all_others(kafka: str, namespace: str) -> None:
-    process = Process(kafka, namespace, "a", shards=2)
-    with running(process):
-        wait_until(lambda: leads(process, shards=2))
-        threads = [int(each.name) for each in Path(f"/proc/{process.process.pid}/task").iterdir()]
-        priorities = Counter(os.getpriority(os.PRIO_PROCESS, each) for each in threads)
-    assert priorities.pop(precedence.NICE) == 2
-    assert set(priorities) == {0}
 
 
 def test_replicas_with_one_name_are_told_apart_by_their_incarnation(

@@ -1,4 +1,4 @@
-"""The engine's thread comes first, and only that one."""
+"""A busy engine's thread comes first, and only that one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if sys.platform != "linux":
 ASK = """
 import json, os, resource, sys, threading
 from confluent_kafka import Producer
-from postjournal.adapters.precedence import take_precedence
+from postjournal.adapters.precedence import Precedence
 
 seen = {}
 
@@ -29,7 +29,10 @@ def started():
     seen["started"] = niceness()
 
 def engine():
-    seen["allowed"], seen["engine"] = take_precedence(), niceness()
+    precedence = Precedence()
+    seen["allowed"], seen["idle"] = precedence.is_allowed, niceness()
+    precedence.switch(on=True)
+    seen["busy"] = niceness()
     thread = threading.Thread(target=started)
     thread.start()
     thread.join()
@@ -40,6 +43,8 @@ def engine():
     child = os.fork()
     if child == 0:
         os._exit(niceness() + 100)
+    precedence.switch(on=False)
+    seen["idle again"] = niceness()
     seen["forked"] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) - 100
 
 if sys.argv[1:] == ["forbidden"]:
@@ -57,7 +62,14 @@ LOWEST = 20 - NICE
 """What RLIMIT_NICE must be (getrlimit(2))."""
 
 
-EVERYTHING_ELSE = {"started": 0, "clients": [0], "forked": 0, "others": 0}
+EVERYTHING_ELSE = {
+    "idle": 0,
+    "idle again": 0,
+    "started": 0,
+    "clients": [0],
+    "forked": 0,
+    "others": 0,
+}
 
 
 def ask(*arguments: str) -> dict[str, object]:
@@ -72,9 +84,9 @@ def may_be_raised() -> bool:
 
 
 @pytest.mark.skipif(not may_be_raised(), reason="this user may not raise a thread's priority")
-def test_the_engines_thread_has_precedence_and_nothing_that_it_starts() -> None:
-    assert ask() == {"allowed": True, "engine": NICE} | EVERYTHING_ELSE
+def test_a_busy_engine_has_precedence_and_nothing_that_it_starts() -> None:
+    assert ask() == {"allowed": True, "busy": NICE} | EVERYTHING_ELSE
 
 
 def test_where_it_is_not_allowed_all_goes_on_as_it_was() -> None:
-    assert ask("forbidden") == {"allowed": False, "engine": 0} | EVERYTHING_ELSE
+    assert ask("forbidden") == {"allowed": False, "busy": 0} | EVERYTHING_ELSE

@@ -1,4 +1,4 @@
-"""How large an entry may become."""
+"""How large an entry may become, and when a leader is behind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 from postjournal.core import messages as m
 from postjournal.core.records import Entry
-from tests.unit.test_replica import CODEC, FEED, leader, opened
+from tests.unit.test_replica import CODEC, FEED, depose, leader, opened
 
 
 def test_what_an_entry_has_no_room_for_is_decided_next() -> None:
@@ -35,3 +35,17 @@ def test_what_an_entry_has_no_room_for_is_decided_next() -> None:
     assert len(batches) > 3
     assert all(len(entry.batch) < 400 for entry in batches)
     assert bench.replica.journal.next_seq == 950
+
+
+def test_a_leader_is_behind_while_commands_for_a_further_entry_wait() -> None:
+    bench = leader()
+    bench.feed(opened(0))
+    assert not bench.replica.is_behind
+    limits = bench.limits
+    enough = limits.batch_commands * limits.pipeline_entries + limits.pipeline_commands
+    bench.feed(*(opened(n) for n in range(1, enough + 1)), offset=1)
+    while bench.replica.is_busy:
+        bench.tick(0)
+    assert bench.replica.is_behind
+    depose(bench)
+    assert not bench.replica.is_behind

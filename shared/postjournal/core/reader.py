@@ -69,7 +69,7 @@ class Reader(Generic[S, C, E]):
         self.machine: Machine[S, C, E] = Machine(application, identity.place, limits.dedupe_window)
         self.position = 0
         self.tenure = None
-        self.is_busy = False
+        self.is_busy = self.is_behind = False
         self._has_ended = False  # in the middle of an entry, or before a later one
         self.is_within_entry = False
         self._limits = limits

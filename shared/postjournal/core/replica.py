@@ -110,6 +110,11 @@ class Replica(Generic[S, C, E]):
         """Whether the next step, whatever its message, decides commands."""
         return self.tenure is not None and self.tenure.may_decide()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more commands come than a leader decides."""
+        return self.tenure is not None and self.tenure.is_behind
+
     def start(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
         """The first effects."""
         self._begin(now_ms, wall_ms)

@@ -154,6 +154,11 @@ class Tenure(Generic[S, C, E]):
             for publication in self._publications.values()
         )
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether as many commands wait as make a further entry worth while."""
+        return self._pending_commands >= self._limits.pipeline_commands
+
     def _decide(self, now_ms: int, wall_ms: int) -> m.Append:
         taken = self._next_batch()
         machine = self._machine
