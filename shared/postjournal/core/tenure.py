@@ -145,9 +145,7 @@ class Tenure(Generic[S, C, E]):
         limits, ahead = self._limits, len(self.inflight)
         if not self._pending or self.closing is not None or self.is_held:
             return False
-        if ahead and (
-            ahead >= limits.pipeline_entries or self._pending_commands < limits.pipeline_commands
-        ):
+        if ahead and (ahead >= limits.pipeline_entries or not self.is_behind):
             return False
         return all(
             publication.backlog < limits.unpublished_outputs
