@@ -33,8 +33,9 @@ USER 10001:10001
 
 FROM runtime AS load
 COPY --from=load-dependencies /opt/venv /opt/venv
-COPY loadtest loadtest
-ENTRYPOINT ["locust", "-f", "/app/loadtest/locustfile.py"]
+COPY loadtest/__init__.py loadtest/
+COPY loadtest/gateway loadtest/gateway
+ENTRYPOINT ["locust", "-f", "/app/loadtest/gateway/locustfile.py"]
 
 FROM runtime AS services
 COPY --from=dependencies /opt/venv /opt/venv

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from grafana.panels import Dashboard, Panel, Query
-from grafana.queries import (
-    BAD_FROM_ONE,
-    REPLICA,
-    SHARD,
-    SHARDS_AND_REPLICAS,
-    TAKEOVERS,
-    quantiles,
-)
+from grafana.queries import BAD_FROM_ONE, REPLICA, SHARD, SHARDS_AND_REPLICAS, TAKEOVERS, quantiles
 
 AGE = f"postjournal_snapshot_age_seconds{{{SHARD}}}"
 JOURNAL = f"max by (shard) (postjournal_journal_next_offset{{{SHARD}}})"

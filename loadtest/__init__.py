@@ -1,1 +1,1 @@
-"""Load on the gateway, with locust: see `loadtest/locustfile.py`."""
+"""Everything that loads, breaks or measures a running system; not part of the wheel."""

@@ -19,8 +19,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from postjournal.config.settings import Settings
 from postjournal.core.errors import ConfigurationError
-from postjournal.settings import Settings
 
 Check = Callable[[], str]
 """Why it is not so, or ""."""

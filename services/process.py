@@ -13,8 +13,8 @@ from types import FrameType
 
 import msgspec
 
+from postjournal.config.settings import LOG_FORMAT
 from postjournal.core.errors import ConfigurationError
-from postjournal.settings import LOG_FORMAT
 
 EXIT_CONFIGURATION = 78
 """EX_CONFIG of sysexits.h: restarting does not help; somebody must change the configuration."""

@@ -17,8 +17,8 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry
 
+from postjournal.config.settings import Settings
 from postjournal.core.errors import ConfigurationError
-from postjournal.settings import Settings
 from services import monitoring
 from services.process import EXIT_CONFIGURATION
 

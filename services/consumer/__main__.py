@@ -6,10 +6,10 @@ import logging
 import os
 import sys
 
-from postjournal.adapters.redis_client import connect, without_password
-from postjournal.adapters.redis_projection import BalancesProjection
+from postjournal.adapters.redis.client import connect, without_password
+from postjournal.adapters.redis.projection import BalancesProjection
+from postjournal.config.settings import SINK, Settings
 from postjournal.core.errors import BrokersLost, SequenceGap
-from postjournal.settings import SINK, Settings
 from postjournal.subscribe import Subscription, subscribe
 from services import monitoring
 from services.consumer.balances import BalancesUpdater

@@ -11,9 +11,9 @@ import msgspec
 import redis
 
 from postjournal.adapters.outage import Outage
-from postjournal.adapters.redis_projection import PositionMoved
+from postjournal.adapters.redis.projection import PositionMoved
 from postjournal.core.errors import RecordsMissing
-from postjournal.sequence import Position, PositionStore, Received
+from postjournal.core.sequence import Position, PositionStore, Received
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import BinaryIO, Protocol
 
 from postjournal.adapters.outage import Outage
 from postjournal.core.errors import JournalUnavailable
-from postjournal.sequence import Received
+from postjournal.core.sequence import Received
 
 log = logging.getLogger(__name__)
 

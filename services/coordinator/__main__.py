@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+from postjournal.config.settings import CoordinatorSettings, Settings, StoreSettings
 from postjournal.core.errors import ConfigurationError
-from postjournal.settings import CoordinatorSettings, Settings, StoreSettings
 from services.coordinator.page.stream import MAX_STREAMS
 from services.coordinator.wiring import start
 from services.process import run

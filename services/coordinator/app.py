@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 from flask import Flask, Response, request
 
-from postjournal.cluster_view import ClusterView, ReplicaView
+from postjournal.cluster.status import Handover, SnapshotOrder
+from postjournal.cluster.view import ClusterView, ReplicaView
 from postjournal.core.errors import JournalUnavailable, StoreUnavailable, StoreUnusable
-from postjournal.core.manifest import is_snapshot_id
 from postjournal.core.records import UNREADABLE
-from postjournal.status import Handover, SnapshotOrder
+from postjournal.core.snapshot.manifest import is_snapshot_id
 from services import problems
 from services.coordinator.catalogue import Row
 from services.coordinator.following import now_ms

@@ -10,9 +10,9 @@ from time import monotonic
 
 import msgspec
 
-from postjournal.adapters.snapshot_store import Catalogue, SnapshotStore
-from postjournal.core.manifest import Manifest
-from postjournal.status import SnapshotProgress
+from postjournal.adapters.snapshots.catalogue import Catalogue, SnapshotStore
+from postjournal.cluster.status import SnapshotProgress
+from postjournal.core.snapshot.manifest import Manifest
 from services.coordinator.following import Knowledge
 from services.coordinator.jobs import Job
 

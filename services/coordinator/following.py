@@ -11,14 +11,14 @@ from typing import Protocol, TypeVar
 
 from confluent_kafka import Message
 
-from postjournal.cluster_view import ClusterView
-from postjournal.core.errors import ShardCountMismatch
-from postjournal.status import (
+from postjournal.cluster.status import (
     SnapshotOrder,
     SnapshotProgress,
     decode_control,
     decode_status,
 )
+from postjournal.cluster.view import ClusterView
+from postjournal.core.errors import ShardCountMismatch
 from services.coordinator.history import Curves, History
 from services.coordinator.jobs import JobBook, Key
 from services.server import Halt

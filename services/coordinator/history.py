@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from postjournal.status import Load, ReplicaStatus, StatusRecord
+from postjournal.cluster.status import Load, ReplicaStatus, StatusRecord
 
 KEPT = 120
 EVERY_MS = 800

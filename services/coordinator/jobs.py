@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from postjournal.cluster_view import ClusterView, ReplicaView
-from postjournal.status import SnapshotOrder, SnapshotProgress
+from postjournal.cluster.status import SnapshotOrder, SnapshotProgress
+from postjournal.cluster.view import ClusterView, ReplicaView
 
 ANSWER_MS = 5_000
 """A replica that has said nothing to an order for so long did not get it."""

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Protocol
 
-from postjournal.adapters.snapshot_store import SnapshotStore
+from postjournal.adapters.snapshots.catalogue import SnapshotStore
+from postjournal.cluster.status import ControlRecord, SnapshotProgress, StatusRecord
 from postjournal.core.errors import (
     JournalUnavailable,
     SnapshotUnusable,
     StoreUnavailable,
     StoreUnusable,
 )
-from postjournal.core.manifest import Manifest
-from postjournal.status import ControlRecord, SnapshotProgress, StatusRecord
+from postjournal.core.snapshot.manifest import Manifest
 from services.coordinator import policy
 from services.coordinator.following import Knowledge, now_ms
 from services.coordinator.jobs import GiveUp, TryAgain, first_order, next_step

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from prometheus_client import Counter, Gauge
 
-from postjournal.core.manifest import Manifest
+from postjournal.core.snapshot.manifest import Manifest
 from services.monitoring import process_registry
 
 

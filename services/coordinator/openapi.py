@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from postjournal.cluster_view import ShardView
-from postjournal.status import Failover, ReplicaStatus
+from postjournal.cluster.status import Failover, ReplicaStatus
+from postjournal.cluster.view import ShardView
 from services.coordinator.catalogue import Row
-from services.coordinator.requests import (
-    TITLES,
-    CrashRequest,
-    HandoverRequest,
-    SnapshotRequest,
-)
+from services.coordinator.requests import TITLES, CrashRequest, HandoverRequest, SnapshotRequest
 from services.openapi import (
     JSON,
     NUMBER,

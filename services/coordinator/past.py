@@ -1,8 +1,8 @@
 """`python -m services.coordinator.past SHARD POINT QUERY`: an answer of the past, as JSON.
 
 A process of its own, since it holds the application's whole state, and ends with it. POINT as
-`postjournal.points.parse_bound` has it, QUERY a JSON object of strings. With exit code 0 stdout has
-a `Found`; with 1, a `Failure`.
+`postjournal.history.bounds.parse_bound` has it, QUERY a JSON object of strings. With exit code 0
+stdout has a `Found`; with 1, a `Failure`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from postjournal.core.errors import (
     StoreUnavailable,
     StoreUnusable,
 )
-from postjournal.past import Found, open_past
-from postjournal.points import parse_bound
+from postjournal.history.bounds import parse_bound
+from postjournal.history.point_in_time import Found, open_past
 
 NOT_THERE = (PointNotReached, RecordsMissing)
 AWAY = (JournalUnavailable, StoreUnavailable, StoreUnusable)

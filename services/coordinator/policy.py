@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from postjournal.core.manifest import Manifest
+from postjournal.core.snapshot.manifest import Manifest
 
 MINUTE_MS = 60_000
 RETRY_MS = 5 * MINUTE_MS

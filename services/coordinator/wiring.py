@@ -9,13 +9,13 @@ from typing import Protocol
 from flask import Flask
 from prometheus_client import CollectorRegistry
 
-from postjournal.adapters.control_log import ControlLog
-from postjournal.adapters.journal_trimmer import JournalTrimmer
-from postjournal.adapters.object_store import HASTY_S, ObjectStore
-from postjournal.adapters.snapshot_store import SnapshotStore
-from postjournal.adapters.topic_reader import TopicReader, back
-from postjournal.settings import CoordinatorSettings, Settings, StoreSettings
-from postjournal.topics import Topics
+from postjournal.adapters.kafka.control_log import ControlLog
+from postjournal.adapters.kafka.journal_trimmer import JournalTrimmer
+from postjournal.adapters.kafka.topic_reader import TopicReader, back
+from postjournal.adapters.snapshots.catalogue import SnapshotStore
+from postjournal.adapters.snapshots.object_store import HASTY_S, ObjectStore
+from postjournal.cluster.topics import Topics
+from postjournal.config.settings import CoordinatorSettings, Settings, StoreSettings
 from services.coordinator.app import make_app
 from services.coordinator.catalogue import Snapshots
 from services.coordinator.following import LOOK_BACK, Follower, Knowledge

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 
-from postjournal.adapters.redis_client import connect, without_password
-from postjournal.adapters.redis_view import RedisView
-from postjournal.adapters.topic_reader import TopicReader, beginning
-from postjournal.settings import Settings
-from postjournal.topics import Topics
+from postjournal.adapters.kafka.topic_reader import TopicReader, beginning
+from postjournal.adapters.redis.client import connect, without_password
+from postjournal.adapters.redis.cluster_view import RedisView
+from postjournal.cluster.topics import Topics
+from postjournal.config.settings import Settings
 from services import monitoring
 from services.leader_view.follower import Follower
 from services.leader_view.metrics import TakeoverMetrics, ViewMetrics

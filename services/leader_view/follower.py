@@ -11,9 +11,9 @@ import redis
 from confluent_kafka import Message
 
 from postjournal.adapters.outage import Outage
-from postjournal.adapters.redis_view import Snapshot
-from postjournal.cluster_view import ClusterView
-from postjournal.status import Failover, decode_status
+from postjournal.adapters.redis.cluster_view import Snapshot
+from postjournal.cluster.status import Failover, decode_status
+from postjournal.cluster.view import ClusterView
 from services.leader_view.rendering import render
 
 log = logging.getLogger(__name__)

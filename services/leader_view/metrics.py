@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from postjournal.status import Failover
+from postjournal.cluster.status import Failover
 from services.leader_view.follower import Follower
 
 STUCK_MS = 30_000

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from postjournal.adapters.redis_view import Snapshot
-from postjournal.cluster_view import ClusterView, ReplicaView, ShardView
-from postjournal.status import Failover
+from postjournal.adapters.redis.cluster_view import Snapshot
+from postjournal.cluster.status import Failover
+from postjournal.cluster.view import ClusterView, ReplicaView, ShardView
 
 SHARDS_AT_MOST = 1_000
 """As POSTJOURNAL_SHARDS is bounded: makes one number of epoch and shard."""

@@ -10,7 +10,7 @@ import os
 from functools import partial
 
 from postjournal.app import load_application
-from postjournal.settings import GATEWAY_PORT, Settings
+from postjournal.config.settings import GATEWAY_PORT, Settings
 from services.process import run
 from services.producer.kafka_results import MAX_WAITING
 from services.producer.wiring import start

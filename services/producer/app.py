@@ -11,7 +11,7 @@ import msgspec
 from flask import Flask, Response, g, request
 from werkzeug.routing import PathConverter
 
-from postjournal.topics import shard_of
+from postjournal.cluster.topics import shard_of
 from services import problems
 from services.parameters import shard_number, whole_body
 from services.process import REQUESTS

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NoReturn
 
-from postjournal.topics import shard_of
+from postjournal.cluster.topics import shard_of
 from services.producer.parsing import Submission
 from services.producer.ports import (
     Appended,

@@ -10,9 +10,9 @@ from typing import Protocol
 
 from confluent_kafka import Message
 
-from postjournal.cluster_view import ClusterView, ReplicaView, ShardView
+from postjournal.cluster.status import ReplicaStatus, decode_status
+from postjournal.cluster.view import ClusterView, ReplicaView, ShardView
 from postjournal.core.errors import ShardCountMismatch
-from postjournal.status import ReplicaStatus, decode_status
 from services.server import Halt
 
 log = logging.getLogger(__name__)

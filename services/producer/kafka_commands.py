@@ -12,9 +12,9 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from postjournal.adapters import kafka_settings
+from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.adapters.kafka.metadata import check_partition_count, partition_count
 from postjournal.adapters.outage import Outage
-from postjournal.adapters.topic_metadata import check_partition_count, partition_count
 from postjournal.core.errors import JournalUnavailable, ShardCountMismatch
 from services.producer.metrics import Metrics
 from services.producer.ports import (

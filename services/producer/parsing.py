@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from postjournal.cluster.topics import DEFAULT_KEY
 from postjournal.core.records import MAX_ID_LENGTH, UNREADABLE
-from postjournal.topics import DEFAULT_KEY
 from services.parameters import WHOLE_NUMBER
 from services.producer.problems import Problem
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from postjournal.cluster_view import ShardView
+from postjournal.cluster.view import ShardView
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from flask import Flask
 from prometheus_client import CollectorRegistry
 
-from postjournal import asyncapi
-from postjournal.adapters.topic_reader import TopicReader, back, end
+from postjournal.adapters.kafka.topic_reader import TopicReader, back, end
 from postjournal.app import load_application
-from postjournal.settings import Settings
-from postjournal.topics import Topics
+from postjournal.cluster.topics import Topics
+from postjournal.config.settings import Settings
+from services import asyncapi
 from services.producer.app import Gateway, make_app
 from services.producer.directory import LOOK_BACK, StatusDirectory
 from services.producer.kafka_commands import KafkaCommandLog

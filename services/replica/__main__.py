@@ -11,13 +11,13 @@ from time import monotonic
 import waitress
 from confluent_kafka import KafkaException
 
-from postjournal.adapters.garbage import seldom_collect
-from postjournal.adapters.kafka_admin import ensure_topics, wait_for_kafka
-from postjournal.adapters.tripwire_holder import hold_tripwire
+from postjournal.adapters.kafka.admin import ensure_topics, wait_for_kafka
+from postjournal.adapters.process.gc_tuning import seldom_collect
+from postjournal.adapters.process.tripwire_holder import hold_tripwire
 from postjournal.app import load_application
+from postjournal.cluster.topics import Topics
+from postjournal.config.settings import API_TOKEN, Settings, StoreSettings
 from postjournal.core.errors import ConfigurationError, JournalUnavailable
-from postjournal.settings import API_TOKEN, Settings, StoreSettings
-from postjournal.topics import Topics
 from services.process import EXIT_CONFIGURATION, configure_logging, stop_on_signal
 from services.replica.http import make_app
 from services.replica.shard import Addresses, ShardRunner, Shared

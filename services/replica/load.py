@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from postjournal.cluster.status import Load
 from postjournal.core.messages import EntryStable
-from postjournal.status import Load
 
 WINDOW_MS = 900
 """Less than the second between two status records, so that each of them has a window of its own."""

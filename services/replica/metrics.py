@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.registry import Collector
 
+from postjournal.cluster.status import CatchUp
 from postjournal.core import messages as m
-from postjournal.status import CatchUp
 
 MILLISECONDS = (
     *(0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
@@ -158,7 +158,7 @@ def count_entry(shard: str, entry: m.EntryStable, wall_ms: int) -> None:
 
 
 def count_failover(shard: str, takeover: m.TookOver, wall_ms: int) -> None:
-    """A takeover's phases; see `postjournal.status.Failover`."""
+    """A takeover's phases; see `postjournal.cluster.status.Failover`."""
     parts = (takeover.detect_ms, takeover.claim_ms, takeover.resume_ms)
     for phase, duration_ms in zip(PHASES, (*parts, sum(parts)), strict=True):
         FAILOVER.labels(shard, phase).observe(duration_ms / 1000)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 
-from postjournal.adapters.store_snapshots import Restoring
+from postjournal.adapters.snapshots.manager import Restoring
+from postjournal.cluster.status import CatchUp
 from postjournal.core.roles import Role
 from postjournal.runtime import Engine
-from postjournal.status import CatchUp
 
 log = logging.getLogger(__name__)
 

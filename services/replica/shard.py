@@ -14,26 +14,33 @@ from typing import Any
 import msgspec
 from confluent_kafka import KafkaException, Producer
 
-from postjournal.adapters import kafka_settings
-from postjournal.adapters.clock import SystemClock
-from postjournal.adapters.inbox import QueueInbox
-from postjournal.adapters.kafka_log import KafkaLog
-from postjournal.adapters.lost_brokers import watched
-from postjournal.adapters.precedence import Precedence
-from postjournal.adapters.store_snapshots import Stores
-from postjournal.adapters.tripwire import TripwireClient
+from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.adapters.kafka.client import watched
+from postjournal.adapters.kafka.shard_log import KafkaLog
+from postjournal.adapters.process.clock import SystemClock
+from postjournal.adapters.process.inbox import QueueInbox
+from postjournal.adapters.process.thread_priority import Precedence
+from postjournal.adapters.process.tripwire import TripwireClient
+from postjournal.adapters.snapshots.manager import Stores
+from postjournal.cluster.status import (
+    CatchUp,
+    Failover,
+    ReplicaStatus,
+    SnapshotProgress,
+    StatusRecord,
+)
+from postjournal.cluster.topics import Topics
+from postjournal.config.settings import Settings
 from postjournal.core import messages as m
 from postjournal.core.application import Application
 from postjournal.core.errors import BrokersLost, ShardHalted
-from postjournal.core.machine import ShardPlace
+from postjournal.core.limits import Limits
 from postjournal.core.reader import Reader
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
+from postjournal.core.state.state_machine import ShardPlace
 from postjournal.ports import Event
 from postjournal.runtime import Engine, Runtime, World
-from postjournal.settings import Settings
-from postjournal.status import CatchUp, Failover, ReplicaStatus, SnapshotProgress, StatusRecord
-from postjournal.topics import Topics
 from services.replica import metrics
 from services.replica.load import RecentLoad
 from services.replica.progress import Progress
@@ -101,7 +108,7 @@ class ShardRunner:
         place = ShardPlace(self.shard, self._settings.shards)
         name = self._settings.replica
         identity = Identity(name, incarnation, self._addresses.tripwire, place)
-        limits = m.Limits(dedupe_window=self._settings.dedupe_window)
+        limits = Limits(dedupe_window=self._settings.dedupe_window)
         if self._settings.reader:
             return Reader(identity, self._application, limits, self._bound)
         return Replica(identity, self._application, limits)

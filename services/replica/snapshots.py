@@ -8,18 +8,18 @@ import time
 from functools import partial
 from typing import Any
 
-from postjournal import snapshot_codec
-from postjournal.adapters.journal_look import JournalLook
-from postjournal.adapters.object_store import HASTY_S, ObjectStore
-from postjournal.adapters.snapshot_store import SnapshotStore
-from postjournal.adapters.store_snapshots import Restorer, Stores, StoreSnapshots
+from postjournal.adapters.kafka.journal_probe import JournalLook
+from postjournal.adapters.snapshots.catalogue import SnapshotStore
+from postjournal.adapters.snapshots.manager import Restorer, Stores, StoreSnapshots
+from postjournal.adapters.snapshots.object_store import HASTY_S, ObjectStore
+from postjournal.cluster.topics import Topics
+from postjournal.config.settings import Settings, StoreSettings
 from postjournal.core.application import Application
 from postjournal.core.errors import StoreUnavailable, StoreUnusable
-from postjournal.core.machine import ShardPlace
 from postjournal.core.reader import Bound
-from postjournal.points import parse_bound
-from postjournal.settings import Settings, StoreSettings
-from postjournal.topics import Topics
+from postjournal.core.state.state_machine import ShardPlace
+from postjournal.history.bounds import parse_bound
+from postjournal.recovery import codec as snapshot_codec
 
 log = logging.getLogger(__name__)
 

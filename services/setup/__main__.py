@@ -8,11 +8,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from postjournal.adapters.kafka_admin import ensure_topics, wait_for_kafka
+from postjournal.adapters.kafka.admin import ensure_topics, wait_for_kafka
 from postjournal.app import load_application
+from postjournal.cluster.topics import Topics
+from postjournal.config.settings import Settings
 from postjournal.core.errors import ConfigurationError, JournalUnavailable
-from postjournal.settings import Settings
-from postjournal.topics import Topics
 from services.process import run
 from services.setup.kafka_rights import rights
 from services.setup.kafka_users import set_passwords, set_rights

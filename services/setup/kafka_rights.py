@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from postjournal.topics import Topics
+from postjournal.cluster.topics import Topics
 
 REPLICA, GATEWAY, COORDINATOR = "replica", "producer", "coordinator"
 RESULTS, BALANCES, VIEW = "consumer-results", "consumer-balances", "leader-view"

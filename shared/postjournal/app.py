@@ -8,14 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from postjournal.core.application import (
-    Application,
-    Command,
-    Context,
-    Event,
-    Output,
-    Rejected,
-)
+from postjournal.core.application import Application, Command, Context, Event, Output, Rejected
 from postjournal.core.errors import ConfigurationError
 from postjournal.core.records import Outcome
 

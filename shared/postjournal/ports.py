@@ -14,8 +14,8 @@ from postjournal.core.messages import (
     SnapshotProgressed,
     TookOver,
 )
-from postjournal.core.outbox import Outputs
-from postjournal.core.snapshot import Image
+from postjournal.core.snapshot.image import Image
+from postjournal.core.state.outbox import Outputs
 
 Event: TypeAlias = RoleChanged | TookOver | EntryStable | RecordVoid | SnapshotProgressed
 """What an observer is told."""

@@ -16,7 +16,7 @@ The place is kept as the committed offset of the consumer group, with the last s
 commit's metadata. So an output that was handed out but not committed comes again after a crash:
 at least once, as far as the program's effects are concerned. A program whose effects are in a
 database makes them exactly-once by keeping the place there too, in the same transaction: see
-`PositionStore`, and `postjournal.adapters.redis_projection` for an example.
+`PositionStore`, and `postjournal.adapters.redis.projection` for an example.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from typing import Literal
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from postjournal.adapters import kafka_settings
-from postjournal.adapters.group_positions import GroupPositions
-from postjournal.adapters.lost_brokers import watched
+from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.adapters.kafka.client import watched
+from postjournal.adapters.kafka.group_positions import GroupPositions
+from postjournal.adapters.kafka.metadata import bounds, partition_count
 from postjournal.adapters.outage import Outage
-from postjournal.adapters.topic_metadata import bounds, partition_count
 from postjournal.core.errors import (
     ConfigurationError,
     JournalUnavailable,
@@ -42,7 +42,7 @@ from postjournal.core.errors import (
     SequenceGap,
 )
 from postjournal.core.records import UNREADABLE
-from postjournal.sequence import (
+from postjournal.core.sequence import (
     WINDOW_RECORDS,
     PartitionReader,
     Position,

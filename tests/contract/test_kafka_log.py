@@ -9,13 +9,13 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from postjournal.adapters import kafka_log
-from postjournal.adapters.kafka_sink import RETRY_S
+from postjournal.adapters.kafka import shard_log as kafka_log
+from postjournal.adapters.kafka.sink import RETRY_S
+from postjournal.cluster.status import Handover
 from postjournal.core import messages as m
-from postjournal.core.outbox import Outputs
-from postjournal.status import Handover
-from tests.contract.harness import SINK, Listener
-from tests.contract.real import KafkaHarness
+from postjournal.core.state.outbox import Outputs
+from tests.support.contract.real import KafkaHarness
+from tests.support.contract.shard_log import SINK, Listener
 
 pytestmark = pytest.mark.kafka
 

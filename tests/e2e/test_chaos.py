@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from postjournal.cli.chaos.report import JSON, MARKDOWN, PICTURE
+from loadtest.chaos.report import JSON, MARKDOWN, PICTURE
 from postjournal.cli.local.layout import PROJECT_ROOT
 
 pytestmark = pytest.mark.kafka

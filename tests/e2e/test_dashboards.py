@@ -18,8 +18,8 @@ from postjournal.cli.coordinator import CoordinatorClient
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.handover import hand_over
 from postjournal.cli.local.system import LocalSystem
-from tests.integration.services_kit import eventually
-from tests.prometheus_tools import RULES, PrometheusServer, prometheus_tool
+from tests.support.prometheus_tools import RULES, PrometheusServer, prometheus_tool
+from tests.support.services import eventually
 
 pytestmark = pytest.mark.kafka
 

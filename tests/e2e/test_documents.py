@@ -14,7 +14,7 @@ import pytest
 
 from postjournal.cli.local.layout import DEFAULT_DIRECTORY
 from postjournal.cli.local.ports import is_free
-from tests.documents import ROOT, blocks
+from tests.support.documents import ROOT, blocks
 
 pytestmark = pytest.mark.kafka
 

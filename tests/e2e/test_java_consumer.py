@@ -11,9 +11,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from postjournal.cli.bench.harm import Harm
-from postjournal.cli.bench.load import load_on
-from postjournal.cli.bench.system import Stage, leader_of, own_stage, wait_until_settled
+from loadtest.bench_system import (
+    Stage,
+    leader_of,
+    own_stage,
+    wait_until_settled,
+)
+from loadtest.faults.harm import Harm
+from loadtest.workload.load import load_on
 from postjournal.cli.local.kafka_jars import LIBRARIES
 from postjournal.cli.local.layout import PROJECT_ROOT
 

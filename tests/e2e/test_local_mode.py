@@ -19,7 +19,7 @@ from postjournal.cli.handover import hand_over
 from postjournal.cli.local import processes
 from postjournal.cli.local.status import SystemStatus
 from postjournal.cli.local.system import LocalSystem
-from tests.integration.services_kit import dense
+from tests.support.services import dense
 
 pytestmark = pytest.mark.kafka
 

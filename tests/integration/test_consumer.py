@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import requests
 
-from postjournal.adapters.redis_client import connect
-from postjournal.adapters.redis_projection import BalancesProjection, PositionMoved
+from postjournal.adapters.redis.client import connect
+from postjournal.adapters.redis.projection import BalancesProjection, PositionMoved
 from postjournal.cli.local.ports import choose_ports
-from postjournal.sequence import Position
-from tests.integration.services_kit import (
+from postjournal.core.sequence import Position
+from tests.support.services import (
     RedisProcess,
     balance,
     eventually,

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from postjournal import snapshot_codec
-from postjournal.adapters.forked_writer import ChildFailed, ForkedWriter
+from postjournal.adapters.snapshots.forked_writer import ChildFailed, ForkedWriter
+from postjournal.recovery import codec as snapshot_codec
 
 
 def written(writer: ForkedWriter) -> bytes:
@@ -104,7 +104,7 @@ def test_the_child_holds_no_descriptor_but_its_pipes() -> None:
 
 PARENT = """
 import os, socket, sys, threading, time
-from postjournal.adapters.forked_writer import ForkedWriter
+from postjournal.adapters.snapshots.forked_writer import ForkedWriter
 
 server = socket.create_server(("127.0.0.1", 0))
 peer = socket.create_connection(server.getsockname())

@@ -17,22 +17,15 @@ import requests
 from confluent_kafka import Consumer, TopicPartition
 from flask.testing import FlaskClient
 
-from postjournal.adapters import kafka_settings
+from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.cli.local.ports import choose_ports
+from postjournal.cluster.status import ReplicaStatus
+from postjournal.config.settings import Settings
 from postjournal.core.errors import ConfigurationError
-from postjournal.settings import Settings
-from postjournal.status import ReplicaStatus
 from services.producer import reads
 from services.producer.app import make_app
 from services.producer.wiring import start
-from tests.integration.services_kit import (
-    eventually,
-    make_topics,
-    publish,
-    replica_status,
-    running,
-    say,
-)
+from tests.support.services import eventually, make_topics, publish, replica_status, running, say
 
 pytestmark = pytest.mark.kafka
 

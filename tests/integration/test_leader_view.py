@@ -11,16 +11,10 @@ import msgspec
 import pytest
 import redis
 
-from postjournal.adapters.redis_client import connect
-from postjournal.adapters.redis_view import MAX_LENGTH, RedisView, Snapshot
-from postjournal.status import Failover
-from tests.integration.services_kit import (
-    eventually,
-    make_topics,
-    replica_status,
-    running,
-    say,
-)
+from postjournal.adapters.redis.client import connect
+from postjournal.adapters.redis.cluster_view import MAX_LENGTH, RedisView, Snapshot
+from postjournal.cluster.status import Failover
+from tests.support.services import eventually, make_topics, replica_status, running, say
 
 pytestmark = pytest.mark.kafka
 

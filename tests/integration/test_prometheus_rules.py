@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.prometheus_tools import prometheus_tool
+from tests.support.prometheus_tools import prometheus_tool
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "prometheus"

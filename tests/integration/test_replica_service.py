@@ -25,9 +25,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from postjournal.adapters.kafka_admin import ensure_topics
+from postjournal.adapters.kafka.admin import ensure_topics
 from postjournal.cli.local.ports import choose_ports
-from postjournal.topics import Topics
+from postjournal.cluster.topics import Topics
 
 pytestmark = pytest.mark.kafka
 

@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from postjournal.adapters.object_store import PART_BYTES, ObjectStore
-from postjournal.adapters.snapshot_store import SnapshotStore
-from postjournal.core import manifest as manifests
+from postjournal.adapters.snapshots.catalogue import SnapshotStore
+from postjournal.adapters.snapshots.object_store import PART_BYTES, ObjectStore
+from postjournal.config.settings import StoreSettings
 from postjournal.core.errors import SnapshotDamaged, StoreUnavailable, StoreUnusable
-from postjournal.core.manifest import Manifest
-from postjournal.settings import StoreSettings
-from tests.integration.minio import (
+from postjournal.core.snapshot import manifest as manifests
+from postjournal.core.snapshot.manifest import Manifest
+from tests.support.minio import (
     BUCKET,
     KEY,
     SECRET,

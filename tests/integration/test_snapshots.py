@@ -16,14 +16,14 @@ from click.testing import CliRunner
 from confluent_kafka import Consumer, TopicPartition
 
 from postjournal.cli.main import main
-from postjournal.core import manifest as manifests
-from tests.integration.cluster import ATTEMPTS, Cluster, answers, cluster
-from tests.integration.minio import MinIO, binary
-from tests.integration.services_kit import dense
+from postjournal.core.snapshot import manifest as manifests
+from tests.support.minio import MinIO, binary
+from tests.support.replicas import ATTEMPTS, Cluster, answers, cluster
+from tests.support.services import dense
 
 pytestmark = pytest.mark.kafka
 
-SLOW = "tests.integration.slow_ledger:SlowLedger"
+SLOW = "tests.support.slow_ledger:SlowLedger"
 POINTS = 25
 """As many random points in time; `tests/unit/test_reader.py` tries hundreds."""
 

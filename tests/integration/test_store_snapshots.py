@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from postjournal import snapshot_codec
-from postjournal.adapters import store_snapshots
-from postjournal.adapters.object_store import ObjectStore
-from postjournal.adapters.snapshot_store import SnapshotStore
-from postjournal.adapters.store_snapshots import Restorer, Stores, StoreSnapshots
+from postjournal.adapters.snapshots import manager as store_snapshots
+from postjournal.adapters.snapshots.catalogue import SnapshotStore
+from postjournal.adapters.snapshots.manager import Restorer, Stores, StoreSnapshots
+from postjournal.adapters.snapshots.object_store import ObjectStore
+from postjournal.config.settings import StoreSettings
 from postjournal.core import messages as m
 from postjournal.core.errors import JournalUnavailable, RecordsMissing, SnapshotMismatch
-from postjournal.core.machine import ShardPlace
+from postjournal.core.state.state_machine import ShardPlace
 from postjournal.ledger import Ledger
-from postjournal.settings import StoreSettings
-from tests.integration.minio import MinIO, Proxy, binary
-from tests.unit.snapshot_kit import WINDOW, AnyImage, Journal, busy_journal, content_of
+from postjournal.recovery import codec as snapshot_codec
+from tests.support.minio import MinIO, Proxy, binary
+from tests.support.snapshots import WINDOW, AnyImage, Journal, busy_journal, content_of
 
 needs_minio = pytest.mark.skipif(binary() is None, reason="no minio (POSTJOURNAL_MINIO or PATH)")
 

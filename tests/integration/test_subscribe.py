@@ -11,11 +11,11 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from postjournal.adapters import kafka_settings
+from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.core.errors import JournalUnavailable, RecordsMissing, SequenceGap
-from postjournal.sequence import Position
+from postjournal.core.sequence import Position
 from postjournal.subscribe import Start, Subscription, subscribe
-from tests.integration.services_kit import outputs, publish
+from tests.support.services import outputs, publish
 
 pytestmark = pytest.mark.kafka
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import Consumer, Message
 
-from postjournal.adapters import topic_reader
-from postjournal.adapters.topic_reader import TopicReader, end
+from postjournal.adapters.kafka import topic_reader
+from postjournal.adapters.kafka.topic_reader import TopicReader, end
 from postjournal.core.errors import BrokersLost
-from tests.integration.services_kit import make_topics, publish
+from tests.support.services import make_topics, publish
 
 pytestmark = pytest.mark.kafka
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the r
 
 REPLICA = """
 import sys, time
-from postjournal.adapters.tripwire_holder import hold_tripwire
+from postjournal.adapters.process.tripwire_holder import hold_tripwire
 kept_open = open("/dev/null")
 print(hold_tripwire("127.0.0.1", 0), flush=True)
 sys.stdin.read()

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.integration.cluster import ATTEMPTS, Cluster, cluster
+from tests.support.replicas import ATTEMPTS, Cluster, cluster
 
 pytestmark = pytest.mark.kafka
 
-NEXT = "tests.integration.next_ledger:NextLedger"
+NEXT = "tests.support.next_ledger:NextLedger"
 
 
 def start_next(made: Cluster, *names: str) -> None:

@@ -17,22 +17,16 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from postjournal.adapters import kafka_settings
+from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.cli.local.ports import choose_ports
 from postjournal.cli.main import main
 from postjournal.core.fold import JournalState
 from postjournal.core.records import Codec
 from postjournal.ledger import Ledger
-from postjournal.verify.kafka import Surveyor
-from tests.integration.services_kit import (
-    Service,
-    eventually,
-    make_topics,
-    patient_producer,
-    running,
-)
-from tests.verify_damage import DAMAGES, accepted_entries, rechain
-from tests.verify_kit import Json, Tape, audited, broken, deposit, opened, transfer
+from postjournal.verify.audit_source import Surveyor
+from tests.support.audited_shard import Json, Tape, audited, broken, deposit, opened, transfer
+from tests.support.journal_damage import DAMAGES, accepted_entries, rechain
+from tests.support.services import Service, eventually, make_topics, patient_producer, running
 
 pytestmark = pytest.mark.kafka
 

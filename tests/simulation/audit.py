@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from postjournal.core import messages as m
-from postjournal.core.outbox import Outputs
+from postjournal.core.state.outbox import Outputs
 from tests.simulation.invariants import ENDED, Query, ShardAudit, must
 from tests.simulation.shardlog import Witness
 from tests.simulation.whole_state import WholeState

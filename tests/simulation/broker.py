@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from postjournal.core.messages import SourceRecord
-from postjournal.sequence import PartitionReader, Received
+from postjournal.core.records import SourceRecord
+from postjournal.core.sequence import PartitionReader, Received
 
 if TYPE_CHECKING:
     from tests.simulation.host import Host

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 
-from postjournal.core.messages import Limits
+from postjournal.core.limits import Limits
 from tests.simulation.kernel import MS
 from tests.simulation.snapshots import SnapshotDangers, drawn_snapshots
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from postjournal.core.messages import RecordVoid
-from postjournal.core.outbox import Outputs
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Role
 from postjournal.core.sharding import DEFAULT_KEY, shard_of
+from postjournal.core.state.outbox import Outputs
 from tests.simulation.reference import ACCEPTED, ALARM, Json, Point, ReferenceFold, parsed
 from tests.simulation.reference_shard import ReferenceShard, Unexplained, Version
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from postjournal.core.machine import ShardPlace
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
+from postjournal.core.state.state_machine import ShardPlace
 from postjournal.runtime import Runtime, World
 from tests.simulation.application import SimLedger
 from tests.simulation.audit import SeatWitness

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from postjournal.core import messages as m
-from postjournal.core.outbox import Outputs
+from postjournal.core.state.outbox import Outputs
 from tests.simulation.broker import Reader, ShardTopics
 from tests.simulation.journal_pipes import ClaimPipe, JournalPipe
 from tests.simulation.kernel import MS

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from postjournal.core import messages as m
-from postjournal.core.outbox import Outputs
+from postjournal.core.state.outbox import Outputs
 from tests.simulation.broker import ShardTopics, SinkTopic
 from tests.simulation.kernel import MS
 from tests.simulation.pipes import SINK, Pipe, Request, Tell

@@ -13,12 +13,13 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from postjournal import recovery, snapshot_codec
 from postjournal.core import messages as m
 from postjournal.core.errors import SnapshotDamaged
-from postjournal.core.machine import ShardPlace
-from postjournal.core.manifest import FORMAT_VERSION, Manifest
-from postjournal.core.snapshot import Header, Image
+from postjournal.core.snapshot.image import Header, Image
+from postjournal.core.snapshot.manifest import FORMAT_VERSION, Manifest
+from postjournal.core.state.state_machine import ShardPlace
+from postjournal.recovery import codec as snapshot_codec
+from postjournal.recovery.choice import AnyImage, Loader, recover
 from services.coordinator import policy
 from tests.simulation.application import SimLedger
 from tests.simulation.kernel import MS
@@ -115,7 +116,7 @@ class Store:
 
 
 class View:
-    """See `recovery.Snapshots`: what one replica sees of the store."""
+    """See `SnapshotSource`: what one replica sees of the store."""
 
     def __init__(self, seen: list[Stored]) -> None:
         """`seen`: newest first."""
@@ -142,7 +143,7 @@ class View:
 
 
 class SimJournal:
-    """See `recovery.Journal`."""
+    """See `RecoveryJournal`."""
 
     def __init__(self, topics: ShardTopics) -> None:
         """The journal of one shard."""
@@ -170,7 +171,7 @@ class SimSnapshots:
         self._is_taking = False
         place = ShardPlace(topics.shard, self._world.profile.shards)
         window = self._world.profile.limits.dedupe_window
-        self._load: recovery.Loader = partial(
+        self._load: Loader = partial(
             snapshot_codec.restore, application=_LEDGER, place=place, dedupe_window=window
         )
 
@@ -227,14 +228,14 @@ class SimSnapshots:
         delay_us = self._kernel.spread(self._dangers.restore_us)
         self._kernel.after(delay_us, self._tell, generation, m.Restored(image))
 
-    def _recover(self) -> recovery.AnyImage | None:
+    def _recover(self) -> AnyImage | None:
         store = self._world.stores[self._topics.shard]
         hidden = self._world.danger_of_snapshots("hidden")
         seen = [each for each in store.snapshots if not self._kernel.chance(hidden)]
         begin = self._topics.journal.begin
         if begin and not any(each.is_sound and each.reaches(begin) for each in seen):
             seen = store.snapshots  # it cannot do without
-        found = recovery.recover(View(seen), SimJournal(self._topics), self._load)
+        found = recover(View(seen), SimJournal(self._topics), self._load)
         hit, image = self._world.coverage.hit, found.image
         hit("damaged snapshots skipped", sum(1 for each in seen if not each.is_sound))
         if image is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from postjournal.core.fold import JournalState, Verdict
-from postjournal.core.machine import Machine, ShardPlace
 from postjournal.core.records import Codec, Entry
 from postjournal.core.replica import Replica
-from postjournal.core.snapshot import Header, Image, record_digest
+from postjournal.core.snapshot.image import Header, Image, record_digest
+from postjournal.core.state.state_machine import Machine, ShardPlace
 from tests.simulation.application import SimLedger
 from tests.simulation.invariants import must
 

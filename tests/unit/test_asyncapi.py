@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from postjournal.asyncapi import document
+from postjournal.cluster.status import Handover, SnapshotOrder
+from postjournal.cluster.topics import Topics
 from postjournal.ledger import Ledger
-from postjournal.status import Handover, SnapshotOrder
-from postjournal.topics import Topics
-from tests.described import validate
-from tests.unit.coordinator_world import replica_status
-from tests.verify_kit import Tape, eventful
+from services.asyncapi import document
+from tests.support.audited_shard import Tape, eventful
+from tests.support.coordinator import replica_status
+from tests.support.openapi import validate
 
 DOCUMENT = document(Ledger(), "ledger", 1)
 

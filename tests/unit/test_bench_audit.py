@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from postjournal.cli.bench.audit import Auditor, Findings, expected_outcome
-from postjournal.cli.bench.orders import Book, Mix, Order
-from postjournal.cli.bench.preload import Transfers
+from loadtest.workload.audit import Auditor, Findings, expected_outcome
+from loadtest.workload.commands import Book, Mix, Order
+from loadtest.workload.preload import Transfers
 
 OPEN_A, OPEN_B = Order("open", "a"), Order("open", "b")
 DEPOSIT = Order("deposit", "a", 100)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from postjournal.cli.bench.reading import Answer, Asker, History, Witness
-from postjournal.cli.bench.reads import faults, judge
+from loadtest.bench.reads import faults, judge
+from loadtest.workload.reading import Answer, Asker, History, Witness
 
 
 class Told(Asker):

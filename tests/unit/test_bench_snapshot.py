@@ -6,7 +6,7 @@ from array import array
 
 import pytest
 
-from postjournal.cli.bench.snapshot import Answer, behind_ms
+from loadtest.bench.snapshot import Answer, behind_ms
 
 STAMPS = array("q", [100, 110, 120])
 FIRST_SEQ = 5

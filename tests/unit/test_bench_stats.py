@@ -6,7 +6,7 @@ from array import array
 
 import pytest
 
-from postjournal.cli.bench.cpu import (
+from loadtest.bench.cpu import (
     ENGINE_THREAD,
     LIBRDKAFKA,
     OTHER_THREADS,
@@ -15,11 +15,16 @@ from postjournal.cli.bench.cpu import (
     micros_each,
     usage,
 )
-from postjournal.cli.bench.replicas_check import ReplicasCheck
-from postjournal.cli.bench.stats import Gap, distribution, longest_gap, percentile
-from postjournal.cli.bench.system import is_settled
-from postjournal.cli.bench.throughput_results import lag_at, rates_of
-from postjournal.cli.bench.warm_up import ROUNDS_LEAST, is_steady
+from loadtest.bench.replicas_check import ReplicasCheck
+from loadtest.bench.throughput_results import lag_at, rates_of
+from loadtest.bench.warm_up import ROUNDS_LEAST, is_steady
+from loadtest.bench_system import is_settled
+from loadtest.stats import (
+    Gap,
+    distribution,
+    longest_gap,
+    percentile,
+)
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.status import ReplicaRow
 

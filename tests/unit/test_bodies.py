@@ -11,8 +11,8 @@ from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.http.parser import RequestParser  # type: ignore[import-untyped]
 from werkzeug.test import TestResponse
 
-from tests.unit.coordinator_world import World as CoordinatorWorld
-from tests.unit.gateway_world import make_world, problem
+from tests.support.coordinator import World as CoordinatorWorld
+from tests.support.gateway import make_world, problem
 
 BATCH = "/api/v1/commands/batch"
 GARBLED = {

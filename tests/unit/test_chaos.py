@@ -16,21 +16,31 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from postjournal.cli.bench.system import Stage, stage_of
-from postjournal.cli.chaos import disk
-from postjournal.cli.chaos.picture import Picture
-from postjournal.cli.chaos.proxy import Proxies
-from postjournal.cli.chaos.schedule import BROKER_REST_S, CALM_END_S, KAFKA, KINDS, Strike, draw
-from postjournal.cli.chaos.show import spark, told
-from postjournal.cli.chaos.striker import Blow
-from postjournal.cli.chaos.timeline import Timeline, reigns_of
+from loadtest.bench_system import (
+    Stage,
+    stage_of,
+)
+from loadtest.chaos.picture import Picture
+from loadtest.chaos.show import spark, told
+from loadtest.chaos.timeline import Timeline, reigns_of
+from loadtest.faults import disk
+from loadtest.faults.proxy import Proxies
+from loadtest.faults.schedule import (
+    BROKER_REST_S,
+    CALM_END_S,
+    KAFKA,
+    KINDS,
+    Strike,
+    draw,
+)
+from loadtest.faults.striker import Blow
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import PROJECT_ROOT
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.ports import choose_ports
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.main import main
-from tests.integration.services_kit import replica_status
+from tests.support.services import replica_status
 
 REPLICAS = ("replica-1", "replica-2", "replica-3")
 TEN_MINUTES = 600.0

@@ -15,9 +15,11 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from postjournal.cli import modes, replay
-from postjournal.cli.bench import bench, options, soak
-from postjournal.cli.checks import QUICK, SLOW, pytest_arguments
+from loadtest.bench import bench, options, soak
+from postjournal.cli import modes
+from postjournal.cli.commands import replay
+from postjournal.cli.commands.checks import QUICK, SLOW, pytest_arguments
+from postjournal.cli.commands.replay import progress_bar
 from postjournal.cli.docker import engine
 from postjournal.cli.errors import EXIT_CODES
 from postjournal.cli.local.layout import PROJECT_ROOT
@@ -26,7 +28,6 @@ from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.log_following import LogFile
 from postjournal.cli.main import main
 from postjournal.cli.progress import Reporter
-from postjournal.cli.replay import progress_bar
 from postjournal.core.reader import Bound
 
 BENCHES = sorted(bench.commands)

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from postjournal.cli import demo, lifecycle, target
-from postjournal.cli.bench.system import stage_of
+from loadtest import demo
+from loadtest.bench_system import stage_of
+from postjournal.cli import target
+from postjournal.cli.commands import lifecycle
 from postjournal.cli.errors import AlreadyRunning, NotFound
 from postjournal.cli.interruption import ENDING, interruptible
 from postjournal.cli.local.plan import Plan

@@ -25,7 +25,7 @@ from postjournal.cli.local.programs import (
 from postjournal.cli.local.readiness import ignore_progress
 from postjournal.cli.local.redis_server import redis_configuration
 from postjournal.cli.local.system import LocalSystem
-from postjournal.settings import Settings
+from postjournal.config.settings import Settings
 
 PLAN = Plan(
     token="t0ken",

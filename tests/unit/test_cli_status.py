@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from postjournal.cli.commands.faults import resolve
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.faults import resolve
 from postjournal.cli.handover import check_handover
 from postjournal.cli.local import status as local_status
 from postjournal.cli.local.layout import Layout
@@ -25,7 +25,7 @@ from postjournal.cli.local.status import (
 )
 from postjournal.cli.local.supervisor import Program
 from postjournal.cli.rendering import status_tables, where_and_what_next
-from postjournal.status import ReplicaStatus
+from postjournal.cluster.status import ReplicaStatus
 from tests.unit.test_cli_local import PLAN
 
 

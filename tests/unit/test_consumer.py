@@ -15,15 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postjournal.adapters.outage import Outage
-from postjournal.adapters.redis_client import connect, without_password
-from postjournal.adapters.redis_projection import PositionMoved
+from postjournal.adapters.redis.client import connect, without_password
+from postjournal.adapters.redis.projection import PositionMoved
 from postjournal.core.errors import (
     ConfigurationError,
     JournalUnavailable,
     RecordsMissing,
     SequenceGap,
 )
-from postjournal.sequence import Position, Received
+from postjournal.core.sequence import Position, Received
 from services.consumer.balances import BalancesUpdater
 from services.consumer.results import ResultsPrinter
 

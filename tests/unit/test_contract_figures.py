@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from postjournal.adapters import kafka_settings
-from postjournal.core.messages import Limits
+from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.core.limits import Limits
 
 PRODUCERS: dict[str, Callable[[str], kafka_settings.Config]] = {
     name: make

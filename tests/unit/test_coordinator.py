@@ -9,8 +9,8 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client import generate_latest
 
-from postjournal.status import Handover, SnapshotOrder, SnapshotProgress
-from tests.unit.coordinator_world import World, make_manifest, replica_status
+from postjournal.cluster.status import Handover, SnapshotOrder, SnapshotProgress
+from tests.support.coordinator import World, make_manifest, replica_status
 
 MINUTE = 60_000
 

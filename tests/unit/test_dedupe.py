@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from postjournal.core.dedupe import DedupeWindow
 from postjournal.core.records import Outcome
+from postjournal.core.state.dedupe import DedupeWindow
 
 Window = DedupeWindow[str]
 

@@ -13,10 +13,10 @@ import pytest
 
 from postjournal.app import Application
 from postjournal.cli.main import main
-from postjournal.core import messages as m
-from postjournal.core.machine import Machine, ShardPlace
-from tests.documents import DOCUMENTS, ROOT, anchors, blocks, commands, links
+from postjournal.core.records import SourceRecord
+from postjournal.core.state.state_machine import Machine, ShardPlace
 from tests.simulation.scenarios import SCENARIOS
+from tests.support.documents import DOCUMENTS, ROOT, anchors, blocks, commands, links
 
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
@@ -33,7 +33,7 @@ def test_the_sample_application_counts() -> None:
     machine: Machine[Any, Any, Any] = Machine(sample(), ShardPlace(0, 1), 10)
     commands = [{"type": "add", "id": str(n), "amount": amount} for n, amount in enumerate((2, 3))]
     commands.append({"type": "add", "id": "2", "amount": -1})
-    rows: list[m.SourceRecord] = [
+    rows: list[SourceRecord] = [
         (n, None, msgspec.json.encode(command)) for n, command in enumerate(commands)
     ]
     outcomes = machine.decide([("counter.commands", rows)], 0)

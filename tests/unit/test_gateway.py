@@ -10,7 +10,7 @@ import pytest
 from postjournal.core.sharding import shard_of
 from services.producer.parsing import MAX_BATCH_KEY_LENGTH
 from services.producer.ports import NotAppended, Outcome, TooBusy, Unavailable, Unknown
-from tests.unit.gateway_world import DEPOSIT, OPEN, SHARDS, World, make_world, problem
+from tests.support.gateway import DEPOSIT, OPEN, SHARDS, World, make_world, problem
 
 
 @pytest.fixture

@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 from schemathesis import GenerationMode, Response
 
-from postjournal.core.machine import Machine, ShardPlace
-from postjournal.core.messages import SourceRecord
+from postjournal.core.records import SourceRecord
 from postjournal.core.sharding import shard_of
+from postjournal.core.state.state_machine import Machine, ShardPlace
 from postjournal.ledger import Ledger
 from services.producer import parsing
 from services.producer.app import Gateway, make_app
 from services.producer.metrics import Metrics
 from services.producer.openapi import document
 from services.producer.ports import Appended, Expectation, Headers, Outcome, Record
-from tests.unit.gateway_world import FakeReplicas
+from tests.support.gateway import FakeReplicas
 
 SHARDS = 2
 TOPIC = "ledger.commands"

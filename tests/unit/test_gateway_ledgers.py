@@ -9,8 +9,8 @@ import pytest
 
 from postjournal.core.sharding import shard_of
 from services.producer.ports import NotAppended
-from tests.described import described
-from tests.unit.gateway_world import DEPOSIT, OPEN, SHARDS, World, make_world, problem
+from tests.support.gateway import DEPOSIT, OPEN, SHARDS, World, make_world, problem
+from tests.support.openapi import described
 
 ONE, BATCH = "/api/v1/commands", "/api/v1/commands/batch"
 LONGEST = "x" * 128

@@ -8,9 +8,9 @@ from urllib.parse import quote
 import pytest
 from prometheus_client import generate_latest
 
-from postjournal.cluster_view import ShardView
+from postjournal.cluster.view import ShardView
 from services.producer.ports import ReplicaBehind
-from tests.unit.gateway_world import OPEN, World, make_world, problem
+from tests.support.gateway import OPEN, World, make_world, problem
 
 
 @pytest.fixture

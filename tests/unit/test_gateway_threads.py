@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from confluent_kafka import Message
 
+from postjournal.cluster.status import ReplicaStatus
 from postjournal.core.errors import ConfigurationError, JournalUnavailable, ShardCountMismatch
-from postjournal.status import ReplicaStatus
 from services.producer import kafka_results
 from services.producer.directory import StatusDirectory
 from services.producer.kafka_results import ResultFollower

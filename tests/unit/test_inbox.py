@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from postjournal.adapters.inbox import Answer, QueueInbox
+from postjournal.adapters.process.inbox import Answer, QueueInbox
 
 REFUSED = Answer(None, -1, 0, "not_ready")
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from postjournal.adapters import kafka_admin
+from postjournal.adapters.kafka import admin as kafka_admin
+from postjournal.cluster.topics import Topics
 from postjournal.core.errors import JournalUnavailable, TopicMismatch
-from postjournal.topics import Topics
 
 TOPICS = Topics.of("ledger", ("commands",), ("results",))
 

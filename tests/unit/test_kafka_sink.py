@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from postjournal.adapters import kafka_sink
-from postjournal.core.outbox import Outputs
+from postjournal.adapters.kafka import sink as kafka_sink
+from postjournal.core.state.outbox import Outputs
 
 
 class SlowProducer:

@@ -13,9 +13,9 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postjournal.adapters.redis_view import Snapshot
-from postjournal.cluster_view import MAX_FAILOVERS, ClusterView
-from postjournal.status import Failover, ReplicaStatus, StatusRecord
+from postjournal.adapters.redis.cluster_view import Snapshot
+from postjournal.cluster.status import Failover, ReplicaStatus, StatusRecord
+from postjournal.cluster.view import MAX_FAILOVERS, ClusterView
 from services.leader_view.follower import Follower
 from services.leader_view.rendering import render, stream_id
 

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
+from postjournal.cluster.status import Failover, Load
 from postjournal.core.messages import EntryStable
-from postjournal.status import Failover, Load
 from services.coordinator.history import KEPT, History
 from services.coordinator.page.parts import parts_of
 from services.coordinator.page.picture import points
@@ -28,7 +28,7 @@ from services.coordinator.page.stream import (
 )
 from services.problems import Problem
 from services.replica.load import RecentLoad
-from tests.unit.coordinator_world import World, replica_status
+from tests.support.coordinator import World, replica_status
 
 FAILOVER = Failover(
     shard=0,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.options import Options
-from loadtest.verdict import Figures, faults
+from loadtest.gateway.options import Options
+from loadtest.gateway.verdict import Figures, faults
 
 GOOD = Figures(requests=1_000, turned_away=0, errors=0, requests_per_s=100, p50_ms=5, p99_ms=20)
 

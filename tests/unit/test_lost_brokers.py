@@ -15,18 +15,19 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer
 
-from postjournal.adapters import control_log, kafka_sink
-from postjournal.adapters.control_log import ControlLog
-from postjournal.adapters.kafka_sink import TailReader
-from postjournal.adapters.lost_brokers import watched
+from postjournal.adapters.kafka import control_log
+from postjournal.adapters.kafka import sink as kafka_sink
+from postjournal.adapters.kafka.client import watched
+from postjournal.adapters.kafka.control_log import ControlLog
+from postjournal.adapters.kafka.sink import TailReader
+from postjournal.cluster.status import Handover
+from postjournal.cluster.topics import Topics
+from postjournal.config.settings import Settings
 from postjournal.core.errors import BrokersLost, JournalUnavailable
 from postjournal.ledger import Ledger
-from postjournal.settings import Settings
-from postjournal.status import Handover
-from postjournal.topics import Topics
 from services.replica import shard as shard_module
 from services.replica.shard import Addresses, ShardRunner, Shared
-from tests.unit.fake_broker import TOPIC, FakeBroker
+from tests.support.fake_broker import TOPIC, FakeBroker
 
 ROOT = Path(__file__).parents[2]
 REPORT_MS = 50
@@ -114,16 +115,16 @@ def test_a_broker_that_is_away_is_not_lost(broker: FakeBroker) -> None:
 
 REPLACED_OTHERWISE = {
     "control_log.py": "replaced whenever it fails",
-    "journal_look.py": "lives for one question",
+    "journal_probe.py": "lives for one question",
     "journal_trimmer.py": "lives for one request",
-    "kafka_admin.py": "lives for the start of a process",
+    "admin.py": "lives for the start of a process",
     "kafka_commands.py": "replaced when no broker has answered for some seconds",
 }
 
 
 def test_every_client_of_a_service_is_watched_or_replaced() -> None:
     found = set()
-    for path in [*ROOT.glob("shared/postjournal/adapters/*.py"), *ROOT.glob("services/**/*.py")]:
+    for path in [*ROOT.glob("shared/postjournal/adapters/**/*.py"), *ROOT.glob("services/**/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if _makes_client(node) and not _is_watched(node):
                 found.add(path.name)

@@ -8,14 +8,13 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from postjournal.adapters import kafka_settings
+from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.core.application import Application, Command, Context, Event, Output, Rejected
 from postjournal.core.errors import ApplicationFaulty
-from postjournal.core.faithful import Faithful
-from postjournal.core.machine import DEADLETTER, FAILED, INVALID, Machine, ShardPlace
-from postjournal.core.messages import SourceRecord
-from postjournal.core.records import Codec, Entry, Outcome
+from postjournal.core.records import Codec, Entry, Outcome, SourceRecord
 from postjournal.core.sharding import shard_of
+from postjournal.core.state.round_trip import Faithful
+from postjournal.core.state.state_machine import DEADLETTER, FAILED, INVALID, Machine, ShardPlace
 from postjournal.ledger import Ledger
 from postjournal.verify.replay import Replay
 

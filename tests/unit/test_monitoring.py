@@ -13,10 +13,10 @@ import requests
 from prometheus_client import CollectorRegistry, generate_latest
 from werkzeug.test import Client
 
+from postjournal.cluster.status import Failover
+from postjournal.config.settings import Settings
 from postjournal.core import messages as m
 from postjournal.core.errors import ConfigurationError
-from postjournal.settings import Settings
-from postjournal.status import Failover
 from postjournal.subscribe import Progress
 from services import monitoring
 from services.consumer.metrics import SubscriptionMetrics

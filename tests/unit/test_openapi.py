@@ -1,7 +1,7 @@
 """The OpenAPI documents tell of every operation, and of no other.
 
 That the answers are as they say is checked with every answer in the tests of the two services:
-see `tests/described.py`.
+see `tests/support/openapi.py`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import jsonschema_rs
 import pytest
 from flask import Flask
 
-from tests.described import check, described, operations, routes
-from tests.unit.coordinator_world import World as CoordinatorWorld
-from tests.unit.gateway_world import make_world
+from tests.support.coordinator import World as CoordinatorWorld
+from tests.support.gateway import make_world
+from tests.support.openapi import check, described, operations, routes
 
 
 @pytest.fixture(params=["gateway", "coordinator"])

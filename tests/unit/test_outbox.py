@@ -2,7 +2,7 @@
 
 import pytest
 
-from postjournal.core.outbox import Outbox, Outputs, Publication
+from postjournal.core.state.outbox import Outbox, Outputs, Publication
 
 
 def outputs(first: int, end: int) -> Outputs:

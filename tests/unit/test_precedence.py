@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from postjournal.adapters.precedence import NICE
+from postjournal.adapters.process.thread_priority import NICE
 
 if sys.platform != "linux":
     pytest.skip("threads have a niceness of their own on Linux only", allow_module_level=True)
@@ -18,7 +18,7 @@ if sys.platform != "linux":
 ASK = """
 import json, os, resource, sys, threading
 from confluent_kafka import Producer
-from postjournal.adapters.precedence import Precedence
+from postjournal.adapters.process.thread_priority import Precedence
 
 seen = {}
 

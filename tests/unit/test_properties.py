@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from loadtest.workload.audit import expected_outcome
+from loadtest.workload.commands import Order
 from postjournal.app import Context, Rejected
-from postjournal.cli.bench.audit import expected_outcome
-from postjournal.cli.bench.orders import Order
-from postjournal.core.dedupe import DedupeWindow
 from postjournal.core.fold import JournalState, Verdict
 from postjournal.core.records import (
     Claim,
@@ -29,6 +28,7 @@ from postjournal.core.records import (
     Resign,
 )
 from postjournal.core.sharding import _murmur2, shard_of
+from postjournal.core.state.dedupe import DedupeWindow
 from postjournal.ledger import (
     MAX_AMOUNT,
     Accounts,

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from postjournal import past as pasts
+from postjournal.config.settings import Settings
 from postjournal.core import errors
 from postjournal.core.reader import Bound
+from postjournal.history import point_in_time as pasts
 from postjournal.ledger import Ledger
-from postjournal.settings import Settings
 from services.coordinator import past
-from tests.unit.coordinator_world import World
+from tests.support.coordinator import World
 
 Ask = Callable[[], TestResponse]
 

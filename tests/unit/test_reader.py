@@ -10,12 +10,13 @@ import pytest
 
 from postjournal.core import messages as m
 from postjournal.core.errors import ConfigurationError
-from postjournal.core.machine import ShardPlace
+from postjournal.core.limits import Limits
 from postjournal.core.reader import Bound, Reader
 from postjournal.core.roles import Identity, Role
+from postjournal.core.state.state_machine import ShardPlace
+from postjournal.history.bounds import parse_bound
 from postjournal.ledger import Ledger
-from postjournal.points import parse_bound
-from tests.unit.snapshot_kit import WINDOW, Journal, busy_journal, restore, stored
+from tests.support.snapshots import WINDOW, Journal, busy_journal, restore, stored
 
 PLACE = ShardPlace(0, 1)
 
@@ -27,7 +28,7 @@ def journal() -> Journal:
 
 def make_reader(bound: Bound | None = None) -> Reader[Any, Any, Any]:
     identity = Identity("r", "r-1", "host:1", PLACE)
-    return Reader(identity, Ledger(), m.Limits(dedupe_window=WINDOW), bound)
+    return Reader(identity, Ledger(), Limits(dedupe_window=WINDOW), bound)
 
 
 def read(journal: Journal, bound: Bound | None = None, snapshot: int = 0) -> Reader[Any, Any, Any]:

@@ -10,13 +10,13 @@ from random import Random
 import msgspec
 import pytest
 
-from postjournal import snapshot_codec
 from postjournal.core.errors import RecordsMissing, SnapshotDamaged, SnapshotMismatch
-from postjournal.core.manifest import Manifest
 from postjournal.core.reader import Bound
+from postjournal.core.snapshot.manifest import Manifest
 from postjournal.ledger import Ledger
-from postjournal.recovery import Loader, recover
-from tests.unit.snapshot_kit import (
+from postjournal.recovery import codec as snapshot_codec
+from postjournal.recovery.choice import Loader, recover
+from tests.support.snapshots import (
     PLACE,
     WINDOW,
     AnyImage,

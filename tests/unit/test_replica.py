@@ -10,11 +10,12 @@ import pytest
 
 from postjournal.core import messages as m
 from postjournal.core.errors import NewerFormat, SinkAhead
-from postjournal.core.machine import ShardPlace
-from postjournal.core.records import Claim, Codec, Heartbeat, Resign
+from postjournal.core.limits import Limits
+from postjournal.core.records import Claim, Codec, Heartbeat, Resign, SourceRecord
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity, Role
-from postjournal.core.snapshot import Image
+from postjournal.core.snapshot.image import Image
+from postjournal.core.state.state_machine import ShardPlace
 from postjournal.ledger import Ledger, LedgerEvent
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ class Bench:
 
     def __init__(self, name: str = "b", restored: Image[Any, Any, Any] | None = None) -> None:
         place = ShardPlace(0, 1)
-        self.limits = m.Limits()
+        self.limits = Limits()
         identity = Identity(name, f"{name}-1", f"host-{name}:1", place)
         self.replica: Replica[Any, Any, Any] = Replica(identity, Ledger(), self.limits)
         self.now = 1000
@@ -52,7 +53,7 @@ class Bench:
         return [effect for effect in self.effects if isinstance(effect, kind)]
 
     def feed(self, *commands: dict[str, object], offset: int = 0) -> list[m.Effect]:
-        rows: list[m.SourceRecord] = [
+        rows: list[SourceRecord] = [
             (offset + n, b"main", msgspec.json.encode(command))
             for n, command in enumerate(commands)
         ]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import msgspec
 
 from postjournal.core import messages as m
-from postjournal.core.records import Entry
+from postjournal.core.records import Entry, SourceRecord
 from tests.unit.test_replica import CODEC, FEED, depose, leader, opened
 
 
 def test_what_an_entry_has_no_room_for_is_decided_next() -> None:
     """In order, nothing left out, whatever the source: dead letters of control characters here."""
     bench = leader()
-    rows: list[m.SourceRecord] = [(n, b"main", b"\x00" * 1_000) for n in range(900)]
-    other: list[m.SourceRecord] = [(n, b"main", msgspec.json.encode(opened(n))) for n in range(50)]
+    rows: list[SourceRecord] = [(n, b"main", b"\x00" * 1_000) for n in range(900)]
+    other: list[SourceRecord] = [(n, b"main", msgspec.json.encode(opened(n))) for n in range(50)]
     bench.step(m.SourceRecords(FEED, bench.now, rows[:400]))
     entries = bench.of(m.Append)
     bench.step(m.SourceRecords("ledger.commands", bench.now, other))

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from postjournal.cluster.topics import Topics
+from postjournal.config.settings import Settings
 from postjournal.core.errors import ShardHalted
 from postjournal.ledger import Ledger
-from postjournal.settings import Settings
-from postjournal.topics import Topics
 from services.replica import shard as shard_module
 from services.replica.http import make_app
 from services.replica.shard import LIVE_WITHIN_MS, Addresses, ShardRunner, Shared

@@ -8,7 +8,7 @@ import msgspec
 
 from postjournal.core import messages as m
 from postjournal.core.roles import Role
-from postjournal.core.snapshot import record_digest
+from postjournal.core.snapshot.image import record_digest
 from tests.unit.test_replica import OPEN, Bench, claim_of, heartbeat, leader, opened, standby_of
 
 T = TypeVar("T")

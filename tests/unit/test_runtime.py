@@ -9,9 +9,11 @@ from unittest.mock import Mock
 import msgspec
 
 from postjournal.core import messages as m
-from postjournal.core.machine import ShardPlace
+from postjournal.core.limits import Limits
+from postjournal.core.records import SourceRecord
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
+from postjournal.core.state.state_machine import ShardPlace
 from postjournal.ledger import Ledger
 from postjournal.runtime import Runtime, World
 
@@ -45,7 +47,7 @@ def leading(log: Log) -> Runtime:
     clock = Mock(monotonic_ms=lambda: 1_000, wall_ms=lambda: 1_000)
     runtime = Runtime(
         lambda incarnation: Replica(
-            Identity("b", incarnation, "host:1", ShardPlace(0, 1)), Ledger(), m.Limits()
+            Identity("b", incarnation, "host:1", ShardPlace(0, 1)), Ledger(), Limits()
         ),
         lambda: "b-1",
         World(log, quiet, quiet, quiet, clock, Mock()),
@@ -64,12 +66,12 @@ def test_an_entry_is_on_its_way_before_the_next_is_decided_and_nobody_waits() ->
     """Decided and appended together, the first would be late by all the others' decisions."""
     log = Log()
     runtime = leading(log)
-    size = m.Limits().batch_commands
+    size = Limits().batch_commands
     opens = [
         msgspec.json.encode({"type": "open", "id": str(n), "account": str(n)})
         for n in range(2 * size)
     ]
-    rows: list[m.SourceRecord] = [(offset, b"main", value) for offset, value in enumerate(opens)]
+    rows: list[SourceRecord] = [(offset, b"main", value) for offset, value in enumerate(opens)]
     log.ready.append([m.SourceRecords(FEED, 1_000, rows)])
     log.waited_ms.clear()
     log.appended.clear()

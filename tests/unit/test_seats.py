@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from postjournal.core.machine import Machine, ShardPlace
+from postjournal.core.state.state_machine import Machine, ShardPlace
 from postjournal.samples import seats
 from postjournal.samples.seats import MINUTE_MS, Seats
 

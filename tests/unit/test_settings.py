@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from postjournal import configuration
 from postjournal.app import load_application
+from postjournal.config import reference as configuration
+from postjournal.config.settings import GROUPS, CoordinatorSettings, Settings, StoreSettings
+from postjournal.config.variables import Variable
 from postjournal.core.errors import ConfigurationError
 from postjournal.ledger import Ledger
-from postjournal.settings import GROUPS, CoordinatorSettings, Settings, StoreSettings
-from postjournal.variables import Variable
 from services.setup.secrets import contents
 
 
@@ -70,7 +70,7 @@ def test_a_secret_file_that_is_missing_is_refused_by_its_variable() -> None:
 
 
 def test_the_reference_is_what_the_declarations_say() -> None:
-    """Else: python -m postjournal.configuration."""
+    """Else: python -m postjournal.config.reference."""
     assert configuration.FILE.read_text() == configuration.reference()
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from postjournal.adapters import kafka_settings
+from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.cluster.topics import Topics
 from postjournal.core.errors import ConfigurationError
-from postjournal.topics import Topics
 from services.setup import kafka_rights, redis_rights
 from services.setup.kafka_rights import rights
 from services.setup.secrets import Vault, contents, distribute

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from postjournal.core import messages as m
-from postjournal.core.outbox import Outputs
+from postjournal.core.state.outbox import Outputs
 from tests.simulation.broker import ShardTopics
 from tests.simulation.faults import Coverage, Profile
 from tests.simulation.host import Host, Killed, Strike

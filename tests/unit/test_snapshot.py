@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from postjournal.core import manifest as manifests
 from postjournal.core.application import Application
 from postjournal.core.errors import (
     SnapshotDamaged,
@@ -18,11 +17,12 @@ from postjournal.core.errors import (
     SnapshotTooNew,
     SnapshotUnusable,
 )
-from postjournal.core.frames import FrameReader, frame
-from postjournal.core.machine import ShardPlace
+from postjournal.core.snapshot import manifest as manifests
+from postjournal.core.snapshot.frames import FrameReader, frame
+from postjournal.core.state.state_machine import ShardPlace
 from postjournal.ledger import Ledger
 from postjournal.samples.seats import Seats
-from tests.unit.snapshot_kit import (
+from tests.support.snapshots import (
     CODEC,
     Journal,
     busy_journal,

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from postjournal.cluster_view import ClusterView
-from postjournal.core.manifest import Manifest
-from postjournal.status import ReplicaStatus, SnapshotOrder, SnapshotProgress
+from postjournal.cluster.status import ReplicaStatus, SnapshotOrder, SnapshotProgress
+from postjournal.cluster.view import ClusterView
+from postjournal.core.snapshot.manifest import Manifest
 from services.coordinator import policy
 from services.coordinator.jobs import (
     ANSWER_MS,

@@ -8,14 +8,14 @@ from typing import cast
 
 import pytest
 
-from postjournal.adapters.forked_writer import ForkedWriter
-from postjournal.adapters.object_store import ObjectStore
-from postjournal.adapters.snapshot_store import SnapshotStore
-from postjournal.adapters.snapshot_storing import Begun, Storing
+from postjournal.adapters.snapshots.catalogue import SnapshotStore
+from postjournal.adapters.snapshots.forked_writer import ForkedWriter
+from postjournal.adapters.snapshots.object_store import ObjectStore
+from postjournal.adapters.snapshots.upload import Begun, Storing
+from postjournal.config.settings import StoreSettings
 from postjournal.core import messages as m
 from postjournal.core.errors import StoreUnavailable
-from postjournal.settings import StoreSettings
-from tests.unit.snapshot_kit import busy_journal
+from tests.support.snapshots import busy_journal
 
 
 class Writer:

@@ -8,9 +8,9 @@ from confluent_kafka import Consumer, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postjournal.adapters.group_positions import GroupPositions
+from postjournal.adapters.kafka.group_positions import GroupPositions
 from postjournal.core.errors import ConfigurationError, JournalUnavailable, SequenceGap
-from postjournal.sequence import (
+from postjournal.core.sequence import (
     PartitionReader,
     Position,
     Received,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from postjournal.adapters import topic_metadata
-from postjournal.adapters.topic_metadata import bounds
+from postjournal.adapters.kafka import metadata as topic_metadata
+from postjournal.adapters.kafka.metadata import bounds
 from postjournal.core.errors import JournalUnavailable
 
 

@@ -4,9 +4,9 @@ import ctypes
 
 import pytest
 
-from postjournal.adapters.kafka_admin import topic_settings
+from postjournal.adapters.kafka.admin import topic_settings
+from postjournal.cluster.topics import Topics
 from postjournal.core.sharding import _murmur2, shard_of
-from postjournal.topics import Topics
 
 
 # The vectors of Apache Kafka's own UtilsTest.testMurmur2.

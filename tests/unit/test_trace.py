@@ -7,7 +7,7 @@ import pytest
 
 from postjournal.cli.trace.story import Emitted, Source, tell, trace_id_of
 from postjournal.cli.trace.walk import Counted, Place, accepted
-from tests.verify_kit import Tape, eventful
+from tests.support.audited_shard import Tape, eventful
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

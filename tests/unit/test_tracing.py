@@ -10,7 +10,7 @@ import pytest
 from postjournal.core.errors import ConfigurationError
 from services.process import JsonFormatter, configure_logging
 from services.producer.tracing import trace_of
-from tests.unit.gateway_world import OPEN, make_world
+from tests.support.gateway import OPEN, make_world
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

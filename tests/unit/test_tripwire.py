@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from threading import Event, Thread
 
-from postjournal.adapters.tripwire import TripwireClient
+from postjournal.adapters.process.tripwire import TripwireClient
 
 
 class Raced(TripwireClient):

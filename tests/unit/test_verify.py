@@ -9,16 +9,15 @@ import msgspec
 import pytest
 
 from postjournal.core.application import Command, Context, Output
-from postjournal.core.machine import ShardPlace
 from postjournal.core.records import DeadLetter, Outcome
 from postjournal.core.sharding import shard_of
+from postjournal.core.state.state_machine import ShardPlace
 from postjournal.ledger import Ledger
 from postjournal.verify.journal import Void
 from postjournal.verify.replay import Replay
 from postjournal.verify.rules import EXAMPLES, Rule
 from postjournal.verify.shard import Evidence, Sink, audit_shard
-from tests.verify_damage import DAMAGES
-from tests.verify_kit import (
+from tests.support.audited_shard import (
     WINDOW,
     History,
     Tape,
@@ -30,6 +29,7 @@ from tests.verify_kit import (
     opened,
     transfer,
 )
+from tests.support.journal_damage import DAMAGES
 
 
 def test_where_a_repeat_is_expected_no_failure_passes_for_it() -> None:

@@ -13,7 +13,7 @@ from postjournal.verify.shard import Evidence, Sink, audit_shard
 from tests.simulation.application import SimLedger
 from tests.simulation.broker import SinkTopic
 from tests.simulation.runner import Simulation
-from tests.verify_kit import Listed
+from tests.support.audited_shard import Listed
 
 SEEDS = 60
 

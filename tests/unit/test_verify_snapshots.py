@@ -10,22 +10,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from postjournal.adapters.object_store import ObjectStore
-from postjournal.core import manifest as manifests
+from postjournal.adapters.snapshots.object_store import ObjectStore
+from postjournal.config.settings import StoreSettings
 from postjournal.core.errors import RecordsMissing
 from postjournal.core.fold import JournalState, Verdict
-from postjournal.core.machine import Machine, ShardPlace
-from postjournal.core.manifest import Manifest
 from postjournal.core.records import Codec, Entry
-from postjournal.core.snapshot import Image, record_digest
+from postjournal.core.snapshot import manifest as manifests
+from postjournal.core.snapshot.image import Image, record_digest
+from postjournal.core.snapshot.manifest import Manifest
+from postjournal.core.state.state_machine import Machine, ShardPlace
 from postjournal.ledger import Ledger
-from postjournal.settings import StoreSettings
 from postjournal.verify.report import ShardReport
 from postjournal.verify.rules import Rule
 from postjournal.verify.shard import Evidence, audit_shard
 from postjournal.verify.store import snapshots
-from tests.unit.snapshot_kit import AnyImage, stored
-from tests.verify_kit import WINDOW, Listed, Tape, broken, eventful, evidence
+from tests.support.audited_shard import WINDOW, Listed, Tape, broken, eventful, evidence
+from tests.support.snapshots import AnyImage, stored
 
 TAPE = eventful()
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from postjournal.cli.coordinator import Cluster, Replica, Shard
 from postjournal.cli.watch.picture import Seen, picture, sparkline
-from postjournal.status import Failover
+from postjournal.cluster.status import Failover
 
 FAILOVER = Failover(
     shard=0,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from tests.unit.coordinator_world import World as CoordinatorWorld
-from tests.unit.gateway_world import make_world
+from tests.support.coordinator import World as CoordinatorWorld
+from tests.support.gateway import make_world
 
 ELSEWHERE = re.compile(r"""(?:src|href|action)=["'](?:https?:)?//""")
 

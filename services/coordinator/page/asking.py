@@ -13,7 +13,7 @@ import requests
 
 from postjournal.core.errors import ConfigurationError
 from postjournal.core.records import UNREADABLE
-from postjournal.points import parse_bound
+from postjournal.history.bounds import parse_bound
 from services.coordinator.following import Knowledge
 from services.coordinator.past import Failure
 from services.problems import Problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from postjournal.status import Failover
+from postjournal.cluster.status import Failover
 from services.coordinator.page.picture import (
     MARKS,
     TONES,

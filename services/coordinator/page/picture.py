@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from postjournal.cluster_view import ClusterView, ReplicaView
-from postjournal.status import CatchUp, Failover
+from postjournal.cluster.status import CatchUp, Failover
+from postjournal.cluster.view import ClusterView, ReplicaView
 from services.coordinator.catalogue import Row
 from services.coordinator.history import Curves
 

@@ -1,6 +1,6 @@
 """`python -m postjournal.cli`: what the launcher runs."""
 
-from postjournal.cli.completion import COMPLETE_VARIABLE
+from postjournal.cli.commands.completion import COMPLETE_VARIABLE
 from postjournal.cli.main import main
 
 main(prog_name="./postjournal", complete_var=COMPLETE_VARIABLE)

@@ -11,8 +11,8 @@ import requests
 
 from postjournal.cli.direct import direct_session
 from postjournal.cli.errors import OperationFailed
-from postjournal.settings import CoordinatorSettings
-from postjournal.status import Failover
+from postjournal.cluster.status import Failover
+from postjournal.config.settings import CoordinatorSettings
 
 ANSWER_S = 20.0
 """Longer than a store that does not answer is waited for."""

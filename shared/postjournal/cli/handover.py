@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from postjournal.adapters.control_log import ControlLog
+from postjournal.adapters.kafka.control_log import ControlLog
 from postjournal.cli.errors import NotFound, OperationFailed
 from postjournal.cli.local.status import SystemStatus, leading
 from postjournal.cli.modes import System
+from postjournal.cluster.status import Handover
+from postjournal.cluster.topics import Topics
 from postjournal.core.errors import JournalUnavailable
-from postjournal.status import Handover
-from postjournal.topics import Topics
 
 PATIENCE_S = 5.0
 

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import sys
 from typing import Any
 
 import click
 
-from postjournal.cli import (
+from postjournal.cli import doctor, trace, watch
+from postjournal.cli.commands import (
     checks,
     completion,
-    doctor,
     faults,
     inspection,
     lifecycle,
-    load,
     replay,
     snapshots,
-    trace,
     verify,
-    watch,
 )
 from postjournal.cli.errors import EXIT_CODES, OperationFailed
+from postjournal.cli.local.layout import PROJECT_ROOT
 from postjournal.core.errors import PostjournalError
 
-LATE = {name: f"postjournal.cli.{name}" for name in ("bench", "chaos", "demo")}
-"""Part of the development tree only, and imported when they are asked for."""
+CHECKOUT_COMMANDS = {
+    "bench": "loadtest.bench",
+    "chaos": "loadtest.chaos",
+    "demo": "loadtest.demo",
+    "load": "loadtest.gateway.command",
+}
+"""Commands of a checkout that the wheel does not contain, imported when they are invoked."""
 
 
 class Commands(click.Group):
-    """Turns faults that are expected into one line and an exit code; imports benches late."""
+    """Reports expected failures as one line and an exit code; imports `loadtest` late."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -47,17 +50,26 @@ class Commands(click.Group):
             formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """With those that are imported late."""
-        late = [name for name, module in LATE.items() if importlib.util.find_spec(module)]
+        """The names of all commands, with those of the checkout where there is one."""
+        late = CHECKOUT_COMMANDS if _is_checkout() else {}
         return sorted([*super().list_commands(ctx), *late])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name."""
-        module = LATE.get(cmd_name)
-        if module and importlib.util.find_spec(module):
+        """The command named `cmd_name`, or None."""
+        module = CHECKOUT_COMMANDS.get(cmd_name)
+        if module is not None and _is_checkout():
             command: click.Command = getattr(importlib.import_module(module), cmd_name)
             return command
         return super().get_command(ctx, cmd_name)
+
+
+def _is_checkout() -> bool:
+    """Whether `loadtest` is beside this package; then it can be imported."""
+    if not (PROJECT_ROOT / "loadtest" / "bench").is_dir():
+        return False
+    if str(PROJECT_ROOT) not in sys.path:
+        sys.path.append(str(PROJECT_ROOT))
+    return True
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -76,7 +88,6 @@ for command in (
     faults.pause,
     faults.resume,
     faults.handover,
-    load.load,
     verify.verify,
     trace.trace,
     snapshots.snapshot,

@@ -13,7 +13,7 @@ from postjournal.cli.local.programs import service_environment
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.modes import running_system
 from postjournal.cli.progress import Reporter
-from postjournal.settings import BOOTSTRAP
+from postjournal.config.settings import BOOTSTRAP
 
 
 def environment_of(bootstrap: str | None) -> dict[str, str]:

@@ -14,11 +14,12 @@ from typing import Any, Generic, TypeVar
 from postjournal.core import messages as m
 from postjournal.core.application import Application, Command
 from postjournal.core.fold import JournalState, Verdict, check_readable
-from postjournal.core.machine import Machine
-from postjournal.core.manifest import Manifest
+from postjournal.core.limits import Limits
 from postjournal.core.reads import Reads
 from postjournal.core.records import Codec, Entry
 from postjournal.core.roles import Identity, Role
+from postjournal.core.snapshot.manifest import Manifest
+from postjournal.core.state.state_machine import Machine
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
@@ -59,7 +60,7 @@ class Reader(Generic[S, C, E]):
         self,
         identity: Identity,
         application: Application[S, C, E],
-        limits: m.Limits,
+        limits: Limits,
         bound: Bound | None = None,
     ) -> None:
         """A reader that has read nothing. Without a bound it follows for ever."""

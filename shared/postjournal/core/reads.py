@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 from postjournal.core import messages as m
 from postjournal.core.fold import JournalState
-from postjournal.core.machine import Machine
+from postjournal.core.leadership import Tenure
 from postjournal.core.roles import Role
-from postjournal.core.tenure import Tenure
+from postjournal.core.state.state_machine import Machine
 
 
 class Readable(Protocol):

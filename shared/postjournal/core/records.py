@@ -150,6 +150,9 @@ class _EntryFrame(msgspec.Struct, tag_field="kind", tag="entry", frozen=True):
 _frames: msgspec.json.Decoder[_EntryFrame | Format] = msgspec.json.Decoder(_EntryFrame | Format)
 
 
+SourceRecord: TypeAlias = tuple[int, bytes | None, bytes | None]
+"""A record of a source topic: (offset, key, value)."""
+
 Record: TypeAlias = Claim | Entry[E] | Heartbeat | Resign | Foreign
 
 

@@ -24,13 +24,14 @@ from typing import Any, Generic, TypeVar
 from postjournal.core import messages as m
 from postjournal.core.application import Application, Command
 from postjournal.core.fold import JournalState, Verdict, check_readable
-from postjournal.core.machine import Machine
+from postjournal.core.leadership import InFlight, Tenure
+from postjournal.core.limits import Limits
 from postjournal.core.reads import Reads
 from postjournal.core.records import Claim, Codec, Entry, Record, Resign
 from postjournal.core.roles import Cause, Identity, Role
-from postjournal.core.snapshot import Image, record_digest
-from postjournal.core.taking import Taking
-from postjournal.core.tenure import InFlight, Tenure
+from postjournal.core.snapshot.image import Image, record_digest
+from postjournal.core.snapshotting import Taking
+from postjournal.core.state.state_machine import Machine
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
@@ -52,7 +53,7 @@ class Replica(Generic[S, C, E]):
         self,
         identity: Identity,
         application: Application[S, C, E],
-        limits: m.Limits,
+        limits: Limits,
     ) -> None:
         """A replica that has read nothing."""
         self.identity = identity

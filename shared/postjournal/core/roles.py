@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from postjournal.core.machine import ShardPlace
+from postjournal.core.state.state_machine import ShardPlace
 
 
 class Role(Enum):

@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from postjournal.adapters.object_store import HASTY_S, ObjectStore
+from postjournal.adapters.snapshots.object_store import HASTY_S, ObjectStore
 from postjournal.app import Application, load_application
+from postjournal.config.settings import StoreSettings
 from postjournal.core.errors import ConfigurationError
-from postjournal.settings import StoreSettings
-from postjournal.verify.kafka import Surveyor
+from postjournal.verify.audit_source import Surveyor
 from postjournal.verify.report import Report
 from postjournal.verify.shard import audit_shard
 

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
+
+from postjournal.adapters.kafka.partition_reader import Chunk
 
 Row: TypeAlias = tuple[int, bytes | None, bytes]
 """(offset, key, value)"""
-
-
-class Chunk(NamedTuple):
-    """Consecutive records of a partition, by column: columns compare at the speed of C."""
-
-    offsets: list[int]
-    keys: list[bytes | None]
-    values: list[bytes]
 
 
 class Partition(Protocol):

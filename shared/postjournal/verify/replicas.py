@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from postjournal.status import ReplicaStatus
+from postjournal.cluster.status import ReplicaStatus
 from postjournal.verify.rules import Findings, Rule
 
 

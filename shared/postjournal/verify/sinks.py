@@ -9,8 +9,9 @@ from hashlib import blake2b
 
 import msgspec
 
+from postjournal.adapters.kafka.partition_reader import Chunk
 from postjournal.core.records import UNREADABLE
-from postjournal.verify.partition import Chunk, Partition
+from postjournal.verify.partition import Partition
 from postjournal.verify.rules import Findings, Rule
 
 INDEX_EVERY = 1_024

@@ -8,14 +8,7 @@ from typing import Any
 from postjournal.core.application import Application
 from postjournal.core.errors import RecordsMissing, SnapshotDamaged
 from postjournal.verify.rules import Findings, Rule
-from postjournal.verify.snapshots import (
-    Content,
-    Kept,
-    Standing,
-    check,
-    load_state,
-    open_content,
-)
+from postjournal.verify.snapshots import Content, Kept, Standing, check, load_state, open_content
 
 
 class SnapshotAudit:

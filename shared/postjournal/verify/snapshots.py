@@ -13,8 +13,8 @@ import zstandard
 
 from postjournal.core.application import Application
 from postjournal.core.errors import SnapshotDamaged
-from postjournal.core.manifest import Manifest
 from postjournal.core.records import UNREADABLE, Claim, Outcome
+from postjournal.core.snapshot.manifest import Manifest
 
 SLICE_BYTES = 65_536
 """So much is unpacked at once: it bounds what is in memory, whatever it unpacks to."""

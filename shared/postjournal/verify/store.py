@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from postjournal.adapters.object_store import ObjectStore
-from postjournal.core import manifest as manifests
+from postjournal.adapters.snapshots.object_store import ObjectStore
 from postjournal.core.errors import SnapshotDamaged, SnapshotUnusable
-from postjournal.core.manifest import Manifest
+from postjournal.core.snapshot import manifest as manifests
+from postjournal.core.snapshot.manifest import Manifest
 from postjournal.verify.snapshots import Kept
 
 

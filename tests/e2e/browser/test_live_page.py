@@ -15,8 +15,11 @@ import requests
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from postjournal.cli.bench.load import load_on
-from postjournal.cli.bench.system import Stage, is_settled
+from loadtest.bench_system import (
+    Stage,
+    is_settled,
+)
+from loadtest.workload.load import load_on
 from postjournal.cli.local.system import LocalSystem
 from tests.e2e.browser.conftest import PICTURES, TOKEN, keep
 

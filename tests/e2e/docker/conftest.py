@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from postjournal.cli.docker.system import DockerSystem
-from tests.e2e.docker.http_load import HttpLoad
-from tests.e2e.docker.kit import all_agree, deployment, docker_engine, wait_for
+from tests.support.containers import all_agree, deployment, docker_engine, wait_for
+from tests.support.http_load import HttpLoad
 
 
 @pytest.fixture(scope="package")

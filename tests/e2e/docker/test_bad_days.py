@@ -13,8 +13,7 @@ from postjournal.cli.docker import engine
 from postjournal.cli.docker.containers import Container, containers
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.handover import hand_over
-from tests.e2e.docker.http_load import HttpLoad
-from tests.e2e.docker.kit import (
+from tests.support.containers import (
     container_of,
     is_complete,
     leader_of,
@@ -22,7 +21,8 @@ from tests.e2e.docker.kit import (
     took_over_from,
     wait_for,
 )
-from tests.integration.services_kit import eventually
+from tests.support.http_load import HttpLoad
+from tests.support.services import eventually
 
 pytestmark = pytest.mark.kafka
 

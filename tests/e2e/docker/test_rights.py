@@ -22,7 +22,7 @@ from postjournal.cli.docker import engine
 from postjournal.cli.docker.containers import containers
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import OperationFailed
-from tests.e2e.docker.kit import container_of, secret
+from tests.support.containers import container_of, secret
 
 pytestmark = pytest.mark.kafka
 

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from postjournal.adapters import kafka_settings
+from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.cli.docker import engine
-from tests.e2e.docker.http_load import HttpLoad
-from tests.e2e.docker.kit import (
+from tests.support.containers import (
     all_agree,
     container_of,
     deployment,
@@ -20,6 +19,7 @@ from tests.e2e.docker.kit import (
     took_over_from,
     wait_for,
 )
+from tests.support.http_load import HttpLoad
 
 pytestmark = pytest.mark.kafka
 

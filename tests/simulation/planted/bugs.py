@@ -13,14 +13,14 @@ BUGS: dict[str, Bug] = {
     for module, bugs in (
         ("core.fold", replica_bugs.FOLD),
         ("core.replica", replica_bugs.REPLICA),
-        ("core.tenure", leader_bugs.TENURE),
-        ("core.outbox", leader_bugs.OUTBOX),
+        ("core.leadership", leader_bugs.TENURE),
+        ("core.state.outbox", leader_bugs.OUTBOX),
         ("core.reads", leader_bugs.READS),
-        ("core.machine", state_bugs.MACHINE),
-        ("core.dedupe", state_bugs.DEDUPE),
-        ("core.snapshot", state_bugs.SNAPSHOT),
-        ("core.taking", state_bugs.TAKING),
-        ("recovery", state_bugs.RECOVERY),
+        ("core.state.state_machine", state_bugs.MACHINE),
+        ("core.state.dedupe", state_bugs.DEDUPE),
+        ("core.snapshot.image", state_bugs.SNAPSHOT),
+        ("core.snapshotting", state_bugs.TAKING),
+        ("recovery.choice", state_bugs.RECOVERY),
         ("runtime", state_bugs.RUNTIME),
     )
     for name, (right, wrong) in bugs.items()

@@ -22,7 +22,7 @@ from postjournal.cli.local.status import (
     SystemStatus,
     ask_replicas,
 )
-from postjournal.status import ReplicaStatus
+from postjournal.cluster.status import ReplicaStatus
 
 OPERATOR = "operator"
 SECRETS = "secrets"

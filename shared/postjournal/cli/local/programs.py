@@ -14,7 +14,7 @@ from postjournal.cli.local.layout import PROJECT_ROOT, Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.ports import HOST
 from postjournal.cli.local.redis_server import redis_server
-from postjournal.settings import ALLOW_CRASH, API_TOKEN, APP, DEDUPE_WINDOW
+from postjournal.config.settings import ALLOW_CRASH, API_TOKEN, APP, DEDUPE_WINDOW
 
 STORAGE, SERVICES = "storage", "services"
 """The two groups, in the order in which they start; they stop the other way round."""

@@ -15,7 +15,7 @@ from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.processes import is_paused, is_shell
 from postjournal.cli.local.programs import CONFIGURATION_EXIT
 from postjournal.cli.local.supervisor import Program
-from postjournal.status import CatchUp, ReplicaStatus
+from postjournal.cluster.status import CatchUp, ReplicaStatus
 
 ANSWER_S = 0.5
 """A replica that takes longer to answer is not there."""

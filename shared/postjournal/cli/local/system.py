@@ -46,7 +46,7 @@ from postjournal.cli.local.readiness import (
 from postjournal.cli.local.redis_server import redis_configuration
 from postjournal.cli.local.status import StateAnswer, SystemStatus, ask_replicas, collect
 from postjournal.cli.local.supervisor import Program, Supervisor, launch, launch_errors
-from postjournal.settings import (
+from postjournal.config.settings import (
     ALLOW_CRASH,
     API_TOKEN,
     APP,

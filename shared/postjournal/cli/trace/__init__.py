@@ -17,8 +17,8 @@ from postjournal.cli.output import json_option, print_json
 from postjournal.cli.target import environment_of
 from postjournal.cli.trace.search import Searcher
 from postjournal.cli.trace.story import Step, Story
-from postjournal.settings import Settings
-from postjournal.topics import Topics
+from postjournal.cluster.topics import Topics
+from postjournal.config.settings import Settings
 
 SHOWN_CHARACTERS = 100
 COLOURS = {"accepted": "green", "replayed": "green", "rejected": "yellow", "waiting": "yellow"}

@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from postjournal.adapters import kafka_settings
-from postjournal.adapters.topic_metadata import bounds, partition_count
+from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.adapters.kafka.metadata import bounds, partition_count
+from postjournal.adapters.kafka.partition_reader import KafkaPartition
 from postjournal.cli.trace.story import Emitted, Source, Story, position_of, tell, trace_id_of
 from postjournal.cli.trace.walk import Counted, Place, accepted
+from postjournal.cluster.topics import Topics
 from postjournal.core.errors import ConfigurationError, JournalUnavailable
 from postjournal.core.records import MAX_ID_LENGTH, UNREADABLE
-from postjournal.topics import Topics
-from postjournal.verify.kafka import KafkaPartition
 
 ANSWER_S = 10.0
 FIRST_WINDOW = 20_000

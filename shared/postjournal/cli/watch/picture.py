@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from postjournal.cli.coordinator import Cluster, Replica, Shard
-from postjournal.status import Failover
+from postjournal.cluster.status import Failover
 
 BARS = "▁▂▃▄▅▆▇█"
 KEPT = 60

@@ -1,0 +1,42 @@
+"""`./postjournal bench …`: what the engine does under load and under fire, seen from outside."""
+
+from __future__ import annotations
+
+import click
+
+from loadtest.bench.failover import bench_failover
+from loadtest.bench.latency import bench_latency
+from loadtest.bench.reads import bench_reads
+from loadtest.bench.recovery import bench_recovery
+from loadtest.bench.snapshot import bench_snapshot
+from loadtest.bench.soak import bench_soak
+from loadtest.bench.throughput import bench_throughput
+from loadtest.bench.verification import bench_verify
+
+__all__ = ["bench"]
+
+
+@click.group()
+def bench() -> None:
+    """Measure the engine, and verify that nothing was lost or applied twice.
+
+    Commands go straight into the source topic and the results topic is watched, as an outsider
+    would. Each bench starts Kafka and replicas of its own, in a temporary directory and on free
+    ports, warms the broker up (a young Java process is slow), and stops them at the end. With
+    --attach it uses the system that `./postjournal up` started, whose other services then take
+    their share of the CPU.
+    Exit code 1: something was lost, doubled, missing or wrong.
+    """
+
+
+COMMANDS = (
+    bench_failover,
+    bench_latency,
+    bench_throughput,
+    bench_soak,
+    bench_recovery,
+    bench_snapshot,
+    bench_reads,
+)
+for command in (*COMMANDS, bench_verify):
+    bench.add_command(command)

@@ -1,0 +1,1 @@
+"""Faults that benches and chaos runs inject into a running system."""

@@ -1,0 +1,1 @@
+"""Commands to send, and what becomes of them."""

@@ -1,0 +1,1 @@
+"""Everything that talks to Kafka; nothing else imports confluent_kafka."""

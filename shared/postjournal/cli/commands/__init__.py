@@ -1,0 +1,1 @@
+"""The commands of `./postjournal` that fit into one module each."""

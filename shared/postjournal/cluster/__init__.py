@@ -1,0 +1,1 @@
+"""What services and tools know of a running cluster: topics, status records, the view of them."""

@@ -1,0 +1,171 @@
+"""What the records of the status topic add up to: who leads, who is there. Pure.
+
+For people and for routing; nothing that safety needs depends on it. Times are ms since the Unix
+epoch; there is no clock in here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from postjournal.cluster.status import Failover, ReplicaStatus, SnapshotProgress, StatusRecord
+
+MAX_FAILOVERS = 1_000
+
+SILENT_MS = 5_000
+"""Replicas say something once a second; one that has missed five is called silent."""
+
+FORGET_MS = 600_000
+"""A replica that has been silent for so long is left out: containers come and go."""
+
+REMEMBERED_INCARNATIONS = 16
+
+
+@dataclass(frozen=True)
+class ShardView:
+    """One shard, after all statuses. `state` is the leader's, or `no_leader`."""
+
+    leader: str | None
+    address: str | None
+    http: str | None
+    epoch: int
+    since: int
+    state: str
+    seq: int
+    digest: str
+
+
+@dataclass
+class ReplicaView:
+    """One replica name in one shard.
+
+    `seen`: when Kafka got its latest status; `former`: incarnations that used the name before,
+    in the order in which they were replaced; `clash_seen`: when a replaced one last spoke again.
+    """
+
+    status: ReplicaStatus
+    seen: int
+    former: list[str] = field(default_factory=list)
+    clash_seen: int | None = None
+
+    def is_silent(self, now: int) -> bool:
+        """It has said nothing for five seconds."""
+        return now - self.seen > SILENT_MS
+
+    def is_duplicate(self, now: int) -> bool:
+        """Two live processes use this name: their incarnations take turns."""
+        return self.clash_seen is not None and now - self.clash_seen < SILENT_MS
+
+
+class ClusterView:
+    """The fold over the status topic. Feed it each partition's records in order."""
+
+    def __init__(self) -> None:
+        """Nothing is known."""
+        self.shards: dict[int, ShardView] = {}
+        self.replicas: dict[tuple[str, int], ReplicaView] = {}
+        self._failovers: dict[tuple[int, int], Failover] = {}
+
+    def apply(self, record: StatusRecord, seen: int) -> bool:
+        """True when it changes what people watch for, not only a counter.
+
+        `seen`: the Kafka record's timestamp.
+        """
+        if isinstance(record, Failover):
+            return self._apply_failover(record)
+        if isinstance(record, SnapshotProgress):
+            return False
+        is_change = self._apply_replica(record, seen)
+        return self._apply_shard(record) or is_change
+
+    @property
+    def failovers(self) -> list[Failover]:
+        """The last 1,000, each once, in the order of their times."""
+        ordered = sorted(self._failovers.values(), key=lambda f: (f.time, f.epoch, f.shard))
+        return ordered[-MAX_FAILOVERS:]
+
+    def forget_absent(self, now: int) -> None:
+        """Leave out replicas that are long gone, and failovers beyond the last 1,000."""
+        for key, view in list(self.replicas.items()):
+            if now - view.seen > FORGET_MS:
+                del self.replicas[key]
+        if len(self._failovers) > 2 * MAX_FAILOVERS:
+            self._failovers = {(each.shard, each.epoch): each for each in self.failovers}
+
+    def _apply_failover(self, failover: Failover) -> bool:
+        key = (failover.shard, failover.epoch)
+        if key in self._failovers:
+            return False
+        self._failovers[key] = failover
+        return True
+
+    def _apply_replica(self, status: ReplicaStatus, seen: int) -> bool:
+        key = (status.replica, status.shard)
+        view = self.replicas.get(key)
+        if view is None:
+            self.replicas[key] = ReplicaView(status, seen)
+            return True
+        before = view.status
+        if status.incarnation != before.incarnation:
+            _replace_incarnation(view, status.incarnation, seen)
+        view.status, view.seen = status, seen
+        return _notable(before) != _notable(status)
+
+    def _apply_shard(self, status: ReplicaStatus) -> bool:
+        """A lower epoch never wins; in one epoch 'resigned' is later than any leader."""
+        known = self.shards.get(status.shard)
+        if known is not None and _rank(status.epoch, status.leader) < _rank(
+            known.epoch, known.leader
+        ):
+            return False
+        new = self._merge(known, status)
+        self.shards[status.shard] = new
+        return known is None or (known.epoch, known.leader, known.state) != (
+            new.epoch,
+            new.leader,
+            new.state,
+        )
+
+    def _merge(self, known: ShardView | None, status: ReplicaStatus) -> ShardView:
+        is_leader = status.leader == status.replica
+        same = known if known is not None and _is_same_reign(known, status) else None
+        ahead = known if known is not None and known.seq > status.seq else None
+        return ShardView(
+            leader=status.leader,
+            address=status.leader_address,
+            http=self._http_of(status),
+            epoch=status.epoch,
+            since=same.since if same and not is_leader else status.since,
+            state=same.state if same and not is_leader else _state(status),
+            seq=ahead.seq if ahead else status.seq,
+            digest=ahead.digest if ahead else status.digest,
+        )
+
+    def _http_of(self, status: ReplicaStatus) -> str | None:
+        leader = self.replicas.get((status.leader or "", status.shard))
+        return leader.status.http if leader else None
+
+
+def _replace_incarnation(view: ReplicaView, incarnation: str, seen: int) -> None:
+    if incarnation in view.former:
+        view.clash_seen = seen
+        view.former.remove(incarnation)
+    view.former = [*view.former, view.status.incarnation][-REMEMBERED_INCARNATIONS:]
+
+
+def _notable(status: ReplicaStatus) -> tuple[str, str, int, str | None, str | None]:
+    return status.state, status.incarnation, status.epoch, status.leader, status.error
+
+
+def _rank(epoch: int, leader: str | None) -> tuple[int, bool]:
+    return epoch, leader is None
+
+
+def _is_same_reign(known: ShardView, status: ReplicaStatus) -> bool:
+    return (known.epoch, known.leader) == (status.epoch, status.leader)
+
+
+def _state(status: ReplicaStatus) -> str:
+    if status.leader is None:
+        return "no_leader"
+    return status.state if status.leader == status.replica else "leader"

@@ -1,0 +1,1 @@
+"""Environment variables: their declarations, their values, their reference page."""

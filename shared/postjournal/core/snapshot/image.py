@@ -1,0 +1,257 @@
+"""What a snapshot holds, out of a replica and back into one (design.md, section 2).
+
+A replica that is restored from a snapshot and reads the journal after it is the same as one that
+read the whole journal: to the byte, as `Image.content` of both shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from postjournal.core.application import Application, Command
+from postjournal.core.errors import (
+    SnapshotDamaged,
+    SnapshotMismatch,
+    SnapshotTooNew,
+    SnapshotUnusable,
+)
+from postjournal.core.fold import JournalState
+from postjournal.core.records import UNREADABLE, Claim, Outcome
+from postjournal.core.snapshot.frames import END, FrameReader, Part, frame
+from postjournal.core.snapshot.manifest import FORMAT_VERSION, Manifest
+from postjournal.core.state.outbox import Outputs
+from postjournal.core.state.state_machine import DEADLETTER, Machine, ShardPlace
+
+S = TypeVar("S")
+C = TypeVar("C", bound=Command)
+E = TypeVar("E")
+
+HEADER, STATE, OUTCOMES, OUTPUTS = "header", "state", "outcomes", "outputs"
+ITEMS_A_PART = 1_000
+"""Outcomes or outputs: some 100 kB."""
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything but the bulk. The fold's fields are `JournalState`'s, the machine's those of a
+    journal entry; `offset`: of the last record read; `record_digest`: BLAKE2b-128 of that record's
+    value, by which a journal that was made anew is noticed."""
+
+    format: int
+    application: str
+    schema_version: int
+    shard: int
+    shards: int
+    dedupe_window: int
+    offset: int
+    record_digest: str
+    epoch: int
+    leader: str | None
+    alive_at: int
+    resigned: bool
+    successor: str | None
+    claim: Claim | None
+    next_seq: int
+    digest: str
+    time: int
+    published: dict[str, int]
+    sources: dict[str, int]
+    sinks: dict[str, int]
+
+
+class _Outputs(msgspec.Struct):
+    sink: str
+    first: int
+    values: list[msgspec.Raw]
+
+
+def record_digest(value: bytes) -> str:
+    """BLAKE2b-128 of a journal record's value, hex."""
+    return blake2b(value, digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Image(Generic[S, C, E]):
+    """A replica's state after the journal record at `offset`: what is dumped, what is restored.
+
+    It refers to the live state: dump it before that goes on. `snapshot_id`: whence it was
+    restored.
+    """
+
+    offset: int
+    record_digest: str
+    journal: JournalState
+    machine: Machine[S, C, E]
+    snapshot_id: str = ""
+
+    def header(self) -> Header:
+        """Everything but the bulk."""
+        journal, machine = self.journal, self.machine
+        return Header(
+            format=FORMAT_VERSION,
+            application=machine.application.name,
+            schema_version=machine.application.schema_version,
+            shard=machine.place.shard,
+            shards=machine.place.shards,
+            dedupe_window=machine.window.size,
+            offset=self.offset,
+            record_digest=self.record_digest,
+            epoch=journal.epoch,
+            leader=journal.leader,
+            alive_at=journal.alive_at,
+            resigned=journal.resigned,
+            successor=journal.successor,
+            claim=journal.claim,
+            next_seq=journal.next_seq,
+            digest=journal.digest,
+            time=journal.time,
+            published=dict(sorted(journal.published.items())),
+            sources=dict(sorted(machine.sources.items())),
+            sinks=machine.sink_ends(),
+        )
+
+    def content(self) -> Iterator[bytes]:
+        """The snapshot's content, uncompressed, in pieces. Raises what the application does."""
+        return frame(self._parts())
+
+    def _parts(self) -> Iterator[Part]:
+        machine = self.machine
+        yield HEADER, msgspec.json.encode(self.header())
+        outcomes = machine.window.outcomes()
+        while some := list(islice(outcomes, ITEMS_A_PART)):
+            yield OUTCOMES, msgspec.json.encode(some)
+        for sink in machine.outboxes:
+            yield from self._outputs(sink)
+        for piece in machine.application.dump(machine.state):
+            yield STATE, piece
+
+    def _outputs(self, sink: str) -> Iterator[Part]:
+        """Those not yet known to be in the topic, always cut at the same places."""
+        first = self.journal.published.get(sink, 0)
+        runs = self.machine.outboxes[sink].unpublished(first)
+        values = [value for run in runs for value in run.values]
+        for start in range(0, len(values), ITEMS_A_PART):
+            raw = [msgspec.Raw(value) for value in values[start : start + ITEMS_A_PART]]
+            yield OUTPUTS, msgspec.json.encode(_Outputs(sink, first + start, raw))
+
+
+def load(
+    content: Iterable[bytes],
+    manifest: Manifest,
+    application: Application[S, C, E],
+    place: ShardPlace,
+    dedupe_window: int,
+) -> Image[S, C, E]:
+    """The image that `content` holds.
+
+    Raises `SnapshotDamaged` when it is not what the manifest says; `SnapshotTooNew`;
+    `SnapshotMismatch` when it is of a system that is configured otherwise; `SnapshotUnusable`
+    when the application cannot load it.
+    """
+    check_schema(manifest, application)
+    frames = FrameReader(content, manifest.content_size)
+    header = _decode(frames.expect(HEADER), Header)
+    _check_manifest(header, manifest)
+    _check_configuration(header, application, place, dedupe_window)
+    machine: Machine[S, C, E] = Machine(application, place, dedupe_window)
+    _load_outcomes(machine, frames, application.event_type)
+    _load_outputs(machine, frames, header)
+    machine.sources = dict(header.sources)
+    machine.state = _load_state(application, header.schema_version, frames)
+    frames.expect(END)
+    journal = JournalState(
+        epoch=header.epoch,
+        leader=header.leader,
+        alive_at=header.alive_at,
+        resigned=header.resigned,
+        next_seq=header.next_seq,
+        digest=header.digest,
+        published=dict(header.published),
+        claim=header.claim,
+        successor=header.successor,
+        time=header.time,
+    )
+    return Image(header.offset, header.record_digest, journal, machine, manifest.id)
+
+
+def check_schema(manifest: Manifest, application: Application[Any, Any, Any]) -> None:
+    """Raises `SnapshotTooNew`."""
+    if manifest.schema_version > application.schema_version:
+        raise SnapshotTooNew(
+            f"snapshot {manifest.id} has schema {manifest.schema_version} of {application.name}, "
+            f"but this replica knows schemas up to {application.schema_version}: upgrade it"
+        )
+
+
+def _check_manifest(header: Header, manifest: Manifest) -> None:
+    mine = (header.shard, header.epoch, header.offset, header.next_seq, header.digest)
+    its = (manifest.shard, manifest.epoch, manifest.offset, manifest.seq, manifest.digest)
+    same_kind = header.schema_version == manifest.schema_version and header.sinks == manifest.sinks
+    if mine != its or not same_kind:
+        raise SnapshotDamaged(f"snapshot {manifest.id} holds {mine}, its manifest says {its}")
+
+
+def _check_configuration(
+    header: Header, application: Application[Any, Any, Any], place: ShardPlace, dedupe_window: int
+) -> None:
+    for what, theirs, ours in (
+        ("the application", header.application, application.name),
+        ("POSTJOURNAL_SHARDS", header.shards, place.shards),
+        ("POSTJOURNAL_DEDUPE_WINDOW", header.dedupe_window, dedupe_window),
+        ("the shard", header.shard, place.shard),
+        ("the set of sinks", sorted(header.sinks), sorted((*application.sinks, DEADLETTER))),
+    ):
+        if theirs != ours:
+            raise SnapshotMismatch(
+                f"the snapshots of this shard were taken where {what} is {theirs}, here it is "
+                f"{ours}: it must be the same in the whole system, always"
+            )
+
+
+def _load_outcomes(machine: Machine[S, C, E], frames: FrameReader, event_type: Any) -> None:
+    decoder = msgspec.json.Decoder(list[Outcome[event_type]])
+    for body in frames.take(OUTCOMES):
+        machine.window.add_all(_decode_with(decoder, body))
+
+
+def _load_outputs(machine: Machine[S, C, E], frames: FrameReader, header: Header) -> None:
+    values: dict[str, list[bytes]] = {sink: [] for sink in machine.outboxes}
+    for body in frames.take(OUTPUTS):
+        part = _decode(body, _Outputs)
+        values[part.sink] += [bytes(value) for value in part.values]
+    for sink, outbox in machine.outboxes.items():
+        first = header.published.get(sink, 0)
+        if first + len(values[sink]) != header.sinks[sink]:
+            raise SnapshotDamaged(f"outputs of {sink} are missing")
+        outbox.resume(Outputs(first, values[sink]))
+
+
+def _load_state(application: Application[S, C, E], version: int, frames: FrameReader) -> S:
+    pieces = frames.take(STATE)
+    try:
+        state = application.load(version, pieces)
+    except SnapshotUnusable:
+        raise
+    except Exception as error:
+        raise SnapshotUnusable(
+            f"{application.name}.load failed: {type(error).__name__}: {error}"
+        ) from error
+    for _ in pieces:  # what `load` had no use for
+        pass
+    return state
+
+
+def _decode(body: bytes, kind: type[Any]) -> Any:
+    return _decode_with(msgspec.json.Decoder(kind), body)
+
+
+def _decode_with(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except UNREADABLE as error:
+        raise SnapshotDamaged(f"the snapshot's content is damaged: {error}") from error

@@ -1,0 +1,1 @@
+"""The replicated state of a shard: state machine, dedupe window, outboxes."""

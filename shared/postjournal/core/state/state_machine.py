@@ -1,0 +1,375 @@
+"""The state machine of one shard: decides commands (leader), applies entries (everybody else).
+
+Both ways lead to the same state, window, positions and outputs: that is the whole point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from postjournal.core.application import Application, Command, Context, Output, Rejected
+from postjournal.core.errors import ApplicationFaulty
+from postjournal.core.limits import ENTRY_BYTES
+from postjournal.core.records import (
+    MAX_ID_LENGTH,
+    UNREADABLE,
+    DeadLetter,
+    Entry,
+    Outcome,
+    SourceRecord,
+)
+from postjournal.core.sharding import DEFAULT_KEY, shard_of
+from postjournal.core.state.dedupe import DedupeWindow
+from postjournal.core.state.outbox import Outbox, Outputs
+from postjournal.core.state.round_trip import Faithful
+
+S = TypeVar("S")
+C = TypeVar("C", bound=Command)
+E = TypeVar("E")
+
+Run: TypeAlias = tuple[str, list[SourceRecord]]
+"""Consecutive records of one source topic."""
+
+DEADLETTER = "deadletter"
+"""The engine's own sink: one record per command that could not be decided."""
+
+INVALID, WRONG_SHARD, FAILED = "invalid", "wrong_shard", "failed"
+"""Why the engine rejects: not decodable; another shard's key; `decide` raised."""
+
+DEAD_VALUE_CHARACTERS = 1024
+"""Of a command, and of what was wrong with it, in its dead letter."""
+
+REASON_CHARACTERS = 64
+
+OUTCOME_BYTES, DEAD_LETTER_BYTES = 1_200, 14_000
+"""What an outcome takes at most besides its events: id, type, reason; with a dead letter."""
+
+
+class DeadLetterOutput(Output, gc=False, kw_only=True):
+    """A record of the dead-letter topic: where the whole command stands, and what was wrong."""
+
+    id: str
+    topic: str
+    partition: int
+    offset: int
+    reason: str | None
+    error: str
+    value: str
+    time: int
+
+
+class _Envelope(msgspec.Struct):
+    """What can be told of a command that is otherwise invalid."""
+
+    id: str = ""
+    type: str | None = None
+
+
+@dataclass(frozen=True)
+class ShardPlace:
+    """Which shard of how many."""
+
+    shard: int
+    shards: int
+
+
+class Machine(Generic[S, C, E]):
+    """All that snapshots must hold besides the fold: see design.md, section 2."""
+
+    def __init__(
+        self, application: Application[S, C, E], place: ShardPlace, dedupe_window: int
+    ) -> None:
+        """An empty machine: the application's initial state, nothing remembered."""
+        self.place = place
+        self._sharded = place.shards > 1
+        self.state = application.initial_state()
+        self.window: DedupeWindow[E] = DedupeWindow(dedupe_window)
+        self.sources: dict[str, int] = {}
+        self.outboxes = {sink: Outbox(sink) for sink in (*application.sinks, DEADLETTER)}
+        self.application = application
+        self._sinks: dict[str, Callable[[Sequence[Outcome[E]], Context], list[Output]]]
+        self._sinks = {sink: partial(_all_of, one) for sink, one in application.sinks.items()}
+        self._sinks[DEADLETTER] = self._dead_letters
+        self._decode = msgspec.json.Decoder(application.command_type).decode
+        self._encoder = msgspec.json.Encoder()
+        self._envelope = msgspec.json.Decoder(_Envelope)
+        self._faithful: Faithful[E] = Faithful(application.event_type)
+        self._types: dict[type, str] = {}
+        self._own_keys: dict[bytes | None, bool] = {}
+        self._evolve, self._decide = application.evolve, application.decide
+
+    # --- the leader's way -------------------------------------------------------------------
+
+    def decide(
+        self, runs: Iterable[Run], time: int, room: int = ENTRY_BYTES
+    ) -> tuple[Outcome[E], ...]:
+        """Decide source records in order; the machine is then ahead of the journal.
+
+        Returns the items of an entry's batch, one for each record: of all, or of as many from the
+        first as there is `room` for, bytes, at least one. Raises `ApplicationFaulty`.
+        """
+        context = Context(time=time, shard=self.place.shard)
+        outcomes: list[Outcome[E]] = []
+        for topic, records in runs:
+            if room <= 0:
+                break
+            before = len(outcomes)
+            room = self._decide_run(topic, records, context, outcomes, room)
+            self.sources[topic] = records[len(outcomes) - before - 1][0] + 1
+        for sink, outbox in self.outboxes.items():
+            outbox.add(self._make(sink, outcomes, time, outbox.next_seq))
+        return tuple([_as_item(each) if each.replayed else each for each in outcomes])
+
+    def _decide_run(
+        self,
+        topic: str,
+        records: list[SourceRecord],
+        context: Context,
+        into: list[Outcome[E]],
+        room: int,
+    ) -> int:
+        """The hot loop: everything that one command needs is at hand, calls are few.
+
+        `room`: bytes that the entry still takes; returned is what of it is left.
+        """
+        decode, decide, evolve, state = self._decode, self._decide, self._evolve, self.state
+        recall, remember, types = self.window.get, self.window.add, self._types
+        given_back, sharded = self._faithful.given_back, self._sharded
+        for record in records:
+            if room <= 0:
+                break
+            room -= OUTCOME_BYTES
+            try:
+                command: C = decode(record[2])  # type: ignore[arg-type] # None: TypeError
+            except (*UNREADABLE, TypeError) as error:
+                into.append(self._poison(topic, record, INVALID, str(error)))
+                room -= DEAD_LETTER_BYTES
+                continue
+            if sharded and not self._is_own(record[1]):
+                into.append(self._poison(topic, record, WRONG_SHARD, "key of another shard"))
+                room -= DEAD_LETTER_BYTES
+                continue
+            context.id = command_id = command.id
+            first = recall(command_id)
+            if first is not None:
+                into.append(_as_replayed(first))
+                continue
+            reason: str | None = None
+            events: tuple[E, ...] | None = None
+            try:
+                decided = decide(state, command, context)
+                if type(decided) is Rejected:
+                    reason = _checked(decided.reason)
+                else:
+                    events, size = given_back(tuple(decided))  # type: ignore[arg-type]
+                    room -= size
+            except Exception as error:  # noqa: BLE001 - whatever user code raises rejects
+                failure = f"{type(error).__name__}: {error}"
+                into.append(self._poison(topic, record, FAILED, failure))
+                room -= DEAD_LETTER_BYTES
+                continue
+            kind = type(command)
+            outcome = Outcome(command_id, types.get(kind) or self._tag(kind), events, reason)
+            try:
+                for event in events or ():
+                    evolve(state, event)
+            except Exception as error:
+                raise _evolve_failed(outcome) from error
+            remember(outcome)
+            into.append(outcome)
+        return room
+
+    def _poison(self, topic: str, record: SourceRecord, reason: str, error: str) -> Outcome[E]:
+        """Reject what cannot be decided. Without a usable id its place in the source is its id."""
+        offset, _, value = record
+        command_id, command_type = self._name(value or b"")
+        if not command_id:
+            command_id = f"{topic}/{self.place.shard}@{offset}"
+        first = self.window.get(command_id)
+        if first is not None:
+            return _as_replayed(first)
+        told = _excerpt(error.encode(errors="replace"))
+        letter = DeadLetter(topic, offset, told, _excerpt(value))
+        outcome: Outcome[E] = Outcome(command_id, command_type, rejected=reason, dead_letter=letter)
+        self.window.add(outcome)
+        return outcome
+
+    def _name(self, value: bytes) -> tuple[str | None, str | None]:
+        try:
+            envelope = self._envelope.decode(value)
+        except UNREADABLE:
+            return None, None
+        usable = len(envelope.id) <= MAX_ID_LENGTH
+        kind = envelope.type
+        return envelope.id if usable else None, kind if kind and len(kind) <= 64 else None
+
+    def _is_own(self, key: bytes | None) -> bool:
+        """Whether the key's shard is this one; the last few answers are remembered."""
+        own = self._own_keys.get(key)
+        if own is None:
+            if len(self._own_keys) > 10_000:
+                self._own_keys.clear()
+            place = self.place
+            own = shard_of(DEFAULT_KEY if key is None else key, place.shards) == place.shard
+            self._own_keys[key] = own
+        return own
+
+    def _tag(self, command_type: type) -> str:
+        tag = str(command_type.__struct_config__.tag)  # type: ignore[attr-defined]
+        self._types[command_type] = tag
+        return tag
+
+    # --- everybody else's way ---------------------------------------------------------------
+
+    def apply(self, entry: Entry[E]) -> None:
+        """Apply an accepted entry that another incarnation decided. Raises `ApplicationFaulty`.
+
+        Its outputs are made only if this replica has to publish them.
+        """
+        outcomes = self._take_effect(entry)
+        self.sources.update(entry.sources)
+        for sink, outbox in self.outboxes.items():
+            end = entry.sinks.get(sink, outbox.next_seq)  # a leader may not have this sink yet
+            if end < outbox.next_seq:
+                raise ApplicationFaulty(
+                    f"seq {entry.seq}: sink {sink} ends at {end}, before {outbox.next_seq}; are "
+                    "all replicas of one version?"
+                )
+            outbox.add_later(end, partial(self._make, sink, outcomes, entry.time))
+
+    def apply_first(self, entry: Entry[E], count: int) -> None:
+        """Apply the first `count` commands of an entry, to look at the state in its middle."""
+        self._take_effect(msgspec.structs.replace(entry, batch=entry.batch[:count]))
+
+    def _take_effect(self, entry: Entry[E]) -> Sequence[Outcome[E]]:
+        """Evolve the state and remember the outcomes; returns what sinks are given."""
+        evolve, state, window, batch = self._evolve, self.state, self.window, entry.batch
+        replays: list[tuple[int, Outcome[E]]] = []
+        remembered = 0  # of the batch
+        for position, item in enumerate(batch):
+            try:
+                for event in item.events or ():
+                    evolve(state, event)
+            except Exception as error:
+                raise _evolve_failed(item) from error
+            if item.replayed:
+                window.add_all(batch[remembered:position])
+                remembered = position + 1
+                replays.append((position, self._first_outcome(item, entry.seq + position)))
+        window.add_all(batch[remembered:])
+        if not replays:
+            return batch
+        outcomes = list(batch)
+        for position, outcome in replays:
+            outcomes[position] = outcome
+        return outcomes
+
+    def _first_outcome(self, item: Outcome[E], seq: int) -> Outcome[E]:
+        first = self.window.get(item.id)
+        if first is None:
+            raise ApplicationFaulty(
+                f"seq {seq}: a repeat of {item.id}, which is not in the dedupe window; "
+                "POSTJOURNAL_DEDUPE_WINDOW must be the same on all replicas"
+            )
+        return _as_replayed(first)
+
+    # --- both -------------------------------------------------------------------------------
+
+    def query(self, query: Mapping[str, str]) -> tuple[msgspec.Raw | None, str | None]:
+        """The application's answer in JSON, or the error to tell: a read must not stop the shard.
+
+        In JSON already, since the state, which it may be a part of, goes on changing.
+        """
+        try:
+            result = self.application.query(self.state, query)
+            return None if result is None else msgspec.Raw(self._encoder.encode(result)), None
+        except Exception as error:  # noqa: BLE001 - user code
+            return None, f"failed: {type(error).__name__}: {error}"
+
+    def sink_ends(self) -> dict[str, int]:
+        """Sink → next sequence."""
+        return {sink: outbox.next_seq for sink, outbox in self.outboxes.items()}
+
+    def forget(self, published: dict[str, int]) -> None:
+        """Drop outputs that are known to be in their topics."""
+        for sink, next_seq in published.items():
+            outbox = self.outboxes.get(sink)
+            if outbox is not None:
+                outbox.forget(next_seq)
+
+    def _make(self, sink: str, outcomes: Sequence[Outcome[E]], time: int, first: int) -> Outputs:
+        """The outputs of one entry for `sink`, numbered from `first` and encoded."""
+        context = Context(time=time, shard=self.place.shard)
+        try:
+            made = self._sinks[sink](outcomes, context)
+            for seq, output in enumerate(made, first):
+                output.seq = seq
+            return Outputs(first, self._encode_all(made))
+        except Exception as error:
+            raise ApplicationFaulty(
+                f"sink {sink} failed: {type(error).__name__}: {error}"
+            ) from error
+
+    def _encode_all(self, outputs: list[Output]) -> list[bytes]:
+        """One encoder call for all is faster than one for each."""
+        if not outputs:
+            return []
+        values = self._encoder.encode_lines(outputs)[:-1].split(b"\n")
+        if len(values) != len(outputs):  # a `msgspec.Raw` with a line break in it
+            return [self._encoder.encode(output) for output in outputs]
+        return values
+
+    def _dead_letters(self, outcomes: Sequence[Outcome[E]], context: Context) -> list[Output]:
+        return [
+            DeadLetterOutput(
+                id=outcome.id,
+                topic=outcome.dead_letter.topic,
+                partition=context.shard,
+                offset=outcome.dead_letter.offset,
+                reason=outcome.rejected,
+                error=outcome.dead_letter.error,
+                value=outcome.dead_letter.value,
+                time=context.time,
+            )
+            for outcome in outcomes
+            if outcome.dead_letter is not None
+        ]
+
+
+def _all_of(
+    sink: Callable[[Outcome[E], Context], Iterable[Output]],
+    outcomes: Sequence[Outcome[E]],
+    context: Context,
+) -> list[Output]:
+    return [output for outcome in outcomes for output in sink(outcome, context)]
+
+
+def _checked(reason: str) -> str:
+    """Raises `ValueError`."""
+    if len(reason) > REASON_CHARACTERS or not reason.isprintable():
+        raise ValueError(f"a reason is a word of at most {REASON_CHARACTERS} printable characters")
+    return reason
+
+
+def _excerpt(text: bytes | None) -> str:
+    """What a dead letter tells of it."""
+    return (text or b"").decode("utf-8", "replace")[:DEAD_VALUE_CHARACTERS]
+
+
+def _evolve_failed(outcome: Outcome[E]) -> ApplicationFaulty:
+    return ApplicationFaulty(f"evolve failed at command {outcome.id}")
+
+
+def _as_replayed(first: Outcome[E]) -> Outcome[E]:
+    """What sinks are given for a repeat."""
+    return Outcome(first.id, first.type, first.events, first.rejected, replayed=True)
+
+
+def _as_item(repeat: Outcome[E]) -> Outcome[E]:
+    """What the journal holds of a repeat."""
+    return Outcome(repeat.id, replayed=True)

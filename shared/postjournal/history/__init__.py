@@ -1,0 +1,1 @@
+"""The state at an earlier point of the journal."""

@@ -1,0 +1,1 @@
+"""Which snapshot a replica starts from, and how one is decoded."""

@@ -1,0 +1,42 @@
+"""What the documents show: commands, links, code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+
+_FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+_OPENING = re.compile(r"^(?:\w+=\S+ )*\./postjournal ")
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    """The fenced blocks of that language, in order."""
+    return [body for name, body in _FENCE.findall(document.read_text()) if name == language]
+
+
+def commands(document: Path) -> Iterator[str]:
+    """Each line of `./postjournal …` in blocks and in the text, without what it is piped into."""
+    text = document.read_text()
+    lines = [line for block in blocks(document, "sh") for line in block.splitlines()]
+    lines += [" ".join(each.split()) for each in _INLINE.findall(_FENCE.sub("", text))]
+    for line in lines:
+        if _OPENING.match(line):
+            yield line.partition("./postjournal ")[2].partition("|")[0].strip()
+
+
+def links(document: Path) -> Iterator[str]:
+    """Where it points to, in links and pictures."""
+    text = _FENCE.sub("", document.read_text())
+    yield from re.findall(r"\]\(([^)\s]+)\)", text)
+    yield from re.findall(r'(?:src|srcset)="([^"]+)"', text)
+
+
+def anchors(document: Path) -> set[str]:
+    """Those of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", document.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
