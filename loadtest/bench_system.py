@@ -20,8 +20,11 @@ from postjournal.cli.local.programs import SERVICES
 from postjournal.cli.local.readiness import OnProgress, service_checks
 from postjournal.cli.local.status import ReplicaRow
 from postjournal.cli.local.system import SERVICES_PATIENCE_S, LocalSystem
-from postjournal.cli.modes import System, running_system
 from postjournal.cli.progress import Reporter
+from postjournal.cli.running_system import (
+    System,
+    running_system,
+)
 from postjournal.cluster.topics import Topics
 
 SETTLE_PATIENCE_S = 60.0

@@ -28,8 +28,8 @@ from loadtest.progress import (
 )
 from loadtest.workload.preload import Transfers, preload
 from postjournal.cli.coordinator import CoordinatorClient, SnapshotRow
-from postjournal.cli.direct import direct_session
 from postjournal.cli.errors import OperationFailed
+from postjournal.cli.http import direct_session
 from postjournal.cli.local.programs import SERVICES
 from postjournal.cli.local.status import StateAnswer, ask_replica
 from postjournal.cli.local.supervisor import Supervisor

@@ -50,8 +50,8 @@ from loadtest.workload.load import Load, load_on
 from loadtest.workload.preload import preload
 from postjournal.adapters.kafka.admin import ensure_topics, wait_for_kafka
 from postjournal.cli.coordinator import CoordinatorClient, SnapshotRow
-from postjournal.cli.direct import direct_session
 from postjournal.cli.errors import OperationFailed
+from postjournal.cli.http import direct_session
 from postjournal.cli.local.programs import SERVICES
 from postjournal.cli.local.status import ReplicaRow
 from postjournal.cli.local.supervisor import Supervisor

@@ -14,12 +14,12 @@ from loadtest.bench_system import Stage
 from loadtest.workload.preload import Transfers
 from postjournal.adapters.kafka.shard_log import KafkaLog
 from postjournal.adapters.kafka.sink import SinkWriter
-from postjournal.adapters.process.gc_tuning import seldom_collect
+from postjournal.adapters.process.gc_tuning import reduce_gc_frequency
 from postjournal.core import messages as m
 from postjournal.core.fold import JournalState, next_digest
 from postjournal.core.limits import Limits
 from postjournal.core.records import Claim, Codec, Entry, SourceRecord
-from postjournal.core.state.state_machine import Machine, ShardPlace
+from postjournal.core.state.state_machine import ShardPlace, StateMachine
 from postjournal.ledger import Accounts, Ledger, LedgerCommand, LedgerEvent
 
 SHARD = 0
@@ -32,9 +32,9 @@ DIGEST = "leader: hash of the own entry (next_digest)"
 READ_BACK = "leader: read back (JournalState.fold, forget)"
 PUBLISH = "leader: queue outputs (SinkWriter.write)"
 STANDBY_DECODE = "standby: decode entry (Codec.decode)"
-STANDBY_APPLY = "standby: fold, apply (JournalState.fold, Machine.apply)"
+STANDBY_APPLY = "standby: fold, apply (JournalState.fold, StateMachine.apply)"
 
-LedgerMachine = Machine[Accounts, LedgerCommand, LedgerEvent]
+LedgerMachine = StateMachine[Accounts, LedgerCommand, LedgerEvent]
 
 
 class StageCost(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ class Stopwatch:
 
 def measure_stages(stage: Stage, transfers: Transfers, commands: int) -> list[StageCost]:
     """Of the first transfers of a run, `commands` of them or all; the replicas must be idle."""
-    seldom_collect()  # as a replica does: it is part of what a command costs
+    reduce_gc_frequency()  # as a replica does: it is part of what a command costs
     watch = Stopwatch()
     rows = _fetch(stage, transfers.first_transfer + commands, watch)
     rows = rows[: transfers.first_transfer + commands]
@@ -126,7 +126,7 @@ class _Engine:
         self._arrived: deque[m.Message] = deque()
 
     def _machine(self) -> LedgerMachine:
-        return Machine(Ledger(), ShardPlace(SHARD, 1), self._limits.dedupe_window)
+        return StateMachine(Ledger(), ShardPlace(SHARD, 1), self._limits.dedupe_window)
 
     def measure(self, rows: list[SourceRecord], unmeasured: int, count: int) -> list[StageCost]:
         """The costs per command of all but the first `unmeasured` rows."""

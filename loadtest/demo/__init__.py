@@ -25,9 +25,13 @@ from postjournal.cli.docker import engine
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.interruption import interruptible, uninterrupted
-from postjournal.cli.modes import System, default_system, running_system
 from postjournal.cli.progress import Reporter
 from postjournal.cli.ranges import Range
+from postjournal.cli.running_system import (
+    System,
+    default_system,
+    running_system,
+)
 from postjournal.cluster.topics import DEFAULT_KEY, shard_of
 
 REPLICAS, SHARDS = 3, 1

@@ -9,7 +9,7 @@ import time
 import click
 
 from postjournal.cli.local.layout import DEFAULT_DIRECTORY, PROJECT_ROOT
-from postjournal.cli.modes import running_system
+from postjournal.cli.running_system import running_system
 
 LOCUSTFILE = PROJECT_ROOT / "loadtest" / "gateway" / "locustfile.py"
 REPORTS = DEFAULT_DIRECTORY / "load"

@@ -17,7 +17,7 @@ from loadtest.workload.audit import Auditor, Findings
 from loadtest.workload.commands import Book, Mix, Order
 from loadtest.workload.sender import Sender
 from loadtest.workload.watcher import Seen, Watcher
-from postjournal.adapters.process.gc_tuning import seldom_collect
+from postjournal.adapters.process.gc_tuning import reduce_gc_frequency
 from postjournal.cluster.status import Failover, ReplicaStatus, SnapshotProgress, decode_status
 
 L = TypeVar("L", bound="Load")
@@ -163,7 +163,7 @@ def at_work(load: L) -> Iterator[L]:
     """Opens the accounts; ends the load."""
     try:
         load.open_accounts()
-        seldom_collect()  # the client's pauses would be measured as the engine's
+        reduce_gc_frequency()  # the client's pauses would be measured as the engine's
         yield load
     finally:
         load.sender.stop()

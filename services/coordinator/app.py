@@ -16,12 +16,12 @@ from postjournal.core.records import UNREADABLE
 from postjournal.core.snapshot.manifest import is_snapshot_id
 from services import problems
 from services.coordinator.catalogue import Row
+from services.coordinator.cluster_state import Coordinator
 from services.coordinator.following import now_ms
 from services.coordinator.jobs import candidates, first_order
 from services.coordinator.openapi import document
 from services.coordinator.page.routes import LivePage, add_page
 from services.coordinator.requests import TITLES, HandoverRequest, SnapshotRequest
-from services.coordinator.state import Coordinator
 from services.parameters import whole_body
 from services.problems import Problem
 from services.web import add_static
@@ -62,7 +62,7 @@ def _add_snapshots(app: Flask, coordinator: Coordinator) -> None:
             orders = _orders(coordinator, snapshot_id, set(shards) - rows.keys(), asked)
             for order in orders:
                 coordinator.control.append(order)
-                coordinator.knowledge.on_own_order(order, order.time)
+                coordinator.cluster_state.on_own_order(order, order.time)
         told = sorted([*rows.values(), *map(_ordered, orders)], key=lambda row: row.shard)
         headers = {"Location": f"/api/v1/snapshots/{snapshot_id}"}
         return _json({"id": snapshot_id, "snapshots": told}, 202, headers)
@@ -89,7 +89,7 @@ def _orders(
     now = now_ms()
     orders = []
     for shard in sorted(shards):
-        order = coordinator.knowledge.look(
+        order = coordinator.cluster_state.look(
             lambda view, _, shard=shard: first_order(  # type: ignore[misc]
                 snapshot_id, shard, view, now, allow_leader=asked.allow_leader
             )
@@ -106,12 +106,12 @@ def _orders(
 
 
 def _add_cluster(app: Flask, coordinator: Coordinator) -> None:
-    knowledge = coordinator.knowledge
+    cluster_state = coordinator.cluster_state
 
     @app.get("/api/v1/cluster")
     def cluster() -> Response:
         now = now_ms()
-        return _json(knowledge.look(lambda view, _: _cluster(view, now)))
+        return _json(cluster_state.look(lambda view, _: _cluster(view, now)))
 
     @app.post("/api/v1/handover")
     def hand_over() -> Response:
@@ -119,7 +119,7 @@ def _add_cluster(app: Flask, coordinator: Coordinator) -> None:
         asked = _body(HandoverRequest)
         _check_shard(coordinator, asked.shard)
         _check_known(coordinator)
-        previous = knowledge.look(lambda view, _: _check_handover(view, asked))
+        previous = cluster_state.look(lambda view, _: _check_handover(view, asked))
         with _unavailable_is_503():
             coordinator.control.append(
                 Handover(shard=asked.shard, successor=asked.successor, time=now_ms())

@@ -13,7 +13,7 @@ import msgspec
 from postjournal.adapters.snapshots.catalogue import Catalogue, SnapshotStore
 from postjournal.cluster.status import SnapshotProgress
 from postjournal.core.snapshot.manifest import Manifest
-from services.coordinator.following import Knowledge
+from services.coordinator.following import ClusterState
 from services.coordinator.jobs import Job
 
 FRESH_S = 1.0
@@ -49,9 +49,9 @@ class Row(msgspec.Struct, kw_only=True):
 class Snapshots:
     """Safe to use from many threads."""
 
-    def __init__(self, store: SnapshotStore, knowledge: Knowledge, shards: int) -> None:
+    def __init__(self, store: SnapshotStore, cluster_state: ClusterState, shards: int) -> None:
         """Asks the store when it is asked."""
-        self._store, self._knowledge, self._shards = store, knowledge, shards
+        self._store, self._knowledge, self._shards = store, cluster_state, shards
         self._lock = Lock()
         self._listed: dict[int, _Listing] = {}
 

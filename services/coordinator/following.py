@@ -54,7 +54,7 @@ class Topic(Protocol):
         """Done."""
 
 
-class Knowledge:
+class ClusterState:
     """Cluster and jobs, for many threads. Nothing of it is anywhere but in Kafka."""
 
     def __init__(self) -> None:
@@ -127,9 +127,11 @@ class Knowledge:
 
 
 class Follower:
-    """Feeds a `Knowledge` in threads, one for each topic."""
+    """Feeds a `ClusterState` in threads, one for each topic."""
 
-    def __init__(self, knowledge: Knowledge, status: Topic, control: Topic, halt: Halt) -> None:
+    def __init__(
+        self, cluster_state: ClusterState, status: Topic, control: Topic, halt: Halt
+    ) -> None:
         """Starts. `halt` is told of a configuration that cannot work."""
         self._halt = halt
         self._topics = {"status": status, "control": control}
@@ -137,11 +139,11 @@ class Follower:
         self._threads = [
             Thread(target=self._run, args=(topic, take), name=f"follow-{name}", daemon=True)
             for name, topic, take in (
-                ("status", status, knowledge.on_status),
-                ("control", control, knowledge.on_control),
+                ("status", status, cluster_state.on_status),
+                ("control", control, cluster_state.on_control),
             )
         ]
-        self._knowledge = knowledge
+        self._knowledge = cluster_state
         for thread in self._threads:
             thread.start()
 

@@ -18,12 +18,12 @@ from postjournal.cluster.topics import Topics
 from postjournal.config.settings import CoordinatorSettings, Settings, StoreSettings
 from services.coordinator.app import make_app
 from services.coordinator.catalogue import Snapshots
-from services.coordinator.following import LOOK_BACK, Follower, Knowledge
-from services.coordinator.keeper import Keeper, Rules, Surroundings
+from services.coordinator.cluster_state import Coordinator
+from services.coordinator.following import LOOK_BACK, ClusterState, Follower
+from services.coordinator.maintenance import Maintenance, MaintenanceDeps, Rules
 from services.coordinator.metrics import Metrics
 from services.coordinator.page.routes import LivePage
 from services.coordinator.policy import Schedule
-from services.coordinator.state import Coordinator
 from services.server import Halt
 
 
@@ -74,24 +74,24 @@ def start(
     """Threads and Kafka clients included, so call it after any fork. Raises `StoreUnusable`."""
     topics = Topics.of(settings.namespace, (), ())
     store = SnapshotStore(ObjectStore(store_settings, HASTY_S), settings.namespace)
-    knowledge, metrics = Knowledge(), Metrics()
+    cluster_state, metrics = ClusterState(), Metrics()
     statuses, controls = (
         TopicReader(settings.bootstrap, topic, settings.shards, back(LOOK_BACK))
         for topic in (topics.status, topics.control)
     )
-    follower = Follower(knowledge, statuses, controls, halt)
+    follower = Follower(cluster_state, statuses, controls, halt)
     control = ControlLog(settings.bootstrap, topics.control)
     status = ControlLog(settings.bootstrap, topics.status)
     trimmer = JournalTrimmer(settings.bootstrap, topics.journal) if own.trim else None
     rules = Rules(Schedule(own.every_minutes, own.every_commands), own.keep, trimmer)
-    around = Surroundings(knowledge, follower, store, control, status, settings.shards)
-    keeper = Keeper(around, rules, metrics)
-    keeper.start()
-    snapshots = Snapshots(store, knowledge, settings.shards)
+    around = MaintenanceDeps(cluster_state, follower, store, control, status, settings.shards)
+    maintenance = Maintenance(around, rules, metrics)
+    maintenance.start()
+    snapshots = Snapshots(store, cluster_state, settings.shards)
     coordinator = Coordinator(
-        knowledge=knowledge,
+        cluster_state=cluster_state,
         follower=follower,
-        keeper=keeper,
+        maintenance=maintenance,
         snapshots=snapshots,
         control=control,
         metrics=metrics,
@@ -100,4 +100,4 @@ def start(
         allow_crash=settings.allow_crash,
     )
     live = LivePage(coordinator)
-    return Running(coordinator, live, (live, keeper, follower, control, status))
+    return Running(coordinator, live, (live, maintenance, follower, control, status))

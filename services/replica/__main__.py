@@ -12,7 +12,7 @@ import waitress
 from confluent_kafka import KafkaException
 
 from postjournal.adapters.kafka.admin import ensure_topics, wait_for_kafka
-from postjournal.adapters.process.gc_tuning import seldom_collect
+from postjournal.adapters.process.gc_tuning import reduce_gc_frequency
 from postjournal.adapters.process.tripwire_holder import hold_tripwire
 from postjournal.app import load_application
 from postjournal.cluster.topics import Topics
@@ -62,7 +62,7 @@ def _serve(settings: Settings, stop: threading.Event) -> int:
     shared = Shared(settings, topics, application, addresses, stores)
     shards = [ShardRunner(shared, shard) for shard in range(settings.shards)]
     _serve_http(settings, shards)
-    seldom_collect()
+    reduce_gc_frequency()
     for shard in shards:
         shard.start()
     log.info("%s: %d shard(s), http %s", settings.replica, len(shards), addresses.http)

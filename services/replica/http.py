@@ -106,7 +106,7 @@ def _query(replica: str, shard: ShardRunner, query: dict[str, str]) -> Response:
         query,
         linearizable=consistency == "leader",
         min_seq=-1 if wanted is None else int(wanted),
-        patience_ms=PATIENCE_MS,
+        timeout_ms=PATIENCE_MS,
     )
     try:
         answer = future.result(QUERY_TIMEOUT_S)

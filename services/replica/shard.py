@@ -19,7 +19,7 @@ from postjournal.adapters.kafka.client import watched
 from postjournal.adapters.kafka.shard_log import KafkaLog
 from postjournal.adapters.process.clock import SystemClock
 from postjournal.adapters.process.inbox import QueueInbox
-from postjournal.adapters.process.thread_priority import Precedence
+from postjournal.adapters.process.thread_priority import ThreadPriority
 from postjournal.adapters.process.tripwire import TripwireClient
 from postjournal.adapters.snapshots.manager import Stores
 from postjournal.cluster.status import (
@@ -40,7 +40,7 @@ from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
 from postjournal.core.state.state_machine import ShardPlace
 from postjournal.ports import Event
-from postjournal.runtime import Engine, Runtime, World
+from postjournal.runtime import Engine, Runtime, ShardPorts
 from services.replica import metrics
 from services.replica.load import RecentLoad
 from services.replica.progress import Progress
@@ -91,7 +91,9 @@ class ShardRunner:
         self._bound = bound_of(settings)
         self._snapshots = make_snapshots(settings, topics, application, shard, shared.stores)
         self._progress = Progress(shard)
-        world = World(self._log, TripwireClient(), self.inbox, self._snapshots, self._clock, self)
+        world = ShardPorts(
+            self._log, TripwireClient(), self.inbox, self._snapshots, self._clock, self
+        )
         self._runtime = Runtime(self._make_replica, lambda: uuid.uuid4().hex, world)
         self._state = "restoring"
         self._error: str | None = None
@@ -131,13 +133,13 @@ class ShardRunner:
     # --- the thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
-        precedence = Precedence()
-        if not precedence.is_allowed:
-            log.info("shard %d: no precedence under load (docs/operations.md)", self.shard)
+        priority = ThreadPriority()
+        if not priority.is_allowed:
+            log.info("shard %d: no priority under load (docs/operations.md)", self.shard)
         try:
             self._runtime.start()
             while not self._runtime.stopped:
-                precedence.switch(on=self._runtime.replica.is_behind)
+                priority.switch(on=self._runtime.replica.is_behind)
                 self._runtime.turn()
                 self._turned_ms = now_ms = self._clock.monotonic_ms()
                 if now_ms >= self._status_due_ms:
@@ -332,7 +334,7 @@ class ShardRunner:
         metrics.show_catch_up(label, status.catch_up)
         if status.lag is not None:
             metrics.LAG_RECORDS.labels(label).set(status.lag)
-        in_flight = len(replica.tenure.inflight) if replica.tenure else 0
+        in_flight = len(replica.leadership.inflight) if replica.leadership else 0
         metrics.IN_FLIGHT.labels(label).set(in_flight)
         metrics.POSITION.labels(label).set(replica.position)
         for sink, outbox in replica.machine.outboxes.items():

@@ -8,7 +8,7 @@ import time
 from functools import partial
 from typing import Any
 
-from postjournal.adapters.kafka.journal_probe import JournalLook
+from postjournal.adapters.kafka.journal_probe import JournalProbe
 from postjournal.adapters.snapshots.catalogue import SnapshotStore
 from postjournal.adapters.snapshots.manager import Restorer, Stores, StoreSnapshots
 from postjournal.adapters.snapshots.object_store import HASTY_S, ObjectStore
@@ -79,7 +79,7 @@ def make_snapshots(
         place=ShardPlace(shard, settings.shards),
         dedupe_window=settings.dedupe_window,
     )
-    look = partial(JournalLook, settings.bootstrap, topics.journal, shard)
+    look = partial(JournalProbe, settings.bootstrap, topics.journal, shard)
     return StoreSnapshots(
         shard, settings.replica, stores, Restorer(look, load, bound_of(settings).fits)
     )

@@ -14,13 +14,13 @@ from postjournal.cluster.topics import Topics
 from postjournal.config.settings import Settings
 from postjournal.core.errors import ConfigurationError, JournalUnavailable
 from services.process import run
-from services.setup.kafka_rights import rights
+from services.setup.kafka_acls import acls
 from services.setup.kafka_users import set_passwords, set_rights
 from services.setup.secrets import distribute
 
 log = logging.getLogger("services.setup")
 
-VAULT, VOLUMES, OWN = Path("/vault"), Path("/secrets"), Path("/run/secrets")
+SECRET_STORE, VOLUMES, OWN = Path("/vault"), Path("/secrets"), Path("/run/secrets")
 """Where the deployment mounts them."""
 
 PATIENCE_S = 120.0
@@ -29,18 +29,18 @@ PATIENCE_S = 120.0
 def make_secrets() -> None:
     """See `services.setup.secrets`."""
     settings = Settings.from_environment()
-    distribute(VAULT, VOLUMES, settings.namespace, settings.bootstrap)
+    distribute(SECRET_STORE, VOLUMES, settings.namespace, settings.bootstrap)
 
 
 def prepare_kafka() -> None:
-    """Topics, and, where this process has a user, everybody's users and rights."""
+    """Topics, and, where this process has a user, everybody's users and acls."""
     settings = Settings.from_environment()
     application = load_application(settings.app)
     topics = Topics.of(settings.namespace, application.sources, application.sinks)
     admin = wait_for_kafka(settings.bootstrap, PATIENCE_S)
     ensure_topics(admin, topics, settings.shards, settings.replication, give_up_s=PATIENCE_S)
     if os.environ.get("POSTJOURNAL_KAFKA_USERNAME"):
-        wanted = rights(topics)
+        wanted = acls(topics)
         set_passwords(admin, {user: (OWN / user).read_text() for user in wanted})
         set_rights(admin, wanted)
     log.info("Kafka is prepared")

@@ -1,4 +1,4 @@
-"""Makes the cluster's users and rights what `kafka_rights` says."""
+"""Makes the cluster's users and acls what `kafka_acls` says."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from postjournal.core.errors import JournalUnavailable
-from services.setup.kafka_rights import Right
+from services.setup.kafka_acls import Right
 
 log = logging.getLogger(__name__)
 
@@ -51,16 +51,16 @@ def set_passwords(admin: AdminClient, passwords: Mapping[str, str]) -> None:
 
 
 def set_rights(admin: AdminClient, wanted: Mapping[str, set[Right]]) -> None:
-    """User → rights; what else these users had is taken away. Raises `JournalUnavailable`."""
+    """User → acls; what else these users had is taken away. Raises `JournalUnavailable`."""
     bindings = {_binding(user, right) for user, found in wanted.items() for right in found}
     principals = {_principal(user) for user in wanted}
     have = {each for each in _existing(admin) if each.principal in principals}
     new, gone = list(bindings - have), [_filter(each) for each in have - bindings]
     if new:
-        _settle(admin.create_acls(new), "rights")
+        _settle(admin.create_acls(new), "acls")
     if gone:
-        _settle(admin.delete_acls(gone), "rights")
-    log.info("rights: %d, of them %d are new; %d taken away", len(bindings), len(new), len(gone))
+        _settle(admin.delete_acls(gone), "acls")
+    log.info("acls: %d, of them %d are new; %d taken away", len(bindings), len(new), len(gone))
 
 
 def _settle(answers: Mapping[Any, Future[Any]], what: str) -> None:

@@ -12,7 +12,12 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from services.setup import kafka_rights, redis_rights
+from services.setup import (
+    kafka_acls,
+)
+from services.setup import (
+    redis_acls as redis_rights,
+)
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +77,7 @@ def distribute(vault: Path, volumes: Path, namespace: str, bootstrap: str) -> No
 
 def contents(password: Callable[[str], str], namespace: str, bootstrap: str) -> Files:
     """What each service's volume holds. `password`: from the password's name."""
-    kafka = {user: password(f"kafka-{user}") for user in kafka_rights.USERS}
+    kafka = {user: password(f"kafka-{user}") for user in kafka_acls.USERS}
     redis = {user: password(f"redis-{user}") for user in redis_rights.USERS}
     token = password("api-token")
     store = {name: password(f"store-{name}") for name in ("root", "replica", "coordinator")}

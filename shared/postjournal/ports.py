@@ -10,8 +10,8 @@ from postjournal.core.messages import (
     Message,
     RecordVoid,
     RoleChanged,
-    SnapshotAsked,
     SnapshotProgressed,
+    SnapshotRequested,
     TookOver,
 )
 from postjournal.core.snapshot.image import Image
@@ -37,7 +37,7 @@ class ShardLog(Protocol):
         """Deliver the journal from `offset` on; nothing of it comes before this is asked."""
 
     def append(self, value: bytes) -> None:
-        """Append to the journal, in order; AppendLanded or AppendFailed follows."""
+        """Append to the journal, in order; AppendAcknowledged or AppendFailed follows."""
 
     def forget_appends(self) -> None:
         """No report follows of what was appended so far, which may land all the same.
@@ -57,11 +57,11 @@ class ShardLog(Protocol):
     def open_sources(self, offsets: dict[str, int]) -> None:
         """Deliver SourceRecords from `offsets` (topic → next offset; absent: the beginning)."""
 
-    def hold_sources(self) -> None:
-        """Deliver none until `release_sources`; nothing is skipped."""
+    def pause_sources(self) -> None:
+        """Deliver none until `resume_sources`; nothing is skipped."""
 
-    def release_sources(self) -> None:
-        """Deliver again from where `hold_sources` stopped."""
+    def resume_sources(self) -> None:
+        """Deliver again from where `pause_sources` stopped."""
 
     def close_sources(self) -> None:
         """Deliver none until the next `open_sources`."""
@@ -101,7 +101,7 @@ class Snapshots(Protocol):
     def restore(self) -> None:
         """Restored follows."""
 
-    def take(self, asked: SnapshotAsked, image: Image[Any, Any, Any]) -> None:
+    def take(self, asked: SnapshotRequested, image: Image[Any, Any, Any]) -> None:
         """The image as it is when this is called; SnapshotProgressed follow. One at a time."""
 
     def give_up(self) -> None:
@@ -125,10 +125,10 @@ class Inbox(Protocol):
     """What people and other threads ask of the replica."""
 
     def poll(self) -> Sequence[Message]:
-        """HandoverAsked, StopAsked, QueryAsked; never waits."""
+        """HandoverRequested, StopRequested, QueryRequested; never waits."""
 
     def reply(self, token: Any, result: object, seq: int, epoch: int, error: str | None) -> None:
-        """Answer a QueryAsked."""
+        """Answer a QueryRequested."""
 
 
 class Observer(Protocol):

@@ -22,7 +22,7 @@ Engine = Replica[Any, Any, Any] | Reader[Any, Any, Any]
 
 
 @dataclass(frozen=True)
-class World:
+class ShardPorts:
     """The ports of one shard's replica."""
 
     log: ShardLog
@@ -44,7 +44,7 @@ class Runtime:
         self,
         make_replica: Callable[[str], Engine],
         new_incarnation: Callable[[], str],
-        world: World,
+        world: ShardPorts,
     ) -> None:
         """Builds the first incarnation; nothing is asked of the world before `start`."""
         self._make_replica = make_replica
@@ -101,8 +101,8 @@ class Runtime:
             m.PurgeClaims: lambda _: log.purge_claims(),
             m.ProbeEnd: lambda e: log.probe_end(e.token),
             m.OpenSources: lambda e: log.open_sources(e.offsets),
-            m.HoldSources: lambda _: log.hold_sources(),
-            m.ReleaseSources: lambda _: log.release_sources(),
+            m.PauseSources: lambda _: log.pause_sources(),
+            m.ResumeSources: lambda _: log.resume_sources(),
             m.CloseSources: lambda _: log.close_sources(),
             m.OpenSink: lambda e: log.open_sink(e.sink),
             m.Publish: lambda e: log.publish(e.sink, e.outputs),

@@ -100,14 +100,14 @@ def test_a_replica_that_slept_longer_than_control_records_are_kept_hears_the_nex
     while "going on at the end" not in caplog.text:
         ear.a_while()
     harness.put(harness.topics.control, [handover("new")])
-    ear.until(lambda heard: heard.failures == [m.HandoverAsked("new")])
+    ear.until(lambda heard: heard.failures == [m.HandoverRequested("new")])
     harness.log.append(b"second")
     harness.feed("commands", [b"v1"])
     ear.until(lambda heard: len(heard.journal) == 2)
     source = harness.topic("commands")
     ear.until(lambda heard: len(heard.sources[source]) == 2)
     heard = ear.a_while()
-    assert heard.failures == [m.HandoverAsked("new")]
+    assert heard.failures == [m.HandoverRequested("new")]
     assert heard.journal == [(0, b"first"), (1, b"second")]
     assert heard.sources == {source: [(0, b"v0"), (1, b"v1")]}
 

@@ -336,19 +336,19 @@ def test_hold_and_release_skip_nothing(harness: Harness, ear: Listener) -> None:
     for first in range(0, 600, 200):
         harness.feed("commands", values(200, first))
         ear.until(lambda heard: bool(heard.sources))
-        harness.log.hold_sources()
+        harness.log.pause_sources()
         before = len(source_of(harness, ear.heard, "commands"))
         ear.a_while()
         late = len(source_of(harness, ear.heard, "commands")) - before
         assert late == 0, f"{late} records came while the sources were held"
-        harness.log.release_sources()
+        harness.log.resume_sources()
     ear.until(lambda heard: len(source_of(harness, heard, "commands")) >= 600)
     assert source_of(harness, ear.a_while(), "commands") == rows(600)
 
 
 def test_held_sources_do_not_hold_the_journal(harness: Harness, ear: Listener) -> None:
     harness.log.open_sources({})
-    harness.log.hold_sources()
+    harness.log.pause_sources()
     harness.feed("commands", values(3))
     harness.log.append(b"x")
     ear.until(lambda heard: len(heard.journal) == 1)
@@ -357,7 +357,7 @@ def test_held_sources_do_not_hold_the_journal(harness: Harness, ear: Listener) -
 
 def test_opened_anew_a_held_source_is_not_held(harness: Harness, ear: Listener) -> None:
     harness.log.open_sources({})
-    harness.log.hold_sources()
+    harness.log.pause_sources()
     harness.log.close_sources()
     harness.log.open_sources({})
     harness.feed("commands", values(3))
@@ -368,9 +368,9 @@ def test_released_after_it_was_closed_a_source_stays_closed(
     harness: Harness, ear: Listener
 ) -> None:
     harness.log.open_sources({})
-    harness.log.hold_sources()
+    harness.log.pause_sources()
     harness.log.close_sources()
-    harness.log.release_sources()
+    harness.log.resume_sources()
     harness.feed("commands", values(3))
     assert ear.a_while().sources == {}
 

@@ -61,7 +61,7 @@ class Look:
         pass
 
 
-class World:
+class SnapshotPorts:
     """One shard's port over one store."""
 
     def __init__(self, settings: StoreSettings | None, journal: Journal, patience_s: float) -> None:
@@ -95,7 +95,7 @@ class World:
         raise AssertionError(f"nothing final came: {heard}")
 
     def take(self, image: AnyImage, snapshot_id: str = "s1") -> m.SnapshotProgressed:
-        self.port.take(m.SnapshotAsked("r", snapshot_id, 1), image)
+        self.port.take(m.SnapshotRequested("r", snapshot_id, 1), image)
         end: m.SnapshotProgressed = self.hear()[-1]
         return end
 
@@ -121,24 +121,24 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StoreSettings:
 
 
 @pytest.fixture
-def world(settings: StoreSettings, journal: Journal) -> World:
-    return World(settings, journal, patience_s=2.0)
+def ports(settings: StoreSettings, journal: Journal) -> SnapshotPorts:
+    return SnapshotPorts(settings, journal, patience_s=2.0)
 
 
-def test_what_is_taken_is_restored_to_the_byte(world: World, journal: Journal) -> None:
+def test_what_is_taken_is_restored_to_the_byte(ports: SnapshotPorts, journal: Journal) -> None:
     image = journal.fold(end=30)
-    end = world.take(image)
+    end = ports.take(image)
     assert (end.state, end.offset, end.seq) == ("done", 29, image.journal.next_seq)
-    restored = world.restore()
+    restored = ports.restore()
     assert restored is not None
     assert content_of(restored) == content_of(journal.fold(end=30))
     assert content_of(journal.fold(restored)) == content_of(journal.fold())
 
 
-def test_the_manifest_says_what_the_image_says(world: World, journal: Journal) -> None:
-    end = world.take(journal.fold(end=30))
-    assert world.store is not None
-    (manifest,) = world.store.catalogue(0).snapshots
+def test_the_manifest_says_what_the_image_says(ports: SnapshotPorts, journal: Journal) -> None:
+    end = ports.take(journal.fold(end=30))
+    assert ports.store is not None
+    (manifest,) = ports.store.catalogue(0).snapshots
     header = journal.fold(end=30).header()
     assert (manifest.offset, manifest.seq, manifest.digest) == (29, header.next_seq, header.digest)
     assert (manifest.sha256, manifest.size) == (end.sha256, end.size)
@@ -146,28 +146,32 @@ def test_the_manifest_says_what_the_image_says(world: World, journal: Journal) -
     assert (manifest.replica, manifest.journal_time) == ("r", header.time)
 
 
-def test_the_newest_is_restored(world: World, journal: Journal) -> None:
+def test_the_newest_is_restored(ports: SnapshotPorts, journal: Journal) -> None:
     for number, end in enumerate((10, 30, 20)):
-        assert world.take(journal.fold(end=end), f"s{number}").state == "done"
-    restored = world.restore()
+        assert ports.take(journal.fold(end=end), f"s{number}").state == "done"
+    restored = ports.restore()
     assert restored is not None
     assert restored.offset == 29
 
 
-def test_an_id_that_is_there_already_is_not_taken_again(world: World, journal: Journal) -> None:
-    first = world.take(journal.fold(end=10))
-    again = world.take(journal.fold(end=30))
+def test_an_id_that_is_there_already_is_not_taken_again(
+    ports: SnapshotPorts, journal: Journal
+) -> None:
+    first = ports.take(journal.fold(end=10))
+    again = ports.take(journal.fold(end=30))
     assert (again.state, again.sha256) == ("done", first.sha256)
-    assert world.ids == ["s1"]
+    assert ports.ids == ["s1"]
 
 
-def test_two_replicas_taking_the_same_snapshot_leave_one(world: World, journal: Journal) -> None:
-    ports = [world.another("a"), world.another("b")]
-    for port in ports:
-        port.take(m.SnapshotAsked("r", "s1", 1), journal.fold(end=10))
-    assert [world.hear(port)[-1].state for port in ports] == ["done", "done"]
-    assert world.ids == ["s1"]
-    assert world.restore() is not None
+def test_two_replicas_taking_the_same_snapshot_leave_one(
+    ports: SnapshotPorts, journal: Journal
+) -> None:
+    rivals = [ports.another("a"), ports.another("b")]
+    for port in rivals:
+        port.take(m.SnapshotRequested("r", "s1", 1), journal.fold(end=10))
+    assert [ports.hear(port)[-1].state for port in rivals] == ["done", "done"]
+    assert ports.ids == ["s1"]
+    assert ports.restore() is not None
 
 
 class Failing(Ledger):
@@ -182,14 +186,14 @@ class Failing(Ledger):
         raise ValueError("cannot be written")
 
 
-def test_a_snapshot_that_fails_is_never_listed(world: World, journal: Journal) -> None:
+def test_a_snapshot_that_fails_is_never_listed(ports: SnapshotPorts, journal: Journal) -> None:
     image = journal.fold(end=10)
     image.machine.application = Failing()
-    end = world.take(image)
+    end = ports.take(image)
     assert end.state == "failed"
     assert "cannot be written" in str(end.error)
-    assert world.ids == []
-    assert world.take(journal.fold(end=10), "s2").state == "done"
+    assert ports.ids == []
+    assert ports.take(journal.fold(end=10), "s2").state == "done"
 
 
 class Slow(Ledger):
@@ -206,73 +210,75 @@ class Slow(Ledger):
         yield from super().dump(state)
 
 
-def test_what_is_given_up_says_nothing_and_leaves_nothing(world: World, journal: Journal) -> None:
+def test_what_is_given_up_says_nothing_and_leaves_nothing(
+    ports: SnapshotPorts, journal: Journal
+) -> None:
     image = journal.fold(end=10)
     image.machine.application = Slow()
-    world.port.take(m.SnapshotAsked("r", "s1", 1), image)
-    assert world.hear(last="writing")[-1].state == "writing"
-    world.port.give_up()
-    assert world.take(journal.fold(end=20), "s2").state == "done"
-    assert world.port.poll() == []
-    assert world.ids == ["s2"]
+    ports.port.take(m.SnapshotRequested("r", "s1", 1), image)
+    assert ports.hear(last="writing")[-1].state == "writing"
+    ports.port.give_up()
+    assert ports.take(journal.fold(end=20), "s2").state == "done"
+    assert ports.port.poll() == []
+    assert ports.ids == ["s2"]
 
 
 def test_a_snapshot_that_is_damaged_is_passed_over(
-    world: World, journal: Journal, settings: StoreSettings
+    ports: SnapshotPorts, journal: Journal, settings: StoreSettings
 ) -> None:
-    world.take(journal.fold(end=10), "old")
-    world.take(journal.fold(end=20), "new")
-    assert world.store is not None
-    (new, _) = world.store.catalogue(0).snapshots
+    ports.take(journal.fold(end=10), "old")
+    ports.take(journal.fold(end=20), "new")
+    assert ports.store is not None
+    (new, _) = ports.store.catalogue(0).snapshots
     objects = ObjectStore(settings, 2.0)
     objects.put(f"test/shard-0/{new.object}", [b"something else"])
-    restored = world.restore()
+    restored = ports.restore()
     assert restored is not None
     assert restored.snapshot_id == "old"
 
 
 def test_a_manifest_without_its_object_is_passed_over(
-    world: World, journal: Journal, settings: StoreSettings
+    ports: SnapshotPorts, journal: Journal, settings: StoreSettings
 ) -> None:
-    world.take(journal.fold(end=10), "old")
-    world.take(journal.fold(end=20), "new")
-    assert world.store is not None
-    (new, _) = world.store.catalogue(0).snapshots
+    ports.take(journal.fold(end=10), "old")
+    ports.take(journal.fold(end=20), "new")
+    assert ports.store is not None
+    (new, _) = ports.store.catalogue(0).snapshots
     ObjectStore(settings, 2.0).delete(f"test/shard-0/{new.object}")
-    restored = world.restore()
+    restored = ports.restore()
     assert restored is not None
     assert restored.snapshot_id == "old"
 
 
 def test_without_a_store_the_journal_is_read_and_no_snapshot_taken(journal: Journal) -> None:
-    world = World(None, journal, 1.0)
-    assert world.restore() is None
-    assert "POSTJOURNAL_SNAPSHOT_URL" in str(world.take(journal.fold()).error)
+    ports = SnapshotPorts(None, journal, 1.0)
+    assert ports.restore() is None
+    assert "POSTJOURNAL_SNAPSHOT_URL" in str(ports.take(journal.fold()).error)
 
 
-def test_a_trimmed_journal_without_a_snapshot_halts(world: World) -> None:
-    world.look.begin = 5
-    world.port.restore()
+def test_a_trimmed_journal_without_a_snapshot_halts(ports: SnapshotPorts) -> None:
+    ports.look.begin = 5
+    ports.port.restore()
     with pytest.raises(RecordsMissing, match="begins at offset 5"):
-        world.hear()
+        ports.hear()
 
 
-def test_another_configuration_halts(world: World, journal: Journal) -> None:
-    world.take(journal.fold(end=10))
-    port = world.another(window=WINDOW + 1)
+def test_another_configuration_halts(ports: SnapshotPorts, journal: Journal) -> None:
+    ports.take(journal.fold(end=10))
+    port = ports.another(window=WINDOW + 1)
     port.restore()
     with pytest.raises(SnapshotMismatch, match="POSTJOURNAL_DEDUPE_WINDOW"):
-        world.hear(port)
+        ports.hear(port)
 
 
-def test_kafka_that_is_away_is_waited_for(world: World, journal: Journal) -> None:
-    world.take(journal.fold(end=10))
-    world.look.is_away = True
-    world.port.restore()
+def test_kafka_that_is_away_is_waited_for(ports: SnapshotPorts, journal: Journal) -> None:
+    ports.take(journal.fold(end=10))
+    ports.look.is_away = True
+    ports.port.restore()
     time.sleep(0.7)
-    assert world.port.poll() == []
-    world.look.is_away = False
-    assert world.hear()[-1].image.offset == 9
+    assert ports.port.poll() == []
+    ports.look.is_away = False
+    assert ports.hear()[-1].image.offset == 9
 
 
 @pytest.fixture
@@ -293,8 +299,8 @@ def broken(tmp_path: Path) -> Callable[[], None]:
 @pytest.mark.usefixtures("hasty")
 def test_a_store_that_stays_away_costs_only_time(tmp_path: Path, journal: Journal) -> None:
     broken(tmp_path)
-    world = World(StoreSettings(f"file://{tmp_path}/disk", None, None), journal, 0.2)
-    assert world.restore() is None
+    ports = SnapshotPorts(StoreSettings(f"file://{tmp_path}/disk", None, None), journal, 0.2)
+    assert ports.restore() is None
 
 
 @pytest.mark.usefixtures("hasty")
@@ -302,14 +308,14 @@ def test_a_store_that_is_away_is_waited_for_where_the_journal_is_trimmed(
     tmp_path: Path, journal: Journal
 ) -> None:
     mend = broken(tmp_path)
-    world = World(StoreSettings(f"file://{tmp_path}/disk", None, None), journal, 0.2)
-    world.look.begin = 5
-    world.port.restore()
+    ports = SnapshotPorts(StoreSettings(f"file://{tmp_path}/disk", None, None), journal, 0.2)
+    ports.look.begin = 5
+    ports.port.restore()
     time.sleep(1.5)
-    assert world.port.poll() == []
+    assert ports.port.poll() == []
     mend()
     with pytest.raises(RecordsMissing):  # it is there, and empty
-        world.hear()
+        ports.hear()
 
 
 @needs_minio
@@ -319,10 +325,10 @@ def test_a_snapshot_survives_a_store_that_is_away_for_a_moment(
     proxy = Proxy(minio.port)
     made = minio.settings(proxy.port)
     url = made.url.replace("some/prefix", "moment")
-    world = World(StoreSettings(url, made.key_id, made.secret), journal, patience_s=20.0)
+    ports = SnapshotPorts(StoreSettings(url, made.key_id, made.secret), journal, patience_s=20.0)
     proxy.bytes_left = 0
     threading.Timer(1.0, lambda: setattr(proxy, "bytes_left", None)).start()
-    assert world.take(journal.fold(end=10)).state == "done"
+    assert ports.take(journal.fold(end=10)).state == "done"
     assert proxy.broken > 0
     proxy.close()
 
@@ -333,12 +339,12 @@ def test_a_store_that_hangs_fails_the_snapshot_and_nothing_else(
 ) -> None:
     server = MinIO(tmp_path)
     server.start()
-    world = World(server.settings(), journal, patience_s=1.0)
+    ports = SnapshotPorts(server.settings(), journal, patience_s=1.0)
     server.kill()
-    end = world.take(journal.fold(end=10))
+    end = ports.take(journal.fold(end=10))
     assert end.state == "failed"
     assert "no answer" in str(end.error)
     server.start()
-    assert world.ids == []
-    assert world.take(journal.fold(end=10), "s2").state == "done"
+    assert ports.ids == []
+    assert ports.take(journal.fold(end=10), "s2").state == "done"
     server.kill()

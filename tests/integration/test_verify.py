@@ -23,7 +23,7 @@ from postjournal.cli.main import main
 from postjournal.core.fold import JournalState
 from postjournal.core.records import Codec
 from postjournal.ledger import Ledger
-from postjournal.verify.audit_source import Surveyor
+from postjournal.verify.audit_source import AuditSource
 from tests.support.audited_shard import Json, Tape, audited, broken, deposit, opened, transfer
 from tests.support.journal_damage import DAMAGES, accepted_entries, rechain
 from tests.support.services import Service, eventually, make_topics, patient_producer, running
@@ -117,9 +117,9 @@ class Results:
 
 def told(kafka: str, namespace: str) -> set[tuple[str, int]]:
     """Which replica has said that it is where."""
-    surveyor = Surveyor(kafka, namespace, Ledger())
+    surveyor = AuditSource(kafka, namespace, Ledger())
     with closing(surveyor):
-        return {(said.status.replica, said.status.seq) for said in surveyor.evidence(0, 1).said}
+        return {(said.status.replica, said.status.seq) for said in surveyor.audit_input(0, 1).said}
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +163,8 @@ def system(
 
 
 def read(kafka: str, namespace: str) -> Tape:
-    surveyor = Surveyor(kafka, namespace, Ledger())
-    found = surveyor.evidence(0, 1)
+    surveyor = AuditSource(kafka, namespace, Ledger())
+    found = surveyor.audit_input(0, 1)
     surveyor.close()
 
     def rows(partition: Any) -> list[tuple[bytes | None, bytes]]:

@@ -45,14 +45,14 @@ class Audit:
         shard, replica = self.shards[seat.topics.shard], seat.replica
         if replica.role in ENDED:
             return
-        if replica.tenure is None or not replica.tenure.inflight:
+        if replica.leadership is None or not replica.leadership.inflight:
             shard.every_replica_folds_every_prefix_the_same(replica)
             shard.state_follows_from_the_journal(replica)
             shard.what_is_published_is_forgotten(seat)
             self.whole(shard.shard).a_replica_is_the_journal_up_to_its_position(replica)
         if replica.position != len(shard.points) - 1:
             return
-        if replica.tenure is None or not replica.tenure.inflight:
+        if replica.leadership is None or not replica.leadership.inflight:
             shard.nothing_is_missing_in_memory(replica)
             if final:
                 shard.what_is_not_published_can_be(replica)

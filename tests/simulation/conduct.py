@@ -120,14 +120,14 @@ class Conduct:
         is_over = point[0] > epoch or point[3]
         has_gap = audit.gaps.get(epoch, position) < position
         is_usurped = audit.usurped.get(epoch, position) < position
-        is_deaf = audit.last_of_epoch.get(epoch, -1) >= position
+        readback_stalled = audit.last_of_epoch.get(epoch, -1) >= position
         was_trimmed = position < seat.topics.journal.begin
         failed = seat.log.failed_epoch == epoch
         must(
             is_over
             or has_gap
             or is_usurped
-            or is_deaf
+            or readback_stalled
             or was_trimmed
             or failed
             or seat.host.stopping,
@@ -152,12 +152,12 @@ class Conduct:
     def a_leader_that_reads_nothing_back_resigns(self) -> None:
         """After `readback_ms` in which it knows that its records land."""
         replica = self._seat.replica
-        tenure = None if replica.role in ENDED else replica.tenure
-        if tenure is None or tenure._landed <= tenure._read_back:
+        leadership = None if replica.role in ENDED else replica.leadership
+        if leadership is None or leadership._acknowledged <= leadership._read_back:
             self._unread = None
             return
         now_ms = self._now_ms
-        place = (tenure.epoch, tenure._read_back)
+        place = (leadership.epoch, leadership._read_back)
         if self._unread is None or self._unread[0] != place:
             self._unread = (place, now_ms)
         most_ms = self._seat.host.world.profile.limits.readback_ms
@@ -173,13 +173,13 @@ class Conduct:
 
     def on_append(self, value: bytes) -> None:
         """A leader appends to the journal."""
-        tenure = self._seat.replica.tenure
-        if tenure is None:
+        leadership = self._seat.replica.leadership
+        if leadership is None:
             return
         if value.startswith(b'{"kind":"heartbeat"'):
-            self._audit.no_life_is_shown_while_a_record_is_not_read_back(tenure.inflight)
+            self._audit.no_life_is_shown_while_a_record_is_not_read_back(leadership.inflight)
         elif value.startswith(b'{"kind":"entry"'):
-            self.a_pipeline_is_bounded(len(tenure.inflight))
+            self.a_pipeline_is_bounded(len(leadership.inflight))
 
     def a_pipeline_is_bounded(self, entries: int) -> None:
         """Own records not yet read back."""

@@ -58,8 +58,8 @@ def _land(world: World, audit: ShardAudit, record: Json) -> None:
     journal, kind = world.topics[audit.shard].journal, record["kind"]
     audit.imposed.add(len(journal.records))
     leader = world.leader(audit.shard)
-    tenure = leader.seats[audit.shard].replica.tenure if leader else None
-    if kind == "entry" and tenure is not None and tenure.has_undecided_fate:
+    leadership = leader.seats[audit.shard].replica.leadership if leader else None
+    if kind == "entry" and leadership is not None and leadership.has_unconfirmed_entries:
         world.coverage.hit("entries of an impostor, own in flight")
     world.coverage.hit(f"{_COUNTED[kind]} of an impostor")
     journal.land(msgspec.json.encode(record))

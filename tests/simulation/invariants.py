@@ -80,7 +80,7 @@ class ShardAudit:
         self.version_at: list[int] = [0]  # journal position → index in `versions`
         self.verdicts: list[str] = []  # by offset
         self.by_seq: dict[int, Version] = {0: self.versions[0]}
-        self.leaders: dict[int, str] = {}  # epoch → incarnation that holds the tenure
+        self.leaders: dict[int, str] = {}  # epoch → incarnation that holds the leadership
         self.marks: dict[int, dict[str, int]] = {}  # epoch → marks when its claim landed
         self.gaps: dict[int, int] = {}  # epoch → offset of its first record over a gap
         self.last_of_epoch: dict[int, int] = {}  # epoch → offset of its leader's last record
@@ -206,18 +206,18 @@ class ShardAudit:
         replica = seat.replica
         if replica.role in ENDED:
             return
-        if replica.tenure is not None:
+        if replica.leadership is not None:
             self.one_leader_an_epoch(replica)
-            self.a_failed_append_ends_the_leadership(seat, replica.tenure.epoch)
-            self.a_gap_ends_the_leadership(replica, replica.tenure.epoch)
-            self.an_impostors_entry_ends_the_leadership(replica, replica.tenure.epoch)
+            self.a_failed_append_ends_the_leadership(seat, replica.leadership.epoch)
+            self.a_gap_ends_the_leadership(replica, replica.leadership.epoch)
+            self.an_impostors_entry_ends_the_leadership(replica, replica.leadership.epoch)
         if replica.position == seat.audited:
             return
-        if replica.tenure is None:
+        if replica.leadership is None:
             self.who_does_not_lead_neither_takes_in_nor_publishes(seat)
         seat.audited = replica.position
         self.every_replica_folds_every_prefix_the_same(replica)
-        if replica.tenure is None or not replica.tenure.inflight:
+        if replica.leadership is None or not replica.leadership.inflight:
             self.state_follows_from_the_journal(replica)
 
     def every_replica_folds_every_prefix_the_same(self, replica: AnyReplica) -> None:
@@ -237,8 +237,8 @@ class ShardAudit:
 
     def one_leader_an_epoch(self, replica: AnyReplica) -> None:
         """Who believes to lead an epoch is the one whom the journal says, and the only one."""
-        assert replica.tenure is not None
-        epoch, incarnation = replica.tenure.epoch, replica.incarnation
+        assert replica.leadership is not None
+        epoch, incarnation = replica.leadership.epoch, replica.incarnation
         other = self.leaders.setdefault(epoch, incarnation)
         must(
             other == incarnation == replica.journal.leader,

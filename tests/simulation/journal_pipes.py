@@ -84,7 +84,7 @@ class JournalPipe(Pipe[bytes]):
         if fate == LATE or self._kernel.chance(self._host.world.danger("report_late")):
             delay_us += self._kernel.between(20 * MS, 1_000 * MS)
             self._coverage.hit("appends reported late")
-        self._tell(delay_us, request.era, m.AppendLanded(1))
+        self._tell(delay_us, request.era, m.AppendAcknowledged(1))
 
     def _draw_fate(self) -> str:
         """Of what is lost: the producer gave it up. It then goes on, as a new one would."""

@@ -175,7 +175,7 @@ class Load:
         query = Query(shard, account, linearizable, floor, host.name, host.life, min_seq)
         token = audit.ask(query)
         self._kernel.trace(host.name, "is asked %d: %s, %s", token, account, linearizable)
-        asked = m.QueryAsked(token, {"account": account}, linearizable, min_seq, PATIENCE_MS)
+        asked = m.QueryRequested(token, {"account": account}, linearizable, min_seq, PATIENCE_MS)
         host.seats[shard].inbox.put(asked)
         return token
 

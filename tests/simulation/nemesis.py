@@ -261,7 +261,7 @@ class Nemesis:
         self._world.coverage.hit("handovers")
         successor = self._random.choice([*names, "nobody", None, None])
         self._kernel.trace(host.name, "is asked to hand over to %s", successor)
-        self._random.choice(host.seats).inbox.put(m.HandoverAsked(successor))
+        self._random.choice(host.seats).inbox.put(m.HandoverRequested(successor))
 
     def handover_storm(self) -> None:
         """Everybody is asked at once, by several people."""
@@ -286,7 +286,7 @@ class Nemesis:
         self._kernel.trace(host.name, "is asked to stop")
         host.stopping = True
         for seat in host.seats:
-            seat.inbox.put(m.StopAsked())
+            seat.inbox.put(m.StopRequested())
 
     def foreign_record(self) -> None:
         """Something that is no record of ours gets into the journal."""

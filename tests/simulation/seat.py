@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
 from postjournal.core.state.state_machine import ShardPlace
-from postjournal.runtime import Runtime, World
+from postjournal.runtime import Runtime, ShardPorts
 from tests.simulation.application import SimLedger
 from tests.simulation.audit import SeatWitness
 from tests.simulation.broker import ShardTopics
@@ -41,7 +41,9 @@ class Seat:
         self.audited = -1  # the journal position that the audit saw last
         observer = SimObserver(host, topics.shard)
         self.snapshots = SimSnapshots(host, topics, self.wake)
-        ports = World(self.log, self.tripwire, self.inbox, self.snapshots, SimClock(host), observer)
+        ports = ShardPorts(
+            self.log, self.tripwire, self.inbox, self.snapshots, SimClock(host), observer
+        )
         self.runtime = Runtime(self._make_replica, self._new_incarnation, ports)
 
     @property
@@ -54,7 +56,7 @@ class Seat:
     @property
     def leads(self) -> bool:
         """Whether it believes so."""
-        return not self._ended and self.replica.tenure is not None
+        return not self._ended and self.replica.leadership is not None
 
     def break_sink(self) -> None:
         """A producer of outputs fails for good, with nothing in flight."""

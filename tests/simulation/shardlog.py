@@ -140,7 +140,7 @@ class SimShardLog:
         self._perform("forget_appends", self._forget_appends)
 
     def _forget_appends(self) -> None:
-        reports = (m.AppendLanded, m.AppendFailed)
+        reports = (m.AppendAcknowledged, m.AppendFailed)
         self._ready = [each for each in self._ready if not isinstance(each, reports)]
         self.appends.forget()
         if self.appends.has_failed:
@@ -230,14 +230,14 @@ class SimShardLog:
         for name, reader in self.sources.items():
             reader.open(offsets.get(name, 0))
 
-    def hold_sources(self) -> None:
+    def pause_sources(self) -> None:
         """See `ShardLog`."""
         self._host.world.coverage.hit("sources held")
-        self._perform("hold_sources", self._set_held, True)
+        self._perform("pause_sources", self._set_held, True)
 
-    def release_sources(self) -> None:
+    def resume_sources(self) -> None:
         """See `ShardLog`."""
-        self._perform("release_sources", self._set_held, False)
+        self._perform("resume_sources", self._set_held, False)
 
     def _set_held(self, held: bool) -> None:
         self._held = held

@@ -249,14 +249,14 @@ class SimSnapshots:
 
     # --- taking -----------------------------------------------------------------------------
 
-    def take(self, asked: m.SnapshotAsked, image: Image[Any, Any, Any]) -> None:
+    def take(self, asked: m.SnapshotRequested, image: Image[Any, Any, Any]) -> None:
         """See `Snapshots`. The state is written down at the instant of the call, as by a fork."""
         assert not self._is_taking, "one at a time"
         assert asked.replica == self._host.replica_name, "it was asked of another"
         content = list(image.content())
         self._host.perform("take", self._take, asked, image.header(), content)
 
-    def _take(self, asked: m.SnapshotAsked, header: Header, content: list[bytes]) -> None:
+    def _take(self, asked: m.SnapshotRequested, header: Header, content: list[bytes]) -> None:
         self._is_taking = True
         whole = b"".join(content)
         self._kernel.trace(self._host.name, "takes %s at %d", asked.snapshot_id, header.offset)
@@ -269,7 +269,7 @@ class SimSnapshots:
         self._kernel.after(delay_us, self._store, self._generation, asked, header, whole)
 
     def _store(
-        self, generation: int, asked: m.SnapshotAsked, header: Header, content: bytes
+        self, generation: int, asked: m.SnapshotRequested, header: Header, content: bytes
     ) -> None:
         if generation != self._generation:
             return
@@ -371,13 +371,13 @@ class Keeper:
         self._count += 1
         if allow_leader is None:
             allow_leader = self._kernel.chance(self._dangers.leader)
-        asked = m.SnapshotAsked(host.replica_name, f"s{self._count}", 1, allow_leader)
+        asked = m.SnapshotRequested(host.replica_name, f"s{self._count}", 1, allow_leader)
         self._tell_all(asked, shard)
         if self._kernel.chance(self._dangers.repeated):
             self._world.coverage.hit("snapshot orders repeated")
             self._tell_all(asked, shard)
 
-    def _tell_all(self, asked: m.SnapshotAsked, shard: int) -> None:
+    def _tell_all(self, asked: m.SnapshotRequested, shard: int) -> None:
         for host in self._world.hosts:
             if host.alive:
                 host.seats[shard].inbox.put(asked)

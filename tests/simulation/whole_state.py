@@ -8,7 +8,7 @@ from postjournal.core.fold import JournalState, Verdict
 from postjournal.core.records import Codec, Entry
 from postjournal.core.replica import Replica
 from postjournal.core.snapshot.image import Header, Image, record_digest
-from postjournal.core.state.state_machine import Machine, ShardPlace
+from postjournal.core.state.state_machine import ShardPlace, StateMachine
 from tests.simulation.application import SimLedger
 from tests.simulation.invariants import must
 
@@ -32,7 +32,9 @@ class FullReplay:
     def _restart(self) -> None:
         self._position = 0
         self._journal = JournalState()
-        self._machine: Machine[Any, Any, Any] = Machine(_LEDGER, self._place, self._window)
+        self._machine: StateMachine[Any, Any, Any] = StateMachine(
+            _LEDGER, self._place, self._window
+        )
 
     def content(self, position: int) -> bytes:
         """Of a snapshot taken when all records before `position` have been read."""

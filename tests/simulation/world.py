@@ -184,10 +184,10 @@ class World:
         if (shard, old_epoch) in self.undecided:
             self.coverage.hit("takeovers with entries in flight")
         for host in self.hosts:
-            tenure = host.seats[shard].replica.tenure if host.alive else None
-            if tenure is None or tenure.epoch != old_epoch:
+            leadership = host.seats[shard].replica.leadership if host.alive else None
+            if leadership is None or leadership.epoch != old_epoch:
                 continue
-            if tenure.has_undecided_fate:
+            if leadership.has_unconfirmed_entries:
                 self.coverage.hit("takeovers with entries in flight")
             if host.paused_until_us is not None:
                 self.coverage.hit("a paused leader deposed")
@@ -198,9 +198,9 @@ class World:
     def on_end(self, host: Host) -> None:
         """A process is about to end: remember what it had in flight."""
         for seat in host.seats:
-            tenure = seat.replica.tenure
-            if tenure is not None and tenure.has_undecided_fate:
-                self.undecided.add((seat.topics.shard, tenure.epoch))
+            leadership = seat.replica.leadership
+            if leadership is not None and leadership.has_unconfirmed_entries:
+                self.undecided.add((seat.topics.shard, leadership.epoch))
 
     # --- what all hope for ------------------------------------------------------------------
 

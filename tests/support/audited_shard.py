@@ -13,11 +13,11 @@ from postjournal.cluster.status import ReplicaStatus
 from postjournal.core.application import Application
 from postjournal.core.fold import JournalState, Verdict
 from postjournal.core.records import Claim, Codec, Entry, Heartbeat, Record
-from postjournal.core.state.state_machine import Machine, Run, ShardPlace
+from postjournal.core.state.state_machine import Run, ShardPlace, StateMachine
 from postjournal.ledger import Ledger
-from postjournal.verify.replicas import Said
+from postjournal.verify.replicas import ReportedDigest
 from postjournal.verify.report import ShardReport
-from postjournal.verify.shard import Evidence, Sink, audit_shard
+from postjournal.verify.shard import AuditInput, Sink, audit_shard
 
 Json = dict[str, Any]
 CHUNK = 7  # small, so that everything crosses a chunk's edge
@@ -80,16 +80,16 @@ class Tape:
         )
 
 
-def evidence(
+def audit_input(
     tape: Tape, *, shard: int = 0, shards: int = 1, deleted: Json | None = None
-) -> Evidence:
+) -> AuditInput:
     """`deleted`: short name → the first offset that retention has left."""
     first = deleted or {}
     sinks = {
         name: Listed(tape.topic(name), [(None, value) for value in values], first.get(name, 0))
         for name, values in tape.sinks.items()
     }
-    return Evidence(
+    return AuditInput(
         shard=shard,
         shards=shards,
         journal=Listed(tape.topic("journal"), [(None, value) for value in tape.journal]),
@@ -99,12 +99,12 @@ def evidence(
         },
         sinks={name: Sink(partition, partition.end) for name, partition in sinks.items()},
         status_topic=tape.topic("status"),
-        said=[Said(offset, status) for offset, status in enumerate(tape.statuses)],
+        said=[ReportedDigest(offset, status) for offset, status in enumerate(tape.statuses)],
     )
 
 
 def audited(tape: Tape, application: Application[Any, Any, Any] | None = None) -> ShardReport:
-    return audit_shard(application or Ledger(), evidence(tape), WINDOW)
+    return audit_shard(application or Ledger(), audit_input(tape), WINDOW)
 
 
 def broken(report: ShardReport) -> set[tuple[str, str]]:
@@ -124,7 +124,7 @@ class History:
     ) -> None:
         self.application = application or Ledger()
         self.tape = Tape()
-        self._machine: Machine[Any, Any, Any] = Machine(
+        self._machine: StateMachine[Any, Any, Any] = StateMachine(
             self.application, place or ShardPlace(0, 1), window
         )
         self._fold = JournalState()

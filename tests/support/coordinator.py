@@ -25,12 +25,12 @@ from postjournal.core.snapshot import manifest as manifests
 from postjournal.core.snapshot.manifest import Manifest
 from services.coordinator.app import make_app
 from services.coordinator.catalogue import Snapshots
-from services.coordinator.following import Knowledge
-from services.coordinator.keeper import Keeper, Rules, Surroundings
+from services.coordinator.cluster_state import Coordinator
+from services.coordinator.following import ClusterState
+from services.coordinator.maintenance import Maintenance, MaintenanceDeps, Rules
 from services.coordinator.metrics import Metrics
 from services.coordinator.page.routes import LivePage
 from services.coordinator.policy import Schedule
-from services.coordinator.state import Coordinator
 from tests.support.openapi import client_of
 
 
@@ -52,7 +52,7 @@ class Record:
 class Topic:
     """What is appended is known to all coordinators at once."""
 
-    knows: list[Knowledge]
+    knows: list[ClusterState]
     seen: int = 0
     records: list[Any] = field(default_factory=list)
     is_away: bool = False
@@ -63,11 +63,11 @@ class Topic:
         self.records.append(record)
         seen = self.seen or time.time_ns() // 1_000_000
         message: Any = Record(record, seen)
-        for knowledge in self.knows:
+        for cluster_state in self.knows:
             if isinstance(record, SnapshotOrder):
-                knowledge.on_control(message)
+                cluster_state.on_control(message)
             else:
-                knowledge.on_status(message)
+                cluster_state.on_status(message)
 
 
 @dataclass
@@ -91,8 +91,8 @@ class World:
     def __init__(self, folder: Path, shards: int = 1, **rules: Any) -> None:
         self.folder, self.shards = folder, shards
         self.store = self._make_store()
-        self.knowledge = Knowledge()
-        self.control, self.status = Topic([self.knowledge]), Topic([self.knowledge])
+        self.cluster_state = ClusterState()
+        self.control, self.status = Topic([self.cluster_state]), Topic([self.cluster_state])
         self.follower = NoTrouble()
         self.metrics = Metrics()
         self.trims = Trims()
@@ -102,38 +102,38 @@ class World:
             rules.get("keep", 10),
             self.trims if rules.get("trim") else None,
         )
-        self.keeper = self._make_keeper(self.knowledge, self.store)
+        self.maintenance = self._make_keeper(self.cluster_state, self.store)
         self.allow_crash = False
 
     def _make_store(self) -> SnapshotStore:
         return SnapshotStore(ObjectStore(StoreSettings(f"file://{self.folder}", None, None)), "t")
 
-    def _make_keeper(self, knowledge: Knowledge, store: SnapshotStore) -> Keeper:
-        around = Surroundings(
-            knowledge, self.follower, store, self.control, self.status, self.shards
+    def _make_keeper(self, cluster_state: ClusterState, store: SnapshotStore) -> Maintenance:
+        around = MaintenanceDeps(
+            cluster_state, self.follower, store, self.control, self.status, self.shards
         )
-        return Keeper(around, self.rules, self.metrics, self.clock)
+        return Maintenance(around, self.rules, self.metrics, self.clock)
 
     def clock(self) -> int:
         return self.now or time.time_ns() // 1_000_000
 
-    def another(self) -> Keeper:
+    def another(self) -> Maintenance:
         """A second coordinator, which has read all that there is."""
-        knowledge = Knowledge()
+        cluster_state = ClusterState()
         for topic in (self.control, self.status):
-            topic.knows.append(knowledge)
+            topic.knows.append(cluster_state)
             for record in topic.records:
                 message: Any = Record(record, self.clock())
                 is_order = isinstance(record, SnapshotOrder)
-                (knowledge.on_control if is_order else knowledge.on_status)(message)
-        return self._make_keeper(knowledge, self._make_store())
+                (cluster_state.on_control if is_order else cluster_state.on_status)(message)
+        return self._make_keeper(cluster_state, self._make_store())
 
     def client(self, token: str | None = None) -> FlaskClient:
         coordinator = Coordinator(
-            knowledge=self.knowledge,
+            cluster_state=self.cluster_state,
             follower=self.follower,
-            keeper=self.keeper,
-            snapshots=Snapshots(self.store, self.knowledge, self.shards),
+            maintenance=self.maintenance,
+            snapshots=Snapshots(self.store, self.cluster_state, self.shards),
             control=self.control,
             metrics=self.metrics,
             shards=self.shards,

@@ -14,7 +14,7 @@ from postjournal.core.fold import JournalState
 from postjournal.core.records import Claim, Codec, Entry, SourceRecord
 from postjournal.core.snapshot.image import Image, record_digest
 from postjournal.core.snapshot.manifest import FORMAT_VERSION, Manifest
-from postjournal.core.state.state_machine import Machine, ShardPlace
+from postjournal.core.state.state_machine import ShardPlace, StateMachine
 from postjournal.ledger import Ledger
 from postjournal.recovery import codec as snapshot_codec
 from postjournal.samples.seats import Seats
@@ -32,7 +32,7 @@ class Journal:
     def __init__(self, application: Application[Any, Any, Any] | None = None) -> None:
         self.application = application or Ledger()
         self._codec: Codec[Any] = Codec(self.application.event_type)
-        self._leader: Machine[Any, Any, Any] = Machine(self.application, PLACE, WINDOW)
+        self._leader: StateMachine[Any, Any, Any] = StateMachine(self.application, PLACE, WINDOW)
         self.values: list[bytes] = []
         self._digest, self._seq, self._offset = "0" * 32, 0, 0
         self.published: dict[str, int] = {}
@@ -68,7 +68,7 @@ class Journal:
     def fold(self, image: AnyImage | None = None, end: int | None = None) -> AnyImage:
         """The state after all records before `end`, from the beginning or from an image."""
         if image is None:
-            machine: Machine[Any, Any, Any] = Machine(self.application, PLACE, WINDOW)
+            machine: StateMachine[Any, Any, Any] = StateMachine(self.application, PLACE, WINDOW)
             image = Image(-1, "", JournalState(), machine)
         journal, machine = image.journal, image.machine
         last = self.values[: end or len(self.values)]

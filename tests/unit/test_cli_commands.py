@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from loadtest.bench import bench, options, soak
-from postjournal.cli import modes
+from postjournal.cli import running_system as modes
 from postjournal.cli.commands import replay
 from postjournal.cli.commands.checks import QUICK, SLOW, pytest_arguments
 from postjournal.cli.commands.replay import progress_bar
@@ -262,12 +262,12 @@ class Replayed(Exception):
 def test_a_replay_goes_as_far_as_it_is_told(
     options: str, bound: Bound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Past:
+    class PointInTime:
         def replay(self, bound: Bound, _: object) -> None:
             raise Replayed(bound)
 
     monkeypatch.setattr(replay, "environment_with", lambda *_: nullcontext({}))
-    monkeypatch.setattr(replay, "open_past", lambda *_: nullcontext(Past()))
+    monkeypatch.setattr(replay, "open_point_in_time", lambda *_: nullcontext(PointInTime()))
     result = CliRunner().invoke(main, ["replay", *options.split()])
     assert isinstance(result.exception, Replayed)
     assert result.exception.args == (bound,)

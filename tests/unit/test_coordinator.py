@@ -19,7 +19,7 @@ MINUTE = 60_000
 def world(tmp_path: Path) -> World:
     made = World(tmp_path)
     made.replicas(a="leader", b="standby", c="standby")
-    made.keeper.turn()
+    made.maintenance.turn()
     return made
 
 
@@ -211,7 +211,7 @@ def test_the_cluster_is_told_as_the_status_topic_has_it(client: FlaskClient) -> 
 def test_another_standby_is_asked_when_one_fails(client: FlaskClient, world: World) -> None:
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
     world.say(progress(snapshot_id, "failed", error="disk full"))
-    world.keeper.turn()
+    world.maintenance.turn()
     assert [(o.replica, o.attempt) for o in world.control.records] == [("b", 1), ("c", 2)]
 
 
@@ -239,13 +239,13 @@ def test_a_restarted_coordinator_orders_nothing_again_that_it_knows_no_end_of(
         world.control.seen = asked
         world.control.append(order)
     world.control.records.clear()
-    world.keeper.turn()
+    world.maintenance.turn()
     assert world.control.records == []
     assert len(world.status.records) == 3, "nothing is called given up"
     assert world.offsets() == [each.offset for each in reversed(kept)]
     world.now = world.control.seen = world.status.seen = now + 11 * MINUTE
     world.replicas(a="leader", b="standby")
-    world.keeper.turn()
+    world.maintenance.turn()
     assert [each.attempt for each in world.control.records] == [1], "the schedule goes on"
 
 
@@ -254,9 +254,9 @@ def test_a_retry_is_not_made_of_what_is_in_the_store(client: FlaskClient, world:
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
     world.snapshot(7, id=snapshot_id)
     world.say(progress(snapshot_id, "failed", error="it was not told whether it was stored"))
-    world.keeper.turn()
+    world.maintenance.turn()
     assert len(world.control.records) == 1
-    assert world.knowledge.look(lambda _, jobs: jobs.open_jobs()) == []
+    assert world.cluster_state.look(lambda _, jobs: jobs.open_jobs()) == []
     assert body(client.get(f"/api/v1/snapshots/{snapshot_id}"))["state"] == "done"
 
 
@@ -264,7 +264,7 @@ def test_two_coordinators_at_once_order_one_next_attempt(client: FlaskClient, wo
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
     world.say(progress(snapshot_id, "failed", error="x"))
     second = world.another()
-    world.keeper.turn()
+    world.maintenance.turn()
     second.turn()
     assert [(o.replica, o.attempt) for o in world.control.records] == [("b", 1), ("c", 2)]
 
@@ -278,7 +278,7 @@ def test_what_is_given_up_is_told_with_its_reason(client: FlaskClient, world: Wo
         )
         world.control.append(order)
         world.say(failed)
-    world.keeper.turn()
+    world.maintenance.turn()
     row = body(client.get(f"/api/v1/snapshots/{snapshot_id}"))["snapshots"][0]
     assert row["state"] == "failed"
     assert "b: no" in row["error"]
@@ -289,9 +289,9 @@ def test_a_schedule_asks_once_whoever_looks(tmp_path: Path) -> None:
     world.replicas(a="leader", b="standby")
     world.snapshot(5, time=world.clock() - 11 * MINUTE)
     second = world.another()
-    world.keeper.turn()
+    world.maintenance.turn()
     second.turn()
-    world.keeper.turn()
+    world.maintenance.turn()
     assert len(world.control.records) == 1
 
 
@@ -299,12 +299,12 @@ def test_many_commands_make_a_snapshot_due(tmp_path: Path) -> None:
     world = World(tmp_path, commands=1_000)
     world.snapshot(5, seq=10)
     world.say(replica_status("b"), replica_status("a", "leader", seq=1_009))
-    world.keeper.turn()
+    world.maintenance.turn()
     assert world.control.records == []
     world.say(replica_status("a", "leader", seq=1_010))
     world.now = world.clock() + 3_000
-    world.keeper._tidy_due = 0
-    world.keeper.turn()
+    world.maintenance._tidy_due = 0
+    world.maintenance.turn()
     assert len(world.control.records) == 1
 
 
@@ -313,7 +313,7 @@ def test_the_last_ones_are_kept_and_one_that_is_being_read(tmp_path: Path) -> No
     for offset in (1, 2, 3, 4, 5):
         world.snapshot(offset)
     world.say(replica_status("c", "restoring", snapshot="at-2"))
-    world.keeper.turn()
+    world.maintenance.turn()
     assert world.offsets() == [5, 4, 2]
 
 
@@ -321,7 +321,7 @@ def test_the_journal_is_trimmed_before_the_oldest_kept_snapshot(tmp_path: Path) 
     world = World(tmp_path, keep=2, trim=True)
     for offset in (10, 20, 30):
         world.snapshot(offset)
-    world.keeper.turn()
+    world.maintenance.turn()
     assert world.trims.done == [(0, 20)]
 
 
@@ -330,14 +330,14 @@ def test_nothing_is_trimmed_when_the_oldest_snapshot_is_damaged(tmp_path: Path) 
     bad = world.snapshot(10)
     world.snapshot(20)
     world.store.write_object(0, bad.object, [b"other"])
-    world.keeper.turn()
+    world.maintenance.turn()
     assert world.trims.done == []
 
 
 def test_nothing_is_trimmed_unless_asked_to(world: World) -> None:
     world.snapshot(10)
     world.snapshot(20)
-    world.keeper.turn()
+    world.maintenance.turn()
     assert world.trims.done == []
 
 
@@ -345,10 +345,10 @@ def test_leftovers_go_after_an_hour(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.store.write_object(0, make_manifest(9, id="half").object, [b"half"])
     kept = world.snapshot(5)
-    world.keeper.turn()
+    world.maintenance.turn()
     assert len(list(tmp_path.glob("t/shard-0/*"))) == 3
     world.now = world.clock() + 61 * MINUTE
-    world.keeper.turn()
+    world.maintenance.turn()
     names = {path.name for path in tmp_path.glob("t/shard-0/*")}
     assert names == {kept.name, kept.object}
 
@@ -356,20 +356,20 @@ def test_leftovers_go_after_an_hour(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_used_is_told_and_tried_again(tmp_path: Path) -> None:
     world = World(tmp_path / "store")
     (tmp_path / "store").write_text("a file in the way")
-    world.keeper.turn()
+    world.maintenance.turn()
     answer = world.client().get("/readyz")
     assert problem(answer) == (503, "unavailable")
     assert "store" in body(answer)["detail"]
     (tmp_path / "store").unlink()
     (tmp_path / "store").mkdir()
-    world.keeper.turn()
+    world.maintenance.turn()
     assert world.client().get("/readyz").status_code == 200
 
 
 def test_metrics_tell_age_and_size(client: FlaskClient, world: World) -> None:
     world.snapshot(10)
-    world.keeper._tidy_due = 0
-    world.keeper.turn()
+    world.maintenance._tidy_due = 0
+    world.maintenance.turn()
     text = generate_latest(world.metrics.registry).decode()
     for name in ("age_seconds", "bytes", "duration_seconds", "kept", "offset"):
         assert f'postjournal_snapshot_{name}{{shard="0"}}' in text

@@ -14,7 +14,7 @@ import pytest
 from postjournal.app import Application
 from postjournal.cli.main import main
 from postjournal.core.records import SourceRecord
-from postjournal.core.state.state_machine import Machine, ShardPlace
+from postjournal.core.state.state_machine import ShardPlace, StateMachine
 from tests.simulation.scenarios import SCENARIOS
 from tests.support.documents import DOCUMENTS, ROOT, anchors, blocks, commands, links
 
@@ -30,7 +30,7 @@ def sample() -> Application[Any, Any, Any]:
 
 
 def test_the_sample_application_counts() -> None:
-    machine: Machine[Any, Any, Any] = Machine(sample(), ShardPlace(0, 1), 10)
+    machine: StateMachine[Any, Any, Any] = StateMachine(sample(), ShardPlace(0, 1), 10)
     commands = [{"type": "add", "id": str(n), "amount": amount} for n, amount in enumerate((2, 3))]
     commands.append({"type": "add", "id": "2", "amount": -1})
     rows: list[SourceRecord] = [

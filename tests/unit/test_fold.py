@@ -15,15 +15,15 @@ from postjournal.core.records import (
     Claim,
     Codec,
     Entry,
-    Foreign,
     Heartbeat,
     Outcome,
     Record,
     Resign,
+    UnknownRecord,
 )
 from postjournal.ledger import Ledger
 
-ACCEPTED, VOID, ALARM = Verdict.ACCEPTED, Verdict.VOID, Verdict.VOID_ALARM
+ACCEPTED, VOID, ALARM = Verdict.ACCEPTED, Verdict.VOID, Verdict.DIGEST_MISMATCH
 VALUE = b"the bytes as stored"
 
 
@@ -268,16 +268,16 @@ def test_marks_of_void_records_do_not_count() -> None:
 def test_what_is_none_of_the_kinds_is_void_and_changes_nothing() -> None:
     journal = Journal(claim(), entry())
     before = (journal.epoch, journal.alive_at, journal.next_seq, journal.digest)
-    assert journal.add(Foreign("no JSON")) is VOID
+    assert journal.add(UnknownRecord("no JSON")) is VOID
     assert (journal.epoch, journal.alive_at, journal.next_seq, journal.digest) == before
 
 
 # --- newer releases ----------------------------------------------------------------------------
 
-BEYOND = Verdict.BEYOND
+UNSUPPORTED = Verdict.UNSUPPORTED
 
 
-def of_another_application(journal: Journal, **changes: Any) -> Foreign:
+def of_another_application(journal: Journal, **changes: Any) -> UnknownRecord:
     """An entry with an event that this version of the application does not know."""
     fields: dict[str, Any] = {
         "kind": "entry",
@@ -293,13 +293,13 @@ def of_another_application(journal: Journal, **changes: Any) -> Foreign:
     record: Record[Any] = Codec[Any](Ledger.event_type).decode(
         msgspec.json.encode(fields | changes)
     )
-    assert isinstance(record, Foreign)
+    assert isinstance(record, UnknownRecord)
     return record
 
 
 def test_an_entry_that_counts_and_cannot_be_read_is_not_taken_for_void() -> None:
     journal = Journal(claim(), entry())
-    assert journal.add(of_another_application(journal)) is BEYOND
+    assert journal.add(of_another_application(journal)) is UNSUPPORTED
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_what_is_no_entry_to_anybody_is_void(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "verdict"),
-    [({}, BEYOND), ({"format": FORMAT}, VOID), ({"epoch": 0}, VOID), ({"seq": 5}, VOID)],
+    [({}, UNSUPPORTED), ({"format": FORMAT}, VOID), ({"epoch": 0}, VOID), ({"seq": 5}, VOID)],
 )
 def test_a_format_that_is_not_known_stops_who_does_not_know_it(
     changes: dict[str, Any], verdict: Verdict

@@ -22,7 +22,7 @@ from schemathesis import GenerationMode, Response
 
 from postjournal.core.records import SourceRecord
 from postjournal.core.sharding import shard_of
-from postjournal.core.state.state_machine import Machine, ShardPlace
+from postjournal.core.state.state_machine import ShardPlace, StateMachine
 from postjournal.ledger import Ledger
 from services.producer import parsing
 from services.producer.app import Gateway, make_app
@@ -49,7 +49,7 @@ class System:
 
     def reset(self) -> None:
         self.machines = [
-            Machine[Any, Any, Any](Ledger(), ShardPlace(shard, SHARDS), 100_000)
+            StateMachine[Any, Any, Any](Ledger(), ShardPlace(shard, SHARDS), 100_000)
             for shard in range(SHARDS)
         ]
         self.appended = [0] * SHARDS

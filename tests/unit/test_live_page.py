@@ -16,8 +16,8 @@ from flask.testing import FlaskClient
 from postjournal.cluster.status import Failover, Load
 from postjournal.core.messages import EntryStable
 from services.coordinator.history import KEPT, History
-from services.coordinator.page.parts import parts_of
-from services.coordinator.page.picture import points
+from services.coordinator.page.fragments import parts_of
+from services.coordinator.page.model import points
 from services.coordinator.page.stream import (
     MAX_STREAMS,
     WATCHED_S,
@@ -53,7 +53,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def show(world: World, difference: Difference) -> Message:
-    return difference.take(world.live.picture())
+    return difference.take(world.live.model())
 
 
 # --- the page -------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def test_before_anything_is_known_the_page_is_there(world: World) -> None:
 def test_a_killed_leader_is_not_shown_as_one_until_it_is_silent(world: World) -> None:
     world.replicas(a="leader", b="standby")
     world.say(replica_status("b", "leader", epoch=2, leader="b"))
-    states = {each.replica: each.state for each in world.live.picture().replicas}
+    states = {each.replica: each.state for each in world.live.model().replicas}
     assert states == {"a": "deposed", "b": "leader"}
 
 
@@ -143,7 +143,7 @@ def test_a_failover_is_news_and_one_from_before_is_not(world: World) -> None:
 def test_what_encloses_a_part_comes_before_it(world: World) -> None:
     world.replicas(a="leader", b="standby")
     seen = {"state", "shards", "replicas", "failovers", "snapshots"}
-    for part in parts_of(world.live.picture()):
+    for part in parts_of(world.live.model()):
         assert part.into in seen
         assert f'id="{part.id}"' in part.html
         seen.add(part.id)
@@ -161,7 +161,7 @@ def events(stream: Iterator[bytes], count: int) -> list[Any]:
 
 def test_the_stream_tells_news_as_they_come(world: World) -> None:
     world.replicas(a="leader", b="standby")
-    stream = world.live.streams.begin(world.live.picture)
+    stream = world.live.streams.begin(world.live.model)
     (first,) = events(stream, 1)
     assert any(part[0] == "replica-0-a" for part in first["parts"])
     world.status.append(FAILOVER)
@@ -170,20 +170,20 @@ def test_the_stream_tells_news_as_they_come(world: World) -> None:
 
 
 def test_so_many_pages_and_no_more(world: World) -> None:
-    streams = [world.live.streams.begin(world.live.picture) for _ in range(MAX_STREAMS)]
+    streams = [world.live.streams.begin(world.live.model) for _ in range(MAX_STREAMS)]
     with pytest.raises(Problem, match="pages are open"):
-        world.live.streams.begin(world.live.picture)
+        world.live.streams.begin(world.live.model)
     next(streams[0])
     for _ in range(2):
         streams[0].close()
-    world.live.streams.begin(world.live.picture)
+    world.live.streams.begin(world.live.model)
     with pytest.raises(Problem, match="pages are open"):
-        world.live.streams.begin(world.live.picture)
+        world.live.streams.begin(world.live.model)
 
 
 def test_a_page_that_goes_before_it_was_sent_anything_gives_its_place_back(world: World) -> None:
     for _ in range(MAX_STREAMS + 1):
-        world.live.streams.begin(world.live.picture).close()
+        world.live.streams.begin(world.live.model).close()
 
 
 def test_whoever_only_asks_for_the_streams_headers_takes_no_place(world: World) -> None:
@@ -196,7 +196,7 @@ def test_whoever_only_asks_for_the_streams_headers_takes_no_place(world: World) 
 def test_the_store_is_listed_no_longer_than_somebody_watches(world: World) -> None:
     seconds = [0.0]
     watch = SnapshotWatch(world.live.coordinator.snapshots, lambda: seconds[0])
-    stream = Streams(world.knowledge, watch).begin(world.live.picture)
+    stream = Streams(world.cluster_state, watch).begin(world.live.model)
     assert not watch.is_wanted
     watch.wake()  # as the page itself does, whose reader may run no scripts
     assert watch.is_wanted
@@ -212,7 +212,7 @@ def test_the_store_is_listed_no_longer_than_somebody_watches(world: World) -> No
 
 
 def test_a_server_that_stops_lets_the_pages_go(world: World) -> None:
-    stream = world.live.streams.begin(world.live.picture)
+    stream = world.live.streams.begin(world.live.model)
     next(stream)
     world.live.streams.close()
     assert list(itertools.islice(stream, 5)) == []

@@ -118,6 +118,7 @@ REPLACED_OTHERWISE = {
     "journal_probe.py": "lives for one question",
     "journal_trimmer.py": "lives for one request",
     "admin.py": "lives for the start of a process",
+    "partition_reader.py": "lives for one reading",
     "kafka_commands.py": "replaced when no broker has answered for some seconds",
 }
 

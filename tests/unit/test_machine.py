@@ -13,8 +13,14 @@ from postjournal.core.application import Application, Command, Context, Event, O
 from postjournal.core.errors import ApplicationFaulty
 from postjournal.core.records import Codec, Entry, Outcome, SourceRecord
 from postjournal.core.sharding import shard_of
-from postjournal.core.state.round_trip import Faithful
-from postjournal.core.state.state_machine import DEADLETTER, FAILED, INVALID, Machine, ShardPlace
+from postjournal.core.state.round_trip import EventRoundTrip
+from postjournal.core.state.state_machine import (
+    DEADLETTER,
+    FAILED,
+    INVALID,
+    ShardPlace,
+    StateMachine,
+)
 from postjournal.ledger import Ledger
 from postjournal.verify.replay import Replay
 
@@ -28,11 +34,13 @@ def records(*commands: object, start: int = 0) -> list[SourceRecord]:
     return [(start + n, b"main", value) for n, value in enumerate(values)]
 
 
-def machine(window: int = 100, shards: int = 1, application: Any = None) -> Machine[Any, Any, Any]:
-    return Machine(application or Ledger(), ShardPlace(0, shards), window)
+def machine(
+    window: int = 100, shards: int = 1, application: Any = None
+) -> StateMachine[Any, Any, Any]:
+    return StateMachine(application or Ledger(), ShardPlace(0, shards), window)
 
 
-def entry_of(decided: Machine[Any, Any, Any], batch: tuple[Outcome[Any], ...]) -> Entry[Any]:
+def entry_of(decided: StateMachine[Any, Any, Any], batch: tuple[Outcome[Any], ...]) -> Entry[Any]:
     return Entry(1, 0, batch, dict(decided.sources), decided.sink_ends(), {}, 7, "0" * 32)
 
 
@@ -40,7 +48,7 @@ OPEN = {"type": "open", "id": "1", "account": "a"}
 DEPOSIT = {"type": "deposit", "id": "2", "account": "a", "amount": 5}
 
 
-def outputs(of: Machine[Any, Any, Any], sink: str) -> list[dict[str, Any]]:
+def outputs(of: StateMachine[Any, Any, Any], sink: str) -> list[dict[str, Any]]:
     chunks = of.outboxes[sink].between(0, 10**9)
     return [msgspec.json.decode(value) for chunk in chunks for value in chunk.values]
 
@@ -334,7 +342,7 @@ class Wide(Event, tag="wide", frozen=True, gc=False):
 def test_events_that_are_written_otherwise_once_they_are_read_are_not_taken(event: Event) -> None:
     """A standby would have others, or an entry would be larger than was reckoned."""
     with pytest.raises(ValueError, match="other events"):
-        Faithful[Event](type(event)).given_back([event])
+        EventRoundTrip[Event](type(event)).round_trip([event])
 
 
 class Pages(Application[list[Any], Note, Noted]):

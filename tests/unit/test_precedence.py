@@ -18,7 +18,7 @@ if sys.platform != "linux":
 ASK = """
 import json, os, resource, sys, threading
 from confluent_kafka import Producer
-from postjournal.adapters.process.thread_priority import Precedence
+from postjournal.adapters.process.thread_priority import ThreadPriority
 
 seen = {}
 
@@ -29,7 +29,7 @@ def started():
     seen["started"] = niceness()
 
 def engine():
-    precedence = Precedence()
+    precedence = ThreadPriority()
     seen["allowed"], seen["idle"] = precedence.is_allowed, niceness()
     precedence.switch(on=True)
     seen["busy"] = niceness()

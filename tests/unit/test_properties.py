@@ -21,11 +21,11 @@ from postjournal.core.records import (
     Codec,
     DeadLetter,
     Entry,
-    Foreign,
     Heartbeat,
     Outcome,
     Record,
     Resign,
+    UnknownRecord,
 )
 from postjournal.core.sharding import _murmur2, shard_of
 from postjournal.core.state.dedupe import DedupeWindow
@@ -84,7 +84,7 @@ def test_a_record_is_what_it_was_after_a_way_through_bytes(record: Record[Ledger
 
 @given(st.binary(max_size=200) | st.from_regex(rb'\{"kind":"(claim|entry)".*\}', fullmatch=True))
 def test_bytes_that_are_no_record_are_foreign_and_raise_nothing(value: bytes) -> None:
-    assert isinstance(CODEC.decode(value), Foreign | Claim | Entry | Heartbeat | Resign)
+    assert isinstance(CODEC.decode(value), UnknownRecord | Claim | Entry | Heartbeat | Resign)
 
 
 @given(records, st.data())
@@ -99,7 +99,7 @@ def test_a_damaged_record_is_foreign_or_another_one_and_raises_nothing(
 
 def test_a_record_nested_beyond_all_measure_is_foreign() -> None:
     for deep in (b'{"kind":"claim","x":' + b"[" * 100_000, b'{"kind":' * 100_000):
-        assert isinstance(CODEC.decode(deep), Foreign)
+        assert isinstance(CODEC.decode(deep), UnknownRecord)
 
 
 # --- the ledger -------------------------------------------------------------------------------

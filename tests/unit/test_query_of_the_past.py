@@ -18,7 +18,7 @@ from postjournal.core import errors
 from postjournal.core.reader import Bound
 from postjournal.history import point_in_time as pasts
 from postjournal.ledger import Ledger
-from services.coordinator import past
+from services.coordinator import past_query as past
 from tests.support.coordinator import World
 
 Ask = Callable[[], TestResponse]
@@ -90,7 +90,7 @@ def test_a_trimmed_journal_without_its_store_is_not_called_missing() -> None:
     def recover(away: errors.StoreUnavailable | None) -> None:
         settings = Settings.from_environment({})
         snapshots = pasts._NoSnapshots(away)
-        pasts.Past(settings, "t", 0, Ledger(), trimmed, snapshots).recover(Bound(seq=150))
+        pasts.PointInTime(settings, "t", 0, Ledger(), trimmed, snapshots).recover(Bound(seq=150))
 
     with pytest.raises(errors.RecordsMissing):
         recover(None)

@@ -130,16 +130,16 @@ def test_a_reader_never_claims_and_never_appends(journal: Journal) -> None:
     reader = read(journal)
     effects = [effect for n in range(50) for effect in reader.step(m.Tick(), n * 1_000, 0)]
     effects += reader.step(m.TripwireFired(1), 10**6, 0)
-    effects += reader.step(m.HandoverAsked("r"), 10**6, 0)
+    effects += reader.step(m.HandoverRequested("r"), 10**6, 0)
     assert effects == []
 
 
 def test_it_answers_reads_that_need_no_leader(journal: Journal) -> None:
     reader = read(journal, Bound(seq=2))
-    (answer,) = reader.step(m.QueryAsked(1, {"account": "a"}, linearizable=False), 0, 0)
+    (answer,) = reader.step(m.QueryRequested(1, {"account": "a"}, linearizable=False), 0, 0)
     assert isinstance(answer, m.Reply)
     assert (answer.result, answer.seq) == (msgspec.Raw(b'{"account":"a","balance":100}'), 2)
-    (refusal,) = reader.step(m.QueryAsked(2, {"account": "a"}, linearizable=True), 0, 0)
+    (refusal,) = reader.step(m.QueryRequested(2, {"account": "a"}, linearizable=True), 0, 0)
     assert isinstance(refusal, m.Reply)
     assert refusal.error == "not_leader"
 
@@ -147,7 +147,7 @@ def test_it_answers_reads_that_need_no_leader(journal: Journal) -> None:
 def test_until_it_has_caught_up_it_does_not_answer() -> None:
     reader = make_reader()
     reader.start(0, 0)
-    (refusal,) = reader.step(m.QueryAsked(1, {}, linearizable=False), 0, 0)
+    (refusal,) = reader.step(m.QueryRequested(1, {}, linearizable=False), 0, 0)
     assert isinstance(refusal, m.Reply)
     assert refusal.error == "not_ready"
 
@@ -160,12 +160,12 @@ def test_a_reader_waits_for_the_state_that_is_asked_for(journal: Journal) -> Non
     reader.step(m.JournalEnd(half), 0, 0)
     reader.step(m.JournalRecords(list(enumerate(journal.values[:half]))), 0, 0)
     seq = reader.journal.next_seq
-    asked = m.QueryAsked(1, {"account": "a"}, False, min_seq=seq, patience_ms=100)
+    asked = m.QueryRequested(1, {"account": "a"}, False, min_seq=seq, timeout_ms=100)
     assert reader.step(asked, 0, 0) == []
     effects = reader.step(m.JournalRecords(list(enumerate(journal.values))[half:end]), 50, 50)
     (answer,) = [each for each in effects if isinstance(each, m.Reply)]
     assert (answer.error, answer.seq >= seq) == (None, True)
-    reader.step(m.QueryAsked(2, {}, False, min_seq=10**6, patience_ms=100), 50, 50)
+    reader.step(m.QueryRequested(2, {}, False, min_seq=10**6, timeout_ms=100), 50, 50)
     (refusal,) = reader.step(m.Tick(), 150, 150)
     assert isinstance(refusal, m.Reply)
     assert refusal.error == "behind"
@@ -173,7 +173,7 @@ def test_a_reader_waits_for_the_state_that_is_asked_for(journal: Journal) -> Non
 
 def test_it_takes_no_snapshots(journal: Journal) -> None:
     reader = read(journal)
-    (refusal,) = reader.step(m.SnapshotAsked("r", "s", 1), 0, 0)
+    (refusal,) = reader.step(m.SnapshotRequested("r", "s", 1), 0, 0)
     assert isinstance(refusal, m.SnapshotProgressed)
     assert refusal.state == "failed"
 

@@ -297,9 +297,9 @@ def test_a_failed_append_ends_leadership() -> None:
 
 def test_a_leader_that_lands_records_and_reads_none_back_resigns() -> None:
     bench = leader()
-    bench.step(m.AppendLanded(1))  # of the first heartbeat
+    bench.step(m.AppendAcknowledged(1))  # of the first heartbeat
     bench.feed(OPEN)
-    bench.step(m.AppendLanded(1))
+    bench.step(m.AppendAcknowledged(1))
     bench.tick(bench.limits.readback_ms - 1)
     assert bench.replica.role is Role.LEADER
     bench.tick(1)
@@ -347,7 +347,7 @@ def test_no_two_heartbeats_of_a_leader_are_equal() -> None:
     bench = leader()
     beats = []
     for _ in range(3):  # barriers of questions that come in the same ms
-        bench.step(m.QueryAsked(0, {"account": "x"}, True))
+        bench.step(m.QueryRequested(0, {"account": "x"}, True))
         (beat,) = bench.of(m.Append)
         beats.append(beat.value)
         bench.land(beat.value)
@@ -392,7 +392,7 @@ def test_a_zombie_of_a_newer_release_halts_nobody() -> None:
 
 
 def ask(bench: Bench, *, linearizable: bool) -> list[m.Reply]:
-    bench.step(m.QueryAsked("token", {"account": "x"}, linearizable))
+    bench.step(m.QueryRequested("token", {"account": "x"}, linearizable))
     return bench.of(m.Reply)
 
 
@@ -427,8 +427,8 @@ def test_a_standby_answers_only_what_need_not_be_linearizable() -> None:
     assert [reply.error for reply in ask(bench, linearizable=False)] == [None]
 
 
-def wait_for(bench: Bench, min_seq: int, patience_ms: int = 500) -> None:
-    bench.step(m.QueryAsked("token", {"account": "x"}, False, min_seq, patience_ms))
+def wait_for(bench: Bench, min_seq: int, timeout_ms: int = 500) -> None:
+    bench.step(m.QueryRequested("token", {"account": "x"}, False, min_seq, timeout_ms))
     assert not bench.of(m.Reply)
 
 
@@ -455,7 +455,7 @@ def test_a_standby_that_stays_behind_says_where_it_is() -> None:
 def test_a_replica_that_ends_refuses_those_who_wait_for_a_state() -> None:
     bench = standby_of()
     wait_for(bench, min_seq=7)
-    bench.step(m.StopAsked())
+    bench.step(m.StopRequested())
     assert [reply.error for reply in bench.of(m.Reply)] == ["not_ready"]
 
 
@@ -465,7 +465,7 @@ def test_a_handover_finishes_what_is_in_flight_before_it_resigns() -> None:
         bench.step(m.SinkTail(sink, 0))
     bench.feed(OPEN)
     (entry,) = bench.of(m.Append)
-    bench.step(m.HandoverAsked("c"))
+    bench.step(m.HandoverRequested("c"))
     assert not bench.of(m.Append)
     bench.land(entry.value)
     bench.step(m.Published("results", 1))
@@ -479,20 +479,20 @@ def test_a_handover_finishes_what_is_in_flight_before_it_resigns() -> None:
 
 def test_a_handover_to_itself_is_no_handover() -> None:
     bench = leader()
-    bench.step(m.HandoverAsked("b"))
+    bench.step(m.HandoverRequested("b"))
     assert bench.replica.role is Role.LEADER
 
 
 @pytest.mark.parametrize("make", [standby_of, Bench])
 def test_whoever_does_not_lead_stops_at_once(make: Callable[[], Bench]) -> None:
     bench = make()
-    bench.step(m.StopAsked())
+    bench.step(m.StopRequested())
     assert isinstance(bench.effects[-1], m.Stopped)
 
 
 def test_a_stopping_leader_resigns_first_but_not_for_ever() -> None:
     bench = leader()
-    bench.step(m.StopAsked())
+    bench.step(m.StopRequested())
     bench.tick(bench.limits.resign_ms)
     assert [CODEC.decode(append.value) for append in bench.of(m.Append)] == [Resign(1)]
     bench.tick(bench.limits.stop_ms)

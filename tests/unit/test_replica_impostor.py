@@ -47,8 +47,8 @@ def deciding() -> Bench:
     """A leader with an entry in flight, an answer held and a snapshot that waits."""
     bench = leader()
     bench.feed(opened(1))
-    bench.step(m.QueryAsked("token", {"account": "x"}, linearizable=True))
-    bench.step(m.SnapshotAsked("b", "s1", 1, allow_leader=True))
+    bench.step(m.QueryRequested("token", {"account": "x"}, linearizable=True))
+    bench.step(m.SnapshotRequested("b", "s1", 1, allow_leader=True))
     return bench
 
 
@@ -63,7 +63,7 @@ def test_a_leader_whose_own_entry_comes_too_late_rebuilds_and_reads_no_further()
 
 def test_a_leader_that_is_to_stop_stops() -> None:
     bench = deciding()
-    bench.step(m.StopAsked())
+    bench.step(m.StopRequested())
     bench.land(forged(), claim_of("c", 2, 2))
     assert isinstance(bench.effects[-1], m.Stopped)
     assert bench.replica.role is Role.STOPPED

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def ask(bench: Bench, number: int = 1, *, leader: bool = False) -> list[m.Effect]:
-    return bench.step(m.SnapshotAsked("b", f"s{number}", 1, leader))
+    return bench.step(m.SnapshotRequested("b", f"s{number}", 1, leader))
 
 
 def only(bench: Bench, kind: type[T]) -> T:
@@ -34,7 +34,7 @@ def test_a_standby_takes_a_snapshot_at_the_offset_that_it_has_read() -> None:
 
 def test_an_order_for_another_replica_is_none() -> None:
     bench = standby_of()
-    assert bench.step(m.SnapshotAsked("c", "s1", 1)) == []
+    assert bench.step(m.SnapshotRequested("c", "s1", 1)) == []
 
 
 def test_an_order_that_comes_twice_is_one() -> None:
@@ -65,7 +65,7 @@ def test_a_leader_refuses_unless_it_is_allowed() -> None:
     bench = leader()
     ask(bench)
     assert "leader" in str(only(bench, m.SnapshotProgressed).error)
-    bench.step(m.SnapshotAsked("b", "s2", 1, allow_leader=True))
+    bench.step(m.SnapshotRequested("b", "s2", 1, allow_leader=True))
     assert only(bench, m.TakeSnapshot).image.offset == 1
 
 

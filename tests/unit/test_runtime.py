@@ -15,7 +15,7 @@ from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
 from postjournal.core.state.state_machine import ShardPlace
 from postjournal.ledger import Ledger
-from postjournal.runtime import Runtime, World
+from postjournal.runtime import Runtime, ShardPorts
 
 FEED = "ledger.feed"
 
@@ -50,7 +50,7 @@ def leading(log: Log) -> Runtime:
             Identity("b", incarnation, "host:1", ShardPlace(0, 1)), Ledger(), Limits()
         ),
         lambda: "b-1",
-        World(log, quiet, quiet, quiet, clock, Mock()),
+        ShardPorts(log, quiet, quiet, quiet, clock, Mock()),
     )
     runtime.start()
     log.ready += [[m.Restored(None)], [m.JournalEnd(0)]]

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from postjournal.core.state.state_machine import Machine, ShardPlace
+from postjournal.core.state.state_machine import ShardPlace, StateMachine
 from postjournal.samples import seats
 from postjournal.samples.seats import MINUTE_MS, Seats
 
@@ -17,7 +17,7 @@ class House:
     """One show, and a clock."""
 
     def __init__(self) -> None:
-        self.machine: Machine[Any, Any, Any] = Machine(Seats(), ShardPlace(0, 1), 100)
+        self.machine: StateMachine[Any, Any, Any] = StateMachine(Seats(), ShardPlace(0, 1), 100)
         self.now = 0
         self._sent = 0
 

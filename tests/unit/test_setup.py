@@ -1,4 +1,4 @@
-"""The deployment's secrets and rights."""
+"""The deployment's secrets and acls."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ import pytest
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.cluster.topics import Topics
 from postjournal.core.errors import ConfigurationError
-from services.setup import kafka_rights, redis_rights
-from services.setup.kafka_rights import rights
+from services.setup import (
+    kafka_acls,
+)
+from services.setup import (
+    redis_acls as redis_rights,
+)
+from services.setup.kafka_acls import acls
 from services.setup.secrets import Vault, contents, distribute
 
 TOPICS = Topics.of("ledger", ("commands", "feed"), ("results", "balances"))
 
 
 def may(user: str, operation: str) -> set[str]:
-    return {each.name for each in rights(TOPICS)[user] if each.operation == operation}
+    return {each.name for each in acls(TOPICS)[user] if each.operation == operation}
 
 
 # --- Kafka ----------------------------------------------------------------------------------
@@ -26,37 +31,37 @@ def may(user: str, operation: str) -> set[str]:
 
 def test_only_replicas_may_write_journal_and_sinks() -> None:
     for topic in (TOPICS.journal, *TOPICS.sink_topics.values()):
-        writers = {user for user in kafka_rights.USERS if topic in may(user, "WRITE")}
-        assert writers == {kafka_rights.REPLICA}
+        writers = {user for user in kafka_acls.USERS if topic in may(user, "WRITE")}
+        assert writers == {kafka_acls.REPLICA}
 
 
 def test_the_gateway_may_write_its_source_and_nothing_else() -> None:
-    assert may(kafka_rights.GATEWAY, "WRITE") == {"ledger.commands"}
+    assert may(kafka_acls.GATEWAY, "WRITE") == {"ledger.commands"}
 
 
 @pytest.mark.parametrize(
     "user",
     [
-        kafka_rights.RESULTS,
-        kafka_rights.BALANCES,
-        kafka_rights.VIEW,
-        kafka_rights.KAFKA_UI,
+        kafka_acls.RESULTS,
+        kafka_acls.BALANCES,
+        kafka_acls.VIEW,
+        kafka_acls.KAFKA_UI,
     ],
 )
 def test_readers_may_change_nothing(user: str) -> None:
-    operations = {each.operation for each in rights(TOPICS)[user]}
+    operations = {each.operation for each in acls(TOPICS)[user]}
     assert operations <= {"READ", "DESCRIBE", "DESCRIBE_CONFIGS"}
 
 
 def test_nobody_but_the_benches_may_make_topics() -> None:
-    for user in kafka_rights.USERS:
-        made = {e for e in rights(TOPICS)[user] if e.operation in ("CREATE", "ALTER", "ALL")}
+    for user in kafka_acls.USERS:
+        made = {e for e in acls(TOPICS)[user] if e.operation in ("CREATE", "ALTER", "ALL")}
         assert {each.name for each in made} <= {"ledger.bench-"}
 
 
 def test_the_rights_follow_the_applications_topics() -> None:
     topics = Topics.of("shop", ("orders",), ("invoices",))
-    found = rights(topics)[kafka_rights.REPLICA]
+    found = acls(topics)[kafka_acls.REPLICA]
     names = {each.name for each in found if each.resource == "topic"}
     assert {"shop.orders", "shop.invoices", "shop.deadletter", "shop.journal"} <= names
     assert not any(name.startswith("ledger") for name in names)
@@ -144,9 +149,9 @@ def test_no_two_passwords_are_the_same_and_none_can_be_guessed(
 
 def test_a_service_gets_its_own_secrets_only(tmp_path: Path) -> None:
     found = contents(lambda name: f"<{name}>", "ledger", "kafka:9092")
-    for service in kafka_rights.USERS:
+    for service in kafka_acls.USERS:
         held = " ".join(found[service].values())
-        others = [f"<kafka-{user}>" for user in kafka_rights.USERS if user != service]
+        others = [f"<kafka-{user}>" for user in kafka_acls.USERS if user != service]
         assert f"<kafka-{service}>" in held
         assert not any(other in held for other in others)
         assert "<kafka-admin>" not in held

@@ -60,10 +60,10 @@ def test_an_unknown_counter_is_a_mistake() -> None:
 @pytest.mark.parametrize(
     ("fate", "landed", "answer"),
     [
-        ("", 1, m.AppendLanded),
+        ("", 1, m.AppendAcknowledged),
         (LOST, 0, m.AppendFailed),
         (UNACKNOWLEDGED, 1, m.AppendFailed),
-        (TWICE, 2, m.AppendLanded),
+        (TWICE, 2, m.AppendAcknowledged),
     ],
 )
 def test_an_append_meets_its_fate(bench: Bench, fate: str, landed: int, answer: type) -> None:
@@ -83,7 +83,7 @@ def test_appends_of_the_dead_land_later(bench: Bench) -> None:
     bench.log.appends.release()
     heard = bench.heard()
     assert bench.topics.journal.records == [b"x"]
-    assert m.AppendLanded(1) not in heard
+    assert m.AppendAcknowledged(1) not in heard
 
 
 def test_appends_that_have_not_left_die_with_the_process(bench: Bench) -> None:
@@ -104,7 +104,7 @@ def test_nothing_lands_and_nothing_is_fetched_while_the_broker_is_away(bench: Be
     bench.world.set_broker(away=False)
     heard = bench.heard()
     assert m.JournalRecords([(0, b"x")]) in heard
-    assert m.AppendLanded(1) in heard
+    assert m.AppendAcknowledged(1) in heard
 
 
 def test_a_pause_strikes_between_two_effects(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""Storing a snapshot where the store says nothing of what became of the manifest."""
+"""SnapshotUpload a snapshot where the store says nothing of what became of the manifest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from postjournal.adapters.snapshots.catalogue import SnapshotStore
 from postjournal.adapters.snapshots.forked_writer import ForkedWriter
 from postjournal.adapters.snapshots.object_store import ObjectStore
-from postjournal.adapters.snapshots.upload import Begun, Storing
+from postjournal.adapters.snapshots.upload import SnapshotJob, SnapshotUpload
 from postjournal.config.settings import StoreSettings
 from postjournal.core import messages as m
 from postjournal.core.errors import StoreUnavailable
@@ -31,7 +31,7 @@ class Writer:
 
 
 class Told(list[m.Message]):
-    is_vain = False
+    is_cancelled = False
 
     def __call__(self, message: m.Message) -> None:
         self.append(message)
@@ -61,9 +61,9 @@ def store(objects: Silent) -> SnapshotStore:
 
 
 def take(store: SnapshotStore) -> m.SnapshotProgressed:
-    begun = Begun(m.SnapshotAsked("r", "s1", 1), busy_journal().fold().header(), "r")
+    job = SnapshotJob(m.SnapshotRequested("r", "s1", 1), busy_journal().fold().header(), "r")
     told = Told()
-    Storing(store, 0, begun, cast(ForkedWriter, Writer()), told).run()
+    SnapshotUpload(store, 0, job, cast(ForkedWriter, Writer()), told).run()
     last = told[-1]
     assert isinstance(last, m.SnapshotProgressed)
     return last

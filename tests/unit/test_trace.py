@@ -5,7 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from postjournal.cli.trace.story import Emitted, Source, tell, trace_id_of
+from postjournal.cli.trace.builder import (
+    Emitted,
+    Source,
+    tell,
+    trace_id_of,
+)
 from postjournal.cli.trace.walk import Counted, Place, accepted
 from tests.support.audited_shard import Tape, eventful
 

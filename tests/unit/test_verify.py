@@ -16,16 +16,16 @@ from postjournal.ledger import Ledger
 from postjournal.verify.journal import Void
 from postjournal.verify.replay import Replay
 from postjournal.verify.rules import EXAMPLES, Rule
-from postjournal.verify.shard import Evidence, Sink, audit_shard
+from postjournal.verify.shard import AuditInput, Sink, audit_shard
 from tests.support.audited_shard import (
     WINDOW,
     History,
     Tape,
+    audit_input,
     audited,
     broken,
     deposit,
     eventful,
-    evidence,
     opened,
     transfer,
 )
@@ -182,7 +182,7 @@ def test_commands_whose_source_records_are_deleted_are_applied_and_counted() -> 
     history.entry(("commands", [deposit("a", 5, "d1")]))
     history.entry(("commands", [deposit("a", 5, "d2")]))
     history.publish()
-    found = evidence(history.tape, deleted={"commands": 2})
+    found = audit_input(history.tape, deleted={"commands": 2})
     report = audit_shard(Ledger(), found, WINDOW)
     assert report.sound
     assert report.unchecked == 2
@@ -211,7 +211,7 @@ def test_a_command_of_another_shard_must_be_rejected() -> None:
         history = History(place=ShardPlace(mine, 2))
         history.claim()
         history.entry(("commands", opened("a")))
-        found = evidence(history.tape, shard=shard, shards=2)
+        found = audit_input(history.tape, shard=shard, shards=2)
         report = audit_shard(Ledger(), found, WINDOW)
         assert set(report.broken) == (set() if sound else {Rule.DECISION.value})
 
@@ -220,8 +220,8 @@ def test_the_dedupe_windows_size_decides_what_a_repeat_is() -> None:
     history = History(window=2)
     history.claim()
     history.entry(("commands", [*opened("a", "b", "c"), *opened("a")]))
-    assert audit_shard(Ledger(), evidence(history.tape), 2).sound
-    wrong = audit_shard(Ledger(), evidence(history.tape), 3)
+    assert audit_shard(Ledger(), audit_input(history.tape), 2).sound
+    wrong = audit_shard(Ledger(), audit_input(history.tape), 3)
     assert set(wrong.broken) == {Rule.REPEAT.value}
 
 
@@ -235,19 +235,21 @@ def test_outputs_published_while_the_audit_begins_are_no_damage() -> None:
     history.entry(("commands", opened("b")))
     history.publish()
     history.tape.journal.pop()  # it came after the journal's end was asked for
-    found = evidence(history.tape)
+    found = audit_input(history.tape)
     assert audit_shard(Ledger(), settled(found, 1), WINDOW).sound
     assert set(audit_shard(Ledger(), found, WINDOW).broken) == {Rule.SINK_EXPLAINED.value}
 
 
-def settled(found: Evidence, end: int) -> Evidence:
+def settled(found: AuditInput, end: int) -> AuditInput:
     sinks = {name: Sink(sink.partition, end) for name, sink in found.sinks.items()}
     return replace(found, sinks=sinks)
 
 
 def test_outputs_deleted_by_retention_are_counted() -> None:
     tape = eventful()
-    report = audit_shard(Ledger(), evidence(tape, deleted={"results": 20, "balances": 63}), WINDOW)
+    report = audit_shard(
+        Ledger(), audit_input(tape, deleted={"results": 20, "balances": 63}), WINDOW
+    )
     assert report.sound
     assert report.sinks["results"].unchecked == 20
     assert report.sinks["balances"].unchecked == 64
@@ -273,7 +275,7 @@ class Say(Command, tag="say", frozen=True, kw_only=True):
     word: str
 
 
-class Said(Output):
+class ReportedDigest(Output):
     word: str
 
 
@@ -298,7 +300,7 @@ class Moody(Ledger):
 
     def _words(self, outcome: Outcome[str], context: Context) -> list[Output]:
         assert not self.sink_fails
-        return [Said(word=word) for word in outcome.events or ()]
+        return [ReportedDigest(word=word) for word in outcome.events or ()]
 
 
 def moody() -> Tape:

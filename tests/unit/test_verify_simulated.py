@@ -9,7 +9,7 @@ import pytest
 from postjournal.verify.partition import Partition
 from postjournal.verify.report import ShardReport
 from postjournal.verify.rules import Rule
-from postjournal.verify.shard import Evidence, Sink, audit_shard
+from postjournal.verify.shard import AuditInput, Sink, audit_shard
 from tests.simulation.application import SimLedger
 from tests.simulation.broker import SinkTopic
 from tests.simulation.runner import Simulation
@@ -39,12 +39,12 @@ def simulated(seed: int) -> list[ShardReport]:
     simulation.run()
     window = world.profile.limits.dedupe_window
     return [
-        audit_shard(SimLedger(), evidence(world, shard, sinks[shard]), window)
+        audit_shard(SimLedger(), audit_input(world, shard, sinks[shard]), window)
         for shard in range(world.profile.shards)
     ]
 
 
-def evidence(world: Any, shard: int, sinks: dict[str, Recorded]) -> Evidence:
+def audit_input(world: Any, shard: int, sinks: dict[str, Recorded]) -> AuditInput:
     topics = world.topics[shard]
     journal = [(None, value) for value in topics.journal.records]
     sources: dict[str, Partition] = {
@@ -52,7 +52,7 @@ def evidence(world: Any, shard: int, sinks: dict[str, Recorded]) -> Evidence:
         for topic, partition in topics.sources.items()
     }
     listed = {name: Listed(f"ledger.{name}", each.values) for name, each in sinks.items()}
-    return Evidence(
+    return AuditInput(
         shard=shard,
         shards=world.profile.shards,
         journal=Listed("ledger.journal", journal),

@@ -18,13 +18,13 @@ from postjournal.core.records import Codec, Entry
 from postjournal.core.snapshot import manifest as manifests
 from postjournal.core.snapshot.image import Image, record_digest
 from postjournal.core.snapshot.manifest import Manifest
-from postjournal.core.state.state_machine import Machine, ShardPlace
+from postjournal.core.state.state_machine import ShardPlace, StateMachine
 from postjournal.ledger import Ledger
 from postjournal.verify.report import ShardReport
 from postjournal.verify.rules import Rule
-from postjournal.verify.shard import Evidence, audit_shard
+from postjournal.verify.shard import AuditInput, audit_shard
 from postjournal.verify.store import snapshots
-from tests.support.audited_shard import WINDOW, Listed, Tape, broken, eventful, evidence
+from tests.support.audited_shard import WINDOW, Listed, Tape, audit_input, broken, eventful
 from tests.support.snapshots import AnyImage, stored
 
 TAPE = eventful()
@@ -49,7 +49,7 @@ class InMemory:
 def image_at(offset: int, tape: Tape = TAPE) -> AnyImage:
     """As a replica has it that has read up to there."""
     codec: Codec[Any] = Codec(Ledger.event_type)
-    fold, machine = JournalState(), Machine[Any, Any, Any](Ledger(), ShardPlace(0, 1), WINDOW)
+    fold, machine = JournalState(), StateMachine[Any, Any, Any](Ledger(), ShardPlace(0, 1), WINDOW)
     for at, value in enumerate(tape.journal[: offset + 1]):
         record = codec.decode(value)
         if fold.fold(at, record, value) is Verdict.ACCEPTED and isinstance(record, Entry):
@@ -62,7 +62,7 @@ def kept(image: AnyImage, **changes: Any) -> InMemory:
 
 
 def audited(*snapshots: InMemory, tape: Tape = TAPE) -> ShardReport:
-    found = replace(evidence(tape), kept=snapshots)
+    found = replace(audit_input(tape), kept=snapshots)
     return audit_shard(Ledger(), found, WINDOW)
 
 
@@ -177,7 +177,7 @@ def put(store: ObjectStore, offset: int) -> Manifest:
 
 def from_store(store: ObjectStore) -> ShardReport:
     found, unreadable = snapshots(store, "ledger", 0)
-    both = replace(evidence(TAPE), kept=found, unreadable=unreadable)
+    both = replace(audit_input(TAPE), kept=found, unreadable=unreadable)
     return audit_shard(Ledger(), both, WINDOW)
 
 
@@ -200,7 +200,7 @@ def test_a_snapshot_deleted_between_listing_and_reading_is_none(store: ObjectSto
     found, _ = snapshots(store, "ledger", 0)
     store.delete(f"ledger/shard-0/{manifest.name}")
     store.delete(f"ledger/shard-0/{manifest.object}")
-    assert audit_shard(Ledger(), replace(evidence(TAPE), kept=found), WINDOW).sound
+    assert audit_shard(Ledger(), replace(audit_input(TAPE), kept=found), WINDOW).sound
 
 
 def test_a_manifest_that_cannot_be_read_is_damage(store: ObjectStore) -> None:
@@ -212,8 +212,8 @@ def test_a_manifest_that_cannot_be_read_is_damage(store: ObjectStore) -> None:
 # --- a journal whose beginning is deleted ---------------------------------------------------
 
 
-def trimmed(first: int, *snapshots: InMemory, tape: Tape = TAPE) -> Evidence:
-    found = evidence(tape)
+def trimmed(first: int, *snapshots: InMemory, tape: Tape = TAPE) -> AuditInput:
+    found = audit_input(tape)
     rows = [(None, value) for value in tape.journal]
     journal = Listed(found.journal.topic, rows, first)
     return replace(found, journal=journal, kept=snapshots)
@@ -226,7 +226,7 @@ def test_a_trimmed_journal_is_followed_from_the_oldest_snapshot_that_it_follows(
     assert report.start is not None
     assert report.start.snapshot == "s8"
     assert report.snapshots == ["s11"]
-    whole = audit_shard(Ledger(), evidence(TAPE), WINDOW)
+    whole = audit_shard(Ledger(), audit_input(TAPE), WINDOW)
     assert (report.seq, report.digest, report.epoch) == (whole.seq, whole.digest, whole.epoch)
     assert report.commands == whole.seq - report.start.seq
     assert report.sinks["results"].unpublished == whole.sinks["results"].unpublished

@@ -8,7 +8,11 @@ import msgspec
 from rich.console import Console
 
 from postjournal.cli.coordinator import Cluster, Replica, Shard
-from postjournal.cli.watch.picture import Seen, picture, sparkline
+from postjournal.cli.watch.screen import (
+    Seen,
+    picture,
+    sparkline,
+)
 from postjournal.cluster.status import Failover
 
 FAILOVER = Failover(

@@ -10,19 +10,23 @@ import requests
 from flask import Flask, Response, request
 
 from postjournal.core.records import UNREADABLE
+from services.coordinator.cluster_state import Coordinator
 from services.coordinator.following import now_ms
-from services.coordinator.page import parts
-from services.coordinator.page.asking import NOW, RETRY_S, Asker
-from services.coordinator.page.picture import (
+from services.coordinator.page import fragments as parts
+from services.coordinator.page.model import (
     FAILOVERS_SHOWN,
     SNAPSHOTS_SHOWN,
-    Picture,
+    PageModel,
     replicas_of,
     shards_of,
 )
+from services.coordinator.page.query_client import (
+    NOW,
+    RETRY_S,
+    QueryClient,
+)
 from services.coordinator.page.stream import SnapshotWatch, Streams
 from services.coordinator.requests import CrashRequest
-from services.coordinator.state import Coordinator
 from services.parameters import shard_number, whole_body
 from services.problems import Problem
 from services.web import HEADERS, page
@@ -38,16 +42,16 @@ class LivePage:
         """Starts the thread that lists the store."""
         self.coordinator = coordinator
         self.watch = SnapshotWatch(coordinator.snapshots)
-        self.streams = Streams(coordinator.knowledge, self.watch)
-        self.asker = Asker(coordinator.knowledge)
+        self.streams = Streams(coordinator.cluster_state, self.watch)
+        self.asker = QueryClient(coordinator.cluster_state)
 
-    def picture(self) -> Picture:
+    def model(self) -> PageModel:
         """Now."""
         coordinator, now = self.coordinator, now_ms()
-        knowledge = coordinator.knowledge
-        curves = {shard: knowledge.curves(shard) for shard in range(coordinator.shards)}
-        return knowledge.look(
-            lambda view, _: Picture(
+        cluster_state = coordinator.cluster_state
+        curves = {shard: cluster_state.curves(shard) for shard in range(coordinator.shards)}
+        return cluster_state.look(
+            lambda view, _: PageModel(
                 shards=shards_of(view, curves),
                 replicas=replicas_of(view, now),
                 failovers=view.failovers[: -FAILOVERS_SHOWN - 1 : -1],
@@ -71,13 +75,13 @@ def add_page(app: Flask, live: LivePage, authorize: Callable[[], None]) -> None:
     @app.get("/")
     def index() -> Response:
         live.watch.wake()
-        picture = live.picture()
-        return page("live/page.html", picture=picture, parts=parts)
+        model = live.model()
+        return page("live/page.html", model=model, parts=parts)
 
     @app.get("/api/v1/events")
     def events() -> Response:
         # Flask answers HEAD by the same function.
-        stream = () if request.method == "HEAD" else live.streams.begin(live.picture)
+        stream = () if request.method == "HEAD" else live.streams.begin(live.model)
         headers = {**HEADERS, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return Response(stream, content_type="text/event-stream", headers=headers)
 
@@ -112,7 +116,7 @@ def _crash_request() -> CrashRequest:
 
 def _crash(coordinator: Coordinator, asked: CrashRequest) -> dict[str, Any]:
     """A replica that dies does not answer any more."""
-    found = coordinator.knowledge.look(
+    found = coordinator.cluster_state.look(
         lambda view, _: [
             each.status.http for (name, _), each in view.replicas.items() if name == asked.replica
         ]

@@ -10,9 +10,12 @@ import msgspec
 
 from postjournal.core.errors import JournalUnavailable, StoreUnavailable, StoreUnusable
 from services.coordinator.catalogue import Row, Snapshots
-from services.coordinator.following import Knowledge
-from services.coordinator.page.parts import Part, parts_of
-from services.coordinator.page.picture import Picture
+from services.coordinator.following import ClusterState
+from services.coordinator.page.fragments import (
+    Part,
+    parts_of,
+)
+from services.coordinator.page.model import PageModel
 from services.problems import Problem
 
 MAX_STREAMS = 24
@@ -50,9 +53,9 @@ class Difference:
         self._states: dict[str, str] | None = None
         self._failovers: set[tuple[int, int]] = set()
 
-    def take(self, picture: Picture) -> Message:
-        """The next picture; the message that brings the page up to it."""
-        parts = list(parts_of(picture))
+    def take(self, model: PageModel) -> Message:
+        """The next model; the message that brings the page up to it."""
+        parts = list(parts_of(model))
         changed: list[Part] = []
         renewed: set[str] = set()
         for part in parts:
@@ -61,22 +64,22 @@ class Difference:
                 renewed.add(part.id)
         gone = tuple(self._shown.keys() - {part.id for part in parts})
         self._shown = {part.id: part.html for part in parts}
-        return Message(tuple(changed), gone, tuple(self._news(picture)))
+        return Message(tuple(changed), gone, tuple(self._news(model)))
 
-    def _news(self, picture: Picture) -> Iterator[str]:
+    def _news(self, model: PageModel) -> Iterator[str]:
         """Nothing of what was before the page was opened."""
-        states = {each.key: each.state for each in picture.replicas}
+        states = {each.key: each.state for each in model.replicas}
         before, self._states = self._states, states
         known, self._failovers = (
             self._failovers,
-            {(each.shard, each.epoch) for each in picture.failovers},
+            {(each.shard, each.epoch) for each in model.failovers},
         )
         if before is None:
             return
-        for replica in picture.replicas:
+        for replica in model.replicas:
             if before.get(replica.key) not in (replica.state, None):
                 yield f"{replica.replica} is {replica.state} in shard {replica.shard}"
-        for failover in reversed(picture.failovers):
+        for failover in reversed(model.failovers):
             if (failover.shard, failover.epoch) not in known:
                 yield failover.told
 
@@ -152,13 +155,13 @@ class Stream:
 class Streams:
     """All pages that are open."""
 
-    def __init__(self, knowledge: Knowledge, watch: SnapshotWatch) -> None:
+    def __init__(self, cluster_state: ClusterState, watch: SnapshotWatch) -> None:
         """None is."""
-        self._knowledge, self._watch = knowledge, watch
+        self._knowledge, self._watch = cluster_state, watch
         self._lock, self._open = Lock(), 0
         self._closing = Event()
 
-    def begin(self, look: Callable[[], Picture]) -> Stream:
+    def begin(self, look: Callable[[], PageModel]) -> Stream:
         """Events for one more page. Raises `Problem` when there are too many."""
         with self._lock:
             if self._open >= MAX_STREAMS:
@@ -174,7 +177,7 @@ class Streams:
         with self._lock:
             self._open -= 1
 
-    def _events(self, look: Callable[[], Picture]) -> Generator[bytes]:
+    def _events(self, look: Callable[[], PageModel]) -> Generator[bytes]:
         difference, version, said_s = Difference(), -1, time.monotonic()
         yield b"retry: 1000\n\n"
         while not self._closing.is_set():

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import requests
 
-from postjournal.cli.direct import direct_session
 from postjournal.cli.errors import OperationFailed
+from postjournal.cli.http import direct_session
 from postjournal.cluster.status import Failover
 from postjournal.config.settings import CoordinatorSettings
 

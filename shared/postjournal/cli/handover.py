@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from postjournal.adapters.kafka.control_log import ControlLog
 from postjournal.cli.errors import NotFound, OperationFailed
 from postjournal.cli.local.status import SystemStatus, leading
-from postjournal.cli.modes import System
+from postjournal.cli.running_system import System
 from postjournal.cluster.status import Handover
 from postjournal.cluster.topics import Topics
 from postjournal.core.errors import JournalUnavailable

@@ -11,8 +11,8 @@ from postjournal.cli.interruption import interruptible, uninterrupted
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.programs import service_environment
 from postjournal.cli.local.system import LocalSystem
-from postjournal.cli.modes import running_system
 from postjournal.cli.progress import Reporter
+from postjournal.cli.running_system import running_system
 from postjournal.config.settings import BOOTSTRAP
 
 

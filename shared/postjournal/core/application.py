@@ -19,7 +19,7 @@ E = TypeVar("E")
 
 
 class Command(msgspec.Struct, tag_field="type", gc=False, frozen=True, kw_only=True):
-    """Base of an application's commands. `type` is the tag, `id` makes a repeat recognisable."""
+    """Base of an application's commands. `type` is the tag, `id` makes a repeat recognizable."""
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 

@@ -16,10 +16,10 @@ from postjournal.core.records import (
     GENESIS_DIGEST,
     Claim,
     Entry,
-    Foreign,
     Heartbeat,
     Record,
     Resign,
+    UnknownRecord,
 )
 
 
@@ -28,8 +28,8 @@ class Verdict(Enum):
 
     ACCEPTED = "accepted"
     VOID = "void"
-    VOID_ALARM = "void_alarm"  # all is right but the running hash: a bug, or a damaged log
-    BEYOND = "beyond"  # it counts, and only a newer release can read it
+    DIGEST_MISMATCH = "void_alarm"  # all is right but the running hash: a bug, or a damaged log
+    UNSUPPORTED = "beyond"  # it counts, and only a newer release can read it
 
 
 def check_readable(offset: int, record: Record[Any], verdict: Verdict) -> None:
@@ -38,8 +38,8 @@ def check_readable(offset: int, record: Record[Any], verdict: Verdict) -> None:
     To go on would be worse: who takes for void what counts for others has another journal than
     they have, and its claims would be accepted by them.
     """
-    if verdict is Verdict.BEYOND:
-        assert type(record) is Foreign
+    if verdict is Verdict.UNSUPPORTED:
+        assert type(record) is UnknownRecord
         assert record.newer is not None
         raise NewerFormat(offset, record.newer.what)
 
@@ -89,7 +89,7 @@ class JournalState:
             return self._claim(offset, record)  # type: ignore[arg-type]
         if kind is Resign:
             return self._resign(offset, record)  # type: ignore[arg-type]
-        return self._foreign(record)  # type: ignore[arg-type]
+        return self._unknown(record)  # type: ignore[arg-type]
 
     def _claim(self, offset: int, claim: Claim) -> Verdict:
         if claim.epoch != self.epoch + 1 or claim.seen < self.alive_at:
@@ -104,7 +104,7 @@ class JournalState:
         if not self._is_next(entry):
             return Verdict.VOID
         if entry.digest_before != self.digest:
-            return Verdict.VOID_ALARM
+            return Verdict.DIGEST_MISMATCH
         self.alive_at = offset
         self.next_seq += len(entry.batch)
         self.digest = digest_after or next_digest(self.digest, value)
@@ -113,7 +113,7 @@ class JournalState:
         return Verdict.ACCEPTED
 
     def _heartbeat(self, offset: int, heartbeat: Heartbeat) -> Verdict:
-        if not self._in_office(heartbeat.epoch) or heartbeat.seq != self.next_seq:
+        if not self._is_current_leader(heartbeat.epoch) or heartbeat.seq != self.next_seq:
             return Verdict.VOID
         self.alive_at = offset
         self._mark(heartbeat.published)
@@ -130,16 +130,16 @@ class JournalState:
         return self._is_next(entry) and entry.digest_before == self.digest
 
     def _is_next(self, entry: Entry[Any]) -> bool:
-        in_office = self._in_office(entry.epoch)
+        in_office = self._is_current_leader(entry.epoch)
         return in_office and entry.seq == self.next_seq and bool(entry.batch)
 
-    def _foreign(self, foreign: Foreign) -> Verdict:
-        newer = foreign.newer
-        if newer is None or not self._in_office(newer.epoch) or newer.seq != self.next_seq:
+    def _unknown(self, record: UnknownRecord) -> Verdict:
+        newer = record.newer
+        if newer is None or not self._is_current_leader(newer.epoch) or newer.seq != self.next_seq:
             return Verdict.VOID
-        return Verdict.BEYOND if newer.digest_before in (None, self.digest) else Verdict.VOID
+        return Verdict.UNSUPPORTED if newer.digest_before in (None, self.digest) else Verdict.VOID
 
-    def _in_office(self, epoch: int) -> bool:
+    def _is_current_leader(self, epoch: int) -> bool:
         """Epoch 0 has no leader and accepts nothing."""
         return epoch == self.epoch and self.leader is not None and not self.resigned
 

@@ -17,7 +17,7 @@ from postjournal.core.fold import JournalState, next_digest
 from postjournal.core.limits import Limits
 from postjournal.core.records import Codec, Entry, Heartbeat, Outcome, Record, Resign, SourceRecord
 from postjournal.core.state.outbox import Publication
-from postjournal.core.state.state_machine import Machine
+from postjournal.core.state.state_machine import StateMachine
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
@@ -59,12 +59,12 @@ class Closing:
     deadline_ms: int
 
 
-class Tenure(Generic[S, C, E]):
+class Leadership(Generic[S, C, E]):
     """The leader's side of a replica. Methods return effects or append to `effects`."""
 
     def __init__(
         self,
-        machine: Machine[S, C, E],
+        machine: StateMachine[S, C, E],
         codec: Codec[E],
         journal: JournalState,
         limits: Limits,
@@ -87,7 +87,7 @@ class Tenure(Generic[S, C, E]):
         self._wanted = dict(machine.sources)
         self._held = False
         self._waiting: deque[_Waiting] = deque()
-        self._appended = self._landed = self._read_back = 0
+        self._appended = self._acknowledged = self._read_back = 0
         # At once: it tells everybody, and its read-back makes librdkafka fetch the sources, which
         # were resumed while a fetch without them was waiting at the broker.
         self._heartbeat_due_ms = now_ms
@@ -99,7 +99,7 @@ class Tenure(Generic[S, C, E]):
 
     # --- sources in, entries out ------------------------------------------------------------
 
-    def take_in(self, arrived: m.SourceRecords) -> list[m.Effect]:
+    def enqueue(self, arrived: m.SourceRecords) -> list[m.Effect]:
         """Queue source records; the sources are held when enough are waiting."""
         topic, records = arrived.topic, arrived.records
         wanted = self._wanted.get(topic, 0)
@@ -114,7 +114,7 @@ class Tenure(Generic[S, C, E]):
         if self._held or not self._is_crowded(1.0):
             return []
         self._held = True
-        return [m.HoldSources()]
+        return [m.PauseSources()]
 
     def _is_crowded(self, part: float) -> bool:
         """Whether that part of what may wait is waiting."""
@@ -124,7 +124,7 @@ class Tenure(Generic[S, C, E]):
             or self._pending_bytes >= limits.pending_bytes * part
         )
 
-    def pump(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
+    def advance(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
         """Decide one entry if there may be one, show life when it is due, resign when all is done.
 
         One, so that it is on its way, to the standbys too, before the next is decided.
@@ -134,7 +134,7 @@ class Tenure(Generic[S, C, E]):
             effects.append(self._decide(now_ms, wall_ms))
         if self._held and not self._is_crowded(RELEASE_AT):
             self._held = False
-            effects.append(m.ReleaseSources())
+            effects.append(m.ResumeSources())
         if self.closing is not None and not self.resigned and self._may_resign(now_ms):
             effects.append(self._resign(self.closing.successor, now_ms))
         elif self._must_show_life(now_ms):
@@ -142,7 +142,7 @@ class Tenure(Generic[S, C, E]):
         return effects
 
     def may_decide(self) -> bool:
-        """Whether `pump` would decide an entry."""
+        """Whether `advance` would decide an entry."""
         limits, ahead = self._limits, len(self.inflight)
         if not self._pending or self.closing is not None or self.is_held:
             return False
@@ -239,7 +239,7 @@ class Tenure(Generic[S, C, E]):
 
     # --- read-back --------------------------------------------------------------------------
 
-    def recognise(self, value: bytes) -> InFlight[E] | None:
+    def recognize(self, value: bytes) -> InFlight[E] | None:
         """The own record in flight that `value` is, or None."""
         for own in self.inflight:
             if own.value == value:
@@ -268,17 +268,17 @@ class Tenure(Generic[S, C, E]):
                 return
             assert type(settled.record) is Heartbeat, "the fold accepts no entry over a gap"
 
-    def on_landed(self, count: int) -> None:
+    def on_acknowledged(self, count: int) -> None:
         """Acknowledgements of own records; they may come after the read-back."""
-        self._landed += count
+        self._acknowledged += count
 
-    def is_deaf(self, now_ms: int) -> bool:
+    def readback_stalled(self, now_ms: int) -> bool:
         """Own records landed and nothing of them was read back for `readback_ms`.
 
         While the broker is away nothing lands; then there is nobody to resign to, and a change
         of leader would be needless: standbys that do reach the journal claim by themselves.
         """
-        if self._landed <= self._read_back:
+        if self._acknowledged <= self._read_back:
             self._unread_since_ms = None
             return False
         if self._unread_since_ms is None:
@@ -286,7 +286,7 @@ class Tenure(Generic[S, C, E]):
         return now_ms - self._unread_since_ms >= self._limits.readback_ms
 
     @property
-    def has_undecided_fate(self) -> bool:
+    def has_unconfirmed_entries(self) -> bool:
         """Whether an entry that was decided here has not been read back accepted."""
         return any(type(own.record) is Entry for own in self.inflight)
 

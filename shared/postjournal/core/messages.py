@@ -35,7 +35,7 @@ class SourceRecords:
 
 
 @dataclass(slots=True)
-class AppendLanded:
+class AppendAcknowledged:
     """`count` more appends (claims do not count) of this incarnation were acknowledged."""
 
     count: int
@@ -91,30 +91,30 @@ class PublishFailed:
 
 
 @dataclass(slots=True)
-class HandoverAsked:
+class HandoverRequested:
     """An operator wants the leader to resign; `successor` is a replica's name or None."""
 
     successor: str | None = None
 
 
 @dataclass(slots=True)
-class StopAsked:
+class StopRequested:
     """The process wants to end: resign if leading, then `Stopped`."""
 
 
 @dataclass(slots=True)
-class QueryAsked:
+class QueryRequested:
     """A read. `linearizable`: only a leader answers, after a barrier. `token` comes back.
 
     `min_seq`: the answer must account for the command with this sequence; who has not applied it
-    yet waits for `patience_ms`, then refuses.
+    yet waits for `timeout_ms`, then refuses.
     """
 
     token: Any
     query: dict[str, str]
     linearizable: bool
     min_seq: int = -1
-    patience_ms: int = 0
+    timeout_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -130,7 +130,7 @@ class JournalTrimmed:
 
 
 @dataclass(frozen=True, slots=True)
-class SnapshotAsked:
+class SnapshotRequested:
     """A coordinator wants `replica` to take the snapshot `snapshot_id`."""
 
     replica: str
@@ -166,19 +166,19 @@ class Tick:
 Message: TypeAlias = (
     JournalRecords
     | SourceRecords
-    | AppendLanded
+    | AppendAcknowledged
     | AppendFailed
     | JournalEnd
     | TripwireFired
     | SinkTail
     | Published
     | PublishFailed
-    | HandoverAsked
-    | StopAsked
-    | QueryAsked
+    | HandoverRequested
+    | StopRequested
+    | QueryRequested
     | Restored
     | JournalTrimmed
-    | SnapshotAsked
+    | SnapshotRequested
     | SnapshotProgressed
     | Tick
 )
@@ -203,7 +203,7 @@ class TakeSnapshot:
     """Write `image` down as it is now, and store it; answered by SnapshotProgressed, the last one
     with the state `done` or `failed`."""
 
-    asked: SnapshotAsked
+    asked: SnapshotRequested
     image: Image[Any, Any, Any]
 
 
@@ -259,12 +259,12 @@ class OpenSources:
 
 
 @dataclass(slots=True)
-class HoldSources:
-    """Stop delivering source records until ReleaseSources: enough are waiting."""
+class PauseSources:
+    """Stop delivering source records until ResumeSources: enough are waiting."""
 
 
 @dataclass(slots=True)
-class ReleaseSources:
+class ResumeSources:
     """Deliver source records again, from where they were held."""
 
 
@@ -295,7 +295,7 @@ class Publish:
 
 @dataclass(slots=True)
 class Reply:
-    """Answer a QueryAsked. `error` is None, not_leader, not_ready, behind or failed: TEXT."""
+    """Answer a QueryRequested. `error` is None, not_leader, not_ready, behind or failed: TEXT."""
 
     token: Any
     result: object
@@ -371,8 +371,8 @@ Effect: TypeAlias = (
     | WatchLeader
     | UnwatchLeader
     | OpenSources
-    | HoldSources
-    | ReleaseSources
+    | PauseSources
+    | ResumeSources
     | CloseSources
     | OpenSink
     | CloseSinks

@@ -16,10 +16,10 @@ from postjournal.core.application import Application, Command
 from postjournal.core.fold import JournalState, Verdict, check_readable
 from postjournal.core.limits import Limits
 from postjournal.core.reads import Reads
-from postjournal.core.records import Codec, Entry
+from postjournal.core.records import Codec, Entry, kind_of
 from postjournal.core.roles import Identity, Role
 from postjournal.core.snapshot.manifest import Manifest
-from postjournal.core.state.state_machine import Machine
+from postjournal.core.state.state_machine import StateMachine
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
@@ -67,9 +67,11 @@ class Reader(Generic[S, C, E]):
         self.identity, self.bound = identity, bound or Bound()
         self.role = Role.RESTORING
         self.journal = JournalState()
-        self.machine: Machine[S, C, E] = Machine(application, identity.place, limits.dedupe_window)
+        self.machine: StateMachine[S, C, E] = StateMachine(
+            application, identity.place, limits.dedupe_window
+        )
         self.position = 0
-        self.tenure = None
+        self.leadership = None
         self.is_busy = self.is_behind = False
         self._has_ended = False  # in the middle of an entry, or before a later one
         self.is_within_entry = False
@@ -85,9 +87,9 @@ class Reader(Generic[S, C, E]):
             m.JournalRecords: self._on_journal,
             m.JournalEnd: self._on_journal_end,
             m.JournalTrimmed: self._on_trimmed,
-            m.QueryAsked: lambda e: self._effects.extend(self._reads.on_query(e, self._now_ms)),
-            m.StopAsked: self._on_stop,
-            m.SnapshotAsked: self._on_snapshot_asked,
+            m.QueryRequested: lambda e: self._effects.extend(self._reads.on_query(e, self._now_ms)),
+            m.StopRequested: self._on_stop,
+            m.SnapshotRequested: self._on_snapshot_asked,
         }
 
     @property
@@ -171,8 +173,9 @@ class Reader(Generic[S, C, E]):
                 self.machine.apply(record)
             self.machine.forget(self.journal.published)
         else:
-            kind = type(record).__name__.lower()
-            self._effects.append(m.RecordVoid(kind, offset, verdict is Verdict.VOID_ALARM))
+            self._effects.append(
+                m.RecordVoid(kind_of(record), offset, verdict is Verdict.DIGEST_MISMATCH)
+            )
 
     def _ends_within(self, entry: Entry[E]) -> bool:
         """Whether the bound is before or within this entry, if it counts."""
@@ -205,12 +208,12 @@ class Reader(Generic[S, C, E]):
 
     # --- what else is asked -----------------------------------------------------------------
 
-    def _on_snapshot_asked(self, message: m.SnapshotAsked) -> None:
+    def _on_snapshot_asked(self, message: m.SnapshotRequested) -> None:
         if message.replica == self.identity.replica:
             progress = m.SnapshotProgressed(message.snapshot_id, message.attempt, "failed")
             self._effects.append(replace(progress, error="this replica only reads"))
 
-    def _on_stop(self, message: m.StopAsked) -> None:
+    def _on_stop(self, message: m.StopRequested) -> None:
         del message
         self._become(Role.STOPPED, "asked to stop")
         self._effects.append(m.Stopped())

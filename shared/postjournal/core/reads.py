@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 from postjournal.core import messages as m
 from postjournal.core.fold import JournalState
-from postjournal.core.leadership import Tenure
+from postjournal.core.leadership import Leadership
 from postjournal.core.roles import Role
-from postjournal.core.state.state_machine import Machine
+from postjournal.core.state.state_machine import StateMachine
 
 
 class Readable(Protocol):
@@ -16,10 +16,10 @@ class Readable(Protocol):
 
     role: Role
     journal: JournalState
-    machine: Machine[Any, Any, Any]
+    machine: StateMachine[Any, Any, Any]
 
     @property
-    def tenure(self) -> Tenure[Any, Any, Any] | None:
+    def leadership(self) -> Leadership[Any, Any, Any] | None:
         """What only a leader has."""
 
 
@@ -31,21 +31,21 @@ class Reads:
     def __init__(self, of: Readable) -> None:
         """Nobody waits."""
         self._of = of
-        self._waiting: list[tuple[int, m.QueryAsked]] = []  # until when, ms
+        self._waiting: list[tuple[int, m.QueryRequested]] = []  # until when, ms
 
     def __len__(self) -> int:
         """How many wait."""
         return len(self._waiting)
 
-    def on_query(self, asked: m.QueryAsked, now_ms: int) -> list[m.Effect]:
+    def on_query(self, asked: m.QueryRequested, now_ms: int) -> list[m.Effect]:
         """Answer it, or keep it for as long as it is patient."""
         of = self._of
         if of.role in (Role.RESTORING, Role.CATCHING_UP):
             return [self._reply(asked, error="not_ready")]
-        if asked.linearizable and of.tenure is None:
+        if asked.linearizable and of.leadership is None:
             return [self._reply(asked, error="not_leader")]
         if asked.min_seq >= of.journal.next_seq:
-            self._waiting.append((now_ms + asked.patience_ms, asked))
+            self._waiting.append((now_ms + asked.timeout_ms, asked))
             return []
         return self._answer(asked)
 
@@ -67,15 +67,15 @@ class Reads:
         waiting, self._waiting = self._waiting, []
         return [self._reply(asked, error="not_ready") for _, asked in waiting]
 
-    def _answer(self, asked: m.QueryAsked) -> list[m.Effect]:
-        tenure = self._of.tenure
+    def _answer(self, asked: m.QueryRequested) -> list[m.Effect]:
+        leadership = self._of.leadership
         result, error = self._of.machine.query(asked.query)
-        if tenure is None or error is not None:
+        if leadership is None or error is not None:
             return [self._reply(asked, result, error)]
-        return tenure.answer_later(asked.token, result, linearizable=asked.linearizable)
+        return leadership.answer_later(asked.token, result, linearizable=asked.linearizable)
 
     def _reply(
-        self, asked: m.QueryAsked, result: object = None, error: str | None = None
+        self, asked: m.QueryRequested, result: object = None, error: str | None = None
     ) -> m.Reply:
         journal = self._of.journal
         return m.Reply(asked.token, result, journal.next_seq - 1, journal.epoch, error)

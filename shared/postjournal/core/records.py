@@ -124,7 +124,7 @@ class Newer(msgspec.Struct, frozen=True):
     what: str
 
 
-class Foreign(msgspec.Struct, frozen=True):
+class UnknownRecord(msgspec.Struct, frozen=True):
     """A journal record that is none of the four kinds; it is void. Never written by us.
 
     `newer`: unless it is one of a newer release, and counts; see docs/protocol.md.
@@ -153,7 +153,21 @@ _frames: msgspec.json.Decoder[_EntryFrame | Format] = msgspec.json.Decoder(_Entr
 SourceRecord: TypeAlias = tuple[int, bytes | None, bytes | None]
 """A record of a source topic: (offset, key, value)."""
 
-Record: TypeAlias = Claim | Entry[E] | Heartbeat | Resign | Foreign
+Record: TypeAlias = Claim | Entry[E] | Heartbeat | Resign | UnknownRecord
+
+
+_KINDS: dict[type, str] = {
+    Claim: "claim",
+    Entry: "entry",
+    Heartbeat: "heartbeat",
+    Resign: "resign",
+    UnknownRecord: "foreign",
+}
+
+
+def kind_of(record: Record[E]) -> str:
+    """The record's `kind`, as metrics name it; "foreign" for one that is none of the four."""
+    return _KINDS[type(record)]
 
 
 class Codec(Generic[E]):
@@ -170,11 +184,11 @@ class Codec(Generic[E]):
         return self._encoder.encode(record)
 
     def decode(self, value: bytes | None) -> Record[E]:
-        """The record, or `Foreign` with the reason when the bytes are none."""
+        """The record, or `UnknownRecord` with the reason when the bytes are none."""
         try:
             return self._decoder.decode(value or b"")
         except UNREADABLE as error:
-            return Foreign(str(error), _newer(value or b"", str(error)))
+            return UnknownRecord(str(error), _newer(value or b"", str(error)))
 
 
 def _newer(value: bytes, error: str) -> Newer | None:

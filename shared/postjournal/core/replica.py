@@ -24,14 +24,14 @@ from typing import Any, Generic, TypeVar
 from postjournal.core import messages as m
 from postjournal.core.application import Application, Command
 from postjournal.core.fold import JournalState, Verdict, check_readable
-from postjournal.core.leadership import InFlight, Tenure
+from postjournal.core.leadership import InFlight, Leadership
 from postjournal.core.limits import Limits
 from postjournal.core.reads import Reads
-from postjournal.core.records import Claim, Codec, Entry, Record, Resign
+from postjournal.core.records import Claim, Codec, Entry, Record, Resign, kind_of
 from postjournal.core.roles import Cause, Identity, Role
 from postjournal.core.snapshot.image import Image, record_digest
-from postjournal.core.snapshotting import Taking
-from postjournal.core.state.state_machine import Machine
+from postjournal.core.snapshotting import SnapshotTaker
+from postjournal.core.state.state_machine import StateMachine
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
@@ -42,7 +42,7 @@ E = TypeVar("E")
 class _Suspicion:
     cause: Cause
     since_ms: int
-    heard_ms: int  # when the old leader was last heard of
+    last_sign_of_life_ms: int  # when the old leader was last heard of
     previous: str | None
 
 
@@ -59,18 +59,20 @@ class Replica(Generic[S, C, E]):
         self.identity = identity
         self.role = Role.RESTORING
         self.journal = JournalState()
-        self.machine: Machine[S, C, E] = Machine(application, identity.place, limits.dedupe_window)
+        self.machine: StateMachine[S, C, E] = StateMachine(
+            application, identity.place, limits.dedupe_window
+        )
         self.position = 0  # the offset of the next journal record to read
-        self.tenure: Tenure[S, C, E] | None = None
+        self.leadership: Leadership[S, C, E] | None = None
         self._limits = limits
         self._codec: Codec[E] = Codec(application.event_type)
         self._effects: list[m.Effect] = []
         self._now_ms = self._wall_ms = 0
         self.target: int | None = None  # of catching up
-        self._heard_ms = 0  # when the leader's last accepted record was read
-        self._tripped_ms: int | None = None
+        self._last_sign_of_life_ms = 0  # when the leader's last accepted record was read
+        self._tripwire_fired_ms: int | None = None
         self._suspicion: _Suspicion | None = None
-        self._broker_away = False
+        self._broker_unavailable = False
         self._silence_confirmed = False
         self._probe_due_ms = 0
         self._claimed_ms = 0
@@ -79,25 +81,27 @@ class Replica(Generic[S, C, E]):
         self._is_open = False  # the journal is being read
         self._last_value: bytes | None = None  # of the journal's records
         self._restored_digest = ""  # of the record at which the snapshot was taken
-        self._taking = Taking(identity.replica, self.image, limits.snapshot_wait_ms)
+        self._snapshot_taker = SnapshotTaker(identity.replica, self.image, limits.snapshot_wait_ms)
         self._reads = Reads(self)
         self._handlers: dict[type, Callable[[Any], None]] = {
             m.JournalRecords: self._on_journal,
             m.SourceRecords: self._on_sources,
-            m.AppendLanded: self._on_landed,
+            m.AppendAcknowledged: self._on_acknowledged,
             m.AppendFailed: self._on_append_failed,
             m.JournalEnd: self._on_journal_end,
             m.TripwireFired: self._on_tripwire,
             m.SinkTail: self._on_sink_tail,
             m.Published: self._on_published,
             m.PublishFailed: self._on_publish_failed,
-            m.HandoverAsked: self._on_handover,
-            m.StopAsked: self._on_stop,
-            m.QueryAsked: lambda e: self._effects.extend(self._reads.on_query(e, self._now_ms)),
+            m.HandoverRequested: self._on_handover,
+            m.StopRequested: self._on_stop,
+            m.QueryRequested: lambda e: self._effects.extend(self._reads.on_query(e, self._now_ms)),
             m.Restored: self._on_restored,
             m.JournalTrimmed: self._on_trimmed,
-            m.SnapshotAsked: self._on_snapshot_asked,
-            m.SnapshotProgressed: lambda e: self._effects.extend(self._taking.on_progressed(e)),
+            m.SnapshotRequested: self._on_snapshot_asked,
+            m.SnapshotProgressed: lambda e: self._effects.extend(
+                self._snapshot_taker.on_progressed(e)
+            ),
             m.Tick: lambda _: None,
         }
 
@@ -109,12 +113,12 @@ class Replica(Generic[S, C, E]):
     @property
     def is_busy(self) -> bool:
         """Whether the next step, whatever its message, decides commands."""
-        return self.tenure is not None and self.tenure.may_decide()
+        return self.leadership is not None and self.leadership.may_decide()
 
     @property
     def is_behind(self) -> bool:
         """Whether more commands come than a leader decides."""
-        return self.tenure is not None and self.tenure.is_behind
+        return self.leadership is not None and self.leadership.is_behind
 
     def start(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
         """The first effects."""
@@ -155,12 +159,12 @@ class Replica(Generic[S, C, E]):
         digest = self._restored_digest if last is None else record_digest(last)
         return Image(self.position - 1, digest, self.journal, self.machine)
 
-    def _on_snapshot_asked(self, message: m.SnapshotAsked) -> None:
-        self._effects += self._taking.on_asked(message, self.role.value, self._now_ms)
+    def _on_snapshot_asked(self, message: m.SnapshotRequested) -> None:
+        self._effects += self._snapshot_taker.on_asked(message, self.role.value, self._now_ms)
 
     def _on_trimmed(self, message: m.JournalTrimmed) -> None:
         del message
-        if self.tenure is not None:
+        if self.leadership is not None:
             self._end_leadership("the journal was trimmed")
         if self.role not in (Role.REBUILDING, Role.STOPPED):
             self._rebuild("the journal was trimmed")
@@ -176,7 +180,7 @@ class Replica(Generic[S, C, E]):
             assert offset >= self.position, "the journal is read in order"
             self.position = offset + 1
             self._last_value = value
-            own = self.tenure.recognise(value) if self.tenure else None
+            own = self.leadership.recognize(value) if self.leadership else None
             record = own.record if own else self._codec.decode(value)
             verdict = self.journal.fold(offset, record, value, own.digest if own else None)
             if verdict is Verdict.ACCEPTED:
@@ -192,15 +196,15 @@ class Replica(Generic[S, C, E]):
             return
         self._leader_lives()
         if type(record) is Resign:
-            if self.tenure is not None:
+            if self.leadership is not None:
                 self._end_leadership("resigned")
             return
         if own is not None:
-            assert self.tenure is not None
-            self._effects += self.tenure.on_stable(own, self._now_ms)
+            assert self.leadership is not None
+            self._effects += self.leadership.on_stable(own, self._now_ms)
             self._report_takeover()
         elif type(record) is Entry:
-            if self.tenure is not None:  # forged, but it counts: what is in flight fits no more
+            if self.leadership is not None:  # forged, but it counts: what is in flight fits no more
                 self._end_leadership("somebody else's entry was accepted")
                 if self.role is not Role.STANDBY:
                     return
@@ -211,8 +215,8 @@ class Replica(Generic[S, C, E]):
         self, offset: int, record: Record[E], own: InFlight[E] | None, verdict: Verdict
     ) -> None:
         check_readable(offset, record, verdict)
-        kind = type(record).__name__.lower()
-        self._effects.append(m.RecordVoid(kind, offset, verdict is Verdict.VOID_ALARM))
+        kind = kind_of(record)
+        self._effects.append(m.RecordVoid(kind, offset, verdict is Verdict.DIGEST_MISMATCH))
         if type(record) is Claim and record.incarnation == self.incarnation:
             if self.role is Role.CLAIMING:
                 self._become(Role.STANDBY, "claim void")
@@ -222,9 +226,10 @@ class Replica(Generic[S, C, E]):
     def _on_new_leader(self, claim: Claim) -> None:
         suspicion, self._suspicion = self._suspicion, None
         was_claiming = self.role is Role.CLAIMING
-        self._tripped_ms, self._silence_confirmed, self._broker_away = None, False, False
-        self._heard_ms = self._now_ms
-        if self.tenure is not None:
+        self._tripwire_fired_ms, self._silence_confirmed = None, False
+        self._broker_unavailable = False
+        self._last_sign_of_life_ms = self._now_ms
+        if self.leadership is not None:
             self._end_leadership(f"{claim.replica} leads epoch {claim.epoch}")
             if self.role is not Role.STANDBY:
                 return
@@ -240,15 +245,15 @@ class Replica(Generic[S, C, E]):
     def _leader_lives(self) -> None:
         """The leader's last record was read just now. Suspicion ends, unless a tripwire fired
         so shortly before that the record was in flight when the process died."""
-        self._heard_ms = self._now_ms
-        if self.tenure is not None:
+        self._last_sign_of_life_ms = self._now_ms
+        if self.leadership is not None:
             return
-        self._broker_away = self._silence_confirmed = False
-        tripped_ms = self._tripped_ms
+        self._broker_unavailable = self._silence_confirmed = False
+        tripped_ms = self._tripwire_fired_ms
         if tripped_ms is not None:
             if self._now_ms - tripped_ms < self._limits.tripwire_grace_ms:
                 return
-            self._tripped_ms = None
+            self._tripwire_fired_ms = None
             self._watch()
         if self.journal.resigned or self._suspicion is None:
             return
@@ -269,8 +274,8 @@ class Replica(Generic[S, C, E]):
         """What the role has to do whatever the message was: level-triggered duties."""
         if self._stop_deadline_ms is not None and self._now_ms >= self._stop_deadline_ms:
             self._stop()
-        elif self.tenure is not None:
-            self._act_as_leader(self.tenure)
+        elif self.leadership is not None:
+            self._act_as_leader(self.leadership)
         elif self.role in (Role.STANDBY, Role.CLAIMING):
             self._act_as_standby()
         elif self.role is Role.CATCHING_UP:
@@ -278,24 +283,24 @@ class Replica(Generic[S, C, E]):
         elif self.role is Role.RESTORING and self._is_open and self._now_ms >= self._probe_due_ms:
             self._probe()
 
-    def _act_as_leader(self, tenure: Tenure[S, C, E]) -> None:
-        tenure.check_ahead(self.position)
-        if tenure.is_deaf(self._now_ms):
-            self._effects.append(tenure.resign_at_once(self._now_ms))
+    def _act_as_leader(self, leadership: Leadership[S, C, E]) -> None:
+        leadership.check_ahead(self.position)
+        if leadership.readback_stalled(self._now_ms):
+            self._effects.append(leadership.resign_at_once(self._now_ms))
             self._end_leadership("own records land and are not read back")
             return
-        if self._taking.is_waiting:
-            taken = self._taking.pump(self._now_ms, is_quiet=not tenure.inflight)
-            tenure.is_held = self._taking.is_waiting
+        if self._snapshot_taker.is_waiting:
+            taken = self._snapshot_taker.advance(self._now_ms, is_quiet=not leadership.inflight)
+            leadership.is_held = self._snapshot_taker.is_waiting
             if taken:  # and carried out before anything else is decided
                 self._effects += taken
                 return
-        self._effects += tenure.pump(self._now_ms, self._wall_ms)
+        self._effects += leadership.advance(self._now_ms, self._wall_ms)
 
     def _act_catching_up(self) -> None:
         assert self.target is not None
         if self.position >= self.target:
-            self._heard_ms = self._now_ms
+            self._last_sign_of_life_ms = self._now_ms
             self._become(Role.STANDBY, "caught up")
             self._watch()
             self._act_as_standby()
@@ -318,16 +323,16 @@ class Replica(Generic[S, C, E]):
 
     def _find_cause(self) -> Cause | None:
         journal, limits = self.journal, self._limits
-        silent_ms = self._now_ms - self._heard_ms
+        silent_ms = self._now_ms - self._last_sign_of_life_ms
         if journal.leader is None:
             return Cause.NO_LEADER
         if journal.resigned:
-            return Cause.RESIGNED if silent_ms >= self._courtesy_ms() else None
-        if self._tripped_ms is not None:
+            return Cause.RESIGNED if silent_ms >= self._claim_backoff_ms() else None
+        if self._tripwire_fired_ms is not None:
             return Cause.TRIPWIRE
         return Cause.SILENCE if silent_ms >= limits.silence_ms else None
 
-    def _courtesy_ms(self) -> int:
+    def _claim_backoff_ms(self) -> int:
         """How long to leave a vacant leadership to others."""
         if self.journal.leader == self.incarnation:
             return self._limits.silence_ms  # we have just resigned it
@@ -338,7 +343,7 @@ class Replica(Generic[S, C, E]):
     def _suspect(self, cause: Cause) -> None:
         claim = self.journal.claim
         self._suspicion = _Suspicion(
-            cause, self._now_ms, self._heard_ms, claim.replica if claim else None
+            cause, self._now_ms, self._last_sign_of_life_ms, claim.replica if claim else None
         )
 
     def _claim(self) -> None:
@@ -357,28 +362,30 @@ class Replica(Generic[S, C, E]):
         self._effects.append(m.AppendClaim(self._codec.encode(claim)))
 
     def _lead(self, suspicion: _Suspicion | None) -> None:
-        self.tenure = Tenure(self.machine, self._codec, self.journal, self._limits, self._now_ms)
+        self.leadership = Leadership(
+            self.machine, self._codec, self.journal, self._limits, self._now_ms
+        )
         self._takeover = (suspicion, self._now_ms) if suspicion else None
         # Sources first, then the heartbeat: its read-back makes librdkafka's next fetch include
         # them. Telling people comes last.
         self._effects.append(m.OpenSources(dict(self.machine.sources)))
         self._effects += [m.OpenSink(sink) for sink in self.machine.outboxes]
-        self._effects += self.tenure.pump(self._now_ms, self._wall_ms)
+        self._effects += self.leadership.advance(self._now_ms, self._wall_ms)
         self._effects.append(m.UnwatchLeader())
         self._become(Role.LEADER, "claim accepted")
 
     def _end_leadership(self, reason: str) -> None:
-        tenure, self.tenure = self.tenure, None
-        assert tenure is not None
+        leadership, self.leadership = self.leadership, None
+        assert leadership is not None
         self._takeover = None
-        self._effects += [m.CloseSources(), m.CloseSinks(), *tenure.refuse_answers()]
-        self._effects += self._taking.refuse("leadership ended")
+        self._effects += [m.CloseSources(), m.CloseSinks(), *leadership.refuse_answers()]
+        self._effects += self._snapshot_taker.refuse("leadership ended")
         if self._stop_deadline_ms is not None:
             self._stop()
-        elif tenure.has_undecided_fate:
+        elif leadership.has_unconfirmed_entries:
             self._rebuild(reason)
         else:
-            self._heard_ms = self._now_ms
+            self._last_sign_of_life_ms = self._now_ms
             self._effects.append(m.ForgetAppends())
             self._become(Role.STANDBY, reason)
 
@@ -395,7 +402,7 @@ class Replica(Generic[S, C, E]):
                 epoch=self.journal.epoch,
                 previous=suspicion.previous,
                 cause=suspicion.cause.value,
-                detect_ms=suspicion.since_ms - suspicion.heard_ms,
+                detect_ms=suspicion.since_ms - suspicion.last_sign_of_life_ms,
                 claim_ms=led_ms - suspicion.since_ms,
                 resume_ms=self._now_ms - led_ms,
             )
@@ -414,8 +421,8 @@ class Replica(Generic[S, C, E]):
 
     def _on_journal_end(self, message: m.JournalEnd) -> None:
         end = message.end
-        if self.tenure is not None:
-            self._effects += self.tenure.on_journal_end(message)
+        if self.leadership is not None:
+            self._effects += self.leadership.on_journal_end(message)
         elif self.role is Role.RESTORING:
             if end is not None:
                 self.target = end
@@ -426,54 +433,54 @@ class Replica(Generic[S, C, E]):
     def _on_probed(self, end: int | None) -> None:
         """A silent leader is suspected only where the journal itself answers, and is all read."""
         if end is None:
-            self._broker_away = True
-        elif self._broker_away:
-            self._broker_away = False
-            self._heard_ms = self._now_ms  # the leader gets the same time to come back
+            self._broker_unavailable = True
+        elif self._broker_unavailable:
+            self._broker_unavailable = False
+            self._last_sign_of_life_ms = self._now_ms  # the leader gets the same time to come back
         elif end <= self.position:
             self._silence_confirmed = True
 
     def _on_tripwire(self, message: m.TripwireFired) -> None:
-        if message.epoch == self.journal.epoch and self.tenure is None:
-            self._tripped_ms = self._now_ms
+        if message.epoch == self.journal.epoch and self.leadership is None:
+            self._tripwire_fired_ms = self._now_ms
 
     def _on_sources(self, message: m.SourceRecords) -> None:
-        if self.tenure is not None:
-            self._effects += self.tenure.take_in(message)
+        if self.leadership is not None:
+            self._effects += self.leadership.enqueue(message)
 
-    def _on_landed(self, message: m.AppendLanded) -> None:
-        if self.tenure is not None:
-            self.tenure.on_landed(message.count)
+    def _on_acknowledged(self, message: m.AppendAcknowledged) -> None:
+        if self.leadership is not None:
+            self.leadership.on_acknowledged(message.count)
 
     def _on_append_failed(self, message: m.AppendFailed) -> None:
-        if self.tenure is not None:
+        if self.leadership is not None:
             self._end_leadership(f"an append failed: {message.error}")
 
     def _on_sink_tail(self, message: m.SinkTail) -> None:
-        if self.tenure is not None:
-            self._effects += self.tenure.on_tail(message)
+        if self.leadership is not None:
+            self._effects += self.leadership.on_tail(message)
 
     def _on_published(self, message: m.Published) -> None:
-        if self.tenure is not None:
-            self._effects += self.tenure.on_published(message)
+        if self.leadership is not None:
+            self._effects += self.leadership.on_published(message)
 
     def _on_publish_failed(self, message: m.PublishFailed) -> None:
-        if self.tenure is not None:
-            self._effects += self.tenure.on_publish_failed(message.sink)
+        if self.leadership is not None:
+            self._effects += self.leadership.on_publish_failed(message.sink)
 
-    def _on_handover(self, message: m.HandoverAsked) -> None:
-        if self.tenure is not None and message.successor != self.identity.replica:
+    def _on_handover(self, message: m.HandoverRequested) -> None:
+        if self.leadership is not None and message.successor != self.identity.replica:
             self._resign_when_done(message.successor)
 
-    def _on_stop(self, message: m.StopAsked) -> None:
+    def _on_stop(self, message: m.StopRequested) -> None:
         del message
-        if self.tenure is None:
+        if self.leadership is None:
             self._stop()
         elif self._stop_deadline_ms is None:
             self._stop_deadline_ms = self._now_ms + self._limits.stop_ms
             self._resign_when_done(None)
 
     def _resign_when_done(self, successor: str | None) -> None:
-        assert self.tenure is not None
-        self.tenure.close(successor, self._now_ms)
+        assert self.leadership is not None
+        self.leadership.close(successor, self._now_ms)
         self._become(Role.RESIGNING, "asked to")

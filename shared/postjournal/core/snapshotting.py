@@ -13,7 +13,7 @@ REMEMBERED_ORDERS = 16
 """An order that comes twice, from two coordinators, is one order."""
 
 
-class Taking:
+class SnapshotTaker:
     """A replica's dealings with snapshots. Methods return effects.
 
     A standby's state is that of an offset at any time. A leader decides ahead of the journal: it
@@ -25,8 +25,8 @@ class Taking:
     ) -> None:
         """`replica`: whose; `image`: of the state now; `wait_ms`: how long a leader waits."""
         self._replica, self._image, self._wait_ms = replica, image, wait_ms
-        self._current: m.SnapshotAsked | None = None
-        self._waiting: tuple[m.SnapshotAsked, int] | None = None
+        self._current: m.SnapshotRequested | None = None
+        self._waiting: tuple[m.SnapshotRequested, int] | None = None
         self._recent: deque[tuple[str, int]] = deque(maxlen=REMEMBERED_ORDERS)
 
     @property
@@ -34,7 +34,7 @@ class Taking:
         """A leader shall come to a moment with nothing in flight."""
         return self._waiting is not None
 
-    def on_asked(self, asked: m.SnapshotAsked, role: str, now_ms: int) -> list[m.Effect]:
+    def on_asked(self, asked: m.SnapshotRequested, role: str, now_ms: int) -> list[m.Effect]:
         """`role`: the replica's, now."""
         order = (asked.snapshot_id, asked.attempt)
         if asked.replica != self._replica or order in self._recent:
@@ -56,7 +56,7 @@ class Taking:
             self._current = None
         return [progress]
 
-    def pump(self, now_ms: int, *, is_quiet: bool) -> list[m.Effect]:
+    def advance(self, now_ms: int, *, is_quiet: bool) -> list[m.Effect]:
         """A leader that is waiting: `is_quiet` when nothing is in flight."""
         assert self._waiting is not None
         asked, deadline_ms = self._waiting
@@ -72,10 +72,10 @@ class Taking:
         waiting, self._waiting = self._waiting, None
         return [_failed(waiting[0], why)] if waiting else []
 
-    def _take(self, asked: m.SnapshotAsked) -> list[m.Effect]:
+    def _take(self, asked: m.SnapshotRequested) -> list[m.Effect]:
         self._current = asked
         return [m.TakeSnapshot(asked, self._image())]
 
 
-def _failed(asked: m.SnapshotAsked, error: str) -> m.SnapshotProgressed:
+def _failed(asked: m.SnapshotRequested, error: str) -> m.SnapshotProgressed:
     return m.SnapshotProgressed(asked.snapshot_id, asked.attempt, "failed", error=error)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from postjournal.core.errors import ConfigurationError
 from postjournal.core.reader import Bound
 
-HOW = "use offset:N, seq:N or time:2026-01-31T12:00:00Z"
+BOUND_SYNTAX = "use offset:N, seq:N or time:2026-01-31T12:00:00Z"
 
 DIGITS = re.compile(r"[0-9]{1,18}")
 """Offsets, sequences and times have 64 bits; `int` refuses thousands of digits."""
@@ -23,7 +23,7 @@ def parse_bound(text: str) -> Bound:
         return Bound(seq=_number(text, value))
     if kind == "time":
         return Bound(time=parse_time(value))
-    raise ConfigurationError(f"{text!r} is no point in a journal: {HOW}")
+    raise ConfigurationError(f"{text!r} is no point in a journal: {BOUND_SYNTAX}")
 
 
 def parse_time(text: str) -> int:
@@ -34,7 +34,7 @@ def parse_time(text: str) -> int:
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ConfigurationError(f"{text!r} is no time: {HOW}") from error
+        raise ConfigurationError(f"{text!r} is no time: {BOUND_SYNTAX}") from error
     if time.tzinfo is None:
         time = time.replace(tzinfo=UTC)
     return int(time.timestamp() * 1000)
@@ -42,5 +42,5 @@ def parse_time(text: str) -> int:
 
 def _number(text: str, value: str) -> int:
     if not DIGITS.fullmatch(value):
-        raise ConfigurationError(f"{text!r} is no point in a journal: {HOW}")
+        raise ConfigurationError(f"{text!r} is no point in a journal: {BOUND_SYNTAX}")
     return int(value)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from postjournal.adapters.kafka.journal_probe import JournalLook
+from postjournal.adapters.kafka.journal_probe import JournalProbe
 from postjournal.adapters.kafka.partition_reader import KafkaPartition
 from postjournal.adapters.snapshots.catalogue import Catalogue, SnapshotStore
 from postjournal.adapters.snapshots.object_store import HASTY_S, ObjectStore
@@ -36,7 +36,7 @@ from postjournal.recovery.choice import Recovery, SnapshotSource, recover
 log = logging.getLogger(__name__)
 
 
-class Found(msgspec.Struct, kw_only=True):
+class ReplayResult(msgspec.Struct, kw_only=True):
     """A shard at one point of its journal.
 
     `offset`, `seq`: of the last record and command that the state accounts for; `within_entry`:
@@ -58,7 +58,7 @@ class Found(msgspec.Struct, kw_only=True):
     answer: Any = None
 
 
-class Tried(msgspec.Struct, kw_only=True):
+class RestoreDryRun(msgspec.Struct, kw_only=True):
     """What a replica would begin with. `tail`: journal records to be read after it."""
 
     shard: int
@@ -106,14 +106,14 @@ Show = Callable[[int, int], object]
 
 
 @dataclass
-class Past:
+class PointInTime:
     """One shard's journal and snapshots."""
 
     settings: Settings
     topic: str
     shard: int
     application: Application[Any, Any, Any]
-    look: JournalLook
+    look: JournalProbe
     snapshots: SnapshotSource
 
     @property
@@ -139,13 +139,13 @@ class Past:
                 raise self.snapshots.away from error
             raise
 
-    def dry_run(self) -> Tried:
+    def dry_run(self) -> RestoreDryRun:
         """What a replica would do."""
         started = time.monotonic()
         recovered = self.recover(Bound())
         image, (_, end) = recovered.image, self.look.bounds()
         offset = image.offset if image else -1
-        return Tried(
+        return RestoreDryRun(
             shard=self.shard,
             snapshot=image.snapshot_id if image else None,
             offset=offset,
@@ -155,7 +155,7 @@ class Past:
             skipped=recovered.skipped,
         )
 
-    def replay(self, bound: Bound, show: Show) -> tuple[AnyReader, Found]:
+    def replay(self, bound: Bound, show: Show) -> tuple[AnyReader, ReplayResult]:
         """`show` is told, while it reads, how many of how many records.
 
         Raises `PointNotReached`, and what recovering and reading raise.
@@ -170,7 +170,7 @@ class Past:
         total = max(last - first, 0)
         replay(reader, recovered.image, records, end, lambda at: show(at - first, total))
         journal = reader.journal
-        return reader, Found(
+        return reader, ReplayResult(
             shard=self.shard,
             application=self.application.name,
             offset=reader.position - 1,
@@ -191,7 +191,7 @@ class Past:
 
 
 @contextmanager
-def open_past(environment: Mapping[str, str], shard: int) -> Iterator[Past]:
+def open_point_in_time(environment: Mapping[str, str], shard: int) -> Iterator[PointInTime]:
     """Of the system that the POSTJOURNAL_… variables describe.
 
     Raises `ConfigurationError` and `JournalUnavailable`.
@@ -201,9 +201,9 @@ def open_past(environment: Mapping[str, str], shard: int) -> Iterator[Past]:
         raise ConfigurationError(f"there are {settings.shards} shards, from 0")
     application = load_application(settings.app)
     topic = Topics.of(settings.namespace, (), ()).journal
-    with closing(JournalLook(settings.bootstrap, topic, shard)) as look:
+    with closing(JournalProbe(settings.bootstrap, topic, shard)) as look:
         snapshots = _snapshots(environment, settings.namespace, shard)
-        yield Past(settings, topic, shard, application, look, snapshots)
+        yield PointInTime(settings, topic, shard, application, look, snapshots)
 
 
 def _snapshots(environment: Mapping[str, str], namespace: str, shard: int) -> SnapshotSource:

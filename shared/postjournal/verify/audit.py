@@ -13,7 +13,7 @@ from postjournal.adapters.snapshots.object_store import HASTY_S, ObjectStore
 from postjournal.app import Application, load_application
 from postjournal.config.settings import StoreSettings
 from postjournal.core.errors import ConfigurationError
-from postjournal.verify.audit_source import Surveyor
+from postjournal.verify.audit_source import AuditSource
 from postjournal.verify.report import Report
 from postjournal.verify.shard import audit_shard
 
@@ -43,7 +43,7 @@ def audit(
     """Audit `shards`, or all of them. Raises `PostjournalError` when that cannot be done."""
     application: Application[Any, Any, Any] = load_application(target.application)
     store = ObjectStore(target.store, HASTY_S) if target.store else None
-    surveyor = Surveyor(target.bootstrap, target.namespace, application, store)
+    surveyor = AuditSource(target.bootstrap, target.namespace, application, store)
     with closing(surveyor):
         count = surveyor.shards()
         unknown = [shard for shard in shards if shard >= count]
@@ -52,13 +52,13 @@ def audit(
         begun_s = time.monotonic()
         reports = []
         for shard in shards or range(count):
-            evidence = surveyor.evidence(shard, count)
-            end = evidence.journal.end
+            audit_input = surveyor.audit_input(shard, count)
+            end = audit_input.journal.end
 
             def told(next_offset: int, commands: int, shard: int = shard, end: int = end) -> None:
                 on_progress(shard, next_offset, end, commands)
 
-            reports.append(audit_shard(application, evidence, target.dedupe_window, told))
+            reports.append(audit_shard(application, audit_input, target.dedupe_window, told))
         seconds = time.monotonic() - begun_s
     commands = sum(report.commands for report in reports)
     return Report(

@@ -1,4 +1,4 @@
-"""The evidence as it lies in Kafka."""
+"""The audit_input as it lies in Kafka."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from postjournal.core.application import Application
 from postjournal.core.errors import ConfigurationError
 from postjournal.verify.partition import Partition
 from postjournal.verify.replay import DEADLETTER
-from postjournal.verify.replicas import Said
-from postjournal.verify.shard import Evidence, Sink
-from postjournal.verify.snapshots import Kept
+from postjournal.verify.replicas import ReportedDigest
+from postjournal.verify.shard import AuditInput, Sink
+from postjournal.verify.snapshots import StoredSnapshot
 from postjournal.verify.store import snapshots
 
 ANSWER_S = 10.0
@@ -28,7 +28,7 @@ LAST_STATUSES = 20_000
 """How far back the status topic is read, in records: it bounds what is kept of them."""
 
 
-class Surveyor:
+class AuditSource:
     """Finds what is to be audited and fixes the ends."""
 
     def __init__(
@@ -58,16 +58,16 @@ class Surveyor:
             )
         return count
 
-    def evidence(self, shard: int, shards: int) -> Evidence:
-        """The order matters: see `Evidence`."""
-        none: tuple[Sequence[Kept], Mapping[str, str]] = ((), {})
+    def audit_input(self, shard: int, shards: int) -> AuditInput:
+        """The order matters: see `AuditInput`."""
+        none: tuple[Sequence[StoredSnapshot], Mapping[str, str]] = ((), {})
         kept, unreadable = snapshots(self._store, self._namespace, shard) if self._store else none
         said = self._said(shard)
         names = (*self._application.sinks, DEADLETTER)
         settled = {name: self._partition(name, shard).end for name in names}
         journal = self._partition("journal", shard)
         sources = [self._partition(name, shard) for name in self._application.sources]
-        return Evidence(
+        return AuditInput(
             shard=shard,
             shards=shards,
             journal=journal,
@@ -87,11 +87,11 @@ class Surveyor:
         first, end = bounds(self._consumer, topic, shard, ANSWER_S)
         return KafkaPartition(self._bootstrap, topic, shard, first, end)
 
-    def _said(self, shard: int) -> list[Said]:
+    def _said(self, shard: int) -> list[ReportedDigest]:
         statuses: Partition = self._partition("status", shard)
         start = max(statuses.first, statuses.end - LAST_STATUSES)
         return [
-            Said(offset, status)
+            ReportedDigest(offset, status)
             for chunk in statuses.chunks(start)
             for offset, value in zip(chunk.offsets, chunk.values, strict=True)
             if isinstance(status := decode_status(value), ReplicaStatus) and status.shard == shard

@@ -14,10 +14,10 @@ from postjournal.core.records import (
     Claim,
     Codec,
     Entry,
-    Foreign,
     Heartbeat,
     Record,
     Resign,
+    UnknownRecord,
 )
 from postjournal.verify.rules import Findings, Rule
 from postjournal.verify.snapshots import Header
@@ -30,7 +30,7 @@ KINDS: dict[type, str] = {
     Entry: "entry",
     Heartbeat: "heartbeat",
     Resign: "resign",
-    Foreign: "foreign",
+    UnknownRecord: "foreign",
 }
 
 
@@ -186,11 +186,11 @@ class JournalFold:
         return record.digest_before in (as_it_is, chained(self.digest, mended))
 
     def _judge(self, offset: int, record: Record[Any]) -> Void | None:
-        if type(record) is Foreign:
+        if type(record) is UnknownRecord:
             return Void.FOREIGN
         if type(record) is Claim:
             return self._judge_claim(offset, record)
-        assert not isinstance(record, Foreign | Claim)
+        assert not isinstance(record, UnknownRecord | Claim)
         if record.epoch < max(self.epoch, 1):  # nobody leads epoch 0
             return Void.PAST_EPOCH
         if record.epoch > self.epoch:
@@ -242,7 +242,7 @@ class JournalFold:
 
     def _fits(self, record: Record[Any]) -> bool:
         """Whether the void record may be the missing entry."""
-        return isinstance(record, Foreign) or (
+        return isinstance(record, UnknownRecord) or (
             isinstance(record, Entry) and record.seq == self.next_seq
         )
 
@@ -251,15 +251,15 @@ class JournalFold:
         gap = self.gap
         if gap is None or self._findings[Rule.SEQ_DENSE]:
             return
-        culprit = self._culprit(gap)
+        missing_entry = self._culprit(gap)
         missing = f"the entries of seq {gap.next_seq} to {gap.got - 1} are missing before offset "
         text = (
             f"{missing}{gap.offset} ({proof}){_listed(gap.suspects)}"
-            if culprit is None
-            else f"this record, void since {culprit.why.value}, is the entry of seq "
+            if missing_entry is None
+            else f"this record, void since {missing_entry.why.value}, is the entry of seq "
             f"{gap.next_seq} that offset {gap.offset} follows ({proof})"
         )
-        offset = gap.offset if culprit is None else culprit.offset
+        offset = gap.offset if missing_entry is None else missing_entry.offset
         self._findings.add(Rule.SEQ_DENSE, self._topic, offset, text)
 
     def _culprit(self, gap: Gap) -> VoidRecord | None:
@@ -282,7 +282,7 @@ class JournalFold:
 def describe(record: Record[Any]) -> str:
     """A few words."""
     kind = KINDS[type(record)]
-    if isinstance(record, Foreign):
+    if isinstance(record, UnknownRecord):
         return f"{kind} record ({record.error})"
     return f"{kind} of epoch {record.epoch}"
 

@@ -10,7 +10,7 @@ from postjournal.cluster.status import ReplicaStatus
 from postjournal.verify.rules import Findings, Rule
 
 
-class Said(NamedTuple):
+class ReportedDigest(NamedTuple):
     """A status record and where it stands."""
 
     offset: int
@@ -21,12 +21,12 @@ class ReplicaCheck:
     """Each digest must be the journal's at its seq, and each seq the end of an entry.
 
     `said`: read up to the status topic's end as it was before the journal's end was asked for;
-    so the journal must hold whatever they tell. Kept are the distinct ones: bounded by how many
+    so the journal must hold whatever they tell. Only distinct ones are kept: bounded by how many
     are given.
     """
 
     def __init__(
-        self, topic: str, said: Iterable[Said], findings: Findings, start_seq: int = 0
+        self, topic: str, said: Iterable[ReportedDigest], findings: Findings, start_seq: int = 0
     ) -> None:
         """`topic`: the status topic; what was said of seqs below `start_seq` cannot be checked."""
         self._topic, self._findings = topic, findings

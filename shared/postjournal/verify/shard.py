@@ -15,12 +15,12 @@ from postjournal.verify.journal import JournalFold
 from postjournal.verify.marks import Mark, Unpublished
 from postjournal.verify.partition import Partition
 from postjournal.verify.replay import Replay
-from postjournal.verify.replicas import ReplicaCheck, Said
+from postjournal.verify.replicas import ReplicaCheck, ReportedDigest
 from postjournal.verify.report import ShardReport, SinkReport, SourceReport, StartReport
 from postjournal.verify.rules import Findings, Rule
 from postjournal.verify.sinks import SinkCheck
 from postjournal.verify.snapshot_audit import SnapshotAudit
-from postjournal.verify.snapshots import Content, Header, Kept, Standing
+from postjournal.verify.snapshots import Content, ExpectedState, Header, StoredSnapshot
 
 OnProgress = Callable[[int, int], None]
 """Called with the next journal offset and the commands so far."""
@@ -35,7 +35,7 @@ class Sink:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class AuditInput:
     """All that is known of one shard. `sources`: by full topic name; `sinks`: by short name;
     `kept`, `unreadable`: its snapshots, and those that are none: name → why.
 
@@ -49,8 +49,8 @@ class Evidence:
     sources: Mapping[str, Partition]
     sinks: Mapping[str, Sink]
     status_topic: str = ""
-    said: Sequence[Said] = ()
-    kept: Sequence[Kept] = ()
+    said: Sequence[ReportedDigest] = ()
+    kept: Sequence[StoredSnapshot] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -81,49 +81,51 @@ def ignore_progress(next_offset: int, commands: int) -> None:
 
 def audit_shard(
     application: Application[Any, Any, Any],
-    evidence: Evidence,
+    audit_input: AuditInput,
     dedupe_window: int,
     on_progress: OnProgress = ignore_progress,
 ) -> ShardReport:
     """Read everything, check everything. Raises `JournalUnavailable` when Kafka is away."""
-    return _ShardAudit(application, evidence, dedupe_window).run(on_progress)
+    return _ShardAudit(application, audit_input, dedupe_window).run(on_progress)
 
 
 class _ShardAudit:
     def __init__(
-        self, application: Application[Any, Any, Any], evidence: Evidence, dedupe_window: int
+        self, application: Application[Any, Any, Any], audit_input: AuditInput, dedupe_window: int
     ) -> None:
-        self._application, self._evidence = application, evidence
+        self._application, self._evidence = application, audit_input
         self._dedupe_window = dedupe_window
-        self._findings = findings = Findings(evidence.shard)
-        self._topic = evidence.journal.topic
+        self._findings = findings = Findings(audit_input.shard)
+        self._topic = audit_input.journal.topic
         self._codec: Codec[Any] = Codec(application.event_type)
         self._fold = JournalFold(self._topic, self._codec, findings)
         self._replay: Replay[Any, Any, Any] = Replay(
-            application, evidence.shard, evidence.shards, dedupe_window
+            application, audit_input.shard, audit_input.shards, dedupe_window
         )
-        self._snapshots = SnapshotAudit(application, evidence.kept, evidence.unreadable, findings)
-        self._next_offset = evidence.journal.first
+        self._snapshots = SnapshotAudit(
+            application, audit_input.kept, audit_input.unreadable, findings
+        )
+        self._next_offset = audit_input.journal.first
         self._tally = _Tally()
-        self._start: Kept | None = None
-        first = self._resume() if evidence.journal.first else None
+        self._start: StoredSnapshot | None = None
+        first = self._resume() if audit_input.journal.first else None
         starts = first.header.published if first else {}
-        self._marks = {name: Mark(starts.get(name, 0)) for name in evidence.sinks}
+        self._marks = {name: Mark(starts.get(name, 0)) for name in audit_input.sinks}
         self._sinks = {
             name: SinkCheck(sink.partition, findings, starts.get(name, 0))
-            for name, sink in evidence.sinks.items()
+            for name, sink in audit_input.sinks.items()
         }
         self._named = set(first.header.sinks) if first else set[str]()
-        self._unpublished = {name: Unpublished(starts.get(name, 0)) for name in evidence.sinks}
+        self._unpublished = {name: Unpublished(starts.get(name, 0)) for name in audit_input.sinks}
         self._decisions = Decisions(
             self._topic,
-            evidence.sources,
+            audit_input.sources,
             self._replay,
             findings,
             first.header.sources if first else {},
         )
         self._replicas = ReplicaCheck(
-            evidence.status_topic, evidence.said, findings, self._fold.next_seq
+            audit_input.status_topic, audit_input.said, findings, self._fold.next_seq
         )
         for name, outputs in first.outputs.items() if first else ():
             self._expect(name, outputs)
@@ -213,9 +215,9 @@ class _ShardAudit:
             if record.epoch == self._fold.epoch and next_seq > self._stable(name):
                 self._fold.confirm_gap(f"{name} is published up to {next_seq} there")
 
-    def _standing(self, offset: int, value: bytes) -> Standing:
+    def _standing(self, offset: int, value: bytes) -> ExpectedState:
         fold, marks = self._fold, self._marks
-        return Standing(
+        return ExpectedState(
             header=Header(
                 application=self._application.name,
                 schema_version=self._application.schema_version,

@@ -8,7 +8,14 @@ from typing import Any
 from postjournal.core.application import Application
 from postjournal.core.errors import RecordsMissing, SnapshotDamaged
 from postjournal.verify.rules import Findings, Rule
-from postjournal.verify.snapshots import Content, Kept, Standing, check, load_state, open_content
+from postjournal.verify.snapshots import (
+    Content,
+    ExpectedState,
+    StoredSnapshot,
+    check,
+    load_state,
+    open_content,
+)
 
 
 class SnapshotAudit:
@@ -17,7 +24,7 @@ class SnapshotAudit:
     def __init__(
         self,
         application: Application[Any, Any, Any],
-        kept: Sequence[Kept],
+        kept: Sequence[StoredSnapshot],
         unreadable: Mapping[str, str],
         findings: Findings,
     ) -> None:
@@ -33,14 +40,14 @@ class SnapshotAudit:
         """Where the next one stands; None when all are compared."""
         return self._waiting[-1].manifest.offset if self._waiting else None
 
-    def compare(self, standing: Standing) -> None:
-        """All that stand at the standing's offset."""
-        while self.next_offset == standing.header.offset:
-            self._compare(self._waiting.pop(), standing)
+    def compare(self, expected: ExpectedState) -> None:
+        """All that stand at the expected's offset."""
+        while self.next_offset == expected.header.offset:
+            self._compare(self._waiting.pop(), expected)
 
-    def _compare(self, kept: Kept, standing: Standing) -> None:
+    def _compare(self, kept: StoredSnapshot, expected: ExpectedState) -> None:
         try:
-            difference = check(kept, self._application, standing)
+            difference = check(kept, self._application, expected)
         except SnapshotDamaged as broken:
             self._findings.add(Rule.SNAPSHOT_READABLE, kept.path, None, str(broken))
         except FileNotFoundError:
@@ -50,7 +57,7 @@ class SnapshotAudit:
                 self._findings.add(Rule.SNAPSHOT_CONTENT, kept.path, None, difference)
             self.compared.append(kept.manifest.id)
 
-    def start(self, first_offset: int, place: str) -> tuple[Kept, Content, Any]:
+    def start(self, first_offset: int, place: str) -> tuple[StoredSnapshot, Content, Any]:
         """The oldest snapshot that the journal follows from `first_offset`, and its state.
 
         Raises `RecordsMissing` when there is none.

@@ -25,7 +25,7 @@ NOTHING = ("nothing", b"")
 """Where a part was to come."""
 
 
-class Kept(Protocol):
+class StoredSnapshot(Protocol):
     """A snapshot of which there is a manifest."""
 
     @property
@@ -72,7 +72,7 @@ class OutputRun(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Standing:
+class ExpectedState:
     """How things stand after the record at the header's offset, as the audit has worked it out.
 
     `outputs`: sink → those from its mark on.
@@ -94,22 +94,24 @@ class Content:
     state: Iterator[bytes]
 
 
-def check(kept: Kept, application: Application[Any, Any, Any], standing: Standing) -> str | None:
+def check(
+    kept: StoredSnapshot, application: Application[Any, Any, Any], expected: ExpectedState
+) -> str | None:
     """What the snapshot holds otherwise than the journal gives; None when nothing.
 
     Raises `SnapshotDamaged`, FileNotFoundError.
     """
     content = open_content(kept, application)
     told = [
-        *_header_differences(content.header, standing.header),
-        *_manifest_differences(kept.manifest, standing.header),
+        *_header_differences(content.header, expected.header),
+        *_manifest_differences(kept.manifest, expected.header),
     ]
-    if content.outcomes != list(standing.outcomes):
+    if content.outcomes != list(expected.outcomes):
         told.append("the dedupe window")
-    for sink, outputs in standing.outputs.items():
+    for sink, outputs in expected.outputs.items():
         if content.outputs.get(sink, []) != outputs:
             told.append(f"the unpublished outputs of {sink}")
-    if not _is_same_state(application, content, standing.state):
+    if not _is_same_state(application, content, expected.state):
         told.append("the application's state")
     return ", ".join(told) or None
 
@@ -170,7 +172,7 @@ def load_state(application: Application[Any, Any, Any], content: Content) -> Any
 # --- the content ------------------------------------------------------------------------------
 
 
-def open_content(kept: Kept, application: Application[Any, Any, Any]) -> Content:
+def open_content(kept: StoredSnapshot, application: Application[Any, Any, Any]) -> Content:
     """Everything but the state is read. Raises `SnapshotDamaged`, FileNotFoundError."""
     parts = _parts(_unpacked(_hashed(kept)))
     events: Any = application.event_type
@@ -258,7 +260,7 @@ def _unpacked(stored: Iterator[bytes]) -> Iterator[bytes]:
         raise SnapshotDamaged(f"it cannot be decompressed: {error}") from error
 
 
-def _hashed(kept: Kept) -> Iterator[bytes]:
+def _hashed(kept: StoredSnapshot) -> Iterator[bytes]:
     """What is stored; raises `SnapshotDamaged` at its end when it is not what was written."""
     seen, size, manifest = hashlib.sha256(), 0, kept.manifest
     for chunk in kept.read():

@@ -9,12 +9,12 @@ from postjournal.adapters.snapshots.object_store import ObjectStore
 from postjournal.core.errors import SnapshotDamaged, SnapshotUnusable
 from postjournal.core.snapshot import manifest as manifests
 from postjournal.core.snapshot.manifest import Manifest
-from postjournal.verify.snapshots import Kept
+from postjournal.verify.snapshots import StoredSnapshot
 
 
 @dataclass(frozen=True)
-class StoredSnapshot:
-    """See `Kept`."""
+class ObjectSnapshot:
+    """A `StoredSnapshot` in an object store."""
 
     store: ObjectStore
     folder: str
@@ -22,11 +22,9 @@ class StoredSnapshot:
 
     @property
     def path(self) -> str:
-        """See `Kept`."""
         return f"{self.folder}/{self.manifest.object}"
 
     def read(self) -> Iterator[bytes]:
-        """See `Kept`."""
         sizes = {each.name: each.size for each in self.store.list(self.folder)}
         if f"{self.folder}/{self.manifest.name}" not in sizes:
             raise FileNotFoundError(self.manifest.name)
@@ -37,10 +35,10 @@ class StoredSnapshot:
 
 def snapshots(
     store: ObjectStore, namespace: str, shard: int
-) -> tuple[Sequence[Kept], Mapping[str, str]]:
+) -> tuple[Sequence[StoredSnapshot], Mapping[str, str]]:
     """Those of a shard, and the files that should be manifests and are none: name → why."""
     folder = manifests.folder(namespace, shard)
-    kept: list[Kept] = []
+    kept: list[StoredSnapshot] = []
     unreadable = {}
     for file in store.list(folder):
         if not file.name.endswith(manifests.SUFFIX):
@@ -48,7 +46,7 @@ def snapshots(
         try:
             data = store.get(file.name)
             manifest = manifests.decode(file.name.rpartition("/")[2], data)
-            kept.append(StoredSnapshot(store, folder, manifest))
+            kept.append(ObjectSnapshot(store, folder, manifest))
         except FileNotFoundError:  # deleted a moment ago
             continue
         except SnapshotUnusable as error:

@@ -13,13 +13,13 @@ BUGS: dict[str, Bug] = {
     for module, bugs in (
         ("core.fold", replica_bugs.FOLD),
         ("core.replica", replica_bugs.REPLICA),
-        ("core.leadership", leader_bugs.TENURE),
+        ("core.leadership", leader_bugs.LEADERSHIP),
         ("core.state.outbox", leader_bugs.OUTBOX),
         ("core.reads", leader_bugs.READS),
         ("core.state.state_machine", state_bugs.MACHINE),
         ("core.state.dedupe", state_bugs.DEDUPE),
         ("core.snapshot.image", state_bugs.SNAPSHOT),
-        ("core.snapshotting", state_bugs.TAKING),
+        ("core.snapshotting", state_bugs.SNAPSHOT_TAKER),
         ("recovery.choice", state_bugs.RECOVERY),
         ("runtime", state_bugs.RUNTIME),
     )

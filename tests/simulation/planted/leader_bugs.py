@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-TENURE = {
+LEADERSHIP = {
     "life is shown while a record is not read back": (
         "if self.inflight or self.resigned:",
         "if self.resigned:",
@@ -71,7 +71,7 @@ TENURE = {
         "return False",
     ),
     "a leader that reads nothing back and lands nothing leaves office": (
-        "if self._landed <= self._read_back:",
+        "if self._acknowledged <= self._read_back:",
         "if not self.inflight:",
     ),
 }
@@ -117,8 +117,8 @@ OUTBOX = {
 
 READS = {
     "a standby answers as leader": (
-        "if asked.linearizable and of.tenure is None:",
-        "if asked.linearizable and of.tenure is not None and of.tenure.resigned:",
+        "if asked.linearizable and of.leadership is None:",
+        "if asked.linearizable and of.leadership is not None and of.leadership.resigned:",
     ),
     "an answer leaves before what the reader has seen": (
         "if asked.min_seq >= of.journal.next_seq:",

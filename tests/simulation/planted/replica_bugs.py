@@ -51,8 +51,8 @@ FOLD = {
         "        self.next_seq +=",
     ),
     "a heartbeat with another seq counts": (
-        "if not self._in_office(heartbeat.epoch) or heartbeat.seq != self.next_seq:",
-        "if not self._in_office(heartbeat.epoch):",
+        "if not self._is_current_leader(heartbeat.epoch) or heartbeat.seq != self.next_seq:",
+        "if not self._is_current_leader(heartbeat.epoch):",
     ),
     "a resignation of an earlier epoch counts": (
         "if resign.epoch != self.epoch or self.leader is None:",
@@ -71,7 +71,7 @@ REPLICA = {
     ),
     "a void record changes the replica": (
         "            if verdict is Verdict.ACCEPTED:",
-        "            if verdict is not Verdict.VOID_ALARM:",
+        "            if verdict is not Verdict.DIGEST_MISMATCH:",
     ),
     "a leader is known by its name": (
         "        if claim.incarnation == self.incarnation:\n            self._lead(suspicion)",
@@ -92,10 +92,10 @@ REPLICA = {
     ),
     "a failed append is taken for a landed one": (
         '            self._end_leadership(f"an append failed: {message.error}")',
-        "            self.tenure.on_landed(1)",
+        "            self.leadership.on_acknowledged(1)",
     ),
     "a deposed leader keeps what never counted": (
-        "elif tenure.has_undecided_fate:",
+        "elif leadership.has_unconfirmed_entries:",
         "elif False:",
     ),
     "a deposed leader goes on publishing": (
@@ -107,7 +107,7 @@ REPLICA = {
         "[m.CloseSinks(), *",
     ),
     "a deposed leader answers nothing that it was asked": (
-        "m.CloseSinks(), *tenure.refuse_answers()]",
+        "m.CloseSinks(), *leadership.refuse_answers()]",
         "m.CloseSinks()]",
     ),
     "the failure of an earlier leadership's append ends a later one": (
@@ -116,19 +116,19 @@ REPLICA = {
     ),
     "somebody else's void record ends the leadership": (
         "elif own is not None:  # one that lands again",
-        "elif self.tenure is not None:  #",
+        "elif self.leadership is not None:  #",
     ),
     "a retry that landed twice ends the leadership": (
         "elif own is not None:  # one that lands again",
-        'elif self.tenure and getattr(record, "epoch", 0) == self.tenure.epoch:  #',
+        'elif self.leadership and getattr(record, "epoch", 0) == self.leadership.epoch:  #',
     ),
     "a gap in its own records does not end a leadership": (
         "elif own is not None:  # one that lands again",
         "elif False:  #",
     ),
     "a tripwire of an earlier leader counts": (
-        "if message.epoch == self.journal.epoch and self.tenure is None:",
-        "if self.tenure is None:",
+        "if message.epoch == self.journal.epoch and self.leadership is None:",
+        "if self.leadership is None:",
     ),
     "silence is not confirmed by the journal's end": (
         "if cause is not Cause.SILENCE or self._silence_confirmed:",
@@ -139,13 +139,13 @@ REPLICA = {
         "        else:\n            self._silence_confirmed = True",
     ),
     "a sign of life does not end the silence": (
-        "        self._heard_ms = self._now_ms\n        if self.tenure is not None:\n"
-        "            return\n",
-        "        if self.tenure is not None:\n            return\n",
+        "        self._last_sign_of_life_ms = self._now_ms\n"
+        "        if self.leadership is not None:\n            return\n",
+        "        if self.leadership is not None:\n            return\n",
     ),
     "suspicion outlives the suspected leader": (
-        "self._tripped_ms, self._silence_confirmed, self._broker_away = None, False, False",
-        "self._silence_confirmed, self._broker_away = False, False",
+        "self._tripwire_fired_ms, self._silence_confirmed = None, False",
+        "self._silence_confirmed = False",
     ),
     "a lost claim is never repeated": (
         "if self._now_ms - self._claimed_ms < self._limits.claim_retry_ms:",

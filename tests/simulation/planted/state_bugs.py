@@ -102,7 +102,7 @@ SNAPSHOT = {
     ),
 }
 
-TAKING = {
+SNAPSHOT_TAKER = {
     "a leader's snapshot holds what is in flight": (
         "        if is_quiet:",
         "        if asked:",

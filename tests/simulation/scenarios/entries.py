@@ -101,7 +101,7 @@ def a_failed_append_ends_each_leadership_of_an_incarnation(stage: Stage) -> None
     stage.until(partial(_has_lost_office, stage, old), 150, "it ends by the failure alone")
     stage.settle()
     _lose_the_next_append(stage, old)  # the very first heartbeat when it leads again
-    stage.seat(stage.leader).inbox.put(m.HandoverAsked(old.name))
+    stage.seat(stage.leader).inbox.put(m.HandoverRequested(old.name))
     stage.until(partial(_is_epoch, stage, 3), 50, "it leads again")
     stage.run(50)
     assert not stage.seat(old).leads
@@ -118,7 +118,7 @@ def a_broken_producer_costs_one_leadership_not_the_next(stage: Stage) -> None:
     pipe.is_broken = True
     stage.until(partial(_has_lost_office, stage, old), 150, "it cannot append")
     stage.until(partial(_is_epoch, stage, 2), 700, "somebody else leads")
-    stage.seat(stage.leader).inbox.put(m.HandoverAsked(old.name))
+    stage.seat(stage.leader).inbox.put(m.HandoverRequested(old.name))
     stage.until(partial(_is_epoch, stage, 3), 100, "it leads again")
     stage.send()
     stage.settle()
@@ -133,9 +133,9 @@ def a_failed_append_ends_its_own_leadership_whatever_of_earlier_ones_is_not_repo
     pipe = stage.log(old).appends
     pipe.fates.append(LATE)
     stage.until(lambda: not pipe.fates, 150, "a heartbeat that is not reported")
-    stage.seat(old).inbox.put(m.HandoverAsked(None))
+    stage.seat(old).inbox.put(m.HandoverRequested(None))
     stage.until(partial(_is_epoch, stage, 2), 100, "somebody else leads")
-    stage.seat(stage.leader).inbox.put(m.HandoverAsked(old.name))
+    stage.seat(stage.leader).inbox.put(m.HandoverRequested(old.name))
     stage.until(partial(_is_epoch, stage, 3), 100, "it leads again")
     stage.run(20)
     stage.log(old).appends.is_broken = True

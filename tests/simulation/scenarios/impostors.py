@@ -39,7 +39,7 @@ def a_leader_that_is_to_stop_stops_at_somebody_elses_entry(stage: Stage) -> None
     old = stage.leader
     pipe = _hold_entries_in_flight(stage, old)
     old.stopping = True
-    stage.seat(old).inbox.put(m.StopAsked())
+    stage.seat(old).inbox.put(m.StopRequested())
     stage.run(20)
     assert old.alive, "it waits for what is in flight"
     impose(stage.world, 0, "entry")
@@ -97,7 +97,7 @@ def _hold_entries_in_flight(stage: Stage, leader: Host) -> JournalPipe:
     for _ in range(3):
         stage.send()
     stage.run(10)
-    tenure = stage.seat(leader).replica.tenure
-    assert tenure is not None
-    assert tenure.has_undecided_fate
+    leadership = stage.seat(leader).replica.leadership
+    assert leadership is not None
+    assert leadership.has_unconfirmed_entries
     return pipe

@@ -23,7 +23,7 @@ _numbers = count()
 class KafkaHarness:
     """See `Harness`."""
 
-    patience_ms = 60_000
+    timeout_ms = 60_000
     quiet_ms = 400
 
     def __init__(self, bootstrap: str, topics: Topics | None = None) -> None:

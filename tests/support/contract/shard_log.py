@@ -18,7 +18,7 @@ class Harness(Protocol):
     """What differs between the log in memory and the one on Kafka."""
 
     log: ShardLog
-    patience_ms: int  # how long something that must come may take
+    timeout_ms: int  # how long something that must come may take
     quiet_ms: int  # how long to listen for what must not come
 
     def topic(self, source: str) -> str:
@@ -66,7 +66,7 @@ class Heard:
             assert message.records, "a message says something"
             rows = [(offset, value) for offset, _, value in message.records]
             self.sources.setdefault(message.topic, []).extend(rows)
-        elif isinstance(message, m.AppendLanded):
+        elif isinstance(message, m.AppendAcknowledged):
             self.landed += message.count
         elif isinstance(message, m.JournalEnd):
             self.ends.append(message.end)
@@ -97,7 +97,7 @@ class Listener:
         """Listen until `done`; fail when it takes too long."""
         waited_ms = 0
         while not done(self.heard):
-            assert waited_ms < self._harness.patience_ms, f"it did not come: {self.heard}"
+            assert waited_ms < self._harness.timeout_ms, f"it did not come: {self.heard}"
             waited_ms += self._turn()
         return self.heard
 

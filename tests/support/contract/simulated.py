@@ -29,7 +29,7 @@ class _PatientLog(SimShardLog):
 class SimulatedHarness:
     """See `Harness`."""
 
-    patience_ms = 2_000
+    timeout_ms = 2_000
     quiet_ms = 200
 
     def __init__(self, first: SimulatedHarness | None = None) -> None:

@@ -13,7 +13,7 @@ from postjournal.core.errors import JournalUnavailable
 ANSWER_S = 3.0
 
 
-class JournalLook:
+class JournalProbe:
     """See `RecoveryJournal`. Used by one thread; has a client of its own until `close`."""
 
     def __init__(self, bootstrap: str, topic: str, shard: int) -> None:

@@ -52,7 +52,7 @@ _topic: Callable[[Message], str] = Message.topic  # type: ignore[assignment]
 BOUNDS_TIMEOUT_S = 2.0
 """On one connection answers come in order: this one waits for a fetch that waits for records."""
 
-APPEND_REPORTS = (m.AppendLanded, m.AppendFailed)
+APPEND_REPORTS = (m.AppendAcknowledged, m.AppendFailed)
 
 CONNECTION_LOST = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)
 
@@ -146,9 +146,9 @@ class KafkaLog:
             if command is None or command.shard != self._shard:
                 continue
             if isinstance(command, Handover):
-                yield m.HandoverAsked(command.successor)
+                yield m.HandoverRequested(command.successor)
             else:
-                yield m.SnapshotAsked(
+                yield m.SnapshotRequested(
                     command.replica, command.id, command.attempt, command.allow_leader
                 )
 
@@ -257,12 +257,12 @@ class KafkaLog:
         self._paused, self._held = False, False
         self._consumer.resume(self._sources)
 
-    def hold_sources(self) -> None:
+    def pause_sources(self) -> None:
         """librdkafka goes on from the last record it handed out."""
         self._held = True
         self._consumer.pause(self._sources)
 
-    def release_sources(self) -> None:
+    def resume_sources(self) -> None:
         """Only what was held; closed sources stay closed."""
         if self._held and not self._paused:
             self._consumer.resume(self._sources)
@@ -291,7 +291,7 @@ class KafkaLog:
         if generation != self._generation:
             return
         if error is None:
-            self._arrived.append(m.AppendLanded(1))
+            self._arrived.append(m.AppendAcknowledged(1))
         else:
             self._fail(error.str())
 

@@ -23,7 +23,7 @@ ATTRIBUTES_BYTES = 64
 is_supported = sys.platform == "linux"
 
 
-class Lifeline:
+class DeathLock:
     """Make it before a fork; the parent's thread that makes it holds it until it dies."""
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 
-def seldom_collect() -> None:
+def reduce_gc_frequency() -> None:
     """Leave what exists now out of every collection, and collect seldom.
 
     Modules and the like are some 200,000 objects; a full collection of them stops all threads

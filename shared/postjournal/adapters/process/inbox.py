@@ -30,18 +30,18 @@ class QueueInbox:
         self._is_closed = False
 
     def ask(
-        self, query: dict[str, str], *, linearizable: bool, min_seq: int = -1, patience_ms: int = 0
+        self, query: dict[str, str], *, linearizable: bool, min_seq: int = -1, timeout_ms: int = 0
     ) -> Future[Answer]:
-        """Put a query (see `QueryAsked`); its answer comes with the future."""
+        """Put a query (see `QueryRequested`); its answer comes with the future."""
         future: Future[Answer] = Future()
-        self._queue.put(m.QueryAsked(future, query, linearizable, min_seq, patience_ms))
+        self._queue.put(m.QueryRequested(future, query, linearizable, min_seq, timeout_ms))
         if self._is_closed:  # looked at after the put: `close` may have seen the queue before
             self._refuse_all()
         return future
 
     def ask_to_stop(self) -> None:
         """The replica resigns if it leads, then stops."""
-        self._queue.put(m.StopAsked())
+        self._queue.put(m.StopRequested())
 
     def close(self) -> None:
         """Nobody polls any more: what waits, and whatever is asked from now on, is not_ready."""
@@ -50,7 +50,7 @@ class QueueInbox:
 
     def _refuse_all(self) -> None:
         for message in self.poll():
-            if isinstance(message, m.QueryAsked):
+            if isinstance(message, m.QueryRequested):
                 self.reply(message.token, None, -1, 0, "not_ready")
 
     def poll(self) -> list[m.Message]:

@@ -14,7 +14,7 @@ ORDINARY = 0
 THIS_THREAD = 0
 
 
-class Precedence:
+class ThreadPriority:
     """Of the thread that makes it, which only that one may switch.
 
     Not always, since an engine that has little to do waits for those very threads.

@@ -13,7 +13,7 @@ import socket
 import threading
 
 from postjournal.adapters.process.child import close_all_but, die_with_parent
-from postjournal.adapters.process.death_lock import Lifeline, is_supported
+from postjournal.adapters.process.death_lock import DeathLock, is_supported
 from postjournal.adapters.process.tripwire import TripwireServer
 
 log = logging.getLogger(__name__)
@@ -32,10 +32,10 @@ def hold_tripwire(host: str, port: int) -> int:
     if not is_supported:
         TripwireServer(listener)
         return port
-    lifeline, parent = Lifeline(), os.getpid()
+    death_lock, parent = DeathLock(), os.getpid()
     holder = os.fork()
     if holder == 0:
-        _hold(listener, lifeline, parent)
+        _hold(listener, death_lock, parent)
     listener.close()
     threading.Thread(target=_miss, args=(holder,), daemon=True, name="tripwire-holder").start()
     return port
@@ -48,7 +48,7 @@ def _miss(holder: int) -> None:
     os._exit(1)
 
 
-def _hold(listener: socket.socket, lifeline: Lifeline, parent: int) -> None:
+def _hold(listener: socket.socket, death_lock: DeathLock, parent: int) -> None:
     """All of the holder's life; never returns."""
     try:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -56,7 +56,7 @@ def _hold(listener: socket.socket, lifeline: Lifeline, parent: int) -> None:
         close_all_but((*STANDARD_STREAMS, listener.fileno()))
         die_with_parent(parent)  # should the lock fail
         server = TripwireServer(listener)
-        lifeline.wait()
+        death_lock.wait()
         server.close()
     except BaseException:
         log.exception("the tripwire cannot be held")

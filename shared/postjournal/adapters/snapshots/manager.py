@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from postjournal.adapters.snapshots.catalogue import Catalogue, SnapshotStore
 from postjournal.adapters.snapshots.forked_writer import ForkedWriter
-from postjournal.adapters.snapshots.upload import Begun, Storing
+from postjournal.adapters.snapshots.upload import SnapshotJob, SnapshotUpload
 from postjournal.core import messages as m
 from postjournal.core.errors import JournalUnavailable, ShardHalted, StoreUnavailable, StoreUnusable
 from postjournal.core.snapshot.image import Image
@@ -29,7 +29,7 @@ AnyImage = Image[Any, Any, Any]
 
 
 class Look(RecoveryJournal, Protocol):
-    """A `JournalLook`."""
+    """A `JournalProbe`."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -77,22 +77,23 @@ class StoreSnapshots:
         """In a thread; see `_restore`."""
         self._start(self._restore, "restore")
 
-    def take(self, asked: m.SnapshotAsked, image: AnyImage) -> None:
+    def take(self, asked: m.SnapshotRequested, image: AnyImage) -> None:
         """The fork is done here, in the engine's thread; all else in another."""
-        begun = Begun(asked, image.header(), self._replica)
+        job = SnapshotJob(asked, image.header(), self._replica)
         stores = self._stores
         if stores is None:
-            self._put(begun.failed("POSTJOURNAL_SNAPSHOT_URL is not set"))
+            self._put(job.failed("POSTJOURNAL_SNAPSHOT_URL is not set"))
             return
         try:
             self._writer = writer = ForkedWriter(image.content)
         except OSError as error:
-            self._put(begun.failed(f"cannot fork: {error}"))
+            self._put(job.failed(f"cannot fork: {error}"))
             return
-        begun.fork_ms = begun.elapsed_ms()
-        self._put(begun.progress("writing"))
+        job.fork_ms = job.elapsed_ms()
+        self._put(job.progress("writing"))
         self._start(
-            lambda tell: Storing(stores.patient, self._shard, begun, writer, tell).run(), "snapshot"
+            lambda tell: SnapshotUpload(stores.patient, self._shard, job, writer, tell).run(),
+            "snapshot",
         )
 
     def give_up(self) -> None:
@@ -119,17 +120,17 @@ class StoreSnapshots:
     def _put(self, message: m.Message | Exception) -> None:
         self._ready.put((self._given_up, message))
 
-    def _start(self, work: Callable[[_Teller], None], name: str) -> None:
-        tell = _Teller(self._ready, self._given_up)
+    def _start(self, work: Callable[[_Worker], None], name: str) -> None:
+        tell = _Worker(self._ready, self._given_up)
         name = f"{name}-{self._shard}"
         Thread(target=tell.whatever_comes_of, args=(work,), name=name, daemon=True).start()
 
     # --- restoring --------------------------------------------------------------------------
 
-    def _restore(self, tell: _Teller) -> None:
+    def _restore(self, tell: _Worker) -> None:
         """Until it is known what to begin with: the store or Kafka may be away for a while."""
         started, said = time.monotonic(), ""
-        while not tell.is_vain:
+        while not tell.is_cancelled:
             restored, why = self._try_restore(time.monotonic() - started)
             if restored is not None:
                 tell(restored)
@@ -204,7 +205,7 @@ class _OfShard:
             yield chunk
 
 
-class _Teller:
+class _Worker:
     """Hands messages of one piece of work to the engine, unless it was given up."""
 
     def __init__(
@@ -213,14 +214,14 @@ class _Teller:
         self._ready, self._given_up = ready, given_up
 
     @property
-    def is_vain(self) -> bool:
+    def is_cancelled(self) -> bool:
         """Nobody wants to hear of it any more."""
         return self._given_up.is_set()
 
     def __call__(self, message: m.Message) -> None:
         self._ready.put((self._given_up, message))
 
-    def whatever_comes_of(self, work: Callable[[_Teller], None]) -> None:
+    def whatever_comes_of(self, work: Callable[[_Worker], None]) -> None:
         """Even a bug must be told, or the engine would wait for ever."""
         try:
             work(self)

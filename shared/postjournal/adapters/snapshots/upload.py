@@ -1,4 +1,4 @@
-"""Storing a snapshot that a forked child writes down."""
+"""SnapshotUpload a snapshot that a forked child writes down."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ TELL_S = 1.0
 """Progress is told this often."""
 
 
-class Teller(Protocol):
+class Report(Protocol):
     """Hands messages to the engine."""
 
     @property
-    def is_vain(self) -> bool:
+    def is_cancelled(self) -> bool:
         """Nobody wants to hear of it any more."""
 
     def __call__(self, message: m.Message) -> None:
         """One message."""
 
 
-class Begun:
+class SnapshotJob:
     """A snapshot whose state is held by a child."""
 
-    def __init__(self, asked: m.SnapshotAsked, header: Header, replica: str) -> None:
+    def __init__(self, asked: m.SnapshotRequested, header: Header, replica: str) -> None:
         """Make it just before the fork. `replica`: the name of the one that takes it."""
         self.asked, self.header, self._replica = asked, header, replica
         self._started, self._time_ms = time.monotonic(), time.time_ns() // 1_000_000
@@ -98,15 +98,15 @@ class Begun:
         )
 
 
-class Storing:
+class SnapshotUpload:
     """Streams what a child writes into the store, reads it back, and writes the manifest."""
 
     def __init__(
-        self, store: SnapshotStore, shard: int, begun: Begun, writer: ForkedWriter, tell: Teller
+        self, store: SnapshotStore, shard: int, job: SnapshotJob, writer: ForkedWriter, tell: Report
     ) -> None:
         """`writer` is closed at the end, whatever comes."""
         self._store, self._shard = store, shard
-        self._begun, self._writer, self._tell = begun, writer, tell
+        self._begun, self._writer, self._tell = job, writer, tell
         self._told = time.monotonic()
         self._may_be_published = False
 
@@ -154,7 +154,7 @@ class Storing:
     def _sent(self) -> Iterator[bytes]:
         sent = 0
         for chunk in self._writer.chunks():
-            if self._tell.is_vain:
+            if self._tell.is_cancelled:
                 raise ChildFailed("it was given up")
             sent += len(chunk)
             self._tell_sometimes("writing", written=sent)

@@ -7,7 +7,10 @@ import contextlib
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from postjournal.cli.modes import default_system, running_system
+from postjournal.cli.running_system import (
+    default_system,
+    running_system,
+)
 from postjournal.core.errors import PostjournalError
 
 COMPLETE_VARIABLE = "_POSTJOURNAL_COMPLETE"

@@ -11,8 +11,8 @@ from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import NotFound, OperationFailed
 from postjournal.cli.handover import hand_over
 from postjournal.cli.local.status import SystemStatus
-from postjournal.cli.modes import running_system
 from postjournal.cli.output import json_option, print_json
+from postjournal.cli.running_system import running_system
 
 REVIVE_S = 3.0
 """As the local mode's process manager waits."""

@@ -12,9 +12,12 @@ from postjournal.cli.docker import engine
 from postjournal.cli.docker.containers import containers
 from postjournal.cli.errors import NotFound
 from postjournal.cli.log_following import LogFile, follow
-from postjournal.cli.modes import default_system, running_system
 from postjournal.cli.output import json_option, print_json
 from postjournal.cli.rendering import status_tables
+from postjournal.cli.running_system import (
+    default_system,
+    running_system,
+)
 
 LEAST_WIDTH = 120
 """Lines that a narrow terminal breaks are better than names cut short."""

@@ -15,10 +15,10 @@ from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import AlreadyRunning
 from postjournal.cli.interruption import interruptible, uninterrupted
 from postjournal.cli.local.system import LocalSystem
-from postjournal.cli.modes import default_system
 from postjournal.cli.output import print_json
 from postjournal.cli.progress import Reporter
 from postjournal.cli.rendering import where_and_what_next
+from postjournal.cli.running_system import default_system
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from postjournal.cli.target import environment_with
 from postjournal.core.errors import ConfigurationError
 from postjournal.core.reader import Bound
 from postjournal.history.bounds import parse_bound, parse_time
-from postjournal.history.point_in_time import Found, Show, Tried, open_past
+from postjournal.history.point_in_time import ReplayResult, RestoreDryRun, Show, open_point_in_time
 from postjournal.history.replay import AnyReader
 
 shard_option = click.option("--shard", type=click.IntRange(0), default=0, show_default=True)
@@ -96,7 +96,10 @@ def replay_command(
     query = _parse_query(queries)
     if export_to is not None:
         check_writable(export_to, "--export")
-    with environment_with(bootstrap, data) as environment, open_past(environment, shard) as past:
+    with (
+        environment_with(bootstrap, data) as environment,
+        open_point_in_time(environment, shard) as past,
+    ):
         with progress_bar(quiet=as_json) as show:
             reader, found = past.replay(bound, show)
         if query:
@@ -124,7 +127,10 @@ def restore(
     """
     if not dry_run:
         raise OperationFailed("replicas restore by themselves when they start; use --dry-run")
-    with environment_with(bootstrap, data) as environment, open_past(environment, shard) as past:
+    with (
+        environment_with(bootstrap, data) as environment,
+        open_point_in_time(environment, shard) as past,
+    ):
         tried = past.dry_run()
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(tried)))
@@ -165,7 +171,7 @@ def _ask(reader: AnyReader, query: dict[str, str]) -> Any:
     return answer
 
 
-def _export(reader: AnyReader, found: Found, path: Path) -> None:
+def _export(reader: AnyReader, found: ReplayResult, path: Path) -> None:
     application = reader.machine.application
     try:
         state = msgspec.json.encode(application.export(reader.machine.state))
@@ -178,7 +184,7 @@ def _export(reader: AnyReader, found: Found, path: Path) -> None:
     path.write_bytes(msgspec.json.encode(whole) + b"\n")
 
 
-def _table(found: Found) -> Table:
+def _table(found: ReplayResult) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     within = " (in the middle of its entry)" if found.within_entry else ""
     rows = {
@@ -197,7 +203,7 @@ def _table(found: Found) -> Table:
     return table
 
 
-def _print_tried(tried: Tried) -> None:
+def _print_tried(tried: RestoreDryRun) -> None:
     for name, reason in tried.skipped.items():
         click.echo(f"passed over {name}: {reason}")
     if tried.snapshot is None:

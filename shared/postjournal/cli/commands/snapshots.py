@@ -12,8 +12,8 @@ from rich.table import Table
 
 from postjournal.cli.coordinator import CoordinatorClient, SnapshotRow
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.modes import running_system
 from postjournal.cli.output import json_option, print_json
+from postjournal.cli.running_system import running_system
 
 POLL_S = 0.1
 ENDED = ("done", "failed")

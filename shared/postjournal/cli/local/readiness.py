@@ -13,8 +13,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from redis import Redis, RedisError
 
-from postjournal.cli.direct import direct_session
 from postjournal.cli.errors import OperationFailed
+from postjournal.cli.http import direct_session
 from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.processes import age_s

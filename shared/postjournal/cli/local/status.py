@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 import requests
 
-from postjournal.cli.direct import direct_session
+from postjournal.cli.http import direct_session
 from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.processes import is_paused, is_shell

@@ -15,8 +15,8 @@ from postjournal.app import load_application
 from postjournal.cli.errors import NotFound
 from postjournal.cli.output import json_option, print_json
 from postjournal.cli.target import environment_of
+from postjournal.cli.trace.builder import CommandTrace, Step
 from postjournal.cli.trace.search import Searcher
-from postjournal.cli.trace.story import Step, Story
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import Settings
 
@@ -59,27 +59,27 @@ def trace(
         sys.exit(NotFound.exit_code)
 
 
-def _print(wanted: str, stories: list[Story]) -> None:
+def _print(wanted: str, stories: list[CommandTrace]) -> None:
     console = Console(highlight=False)
     if not stories:
         click.echo(f"no command and no trace {wanted} in the sources", err=True)
-    for story in stories:
-        colour = COLOURS[story.outcome]
-        because = f" ({escape(story.reason)})" if story.reason else ""
-        repeats = f", {story.repeats} outputs published twice" if story.repeats else ""
-        trace_id = f", trace {escape(story.trace_id)}" if story.trace_id else ""
+    for trace_of in stories:
+        colour = COLOURS[trace_of.outcome]
+        because = f" ({escape(trace_of.reason)})" if trace_of.reason else ""
+        repeats = f", {trace_of.repeats} outputs published twice" if trace_of.repeats else ""
+        trace_id = f", trace {escape(trace_of.trace_id)}" if trace_of.trace_id else ""
         console.print(
-            f"[bold]{escape(story.id)}[/]: [{colour}]{story.outcome}[/]{because} in "
-            f"{story.total_ms} ms, shard {story.shard}{trace_id}{repeats}",
+            f"[bold]{escape(trace_of.id)}[/]: [{colour}]{trace_of.outcome}[/]{because} in "
+            f"{trace_of.total_ms} ms, shard {trace_of.shard}{trace_id}{repeats}",
             soft_wrap=True,
         )
-        console.print(_table(story))
+        console.print(_table(trace_of))
 
 
-def _table(story: Story) -> Table:
+def _table(trace_of: CommandTrace) -> Table:
     table = Table("", "RECORD", "TIME", "AFTER", "", box=None, pad_edge=False)
     table.columns[3].justify = "right"
-    for step in story.steps:
+    for step in trace_of.steps:
         at = datetime.fromtimestamp(step.time_ms / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
         place = f"{step.topic}/{step.partition}@{step.offset}"
         table.add_row(step.kind, place, f"{at}Z", f"{step.after_ms} ms", escape(_said(step)))

@@ -11,7 +11,14 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.metadata import bounds, partition_count
 from postjournal.adapters.kafka.partition_reader import KafkaPartition
-from postjournal.cli.trace.story import Emitted, Source, Story, position_of, tell, trace_id_of
+from postjournal.cli.trace.builder import (
+    CommandTrace,
+    Emitted,
+    Source,
+    position_of,
+    tell,
+    trace_id_of,
+)
 from postjournal.cli.trace.walk import Counted, Place, accepted
 from postjournal.cluster.topics import Topics
 from postjournal.core.errors import ConfigurationError, JournalUnavailable
@@ -51,7 +58,7 @@ class Searcher:
         """Let go of the connection."""
         self._consumer.close()
 
-    def stories(self, wanted: str) -> list[Story]:
+    def stories(self, wanted: str) -> list[CommandTrace]:
         """Of the command `wanted`, or of the commands of the trace with that id.
 
         One for each time that the command stands in a source, in the order of time; the newest
@@ -98,7 +105,7 @@ class Searcher:
                 yield source
 
     def _source(self, message: Message) -> Source:
-        """The id is the engine's: see `Machine._poison`."""
+        """The id is the engine's: see `StateMachine._poison`."""
         place = _place(message)
         try:
             found = self._envelope(message.value() or b"").id
@@ -109,7 +116,7 @@ class Searcher:
 
     # --- the journal and the sinks ----------------------------------------------------------
 
-    def _story(self, source: Source) -> Story:
+    def _story(self, source: Source) -> CommandTrace:
         counted = self._entry(source)
         return tell(source, counted, self._outputs(source, counted) if counted else [])
 

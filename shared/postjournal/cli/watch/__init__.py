@@ -14,9 +14,12 @@ from rich.live import Live
 
 from postjournal.cli.coordinator import Cluster, CoordinatorClient
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.modes import running_system
 from postjournal.cli.ranges import Range
-from postjournal.cli.watch.picture import Seen, picture
+from postjournal.cli.running_system import running_system
+from postjournal.cli.watch.screen import (
+    Seen,
+    picture,
+)
 
 LOOK_EVERY_S = 0.25
 

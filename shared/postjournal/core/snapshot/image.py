@@ -26,7 +26,7 @@ from postjournal.core.records import UNREADABLE, Claim, Outcome
 from postjournal.core.snapshot.frames import END, FrameReader, Part, frame
 from postjournal.core.snapshot.manifest import FORMAT_VERSION, Manifest
 from postjournal.core.state.outbox import Outputs
-from postjournal.core.state.state_machine import DEADLETTER, Machine, ShardPlace
+from postjournal.core.state.state_machine import DEADLETTER, ShardPlace, StateMachine
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
@@ -86,7 +86,7 @@ class Image(Generic[S, C, E]):
     offset: int
     record_digest: str
     journal: JournalState
-    machine: Machine[S, C, E]
+    machine: StateMachine[S, C, E]
     snapshot_id: str = ""
 
     def header(self) -> Header:
@@ -158,7 +158,7 @@ def load(
     header = _decode(frames.expect(HEADER), Header)
     _check_manifest(header, manifest)
     _check_configuration(header, application, place, dedupe_window)
-    machine: Machine[S, C, E] = Machine(application, place, dedupe_window)
+    machine: StateMachine[S, C, E] = StateMachine(application, place, dedupe_window)
     _load_outcomes(machine, frames, application.event_type)
     _load_outputs(machine, frames, header)
     machine.sources = dict(header.sources)
@@ -213,13 +213,13 @@ def _check_configuration(
             )
 
 
-def _load_outcomes(machine: Machine[S, C, E], frames: FrameReader, event_type: Any) -> None:
+def _load_outcomes(machine: StateMachine[S, C, E], frames: FrameReader, event_type: Any) -> None:
     decoder = msgspec.json.Decoder(list[Outcome[event_type]])
     for body in frames.take(OUTCOMES):
         machine.window.add_all(_decode_with(decoder, body))
 
 
-def _load_outputs(machine: Machine[S, C, E], frames: FrameReader, header: Header) -> None:
+def _load_outputs(machine: StateMachine[S, C, E], frames: FrameReader, header: Header) -> None:
     values: dict[str, list[bytes]] = {sink: [] for sink in machine.outboxes}
     for body in frames.take(OUTPUTS):
         part = _decode(body, _Outputs)

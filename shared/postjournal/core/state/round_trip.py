@@ -26,7 +26,7 @@ PLAIN = (inspect.StrType, inspect.IntType, inspect.BoolType)
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
-class Faithful(Generic[E]):
+class EventRoundTrip(Generic[E]):
     """Turns events into what the journal gives back of them, which must be the same.
 
     msgspec does not look at what a struct is made with. A float where an int is declared, or NaN,
@@ -42,7 +42,7 @@ class Faithful(Generic[E]):
         self._decode = msgspec.json.Decoder(tuple[event_type, ...]).decode  # type: ignore[valid-type]
         self._is_plain = _is_plain(inspect.type_info(event_type))
 
-    def given_back(self, events: Sequence[E]) -> tuple[tuple[E, ...], int]:
+    def round_trip(self, events: Sequence[E]) -> tuple[tuple[E, ...], int]:
         """The events as read, and their bytes in JSON.
 
         Raises `ValueError`, or what msgspec raises, if they would change, or be too large.

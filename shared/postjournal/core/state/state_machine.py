@@ -26,7 +26,7 @@ from postjournal.core.records import (
 from postjournal.core.sharding import DEFAULT_KEY, shard_of
 from postjournal.core.state.dedupe import DedupeWindow
 from postjournal.core.state.outbox import Outbox, Outputs
-from postjournal.core.state.round_trip import Faithful
+from postjournal.core.state.round_trip import EventRoundTrip
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
@@ -78,7 +78,7 @@ class ShardPlace:
     shards: int
 
 
-class Machine(Generic[S, C, E]):
+class StateMachine(Generic[S, C, E]):
     """All that snapshots must hold besides the fold: see design.md, section 2."""
 
     def __init__(
@@ -98,7 +98,7 @@ class Machine(Generic[S, C, E]):
         self._decode = msgspec.json.Decoder(application.command_type).decode
         self._encoder = msgspec.json.Encoder()
         self._envelope = msgspec.json.Decoder(_Envelope)
-        self._faithful: Faithful[E] = Faithful(application.event_type)
+        self._event_round_trip: EventRoundTrip[E] = EventRoundTrip(application.event_type)
         self._types: dict[type, str] = {}
         self._own_keys: dict[bytes | None, bool] = {}
         self._evolve, self._decide = application.evolve, application.decide
@@ -139,7 +139,7 @@ class Machine(Generic[S, C, E]):
         """
         decode, decide, evolve, state = self._decode, self._decide, self._evolve, self.state
         recall, remember, types = self.window.get, self.window.add, self._types
-        given_back, sharded = self._faithful.given_back, self._sharded
+        round_trip, sharded = self._event_round_trip.round_trip, self._sharded
         for record in records:
             if room <= 0:
                 break
@@ -166,7 +166,7 @@ class Machine(Generic[S, C, E]):
                 if type(decided) is Rejected:
                     reason = _checked(decided.reason)
                 else:
-                    events, size = given_back(tuple(decided))  # type: ignore[arg-type]
+                    events, size = round_trip(tuple(decided))  # type: ignore[arg-type]
                     room -= size
             except Exception as error:  # noqa: BLE001 - whatever user code raises rejects
                 failure = f"{type(error).__name__}: {error}"

@@ -14,8 +14,8 @@ import requests
 from postjournal.core.errors import ConfigurationError
 from postjournal.core.records import UNREADABLE
 from postjournal.history.bounds import parse_bound
-from services.coordinator.following import Knowledge
-from services.coordinator.past import Failure
+from services.coordinator.following import ClusterState
+from services.coordinator.past_query import Failure
 from services.problems import Problem
 
 NOW = "now"
@@ -30,12 +30,12 @@ KILLED = "it may have run out of memory: COORDINATOR_MEMORY of .env, or `./postj
 log = logging.getLogger(__name__)
 
 
-class Asker:
+class QueryClient:
     """Safe to use from many threads. Raises `Problem`."""
 
-    def __init__(self, knowledge: Knowledge) -> None:
+    def __init__(self, cluster_state: ClusterState) -> None:
         """Nothing is asked yet."""
-        self._knowledge = knowledge
+        self._knowledge = cluster_state
         self._replays = BoundedSemaphore(REPLAYS)
         self._session = requests.Session()
         self._session.trust_env = False  # replicas are never behind a proxy
@@ -84,7 +84,7 @@ def _leader_http(shard: Any) -> str | None:
 
 def _replay(shard: int, at: str, query: dict[str, str]) -> dict[str, Any]:
     asked = msgspec.json.encode(query).decode()
-    command = [sys.executable, "-m", "services.coordinator.past", str(shard), at, asked]
+    command = [sys.executable, "-m", "services.coordinator.past_query", str(shard), at, asked]
     try:
         done = subprocess.run(command, capture_output=True, timeout=REPLAY_S, check=False)
     except subprocess.TimeoutExpired as error:

@@ -28,11 +28,11 @@ MARKS = {
 }
 """A role can be told without colour."""
 
-TONES = {"leader": "good", "standby": "good", "reader": "good", "halted": "bad", "silent": "bad"}
+SEVERITY = {"leader": "good", "standby": "good", "reader": "good", "halted": "bad", "silent": "bad"}
 
 
 @dataclass(frozen=True)
-class ShardPicture:
+class ShardModel:
     """`since`: when the leadership began, ms since the Unix epoch."""
 
     shard: int
@@ -50,7 +50,7 @@ class ShardPicture:
 
 
 @dataclass(frozen=True)
-class ReplicaPicture:
+class ReplicaModel:
     """`state`: as it said, or silent, or deposed; `seen`: last word, ms since the Unix epoch."""
 
     replica: str
@@ -74,7 +74,7 @@ class ReplicaPicture:
     @property
     def tone(self) -> str:
         """Which colour goes with the role."""
-        return TONES.get(self.state, "warn")
+        return SEVERITY.get(self.state, "warn")
 
     @property
     def key(self) -> str:
@@ -83,11 +83,11 @@ class ReplicaPicture:
 
 
 @dataclass(frozen=True)
-class Picture:
+class PageModel:
     """Everything. `store_trouble`: why the snapshots may not be up to date, or ""."""
 
-    shards: Sequence[ShardPicture] = ()
-    replicas: Sequence[ReplicaPicture] = ()
+    shards: Sequence[ShardModel] = ()
+    replicas: Sequence[ReplicaModel] = ()
     failovers: Sequence[Failover] = ()  # newest first
     snapshots: Sequence[Row] = ()  # newest first
     trouble: str = ""
@@ -96,13 +96,13 @@ class Picture:
     needs_token: bool = False
 
 
-def shards_of(view: ClusterView, curves: dict[int, Curves]) -> list[ShardPicture]:
+def shards_of(view: ClusterView, curves: dict[int, Curves]) -> list[ShardModel]:
     """One for each shard of which anything was heard, or that there must be."""
     found = []
     for shard, each in sorted(curves.items()):
         known = view.shards.get(shard)
         found.append(
-            ShardPicture(
+            ShardModel(
                 shard=shard,
                 leader=known.leader if known else None,
                 epoch=known.epoch if known else 0,
@@ -115,7 +115,7 @@ def shards_of(view: ClusterView, curves: dict[int, Curves]) -> list[ShardPicture
     return found
 
 
-def replicas_of(view: ClusterView, now: int) -> list[ReplicaPicture]:
+def replicas_of(view: ClusterView, now: int) -> list[ReplicaModel]:
     """By shard and name."""
     by_place = sorted(view.replicas.values(), key=_place)
     epochs = {shard: known.epoch for shard, known in view.shards.items()}
@@ -135,9 +135,9 @@ def _state(view: ReplicaView, now: int, epoch: int) -> str:
     return "deposed" if is_deposed else status.state
 
 
-def _replica(view: ReplicaView, now: int, epochs: Mapping[int, int]) -> ReplicaPicture:
+def _replica(view: ReplicaView, now: int, epochs: Mapping[int, int]) -> ReplicaModel:
     status = view.status
-    return ReplicaPicture(
+    return ReplicaModel(
         replica=status.replica,
         shard=status.shard,
         state=_state(view, now, epochs.get(status.shard, 0)),

@@ -18,7 +18,7 @@ from postjournal.core.errors import (
 )
 from postjournal.core.snapshot.manifest import Manifest
 from services.coordinator import policy
-from services.coordinator.following import Knowledge, now_ms
+from services.coordinator.following import ClusterState, now_ms
 from services.coordinator.jobs import GiveUp, TryAgain, first_order, next_step
 from services.coordinator.metrics import Metrics
 from services.coordinator.policy import Schedule
@@ -71,10 +71,10 @@ class Appender(Protocol):
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What the keeper looks at and writes to."""
+class MaintenanceDeps:
+    """What the maintenance looks at and writes to."""
 
-    knowledge: Knowledge
+    cluster_state: ClusterState
     follower: Part
     store: SnapshotStore
     control: Appender
@@ -82,19 +82,19 @@ class Surroundings:
     shards: int
 
 
-class Keeper:
+class Maintenance:
     """One thread. Everything that it does may be done twice, and by two coordinators."""
 
     def __init__(
         self,
-        around: Surroundings,
+        around: MaintenanceDeps,
         rules: Rules,
         metrics: Metrics,
         clock: Callable[[], int] = now_ms,
     ) -> None:
         """Does nothing before `start`."""
         self._knowledge, self._follower, self._store = (
-            around.knowledge,
+            around.cluster_state,
             around.follower,
             around.store,
         )
@@ -107,7 +107,7 @@ class Keeper:
         self._said: set[str] = set()
         self.trouble = "the snapshot store has not been tried yet"
         self._closing = Event()
-        self._thread = Thread(target=self._run, name="keeper", daemon=True)
+        self._thread = Thread(target=self._run, name="maintenance", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -132,13 +132,13 @@ class Keeper:
         if self._follower.trouble:
             return
         try:
-            self._tend_jobs()
+            self._advance_jobs()
             ended = self._knowledge.look(lambda _, jobs: jobs.ended)
             if not self.trouble and (self._clock() >= self._tidy_due or ended != self._ended):
                 self._ended = ended
                 self._tidy_due = self._clock() + TIDY_MS
                 for shard in range(self._shards):
-                    self._tidy(shard)
+                    self._apply_retention(shard)
         except EXPECTED as error:
             self._say_once(str(error))
         else:
@@ -165,7 +165,7 @@ class Keeper:
 
     # --- snapshots under way ----------------------------------------------------------------
 
-    def _tend_jobs(self) -> None:
+    def _advance_jobs(self) -> None:
         now = self._clock()
         self._knowledge.forget_lost(now)
         steps = self._knowledge.look(
@@ -211,7 +211,7 @@ class Keeper:
 
     # --- schedule, retention, trimming ------------------------------------------------------
 
-    def _tidy(self, shard: int) -> None:
+    def _apply_retention(self, shard: int) -> None:
         snapshots = self._store.catalogue(shard).snapshots
         self._metrics.show(shard, snapshots, self._clock())
         self._ask_if_due(shard, snapshots[0] if snapshots else None)

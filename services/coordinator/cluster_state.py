@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.coordinator.catalogue import Snapshots
-from services.coordinator.following import Knowledge
-from services.coordinator.keeper import Appender, Part
+from services.coordinator.following import ClusterState
+from services.coordinator.maintenance import Appender, Part
 from services.coordinator.metrics import Metrics
 
 
@@ -14,9 +14,9 @@ from services.coordinator.metrics import Metrics
 class Coordinator:
     """What the handlers need."""
 
-    knowledge: Knowledge
+    cluster_state: ClusterState
     follower: Part
-    keeper: Part
+    maintenance: Part
     snapshots: Snapshots
     control: Appender
     metrics: Metrics
@@ -27,5 +27,5 @@ class Coordinator:
     @property
     def trouble(self) -> str:
         """Why it cannot do its work now, or ""."""
-        parts = (self.follower, self.keeper)
+        parts = (self.follower, self.maintenance)
         return "; ".join(part.trouble for part in parts if part.trouble)

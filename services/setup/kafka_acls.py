@@ -18,7 +18,7 @@ USERS = (REPLICA, GATEWAY, COORDINATOR, RESULTS, BALANCES, VIEW, KAFKA_UI, OPERA
 NO_GROUP = "postjournal-unused"
 """The group that consumers name which assign by hand; see `kafka_settings`."""
 
-SCRATCH = "bench-"
+BENCH_TOPIC_PREFIX = "bench-"
 """Topics that the operator's benches make and delete."""
 
 
@@ -32,12 +32,12 @@ class Right:
     prefixed: bool = False
 
 
-def rights(topics: Topics) -> dict[str, set[Right]]:
-    """User → rights."""
+def acls(topics: Topics) -> dict[str, set[Right]]:
+    """User → acls."""
     sinks = topics.sink_topics
     results, balances = topics.topic("results"), topics.topic("balances")
     commands, everything = topics.topic("commands"), f"{topics.namespace}."
-    scratch = topics.topic(SCRATCH)
+    scratch = topics.topic(BENCH_TOPIC_PREFIX)
     group = f"{topics.namespace}.consumer.results"
     return {
         REPLICA: {

@@ -1,8 +1,8 @@
-"""`python -m services.coordinator.past SHARD POINT QUERY`: an answer of the past, as JSON.
+"""`python -m services.coordinator.past_query SHARD POINT QUERY`: an answer of the past, as JSON.
 
 A process of its own, since it holds the application's whole state, and ends with it. POINT as
 `postjournal.history.bounds.parse_bound` has it, QUERY a JSON object of strings. With exit code 0
-stdout has a `Found`; with 1, a `Failure`.
+stdout has a `ReplayResult`; with 1, a `Failure`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from postjournal.core.errors import (
     StoreUnusable,
 )
 from postjournal.history.bounds import parse_bound
-from postjournal.history.point_in_time import Found, open_past
+from postjournal.history.point_in_time import ReplayResult, open_point_in_time
 
 NOT_THERE = (PointNotReached, RecordsMissing)
 AWAY = (JournalUnavailable, StoreUnavailable, StoreUnusable)
@@ -38,9 +38,9 @@ class QueryFailed(Exception):
     """The application's query raised."""
 
 
-def answer(shard: int, at: str, query: dict[str, str]) -> Found:
+def answer(shard: int, at: str, query: dict[str, str]) -> ReplayResult:
     """Raises `PostjournalError` and `QueryFailed`."""
-    with open_past(os.environ, shard) as past:
+    with open_point_in_time(os.environ, shard) as past:
         reader, found = past.replay(parse_bound(at), lambda *_: None)
     found.answer, error = reader.machine.query(query)
     if error is not None:
@@ -48,7 +48,7 @@ def answer(shard: int, at: str, query: dict[str, str]) -> Found:
     return found
 
 
-def result(shard: int, at: str, query: dict[str, str]) -> Found | Failure:
+def result(shard: int, at: str, query: dict[str, str]) -> ReplayResult | Failure:
     """The answer, or what to tell whoever asked."""
     try:
         return answer(shard, at, query)

@@ -23,7 +23,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     told: dict[str, Any]
 
 
-class Story(msgspec.Struct, frozen=True, kw_only=True):
+class CommandTrace(msgspec.Struct, frozen=True, kw_only=True):
     """`outcome`: waiting, accepted, rejected or replayed; `total_ms`: from the first step to the
     last; `repeats`: outputs that are in a sink's topic more than once."""
 
@@ -54,7 +54,7 @@ class Emitted(msgspec.Struct, frozen=True):
     copies: int
 
 
-class Teller:
+class TraceBuilder:
     """Puts steps one after the other."""
 
     def __init__(self, start_ms: int) -> None:
@@ -78,9 +78,9 @@ class Teller:
         self._last_ms = place.time_ms
 
 
-def tell(source: Source, counted: Counted | None, outputs: Sequence[Emitted]) -> Story:
-    """The whole story; without an entry the command waits for its decision."""
-    teller = Teller(source.place.time_ms)
+def tell(source: Source, counted: Counted | None, outputs: Sequence[Emitted]) -> CommandTrace:
+    """The whole trace_of; without an entry the command waits for its decision."""
+    teller = TraceBuilder(source.place.time_ms)
     headers = {"traceparent": source.traceparent} if source.traceparent else {}
     teller.add("source", source.place, headers)
     outcome, reason = "waiting", None
@@ -90,7 +90,7 @@ def tell(source: Source, counted: Counted | None, outputs: Sequence[Emitted]) ->
         teller.add("journal", counted.place, told)
     for output in sorted(outputs, key=lambda each: each.place.time_ms):
         teller.add("sink", output.place, {"sink": output.sink, **output.value})
-    return Story(
+    return CommandTrace(
         id=source.id,
         trace_id=trace_id_of(source.traceparent),
         shard=source.place.partition,

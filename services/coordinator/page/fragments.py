@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from postjournal.cluster.status import Failover
-from services.coordinator.page.picture import (
+from services.coordinator.page.model import (
     MARKS,
-    TONES,
-    Picture,
-    ReplicaPicture,
-    ShardPicture,
+    SEVERITY,
+    PageModel,
+    ReplicaModel,
+    ShardModel,
     points,
 )
 from services.web import render
@@ -27,28 +27,28 @@ class Part(NamedTuple):
     html: str
 
 
-def parts_of(picture: Picture) -> Iterator[Part]:
+def parts_of(model: PageModel) -> Iterator[Part]:
     """Whatever encloses a part comes before it."""
-    yield Part("trouble", "state", _html("trouble", picture=picture))
-    for shard in picture.shards:
+    yield Part("trouble", "state", _html("trouble", model=model))
+    for shard in model.shards:
         key = f"shard-{shard.shard}"
-        yield Part(key, "shards", shard_card(picture, shard))
+        yield Part(key, "shards", shard_card(model, shard))
         yield Part(f"{key}-figures", key, shard_figures(shard))
-    for replica in picture.replicas:
-        yield Part(replica.key, "replicas", replica_card(picture, replica))
+    for replica in model.replicas:
+        yield Part(replica.key, "replicas", replica_card(model, replica))
         yield Part(f"{replica.key}-figures", replica.key, replica_figures(replica))
-    yield Part("failover-list", "failovers", failover_list(picture))
-    yield Part("snapshot-list", "snapshots", snapshot_list(picture))
+    yield Part("failover-list", "failovers", failover_list(model))
+    yield Part("snapshot-list", "snapshots", snapshot_list(model))
 
 
-def shard_card(picture: Picture, shard: ShardPicture, figures: str = "") -> str:
+def shard_card(model: PageModel, shard: ShardModel, figures: str = "") -> str:
     """What changes with the leader only."""
     mark = MARKS[shard.state]
     tone = "good" if shard.leader else "bad"
-    return _html("shard", picture=picture, shard=shard, mark=mark, tone=tone, figures=figures)
+    return _html("shard", model=model, shard=shard, mark=mark, tone=tone, figures=figures)
 
 
-def shard_figures(shard: ShardPicture) -> str:
+def shard_figures(shard: ShardModel) -> str:
     """What changes all the time."""
     curves = shard.curves
     latencies = [value for value in curves.p99_ms[-60:] if value is not None]
@@ -69,25 +69,25 @@ def shard_figures(shard: ShardPicture) -> str:
     )
 
 
-def replica_card(picture: Picture, replica: ReplicaPicture, figures: str = "") -> str:
+def replica_card(model: PageModel, replica: ReplicaModel, figures: str = "") -> str:
     """What changes with the role only."""
-    return _html("replica", picture=picture, replica=replica, figures=figures)
+    return _html("replica", model=model, replica=replica, figures=figures)
 
 
-def replica_figures(replica: ReplicaPicture) -> str:
+def replica_figures(replica: ReplicaModel) -> str:
     """What changes all the time."""
     return _html("replica-figures", replica=replica)
 
 
-def failover_list(picture: Picture) -> str:
+def failover_list(model: PageModel) -> str:
     """The newest first, each with its phases to scale."""
-    longest = max((each.total_ms for each in picture.failovers), default=0)
-    return _html("failovers", failovers=picture.failovers, bars=_bars, longest=longest or 1)
+    longest = max((each.total_ms for each in model.failovers), default=0)
+    return _html("failovers", failovers=model.failovers, bars=_bars, longest=longest or 1)
 
 
-def snapshot_list(picture: Picture) -> str:
+def snapshot_list(model: PageModel) -> str:
     """The newest first."""
-    return _html("snapshots", picture=picture)
+    return _html("snapshots", model=model)
 
 
 def _bars(failover: Failover, longest: float) -> list[tuple[str, float, float]]:
@@ -101,4 +101,4 @@ def _bars(failover: Failover, longest: float) -> list[tuple[str, float, float]]:
 
 
 def _html(name: str, **values: Any) -> str:
-    return render(f"live/{name}.html", marks=MARKS, tones=TONES, **values)
+    return render(f"live/{name}.html", marks=MARKS, tones=SEVERITY, **values)
