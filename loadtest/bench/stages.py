@@ -19,7 +19,8 @@ from postjournal.core import messages as m
 from postjournal.core.fold import JournalState, next_digest
 from postjournal.core.limits import Limits
 from postjournal.core.records import Claim, Codec, Entry, SourceRecord
-from postjournal.core.state.state_machine import ShardPlace, StateMachine
+from postjournal.core.sharding import ShardPlace
+from postjournal.core.state.state_machine import StateMachine
 from postjournal.ledger import Accounts, Ledger, LedgerCommand, LedgerEvent
 
 SHARD = 0

@@ -38,8 +38,8 @@ from postjournal.core.limits import Limits
 from postjournal.core.reader import Reader
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
-from postjournal.core.state.state_machine import ShardPlace
-from postjournal.ports import Event
+from postjournal.core.sharding import ShardPlace
+from postjournal.ports import Observation
 from postjournal.runtime import Engine, Runtime, ShardPorts
 from services.replica import metrics
 from services.replica.load import RecentLoad
@@ -181,7 +181,7 @@ class ShardRunner:
 
     # --- what happens (ports.Observer) ------------------------------------------------------
 
-    def observe(self, event: Event) -> None:
+    def observe(self, event: Observation) -> None:
         """Metrics, a log line, a status record."""
         if type(event) is m.EntryStable:
             wall_ms = self._clock.wall_ms()

@@ -17,7 +17,7 @@ from postjournal.config.settings import Settings, StoreSettings
 from postjournal.core.application import Application
 from postjournal.core.errors import StoreUnavailable, StoreUnusable
 from postjournal.core.reader import Bound
-from postjournal.core.state.state_machine import ShardPlace
+from postjournal.core.sharding import ShardPlace
 from postjournal.history.bounds import parse_bound
 from postjournal.recovery import codec as snapshot_codec
 

@@ -25,9 +25,9 @@ __all__ = [
 
 
 def load_application(name: str) -> Application[Any, Any, Any]:
-    """An instance of the class that `name` (`package.module:Class`) points to.
+    """Return an instance of the class that `name` (`package.module:Class`) refers to.
 
-    Raises `ConfigurationError` when there is no such class or it is no `Application`.
+    Raises `ConfigurationError` when there is no such class, or it is not an `Application`.
     """
     module_name, _, class_name = name.partition(":")
     try:
@@ -37,5 +37,7 @@ def load_application(name: str) -> Application[Any, Any, Any]:
             f"POSTJOURNAL_APP={name}: {error}; it must be package.module:Class"
         ) from error
     if not (isinstance(found, type) and issubclass(found, Application)):
-        raise ConfigurationError(f"POSTJOURNAL_APP={name} is no subclass of Application")
+        raise ConfigurationError(
+            f"POSTJOURNAL_APP={name}: the class is not a subclass of postjournal.app.Application"
+        )
     return found()

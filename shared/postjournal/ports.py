@@ -1,4 +1,4 @@
-"""What a replica of one shard needs of the world. Adapters and the simulation implement it."""
+"""The ports of a replica of one shard. Adapters implement them, and so does the simulation."""
 
 from __future__ import annotations
 
@@ -17,122 +17,122 @@ from postjournal.core.messages import (
 from postjournal.core.snapshot.image import Image
 from postjournal.core.state.outbox import Outputs
 
-Event: TypeAlias = RoleChanged | TookOver | EntryStable | RecordVoid | SnapshotProgressed
-"""What an observer is told."""
+Observation: TypeAlias = RoleChanged | TookOver | EntryStable | RecordVoid | SnapshotProgressed
+"""What an observer receives."""
 
 
 class ShardLog(Protocol):
     """One shard's partitions: journal, sources, sinks. Used by one thread.
 
-    What is asked for here is answered by messages from `poll`, in an order the implementation
-    chooses, but: journal records come in offset order without omission; source records of a
-    topic likewise; after `rewind` nothing comes that belongs to the time before it, and after
-    `open_sources` no source record of the time before it.
+    Requests are answered by messages from `poll`, in any order, except that: journal records are
+    delivered in offset order without omission; source records of a topic likewise; after `rewind`
+    no message follows that was caused before it, and after `open_sources` no source record that
+    was fetched before it. `poll` raises `ShardHalted` when the shard must not go on.
     """
 
     def poll(self, timeout_ms: int) -> Sequence[Message]:
-        """What has happened; waits up to `timeout_ms` when nothing has."""
+        """Return what has happened; wait up to `timeout_ms` when nothing has."""
 
     def open_journal(self, offset: int) -> None:
-        """Deliver the journal from `offset` on; nothing of it comes before this is asked."""
+        """Deliver journal records from `offset` on; none is delivered before this call."""
 
     def append(self, value: bytes) -> None:
         """Append to the journal, in order; AppendAcknowledged or AppendFailed follows."""
 
     def forget_appends(self) -> None:
-        """No report follows of what was appended so far, which may land all the same.
+        """Report none of the appends so far; they may reach the journal anyway.
 
-        After a failure, what is appended from now on must not fail for that alone.
+        An earlier failure must not make later appends fail.
         """
 
     def append_claim(self, value: bytes) -> None:
-        """Append to the journal, soon or never; nothing follows."""
+        """Append to the journal within a short time-out, or not at all; no report follows."""
 
     def purge_claims(self) -> None:
-        """Drop claims not yet sent."""
+        """Drop claims that are not yet sent."""
 
     def probe_end(self, token: Any = None) -> None:
-        """JournalEnd follows, with the token."""
+        """Ask the broker for the journal's end; JournalEnd follows, with the token."""
 
     def open_sources(self, offsets: dict[str, int]) -> None:
         """Deliver SourceRecords from `offsets` (topic → next offset; absent: the beginning)."""
 
     def pause_sources(self) -> None:
-        """Deliver none until `resume_sources`; nothing is skipped."""
+        """Deliver no source record until `resume_sources`; none is skipped."""
 
     def resume_sources(self) -> None:
-        """Deliver again from where `pause_sources` stopped."""
+        """Deliver again from where `pause_sources` stopped; closed sources stay closed."""
 
     def close_sources(self) -> None:
-        """Deliver none until the next `open_sources`."""
+        """Deliver no source record until the next `open_sources`."""
 
     def open_sink(self, sink: str) -> None:
-        """Drop what is queued, take a fresh producer, read the tail: SinkTail follows."""
+        """Drop queued outputs, take a new producer, read the topic's tail: SinkTail follows."""
 
     def publish(self, sink: str, outputs: Outputs) -> None:
         """Publish in order; Published follows, or PublishFailed once."""
 
     def close_sinks(self) -> None:
-        """Drop what is queued; no Published, PublishFailed or SinkTail follows any more."""
+        """Drop queued outputs; no Published, PublishFailed or SinkTail follows."""
 
     def rewind(self) -> None:
-        """Deliver nothing until `open_journal`: a new incarnation begins."""
+        """Deliver no record until `open_journal`: a new incarnation begins."""
 
 
 class Tripwire(Protocol):
-    """Notices within a millisecond that the leader's process is gone.
+    """Detects within a millisecond that the leader's process has exited.
 
-    Firing reaches the replica as `TripwireFired` through `poll`.
+    `poll` then returns `TripwireFired`.
     """
 
     def watch(self, address: str, epoch: int) -> None:
-        """Hold a connection to `address` (host:port); replaces the one before."""
+        """Hold a connection to `address` (host:port), the leader of `epoch`, and to no other."""
 
     def unwatch(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
 
     def poll(self) -> Sequence[Message]:
-        """What has happened since the last call; never waits."""
+        """Return what has happened since the last call; never wait."""
 
 
 class Snapshots(Protocol):
-    """Takes down and brings back a replica's state."""
+    """Stores and restores a replica's state."""
 
     def restore(self) -> None:
-        """Restored follows."""
+        """Find and load the best snapshot; Restored follows."""
 
-    def take(self, asked: SnapshotRequested, image: Image[Any, Any, Any]) -> None:
-        """The image as it is when this is called; SnapshotProgressed follow. One at a time."""
+    def take(self, request: SnapshotRequested, image: Image[Any, Any, Any]) -> None:
+        """Store the image as it is at this call; SnapshotProgressed follow. One at a time."""
 
-    def give_up(self) -> None:
-        """Whatever is under way: nothing follows of it."""
+    def cancel(self) -> None:
+        """Cancel whatever is in progress; no message of it follows."""
 
     def poll(self) -> Sequence[Message]:
-        """What has happened since the last call; never waits. Raises `ShardHalted`."""
+        """Return what has happened since the last call; never wait. Raises `ShardHalted`."""
 
 
 class Clock(Protocol):
     """Time, as integers in ms."""
 
     def monotonic_ms(self) -> int:
-        """For durations."""
+        """Return the monotonic time, for durations."""
 
     def wall_ms(self) -> int:
-        """Since the Unix epoch: what goes into the journal."""
+        """Return ms since the Unix epoch, the time that goes into the journal."""
 
 
 class Inbox(Protocol):
-    """What people and other threads ask of the replica."""
+    """Requests of operators and clients to the replica."""
 
     def poll(self) -> Sequence[Message]:
-        """HandoverRequested, StopRequested, QueryRequested; never waits."""
+        """Return HandoverRequested, StopRequested and QueryRequested; never wait."""
 
     def reply(self, token: Any, result: object, seq: int, epoch: int, error: str | None) -> None:
-        """Answer a QueryRequested."""
+        """Answer a QueryRequested; see `Reply`."""
 
 
 class Observer(Protocol):
-    """Metrics, log lines, status records. Must not raise."""
+    """Turns observations into metrics, log lines and status records. Must not raise."""
 
-    def observe(self, event: Event) -> None:
-        """One thing that happened."""
+    def observe(self, observation: Observation) -> None:
+        """Record one observation."""

@@ -1,6 +1,6 @@
-"""The one loop: poll the world, step the replica, carry out the effects in order.
+"""The engine's loop: poll the ports, step the replica, carry out the effects in order.
 
-Production and the simulation run this very code over different ports.
+Production and the simulation run this code over different ports.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from postjournal.core.replica import Replica
 from postjournal.ports import Clock, Inbox, Observer, ShardLog, Snapshots, Tripwire
 
 IDLE_POLL_MS = 2
-"""librdkafka cannot wake a poll from outside; tripwires and queries wait for at most this long."""
+"""No other thread can wake librdkafka's poll: tripwires and queries wait for at most this long."""
 
 
 Engine = Replica[Any, Any, Any] | Reader[Any, Any, Any]
@@ -36,49 +36,51 @@ class ShardPorts:
 class Runtime:
     """Runs one shard's replica; owned by one thread.
 
-    `make_replica(incarnation)` builds a replica with nothing in it; `new_incarnation()` gives an
-    id that was never used before.
+    `make_replica(incarnation)` creates an empty replica; `new_incarnation()` returns an id that
+    was never used before. The constructor creates the first incarnation and uses no port.
     """
 
     def __init__(
         self,
         make_replica: Callable[[str], Engine],
         new_incarnation: Callable[[], str],
-        world: ShardPorts,
+        ports: ShardPorts,
     ) -> None:
-        """Builds the first incarnation; nothing is asked of the world before `start`."""
         self._make_replica = make_replica
         self._new_incarnation = new_incarnation
-        self._world = world
+        self._ports = ports
         self.stopped = False
         self.replica = make_replica(new_incarnation())
         self._carry_out = self._dispatch()
 
     def start(self) -> None:
-        """The replica's first effects."""
-        clock = self._world.clock
+        """Carry out the replica's first effects."""
+        clock = self._ports.clock
         self._perform(self.replica.start(clock.monotonic_ms(), clock.wall_ms()))
 
     def turn(self, timeout_ms: int = IDLE_POLL_MS) -> None:
-        """One round. Raises `ShardHalted` when this shard must not go on."""
-        world = self._world
+        """Run one round: poll for up to `timeout_ms`, step, carry out the effects.
+
+        Raises `ShardHalted` when this shard must not go on.
+        """
+        ports = self._ports
         from_log = [
-            *world.log.poll(0 if self.replica.is_busy else timeout_ms),
-            *world.snapshots.poll(),
+            *ports.log.poll(0 if self.replica.is_busy else timeout_ms),
+            *ports.snapshots.poll(),
         ]
         incarnation = self.replica.incarnation
         for message in from_log:
             if self.replica.incarnation != incarnation:
-                break  # the rest was for the incarnation before
+                break  # the rest was for the previous incarnation
             self._step(message)
-        from_elsewhere = [*world.tripwire.poll(), *world.inbox.poll()]
+        from_elsewhere = [*ports.tripwire.poll(), *ports.inbox.poll()]
         for message in from_elsewhere:
             self._step(message)
         if not from_log and not from_elsewhere:
             self._step(m.Tick())
 
     def _step(self, message: m.Message) -> None:
-        clock = self._world.clock
+        clock = self._ports.clock
         self._perform(self.replica.step(message, clock.monotonic_ms(), clock.wall_ms()))
 
     def _perform(self, effects: list[m.Effect]) -> None:
@@ -88,13 +90,13 @@ class Runtime:
             self._carry_out[type(effect)](effect)
 
     def _dispatch(self) -> dict[type, Callable[[Any], None]]:
-        log, tripwire = self._world.log, self._world.tripwire
-        inbox, observe = self._world.inbox, self._world.observer.observe
-        snapshots = self._world.snapshots
+        log, tripwire = self._ports.log, self._ports.tripwire
+        inbox, observe = self._ports.inbox, self._ports.observer.observe
+        snapshots = self._ports.snapshots
         return {
             m.Restore: lambda _: snapshots.restore(),
             m.OpenJournal: lambda e: log.open_journal(e.offset),
-            m.TakeSnapshot: lambda e: snapshots.take(e.asked, e.image),
+            m.TakeSnapshot: lambda e: snapshots.take(e.request, e.image),
             m.Append: lambda e: log.append(e.value),
             m.ForgetAppends: lambda _: log.forget_appends(),
             m.AppendClaim: lambda e: log.append_claim(e.value),
@@ -121,10 +123,10 @@ class Runtime:
 
     def _rebuild(self) -> None:
         self.replica = self._make_replica(self._new_incarnation())
-        self._world.log.rewind()
-        self._world.snapshots.give_up()
+        self._ports.log.rewind()
+        self._ports.snapshots.cancel()
         self.start()
 
     def _stop(self) -> None:
-        self._world.snapshots.give_up()
+        self._ports.snapshots.cancel()
         self.stopped = True

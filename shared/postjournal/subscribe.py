@@ -348,7 +348,7 @@ class Subscription:
                 if reader is not None:  # None: revoked while it was in the client's queue
                     outputs += reader.take(record, now_ms)
             for reader in self._readers.values():
-                outputs += reader.wait_is_over(now_ms)
+                outputs += reader.expire(now_ms)
         except SequenceGap as gap:
             self._gap = gap
             if not outputs:

@@ -19,7 +19,7 @@ from postjournal.adapters.snapshots.object_store import ObjectStore
 from postjournal.config.settings import StoreSettings
 from postjournal.core import messages as m
 from postjournal.core.errors import JournalUnavailable, RecordsMissing, SnapshotMismatch
-from postjournal.core.state.state_machine import ShardPlace
+from postjournal.core.sharding import ShardPlace
 from postjournal.ledger import Ledger
 from postjournal.recovery import codec as snapshot_codec
 from tests.support.minio import MinIO, Proxy, binary
@@ -217,7 +217,7 @@ def test_what_is_given_up_says_nothing_and_leaves_nothing(
     image.machine.application = Slow()
     ports.port.take(m.SnapshotRequested("r", "s1", 1), image)
     assert ports.hear(last="writing")[-1].state == "writing"
-    ports.port.give_up()
+    ports.port.cancel()
     assert ports.take(journal.fold(end=20), "s2").state == "done"
     assert ports.port.poll() == []
     assert ports.ids == ["s2"]

@@ -79,7 +79,7 @@ def test_what_only_the_newer_can_read_halts_the_older_until_it_is_upgraded(
         made.wait(partial(halted, made, older))
         for name in older:
             assert made.state(name)["seq"] == before
-            assert "update this one; it has changed nothing" in made.said(name)
+            assert "update this replica; it has changed nothing" in made.said(name)
             answer = ask(made, name)
             assert (answer.status_code, answer.json()["error"]) == (503, "not_ready")
         made.wait(lambda: made.are_at(before + 1, newer))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from postjournal.core import messages as m
-from postjournal.ports import Event
+from postjournal.ports import Observation
 from tests.simulation.kernel import MS
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class SimObserver:
         """Of `host`'s replica of `shard`."""
         self._host, self._shard = host, shard
 
-    def observe(self, event: Event) -> None:
+    def observe(self, event: Observation) -> None:
         """See `Observer`."""
         world = self._host.world
         if isinstance(event, m.TookOver):

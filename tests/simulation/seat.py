@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
-from postjournal.core.state.state_machine import ShardPlace
+from postjournal.core.sharding import ShardPlace
 from postjournal.runtime import Runtime, ShardPorts
 from tests.simulation.application import SimLedger
 from tests.simulation.audit import SeatWitness

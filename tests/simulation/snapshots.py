@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from postjournal.core import messages as m
 from postjournal.core.errors import SnapshotDamaged
+from postjournal.core.sharding import ShardPlace
 from postjournal.core.snapshot.image import Header, Image
 from postjournal.core.snapshot.manifest import FORMAT_VERSION, Manifest
-from postjournal.core.state.state_machine import ShardPlace
 from postjournal.recovery import codec as snapshot_codec
 from postjournal.recovery.choice import AnyImage, Loader, recover
 from services.coordinator import policy
@@ -189,7 +189,7 @@ class SimSnapshots:
         ready, self._ready = self._ready, []
         return ready
 
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         """See `Snapshots`."""
         self._host.perform("give_up", self.end)
 
@@ -281,7 +281,9 @@ class SimSnapshots:
         store = self._world.stores[self._topics.shard]
         if self._kernel.chance(self._world.danger_of_snapshots("fails")) or store.holds(name):
             hit("snapshots failed")
-            failed = m.SnapshotProgressed(name, asked.attempt, "failed", error="by chance")
+            failed = m.SnapshotProgressed(
+                name, asked.attempt, m.SnapshotState.FAILED, error="by chance"
+            )
             self._tell(generation, failed)
             return
         stored = make_stored(name, self._host.name, header, content)
@@ -290,7 +292,7 @@ class SimSnapshots:
         if self._kernel.chance(self._world.danger_of_snapshots("rots")):
             hit("snapshots damaged in the store")
             self._kernel.after(self._kernel.between(0, 500 * MS), self._rot, stored)
-        self._tell(generation, m.SnapshotProgressed(name, asked.attempt, "done"))
+        self._tell(generation, m.SnapshotProgressed(name, asked.attempt, m.SnapshotState.DONE))
 
     def _rot(self, stored: Stored) -> None:
         store, begin = self._world.stores[self._topics.shard], self._topics.journal.begin

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from postjournal.core.fold import JournalState, Verdict
 from postjournal.core.records import Codec, Entry
 from postjournal.core.replica import Replica
+from postjournal.core.sharding import ShardPlace
 from postjournal.core.snapshot.image import Header, Image, record_digest
-from postjournal.core.state.state_machine import ShardPlace, StateMachine
+from postjournal.core.state.state_machine import StateMachine
 from tests.simulation.application import SimLedger
 from tests.simulation.invariants import must
 

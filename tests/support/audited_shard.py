@@ -13,7 +13,8 @@ from postjournal.cluster.status import ReplicaStatus
 from postjournal.core.application import Application
 from postjournal.core.fold import JournalState, Verdict
 from postjournal.core.records import Claim, Codec, Entry, Heartbeat, Record
-from postjournal.core.state.state_machine import Run, ShardPlace, StateMachine
+from postjournal.core.sharding import ShardPlace
+from postjournal.core.state.state_machine import Run, StateMachine
 from postjournal.ledger import Ledger
 from postjournal.verify.replicas import ReportedDigest
 from postjournal.verify.report import ShardReport

@@ -12,9 +12,10 @@ from postjournal.core.application import Application
 from postjournal.core.errors import SnapshotDamaged
 from postjournal.core.fold import JournalState
 from postjournal.core.records import Claim, Codec, Entry, SourceRecord
+from postjournal.core.sharding import ShardPlace
 from postjournal.core.snapshot.image import Image, record_digest
 from postjournal.core.snapshot.manifest import FORMAT_VERSION, Manifest
-from postjournal.core.state.state_machine import ShardPlace, StateMachine
+from postjournal.core.state.state_machine import StateMachine
 from postjournal.ledger import Ledger
 from postjournal.recovery import codec as snapshot_codec
 from postjournal.samples.seats import Seats

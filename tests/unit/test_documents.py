@@ -14,7 +14,8 @@ import pytest
 from postjournal.app import Application
 from postjournal.cli.main import main
 from postjournal.core.records import SourceRecord
-from postjournal.core.state.state_machine import ShardPlace, StateMachine
+from postjournal.core.sharding import ShardPlace
+from postjournal.core.state.state_machine import StateMachine
 from tests.simulation.scenarios import SCENARIOS
 from tests.support.documents import DOCUMENTS, ROOT, anchors, blocks, commands, links
 

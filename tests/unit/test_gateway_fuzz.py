@@ -21,8 +21,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 from schemathesis import GenerationMode, Response
 
 from postjournal.core.records import SourceRecord
-from postjournal.core.sharding import shard_of
-from postjournal.core.state.state_machine import ShardPlace, StateMachine
+from postjournal.core.sharding import ShardPlace, shard_of
+from postjournal.core.state.state_machine import StateMachine
 from postjournal.ledger import Ledger
 from services.producer import parsing
 from services.producer.app import Gateway, make_app

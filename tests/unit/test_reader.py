@@ -13,7 +13,7 @@ from postjournal.core.errors import ConfigurationError
 from postjournal.core.limits import Limits
 from postjournal.core.reader import Bound, Reader
 from postjournal.core.roles import Identity, Role
-from postjournal.core.state.state_machine import ShardPlace
+from postjournal.core.sharding import ShardPlace
 from postjournal.history.bounds import parse_bound
 from postjournal.ledger import Ledger
 from tests.support.snapshots import WINDOW, Journal, busy_journal, restore, stored

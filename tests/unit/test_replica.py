@@ -14,8 +14,8 @@ from postjournal.core.limits import Limits
 from postjournal.core.records import Claim, Codec, Heartbeat, Resign, SourceRecord
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity, Role
+from postjournal.core.sharding import ShardPlace
 from postjournal.core.snapshot.image import Image
-from postjournal.core.state.state_machine import ShardPlace
 from postjournal.ledger import Ledger, LedgerEvent
 
 T = TypeVar("T")
@@ -375,7 +375,7 @@ def test_reports_of_a_leadership_that_ended_without_a_rebuild_are_not_wanted_any
 def test_a_replica_halts_at_what_only_a_newer_one_can_read_and_claims_no_more() -> None:
     bench = standby_of()
     newer = {"kind": "format", "epoch": 1, "seq": 0, "format": 2}
-    with pytest.raises(NewerFormat, match=r"offset 1 is format 2.*update this one"):
+    with pytest.raises(NewerFormat, match=r"offset 1 is format 2.*update this replica"):
         bench.land(msgspec.json.encode(newer))
 
 

@@ -41,7 +41,7 @@ def test_an_order_that_comes_twice_is_one() -> None:
     bench = standby_of()
     ask(bench)
     assert ask(bench) == []
-    bench.step(m.SnapshotProgressed("s1", 1, "done"))
+    bench.step(m.SnapshotProgressed("s1", 1, m.SnapshotState.DONE))
     assert ask(bench) == []
 
 
@@ -50,9 +50,9 @@ def test_one_snapshot_is_taken_at_a_time() -> None:
     ask(bench, 1)
     ask(bench, 2)
     assert "busy with snapshot s1" in str(only(bench, m.SnapshotProgressed).error)
-    bench.step(m.SnapshotProgressed("s1", 1, "failed"))
+    bench.step(m.SnapshotProgressed("s1", 1, m.SnapshotState.FAILED))
     ask(bench, 3)
-    assert only(bench, m.TakeSnapshot).asked.snapshot_id == "s3"
+    assert only(bench, m.TakeSnapshot).request.snapshot_id == "s3"
 
 
 def test_a_replica_that_is_not_in_sync_refuses() -> None:

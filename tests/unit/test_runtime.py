@@ -13,7 +13,7 @@ from postjournal.core.limits import Limits
 from postjournal.core.records import SourceRecord
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
-from postjournal.core.state.state_machine import ShardPlace
+from postjournal.core.sharding import ShardPlace
 from postjournal.ledger import Ledger
 from postjournal.runtime import Runtime, ShardPorts
 

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from postjournal.core.state.state_machine import ShardPlace, StateMachine
+from postjournal.core.sharding import ShardPlace
+from postjournal.core.state.state_machine import StateMachine
 from postjournal.samples import seats
 from postjournal.samples.seats import MINUTE_MS, Seats
 

@@ -17,9 +17,9 @@ from postjournal.core.errors import (
     SnapshotTooNew,
     SnapshotUnusable,
 )
+from postjournal.core.sharding import ShardPlace
 from postjournal.core.snapshot import manifest as manifests
 from postjournal.core.snapshot.frames import FrameReader, frame
-from postjournal.core.state.state_machine import ShardPlace
 from postjournal.ledger import Ledger
 from postjournal.samples.seats import Seats
 from tests.support.snapshots import (
@@ -149,15 +149,15 @@ def test_content_that_was_changed_and_hashed_again_does_not_fit_its_manifest(
     forged = msgspec.structs.replace(
         manifest, sha256=other.sha256, size=other.size, content_size=other.content_size
     )
-    with pytest.raises(SnapshotDamaged, match="its manifest says"):
+    with pytest.raises(SnapshotDamaged, match="its manifest has"):
         restore(forged, data)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"window": 51}, "POSTJOURNAL_DEDUPE_WINDOW is 50, here it is 51"),
-        ({"place": ShardPlace(0, 2)}, "POSTJOURNAL_SHARDS is 1, here it is 2"),
+        ({"window": 51}, "POSTJOURNAL_DEDUPE_WINDOW 50, but here it is 51"),
+        ({"place": ShardPlace(0, 2)}, "POSTJOURNAL_SHARDS 1, but here it is 2"),
     ],
 )
 def test_a_snapshot_of_another_configuration_halts_with_the_reason(
@@ -180,7 +180,7 @@ class Renamed(Ledger):
 
 
 def test_another_applications_snapshot_is_refused(journal: Journal) -> None:
-    with pytest.raises(SnapshotMismatch, match="application is Ledger, here it is Renamed"):
+    with pytest.raises(SnapshotMismatch, match="application Ledger, but here it is Renamed"):
         restore(*stored(journal.fold()), Renamed())
 
 

@@ -70,8 +70,8 @@ def test_no_place_is_told_while_the_window_is_open() -> None:
 def test_a_window_ends_by_time_when_little_comes() -> None:
     reader = PartitionReader(TOPIC, 0, window_ms=1_000)
     handed_out(reader, records([7, 8], first_offset=7), now_ms=5_000)
-    assert reader.wait_is_over(5_999) == []
-    assert [out.seq for out in reader.wait_is_over(6_000)] == [7, 8]
+    assert reader.expire(5_999) == []
+    assert [out.seq for out in reader.expire(6_000)] == [7, 8]
     assert reader.position == Position(9, 8)
 
 
@@ -95,7 +95,7 @@ def test_from_the_end_the_place_is_known_before_the_first_new_output() -> None:
 def test_when_retention_empties_what_was_to_tell_the_place_a_window_does() -> None:
     reader = PartitionReader(TOPIC, 0, skip_until=12, window_ms=1_000)
     assert handed_out(reader, records([42, 43], first_offset=12)) == []
-    assert [out.seq for out in reader.wait_is_over(1_000)] == [42, 43]
+    assert [out.seq for out in reader.expire(1_000)] == [42, 43]
 
 
 def test_an_offset_set_by_somebody_else_makes_no_place_to_trust() -> None:

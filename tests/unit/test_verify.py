@@ -10,8 +10,7 @@ import pytest
 
 from postjournal.core.application import Command, Context, Output
 from postjournal.core.records import DeadLetter, Outcome
-from postjournal.core.sharding import shard_of
-from postjournal.core.state.state_machine import ShardPlace
+from postjournal.core.sharding import ShardPlace, shard_of
 from postjournal.ledger import Ledger
 from postjournal.verify.journal import Void
 from postjournal.verify.replay import Replay

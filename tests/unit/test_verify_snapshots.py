@@ -15,10 +15,11 @@ from postjournal.config.settings import StoreSettings
 from postjournal.core.errors import RecordsMissing
 from postjournal.core.fold import JournalState, Verdict
 from postjournal.core.records import Codec, Entry
+from postjournal.core.sharding import ShardPlace
 from postjournal.core.snapshot import manifest as manifests
 from postjournal.core.snapshot.image import Image, record_digest
 from postjournal.core.snapshot.manifest import Manifest
-from postjournal.core.state.state_machine import ShardPlace, StateMachine
+from postjournal.core.state.state_machine import StateMachine
 from postjournal.ledger import Ledger
 from postjournal.verify.report import ShardReport
 from postjournal.verify.rules import Rule

@@ -1,4 +1,4 @@
-"""What the engine needs of an application; users import it from `postjournal.app`.
+"""The interface between engine and application; users import it from `postjournal.app`.
 
 Everything here runs on every replica and must be a pure function of its arguments: no clock, no
 randomness, no I/O, no iteration over unordered sets.
@@ -19,7 +19,8 @@ E = TypeVar("E")
 
 
 class Command(msgspec.Struct, tag_field="type", gc=False, frozen=True, kw_only=True):
-    """Base of an application's commands. `type` is the tag, `id` makes a repeat recognizable."""
+    """Base of an application's commands. `type`: the tag; `id`: 1-128 characters, by which a
+    repeat is recognized."""
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 
@@ -29,7 +30,7 @@ class Event(msgspec.Struct, tag_field="type", gc=False, frozen=True):
 
 
 class Output(msgspec.Struct, gc=False, kw_only=True):
-    """Base of what a sink publishes. The engine sets `seq`: dense from 0, per sink and shard.
+    """Base of the records of a sink. The engine sets `seq`: dense from 0, per sink and shard.
 
     `seq` is keyword-only here, so that a subclass's own fields can be given by position.
     """
@@ -38,13 +39,13 @@ class Output(msgspec.Struct, gc=False, kw_only=True):
 
 
 class Rejected(msgspec.Struct, frozen=True, gc=False):
-    """Returned by `decide` instead of events; `reason` is a short stable word."""
+    """Returned by `decide` instead of events; `reason`: a stable word of 1-64 characters."""
 
     reason: str
 
 
 class Context(msgspec.Struct, gc=False):
-    """What a decision may know besides state and command; valid during the call only.
+    """What a decision may use besides state and command; valid only during the call.
 
     `time`: the journal's clock, ms since the Unix epoch; `id`: the command's; `shard`: from 0.
     """
@@ -55,7 +56,7 @@ class Context(msgspec.Struct, gc=False):
 
 
 class Application(Generic[S, C, E]):
-    """A state machine that Postjournal keeps alive. Subclass it; name it in POSTJOURNAL_APP.
+    """A replicated state machine. Subclass it; name the class in POSTJOURNAL_APP.
 
     `command_type` and `event_type` are msgspec types (a union of tagged structs, usually);
     `sources` are topic names without the namespace; `schema_version` is that of `dump`;
@@ -71,15 +72,15 @@ class Application(Generic[S, C, E]):
 
     @property
     def name(self) -> str:
-        """What snapshots call the application; a snapshot of another name is refused."""
+        """The application's name in snapshots; a snapshot of another name is refused."""
         return type(self).__name__
 
     def initial_state(self) -> S:
-        """The state before the first command."""
+        """Return the state before the first command."""
         raise NotImplementedError
 
     def decide(self, state: S, command: C, context: Context) -> Sequence[E] | Rejected:
-        """The events that `command` causes, all or none of them, or why it is rejected.
+        """Return the events that `command` causes, all or none of them, or why it is rejected.
 
         Must not change `state`. An exception rejects the command (reason `failed`) and sends it
         to the dead-letter topic.
@@ -92,35 +93,36 @@ class Application(Generic[S, C, E]):
 
     @property
     def sinks(self) -> Mapping[str, Callable[[Outcome[E], Context], Iterable[Output]]]:
-        """Sink name → what it publishes for one outcome; of the context, time and shard.
+        """Sink name → function from (outcome, context) to the sink's outputs for it.
 
-        For a repeated command `outcome` is the first one, with `replayed` set. A sink does not
-        see the state: what it needs stands in the events. So a repeat is answered exactly as the
-        first time, and a standby need not make outputs that the leader publishes.
+        The context has time and shard, no id. For a repeated command `outcome` is the first one,
+        with `replayed` set. A sink does not see the state: events carry what it needs. So a
+        repeat is answered exactly as the first time, and a standby need not create outputs that
+        the leader publishes.
         """
         return {}
 
     def query(self, state: S, query: Mapping[str, str]) -> object | None:
-        """Answer a read from `state`; None means not found. The answer must be JSON-encodable."""
+        """Answer a read from `state`; None: not found. The answer must be JSON-encodable."""
         raise NotImplementedError
 
     def export(self, state: S) -> object:
-        """What `./postjournal replay --export` writes of the state, as JSON."""
+        """Return what `./postjournal replay --export` writes of the state, as JSON."""
         return state
 
     def dump(self, state: S) -> Iterable[bytes]:
-        """The state for a snapshot, in pieces; by default one, its JSON.
+        """Return the state for a snapshot, in pieces; by default one, its JSON.
 
         Called in a forked process: no locks, threads or I/O. Equal states must give equal
-        pieces. Yield pieces of some 100 kB, so that a large state is never in memory twice.
+        pieces. Yield pieces of about 100 kB, so that a large state is never in memory twice.
         """
         yield msgspec.json.encode(state)
 
     def load(self, schema_version: int, pieces: Iterable[bytes]) -> S:
-        """The state out of the pieces that `schema_version` of this application dumped.
+        """Return the state from the pieces that `schema_version` of this application dumped.
 
-        Raise `schema_version` when `dump` changes, and read every older one here: that is the
-        upgrade path. By default JSON of `state_type`, in the present version only.
+        Increase `schema_version` when `dump` changes, and read every older one here: that is the
+        upgrade path. By default JSON of `state_type`, in the current version only.
         """
         if schema_version != self.schema_version:
             raise NotImplementedError(

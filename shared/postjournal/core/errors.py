@@ -1,33 +1,33 @@
 """Every exception that Postjournal raises, in one tree.
 
     PostjournalError
-    ├── ConfigurationError        the operator can mend it; the process must not start
+    ├── ConfigurationError        the operator can fix it; the process must not start
     │   ├── TopicMismatch         a topic exists with other settings than the contract's
     │   ├── ShardCountMismatch    POSTJOURNAL_SHARDS differs from the topics' partitions
     │   └── StoreUnusable         the snapshot store's URL, bucket or rights are wrong
     ├── ShardHalted               this shard must not go on; nothing is lost
     │   ├── ApplicationFaulty     `evolve` or a sink raised, or is not deterministic
     │   ├── RecordsMissing        Kafka has deleted records that the shard needs next
-    │   ├── SnapshotMismatch      the snapshots are of a system that is configured otherwise
+    │   ├── SnapshotMismatch      the snapshots belong to a system with another configuration
     │   ├── SinkAhead             a sink's topic holds more than the journal explains
-    │   └── NewerFormat           the journal goes on in a way that only a newer release reads
+    │   └── NewerFormat           only a newer release can read the next accepted record
     ├── JournalUnavailable        Kafka does not answer; try again later
-    ├── BrokersLost               this client of Kafka will never answer again; make a new one
+    ├── BrokersLost               this Kafka client has lost its brokers for good; replace it
     ├── StoreUnavailable          the snapshot store does not answer; try again later
-    ├── SnapshotUnusable          this one cannot be restored here; an older one may
-    │   ├── SnapshotDamaged       it is not what its manifest says
+    ├── SnapshotUnusable          one snapshot cannot be restored here; an older one may
+    │   ├── SnapshotDamaged       it does not match its manifest
     │   └── SnapshotTooNew        a newer version wrote it
-    ├── PointNotReached           the journal ends before the point that was asked for
+    ├── PointNotReached           the journal ends before the requested point
     ├── SequenceGap               a subscriber missed at least one output
     └── OperationFailed           (postjournal.cli.errors) a command of the command line failed
 
-Faults of the world raise one of these; a bug of ours fails an assertion. HTTP status codes are
-chosen in `services` only.
+External faults raise one of these; a bug of Postjournal fails an assertion. Only `services`
+chooses HTTP status codes.
 """
 
 
 class PostjournalError(Exception):
-    """The root of the tree."""
+    """The root of the exception tree."""
 
 
 class ConfigurationError(PostjournalError):
@@ -43,11 +43,11 @@ class ShardCountMismatch(ConfigurationError):
 
 
 class StoreUnusable(ConfigurationError):
-    """The snapshot store cannot be used as it is configured."""
+    """The snapshot store cannot be used with its current configuration."""
 
 
 class ShardHalted(PostjournalError):
-    """The shard stops processing and keeps what it has; other shards go on."""
+    """The shard stops processing and keeps its data; other shards continue."""
 
 
 class ApplicationFaulty(ShardHalted):
@@ -63,13 +63,13 @@ class SnapshotMismatch(ShardHalted):
 
 
 class NewerFormat(ShardHalted):
-    """A record that counts can only be read by a newer release, or version of the application."""
+    """An accepted record can be read only by a newer release, or version of the application."""
 
     def __init__(self, offset: int, what: str) -> None:
-        """`offset`: the record's; `what`: why it cannot be read."""
+        """`offset`: the record's in the journal; `what`: why it cannot be read."""
         super().__init__(
-            f"the journal's record at offset {offset} is {what}. Newer replicas have written it: "
-            "update this one; it has changed nothing, and reads on from there"
+            f"the journal's record at offset {offset} is {what}. A newer release has written it: "
+            "update this replica; it has changed nothing, and continues from there"
         )
 
 
@@ -78,15 +78,15 @@ class SinkAhead(ShardHalted):
 
 
 class JournalUnavailable(PostjournalError):
-    """Kafka did not answer in time."""
+    """Kafka did not answer in time; try again later."""
 
 
 class BrokersLost(PostjournalError):
-    """A client of Kafka that connects to nobody any more; see `adapters.lost_brokers`."""
+    """A Kafka client has lost all its brokers for good; see `adapters.kafka.client`."""
 
 
 class StoreUnavailable(PostjournalError):
-    """The snapshot store did not do what it was asked to; it may later."""
+    """The snapshot store did not carry out a request; it may later."""
 
 
 class SnapshotUnusable(PostjournalError):
@@ -102,11 +102,11 @@ class SnapshotTooNew(SnapshotUnusable):
 
 
 class PointNotReached(PostjournalError):
-    """The journal ends before the point in it that was asked for."""
+    """The journal ends before the requested point."""
 
 
 class SequenceGap(PostjournalError):
-    """A subscriber was handed sequence `got` while `expected` never came."""
+    """A subscriber received sequence `got` although `expected` never arrived."""
 
     def __init__(self, topic: str, partition: int, expected: int, got: int) -> None:
         """`expected` and `got` are sequences of `topic`'s partition `partition`."""

@@ -1,7 +1,7 @@
-"""The fold: which records of the journal count, and who leads. The heart of the system.
+"""The fold: which records of the journal are accepted, and who leads. The heart of the system.
 
 Every replica folds the same offsets with this function and so reaches the same verdict on every
-record, with no other coordination (design.md, section 1).
+record, with no other coordination. docs/protocol.md gives each rule with the attack that it stops.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from postjournal.core.records import (
 
 
 class Verdict(Enum):
-    """What a record is to every replica, for ever."""
+    """What a record is to every replica, now and at every later reading."""
 
     ACCEPTED = "accepted"
     VOID = "void"
-    DIGEST_MISMATCH = "void_alarm"  # all is right but the running hash: a bug, or a damaged log
-    UNSUPPORTED = "beyond"  # it counts, and only a newer release can read it
+    DIGEST_MISMATCH = "void_alarm"  # only the running hash differs: a bug, or a damaged journal
+    UNSUPPORTED = "beyond"  # accepted, but only a newer release can read it
 
 
 def check_readable(offset: int, record: Record[Any], verdict: Verdict) -> None:
-    """Raises `NewerFormat` when the record counts and this release cannot read it.
+    """Raise `NewerFormat` when the record is accepted and this release cannot read it.
 
-    To go on would be worse: who takes for void what counts for others has another journal than
-    they have, and its claims would be accepted by them.
+    To continue would be worse: a replica that considers void what others accept has a different
+    state from theirs, and they would accept its claims.
     """
     if verdict is Verdict.UNSUPPORTED:
         assert type(record) is UnknownRecord
@@ -45,7 +45,11 @@ def check_readable(offset: int, record: Record[Any], verdict: Verdict) -> None:
 
 
 def next_digest(digest: str, value: bytes) -> str:
-    """BLAKE2b-128 of the digest before (its 32 hex characters) and the entry's value as stored."""
+    """Return the digest after an entry, 32 hex characters.
+
+    BLAKE2b-128 of `digest`, the one before (as ASCII), followed by `value`, the entry's bytes as
+    stored.
+    """
     running = blake2b(digest.encode("ascii"), digest_size=16)
     running.update(value)
     return running.hexdigest()
@@ -53,12 +57,12 @@ def next_digest(digest: str, value: bytes) -> str:
 
 @dataclass(slots=True)
 class JournalState:
-    """What the journal up to some offset says.
+    """The state of the fold after some offset of the journal.
 
     `leader`: the incarnation that leads `epoch`, None in epoch 0; `alive_at`: the offset of its
     last accepted record; `published`: sink → first sequence not yet known to be in the topic.
-    `time`: the latest time of the accepted entries; no rule depends on it.
-    `claim` is the accepted claim itself: the leader's name and address for people and tripwires.
+    `time`: the latest time of the accepted entries, ms since the Unix epoch; no rule depends on
+    it. `claim`: the accepted claim, with the leader's name and tripwire address.
     """
 
     epoch: int = 0
@@ -75,10 +79,10 @@ class JournalState:
     def fold(
         self, offset: int, record: Record[Any], value: bytes, digest_after: str | None = None
     ) -> Verdict:
-        """Take in the record at `offset`; `value` is its bytes as stored.
+        """Apply the rules to the record at `offset`; `value` is its bytes as stored.
 
-        `digest_after`: for an entry, `next_digest(entry.digest_before, value)` where the caller
-        has it already; hashing is a thirtieth of what a command costs a leader.
+        `digest_after`: for an entry, `next_digest(entry.digest_before, value)` if the caller has
+        it already; hashing is a thirtieth of a leader's cost per command *(measured)*.
         """
         kind = type(record)
         if kind is Entry:
@@ -130,8 +134,8 @@ class JournalState:
         return self._is_next(entry) and entry.digest_before == self.digest
 
     def _is_next(self, entry: Entry[Any]) -> bool:
-        in_office = self._is_current_leader(entry.epoch)
-        return in_office and entry.seq == self.next_seq and bool(entry.batch)
+        is_current = self._is_current_leader(entry.epoch)
+        return is_current and entry.seq == self.next_seq and bool(entry.batch)
 
     def _unknown(self, record: UnknownRecord) -> Verdict:
         newer = record.newer
@@ -140,11 +144,11 @@ class JournalState:
         return Verdict.UNSUPPORTED if newer.digest_before in (None, self.digest) else Verdict.VOID
 
     def _is_current_leader(self, epoch: int) -> bool:
-        """Epoch 0 has no leader and accepts nothing."""
+        """Whether `epoch` has a leader that has not resigned; epoch 0 has none."""
         return epoch == self.epoch and self.leader is not None and not self.resigned
 
     def _mark(self, published: dict[str, int]) -> None:
-        """Marks only rise: a new leader may know less than its predecessor did."""
+        """Raise the marks; never lower one: a new leader may know less than its predecessor."""
         marks = self.published
         for sink, next_seq in published.items():
             if next_seq > marks.get(sink, 0):

@@ -1,7 +1,7 @@
 """One leadership: what only a leader has, from its accepted claim until something ends it.
 
-A leader decides ahead of the journal: `InFlight` are its own records not yet read back. Nothing
-leaves the process, neither an output nor an answer, before what it depends on is read back.
+A leader decides ahead of the journal: `InFlight` are its own records not yet read back. Neither an
+output nor an answer leaves the process before the records that it depends on are read back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from postjournal.core.application import Command
 from postjournal.core.errors import SinkAhead
 from postjournal.core.fold import JournalState, next_digest
 from postjournal.core.limits import Limits
-from postjournal.core.records import Codec, Entry, Heartbeat, Outcome, Record, Resign, SourceRecord
+from postjournal.core.records import (
+    Codec,
+    Entry,
+    Heartbeat,
+    Outcome,
+    Record,
+    Resign,
+    SourceRecord,
+)
 from postjournal.core.state.outbox import Publication
 from postjournal.core.state.state_machine import StateMachine
 
@@ -24,14 +32,18 @@ C = TypeVar("C", bound=Command)
 E = TypeVar("E")
 
 
-RELEASE_AT = 0.1
-"""Held sources are released when this part of the most is waiting. Seldom held is cheap: a pause
-makes librdkafka throw away what it has fetched, some 10,000 records, and fetch it again."""
+RESUME_AT = 0.1
+"""Paused sources are resumed when this part of the bound is pending. Rare pauses are cheap: each
+makes librdkafka drop what it has fetched, some 10,000 records, and fetch it again."""
 
 
 @dataclass(slots=True)
 class InFlight(Generic[E]):
-    """An own record, appended and not yet read back. `digest`: after it, if it is an entry."""
+    """An own record, appended and not yet read back.
+
+    Of an entry also: `digest` after it; `sink_ends`: sink → next sequence; `oldest_ms`: the
+    timestamp with which its commands' delivery began, ms since the Unix epoch.
+    """
 
     record: Record[E]
     value: bytes
@@ -42,7 +54,7 @@ class InFlight(Generic[E]):
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _PendingAnswer:
     """An answer that may leave once `own_records` of this leadership are read back."""
 
     own_records: int
@@ -60,7 +72,11 @@ class Closing:
 
 
 class Leadership(Generic[S, C, E]):
-    """The leader's side of a replica. Methods return effects or append to `effects`."""
+    """The leader's side of a replica. Methods return effects, in order; times are in ms.
+
+    It begins where the accepted journal ends. `decisions_paused`: set by the replica while a
+    snapshot waits for a moment with nothing in flight.
+    """
 
     def __init__(
         self,
@@ -70,12 +86,11 @@ class Leadership(Generic[S, C, E]):
         limits: Limits,
         now_ms: int,
     ) -> None:
-        """Begins where the accepted journal ends."""
         self.epoch = journal.epoch
         self.inflight: deque[InFlight[E]] = deque()
         self.closing: Closing | None = None
         self.resigned = False
-        self.is_held = False  # decide nothing for a moment
+        self.decisions_paused = False
         self._machine, self._codec, self._limits = machine, codec, limits
         self._digest, self._next_seq = journal.digest, journal.next_seq
         self._publications = {
@@ -84,40 +99,40 @@ class Leadership(Generic[S, C, E]):
         }
         self._pending: deque[m.SourceRecords] = deque()
         self._pending_commands = self._pending_bytes = 0
-        self._wanted = dict(machine.sources)
-        self._held = False
-        self._waiting: deque[_Waiting] = deque()
+        self._next_offsets = dict(machine.sources)
+        self._sources_paused = False
+        self._pending_answers: deque[_PendingAnswer] = deque()
         self._appended = self._acknowledged = self._read_back = 0
-        # At once: it tells everybody, and its read-back makes librdkafka fetch the sources, which
-        # were resumed while a fetch without them was waiting at the broker.
+        # Due at once: every replica learns of the leader, and its read-back makes librdkafka fetch
+        # the sources, which were resumed while a fetch without them was waiting at the broker.
         self._heartbeat_due_ms = now_ms
         self._heartbeat_time = 0  # of the last one
         self._unread_since_ms: int | None = None
-        self._ahead: dict[str, int] = {}  # sinks whose topic is ahead of what we have read
-        self._ahead_probe = 0  # number of the probe that asks for the journal's end after that
-        self._ahead_proof: int | None = None  # its answer
+        self._ahead: dict[str, int] = {}  # sink → tail, ahead of what was read back
+        self._ahead_probe = 0  # number of the probe sent after that
+        self._ahead_proof: int | None = None  # the end that it returned
 
     # --- sources in, entries out ------------------------------------------------------------
 
     def enqueue(self, arrived: m.SourceRecords) -> list[m.Effect]:
-        """Queue source records; the sources are held when enough are waiting."""
+        """Queue source records; the sources are paused when enough are pending."""
         topic, records = arrived.topic, arrived.records
-        wanted = self._wanted.get(topic, 0)
-        if records[0][0] < wanted:  # delivered again
-            records = [record for record in records if record[0] >= wanted]
+        next_offset = self._next_offsets.get(topic, 0)
+        if records[0][0] < next_offset:  # delivered again
+            records = [record for record in records if record[0] >= next_offset]
         if not records:
             return []
-        self._wanted[topic] = records[-1][0] + 1
+        self._next_offsets[topic] = records[-1][0] + 1
         self._pending.append(m.SourceRecords(topic, arrived.time_ms, records))
         self._pending_commands += len(records)
         self._pending_bytes += _size(records)
-        if self._held or not self._is_crowded(1.0):
+        if self._sources_paused or not self._exceeds(1.0):
             return []
-        self._held = True
+        self._sources_paused = True
         return [m.PauseSources()]
 
-    def _is_crowded(self, part: float) -> bool:
-        """Whether that part of what may wait is waiting."""
+    def _exceeds(self, part: float) -> bool:
+        """Whether at least this part of the bound of pending records is pending."""
         limits = self._limits
         return (
             self._pending_commands >= limits.pending_commands * part
@@ -125,26 +140,26 @@ class Leadership(Generic[S, C, E]):
         )
 
     def advance(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
-        """Decide one entry if there may be one, show life when it is due, resign when all is done.
+        """Decide one entry if possible, append a heartbeat if due, resign when all is done.
 
-        One, so that it is on its way, to the standbys too, before the next is decided.
+        One entry, so that it is on its way to the standbys before the next is decided.
         """
         effects: list[m.Effect] = []
         if self.may_decide():
             effects.append(self._decide(now_ms, wall_ms))
-        if self._held and not self._is_crowded(RELEASE_AT):
-            self._held = False
+        if self._sources_paused and not self._exceeds(RESUME_AT):
+            self._sources_paused = False
             effects.append(m.ResumeSources())
         if self.closing is not None and not self.resigned and self._may_resign(now_ms):
             effects.append(self._resign(self.closing.successor, now_ms))
-        elif self._must_show_life(now_ms):
+        elif self._is_heartbeat_due(now_ms):
             effects.append(self._heartbeat(now_ms, wall_ms))
         return effects
 
     def may_decide(self) -> bool:
         """Whether `advance` would decide an entry."""
         limits, ahead = self._limits, len(self.inflight)
-        if not self._pending or self.closing is not None or self.is_held:
+        if not self._pending or self.closing is not None or self.decisions_paused:
             return False
         if ahead and (ahead >= limits.pipeline_entries or not self.is_behind):
             return False
@@ -155,15 +170,15 @@ class Leadership(Generic[S, C, E]):
 
     @property
     def is_behind(self) -> bool:
-        """Whether as many commands wait as make a further entry worth while."""
+        """Whether enough commands are pending to make a further entry worthwhile."""
         return self._pending_commands >= self._limits.pipeline_commands
 
     def _decide(self, now_ms: int, wall_ms: int) -> m.Append:
         taken = self._next_batch()
         machine = self._machine
-        runs = [(each.topic, each.records) for each in taken]
+        runs = [(arrived.topic, arrived.records) for arrived in taken]
         batch = machine.decide(runs, wall_ms, self._limits.entry_bytes)
-        self._put_back(taken, len(batch))
+        self._requeue(taken, len(batch))
         entry = Entry(
             epoch=self.epoch,
             seq=self._next_seq,
@@ -177,7 +192,7 @@ class Leadership(Generic[S, C, E]):
         value = self._codec.encode(entry)
         self._next_seq += len(batch)
         self._digest = next_digest(self._digest, value)
-        oldest_ms = min(each.time_ms for each in taken)
+        oldest_ms = min(arrived.time_ms for arrived in taken)
         return self._append(InFlight(entry, value, now_ms, self._digest, entry.sinks, oldest_ms))
 
     def _next_batch(self) -> list[m.SourceRecords]:
@@ -200,17 +215,17 @@ class Leadership(Generic[S, C, E]):
             room -= len(taken)
             room_bytes -= size
             self._pending_bytes -= size
-        self._pending_commands -= sum(len(each.records) for each in batch)
+        self._pending_commands -= sum(len(arrived.records) for arrived in batch)
         return batch
 
-    def _put_back(self, taken: list[m.SourceRecords], decided: int) -> None:
-        """What the entry had no room for waits first in the queue again."""
-        left = sum([len(each.records) for each in taken]) - decided
-        for each in reversed(taken):
+    def _requeue(self, taken: list[m.SourceRecords], decided: int) -> None:
+        """Put what the entry had no room for back to the front of the queue."""
+        left = sum([len(arrived.records) for arrived in taken]) - decided
+        for arrived in reversed(taken):
             if left <= 0:
                 return
-            rest = each.records[-left:]
-            self._pending.appendleft(m.SourceRecords(each.topic, each.time_ms, rest))
+            rest = arrived.records[-left:]
+            self._pending.appendleft(m.SourceRecords(arrived.topic, arrived.time_ms, rest))
             self._pending_commands += len(rest)
             self._pending_bytes += _size(rest)
             left -= len(rest)
@@ -221,33 +236,34 @@ class Leadership(Generic[S, C, E]):
         self._heartbeat_due_ms = own.appended_ms + self._limits.heartbeat_ms
         return m.Append(own.value)
 
-    def _must_show_life(self, now_ms: int) -> bool:
-        """Never while an own record is not read back: that one has to show life (design, 2)."""
+    def _is_heartbeat_due(self, now_ms: int) -> bool:
+        """Never while an own record is not read back: else a leader whose entries cannot be
+        appended would stay in office forever (docs/protocol.md)."""
         if self.inflight or self.resigned:
             return False
-        return bool(self._waiting) or now_ms >= self._heartbeat_due_ms
+        return bool(self._pending_answers) or now_ms >= self._heartbeat_due_ms
 
     def _heartbeat(self, now_ms: int, wall_ms: int) -> m.Append:
-        """Its time is later than that of the one before, so that no two are equal: else one that
-        landed twice would pass for the read-back of a later one, and free stale answers."""
+        """Times rise strictly, so that no two heartbeats are equal: else one that was appended
+        twice would pass for the read-back of a later one, and release stale answers."""
         self._heartbeat_time = max(wall_ms, self._heartbeat_time + 1)
         record = Heartbeat(self.epoch, self._next_seq, self._published(), self._heartbeat_time)
         return self._append(InFlight(record, self._codec.encode(record), now_ms))
 
     def _published(self) -> dict[str, int]:
-        return {sink: each.acknowledged for sink, each in self._publications.items()}
+        return {sink: publication.acknowledged for sink, publication in self._publications.items()}
 
     # --- read-back --------------------------------------------------------------------------
 
     def recognize(self, value: bytes) -> InFlight[E] | None:
-        """The own record in flight that `value` is, or None."""
+        """The own record in flight whose bytes `value` are, or None."""
         for own in self.inflight:
             if own.value == value:
                 return own
         return None
 
     def on_stable(self, own: InFlight[E], now_ms: int) -> list[m.Effect]:
-        """An own record was read back accepted: its outputs and the answers it holds may go."""
+        """An own record was read back accepted: its outputs and the answers behind it may go."""
         effects: list[m.Effect] = []
         self._settle(own)
         for sink, end in own.sink_ends.items():
@@ -259,7 +275,7 @@ class Leadership(Generic[S, C, E]):
         return effects
 
     def _settle(self, own: InFlight[E]) -> None:
-        """Heartbeats before it that never landed are settled too: this record stands for them."""
+        """Remove `own`, and heartbeats before it that were never appended, from the queue."""
         self._unread_since_ms = None
         while True:
             settled = self.inflight.popleft()
@@ -269,14 +285,15 @@ class Leadership(Generic[S, C, E]):
             assert type(settled.record) is Heartbeat, "the fold accepts no entry over a gap"
 
     def on_acknowledged(self, count: int) -> None:
-        """Acknowledgements of own records; they may come after the read-back."""
+        """Count acknowledgements of own records; they may come after the read-back."""
         self._acknowledged += count
 
     def readback_stalled(self, now_ms: int) -> bool:
-        """Own records landed and nothing of them was read back for `readback_ms`.
+        """Whether own records are acknowledged and none was read back for `readback_ms`.
 
-        While the broker is away nothing lands; then there is nobody to resign to, and a change
-        of leader would be needless: standbys that do reach the journal claim by themselves.
+        While the broker is unavailable nothing is acknowledged. A resignation would not be
+        appended either, and a change of leader would be needless: standbys that do reach the
+        journal claim without one.
         """
         if self._acknowledged <= self._read_back:
             self._unread_since_ms = None
@@ -295,8 +312,9 @@ class Leadership(Generic[S, C, E]):
     def on_tail(self, tail: m.SinkTail) -> list[m.Effect]:
         """Start publishing to the sink, unless its topic is ahead of what has been read back.
 
-        Then this leader is deposed and does not know it yet, or the topic is not this journal's:
-        `check_ahead` tells, once the journal is read up to an end asked for after the tail.
+        If it is, this leader is deposed and has not read so yet, or the topic belongs to another
+        journal: `check_ahead` decides, once the journal is read up to an end that was asked for
+        after the tail.
         """
         publication = self._publications[tail.sink]
         if tail.next_seq > publication.stable:
@@ -310,31 +328,33 @@ class Leadership(Generic[S, C, E]):
         return [m.ProbeEnd((self.epoch, self._ahead_probe))]
 
     def on_journal_end(self, answer: m.JournalEnd) -> list[m.Effect]:
-        """Only one that was asked for after a sink's tail was found ahead proves anything: an
-        earlier one may be late, and may not count what a successor has appended since."""
+        """Keep an answer that was asked for after a sink's tail was found ahead.
+
+        An earlier one proves nothing: it may not include what a successor has appended since.
+        """
         if not self._ahead or answer.token != (self.epoch, self._ahead_probe):
             return []
         self._ahead_proof = answer.end
         return self._ask_end() if answer.end is None else []
 
     def check_ahead(self, position: int) -> None:
-        """Raises `SinkAhead` when all of the journal is read and does not explain a sink's tail."""
+        """Raise `SinkAhead` if all of the journal is read and does not explain a sink's tail."""
         if not self._ahead or self._ahead_proof is None or position < self._ahead_proof:
             return
         sink, tail = next(iter(self._ahead.items()))
         raise SinkAhead(
             f"sink {sink}: its topic's last record has seq {tail - 1}, but the journal explains "
-            f"only {self._publications[sink].stable}; was the journal's topic made anew? Move "
-            "the sink's topic away, or restore the journal"
+            f"only {self._publications[sink].stable}. Was the journal's topic recreated? Move the "
+            "sink's topic away, or restore the journal"
         )
 
     def on_published(self, published: m.Published) -> list[m.Effect]:
-        """The contiguous acknowledged prefix has grown."""
+        """The contiguous acknowledged prefix of a sink has grown: publish what follows."""
         chunks = self._publications[published.sink].on_acknowledged(published.next_seq)
         return [m.Publish(published.sink, outputs) for outputs in chunks]
 
     def on_publish_failed(self, sink: str) -> list[m.Effect]:
-        """Purge, a new producer, read the tail again, go on."""
+        """Restart the sink: a new producer, then the topic's tail again."""
         self._publications[sink].reopen()
         self._ahead.pop(sink, None)
         return [m.OpenSink(sink)]
@@ -342,40 +362,45 @@ class Leadership(Generic[S, C, E]):
     # --- reads ------------------------------------------------------------------------------
 
     def answer_later(self, token: Any, result: object, *, linearizable: bool) -> list[m.Effect]:
-        """Hold an answer from the decided state until that state is stable.
+        """Keep an answer from the decided state until that state is stable.
 
         `linearizable`: until a record appended after this call is read back as well.
         """
         own_records = self._appended + (1 if linearizable else 0)
-        self._waiting.append(_Waiting(own_records, token, result, self._next_seq - 1))
+        self._pending_answers.append(_PendingAnswer(own_records, token, result, self._next_seq - 1))
         return self._release_answers()
 
     def _release_answers(self) -> list[m.Effect]:
         effects: list[m.Effect] = []
-        waiting = self._waiting
-        while waiting and waiting[0].own_records <= self._read_back:
-            held = waiting.popleft()
-            effects.append(m.Reply(held.token, held.result, held.seq, self.epoch))
+        pending = self._pending_answers
+        while pending and pending[0].own_records <= self._read_back:
+            answer = pending.popleft()
+            effects.append(m.Reply(answer.token, answer.result, answer.seq, self.epoch))
         return effects
 
     def refuse_answers(self) -> list[m.Effect]:
-        """Leadership ended: nobody may trust an answer that was held."""
-        return [m.Reply(held.token, None, -1, self.epoch, "not_leader") for held in self._waiting]
+        """Refuse the pending answers: leadership ended before what they reflect was stable."""
+        return [
+            m.Reply(answer.token, None, -1, self.epoch, m.ReadError.NOT_LEADER)
+            for answer in self._pending_answers
+        ]
 
     # --- the end ----------------------------------------------------------------------------
 
     def close(self, successor: str | None, now_ms: int) -> None:
-        """Decide no more; resign when all is read back and published, or `resign_ms` is over."""
+        """Decide no more; resign when all is read back and published, or after `resign_ms`."""
         if self.closing is None:
             self.closing = Closing(successor, now_ms + self._limits.resign_ms)
 
     def resign_at_once(self, now_ms: int) -> m.Append:
-        """Tell everybody, whatever is in flight."""
+        """Append the resignation whatever is in flight."""
         return self._resign(None, now_ms)
 
     def _may_resign(self, now_ms: int) -> bool:
         assert self.closing is not None
-        done = not self.inflight and all(each.complete for each in self._publications.values())
+        done = not self.inflight and all(
+            publication.complete for publication in self._publications.values()
+        )
         return done or now_ms >= self.closing.deadline_ms
 
     def _resign(self, successor: str | None, now_ms: int) -> m.Append:
@@ -385,7 +410,7 @@ class Leadership(Generic[S, C, E]):
 
 
 def _size(records: list[SourceRecord]) -> int:
-    """Bytes."""
+    """The values' bytes."""
     return sum([len(value or b"") for _, _, value in records])
 
 

@@ -1,18 +1,44 @@
 """What goes into a replica's `step` (messages) and what comes out of it (effects).
 
 The order of effects is the contract: the runtime carries them out one after the other.
+Times are ms; `time_ms` and `oldest_ms` are ms since the Unix epoch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 from postjournal.core.records import SourceRecord
+from postjournal.core.roles import Cause, Role
 from postjournal.core.snapshot.image import Image
 from postjournal.core.state.outbox import Outputs
 
-# --- messages: the world tells the replica -------------------------------------------------
+
+class SnapshotState(StrEnum):
+    """How far a snapshot is; the values are on the wire (status records)."""
+
+    WRITING = "writing"
+    VERIFYING = "verifying"
+    DONE = "done"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no further progress follows."""
+        return self in (SnapshotState.DONE, SnapshotState.FAILED)
+
+
+class ReadError(StrEnum):
+    """Why a query is refused; the values are on the wire (HTTP)."""
+
+    NOT_LEADER = "not_leader"
+    NOT_READY = "not_ready"
+    BEHIND = "behind"
+
+
+# --- messages: what has happened ------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -43,16 +69,16 @@ class AppendAcknowledged:
 
 @dataclass(slots=True)
 class AppendFailed:
-    """An append (not a claim) of this incarnation was given up; it may have landed all the same."""
+    """An append (not a claim) of this incarnation was given up; it may be in the journal anyway."""
 
     error: str
 
 
 @dataclass(slots=True)
 class JournalEnd:
-    """The offset after the journal's last record, as the broker said; None: it did not answer.
+    """The offset after the journal's last record, from the broker; None: it did not answer.
 
-    `token`: of the `ProbeEnd` that this answers; None also when nobody asked.
+    `token`: of the `ProbeEnd` that this answers; None also for an unsolicited report.
     """
 
     end: int | None
@@ -92,22 +118,22 @@ class PublishFailed:
 
 @dataclass(slots=True)
 class HandoverRequested:
-    """An operator wants the leader to resign; `successor` is a replica's name or None."""
+    """The leader is asked to resign; `successor`: the replica to follow, None: any."""
 
     successor: str | None = None
 
 
 @dataclass(slots=True)
 class StopRequested:
-    """The process wants to end: resign if leading, then `Stopped`."""
+    """The process is to end: resign if leading, then `Stopped`."""
 
 
 @dataclass(slots=True)
 class QueryRequested:
-    """A read. `linearizable`: only a leader answers, after a barrier. `token` comes back.
+    """A read, answered by `Reply` with the same `token`.
 
-    `min_seq`: the answer must account for the command with this sequence; who has not applied it
-    yet waits for `timeout_ms`, then refuses.
+    `linearizable`: only a leader answers, after a barrier. `min_seq`: the answer must account for
+    the command with this sequence; a replica that has not applied it within `timeout_ms` refuses.
     """
 
     token: Any
@@ -119,7 +145,7 @@ class QueryRequested:
 
 @dataclass(slots=True)
 class Restored:
-    """What `Restore` found; None: the journal is read from its beginning."""
+    """The snapshot that `Restore` found; None: the journal is read from its beginning."""
 
     image: Image[Any, Any, Any] | None
 
@@ -131,7 +157,7 @@ class JournalTrimmed:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRequested:
-    """A coordinator wants `replica` to take the snapshot `snapshot_id`."""
+    """A coordinator asks `replica` to take the snapshot `snapshot_id`."""
 
     replica: str
     snapshot_id: str
@@ -145,7 +171,7 @@ class SnapshotProgressed:
 
     snapshot_id: str
     attempt: int
-    state: str
+    state: SnapshotState
     offset: int = -1
     seq: int = 0
     epoch: int = 0
@@ -183,12 +209,12 @@ Message: TypeAlias = (
     | Tick
 )
 
-# --- effects: the replica tells the world --------------------------------------------------
+# --- effects: what to do --------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Restore:
-    """Look for the best snapshot; answered by Restored. Always the first."""
+    """Find and load the best snapshot; answered by Restored. Always the first effect."""
 
 
 @dataclass(slots=True)
@@ -200,23 +226,23 @@ class OpenJournal:
 
 @dataclass(slots=True)
 class TakeSnapshot:
-    """Write `image` down as it is now, and store it; answered by SnapshotProgressed, the last one
-    with the state `done` or `failed`."""
+    """Store `image` as it is now; answered by SnapshotProgressed, the last one in a final state."""
 
-    asked: SnapshotRequested
+    request: SnapshotRequested
     image: Image[Any, Any, Any]
 
 
 @dataclass(slots=True)
 class Append:
-    """Append to the journal, in the order of the calls; answered by Append{Landed,Failed}."""
+    """Append to the journal, in the order of the effects; answered by AppendAcknowledged or
+    AppendFailed."""
 
     value: bytes
 
 
 @dataclass(slots=True)
 class ForgetAppends:
-    """Report no append that was made so far; one that failed costs its producer no later one."""
+    """Report none of the appends made so far; a failed one must not fail later ones."""
 
 
 @dataclass(slots=True)
@@ -233,7 +259,7 @@ class PurgeClaims:
 
 @dataclass(slots=True)
 class ProbeEnd:
-    """Ask the broker for the journal's end; answered by JournalEnd, in which `token` comes back."""
+    """Ask the broker for the journal's end; answered by JournalEnd with the same `token`."""
 
     token: Any = None
 
@@ -248,7 +274,7 @@ class WatchLeader:
 
 @dataclass(slots=True)
 class UnwatchLeader:
-    """Let go of the tripwire."""
+    """Close the tripwire connection."""
 
 
 @dataclass(slots=True)
@@ -260,12 +286,12 @@ class OpenSources:
 
 @dataclass(slots=True)
 class PauseSources:
-    """Stop delivering source records until ResumeSources: enough are waiting."""
+    """Stop delivering source records until ResumeSources: enough are pending."""
 
 
 @dataclass(slots=True)
 class ResumeSources:
-    """Deliver source records again, from where they were held."""
+    """Deliver source records again, from where they were paused."""
 
 
 @dataclass(slots=True)
@@ -275,7 +301,7 @@ class CloseSources:
 
 @dataclass(slots=True)
 class OpenSink:
-    """Drop what the sink's producer holds, take a fresh one, read the tail: SinkTail."""
+    """Drop what the sink's producer holds, take a new one, read the tail: SinkTail."""
 
     sink: str
 
@@ -295,7 +321,10 @@ class Publish:
 
 @dataclass(slots=True)
 class Reply:
-    """Answer a QueryRequested. `error` is None, not_leader, not_ready, behind or failed: TEXT."""
+    """Answer a QueryRequested. `error`: None, a `ReadError`, or `failed: TEXT`.
+
+    `seq`: of the last command that the result reflects, -1: none.
+    """
 
     token: Any
     result: object
@@ -306,41 +335,51 @@ class Reply:
 
 @dataclass(slots=True)
 class Rebuild:
-    """Throw this replica away and start a new incarnation from the journal; always the last."""
+    """Discard this replica and start a new incarnation from the journal; always the last."""
 
 
 @dataclass(slots=True)
 class Stopped:
-    """This replica has stopped as asked; always the last."""
+    """This replica has stopped as requested; always the last."""
 
 
 @dataclass(slots=True)
 class RoleChanged:
-    """For people and metrics."""
+    """For logs, metrics and the status topic."""
 
-    role: str
+    role: Role
     epoch: int
     reason: str
 
 
 @dataclass(slots=True)
 class TookOver:
-    """For people and metrics; see `postjournal.cluster.status.Failover`."""
+    """This replica took over; for logs, metrics and the status topic.
+
+    `previous`: the leader before, None: there was none; `detect_ms`: from its last accepted record
+    to the suspicion; `claim_ms`: to the read-back of the claim; `resume_ms`: to the read-back of
+    the first own entry or heartbeat.
+    """
 
     epoch: int
     previous: str | None
-    cause: str
+    cause: Cause
     detect_ms: int
     claim_ms: int
     resume_ms: int
+
+    @property
+    def total_ms(self) -> int:
+        """From the old leader's last accepted record to the first own one."""
+        return self.detect_ms + self.claim_ms + self.resume_ms
 
 
 @dataclass(slots=True)
 class EntryStable:
     """For metrics: an own entry was read back `append_ms` after its append.
 
-    `oldest_ms`: the timestamp of the record with which its commands' delivery began (the first
-    command's, or that of an earlier one taken in with it), ms since the Unix epoch.
+    `oldest_ms`: the timestamp of the record with which its commands' delivery began: the first
+    command's, or that of an earlier one that was delivered together with it.
     """
 
     commands: int
@@ -352,7 +391,7 @@ class EntryStable:
 
 @dataclass(slots=True)
 class RecordVoid:
-    """For metrics: a void record was read. `alarm`: a running hash does not fit."""
+    """For metrics: a void record was read. `alarm`: only its running hash does not match."""
 
     kind: str
     offset: int

@@ -1,14 +1,12 @@
-"""A read-only replica: it follows the journal, as far as it is told, and never claims.
+"""A read-only replica: it follows the journal, up to a bound if it has one, and never claims.
 
-    restoring ──► catching_up ──► reader
-
-With a bound it stops there and answers from the state as it was then.
+Its transitions are in `replica.py`. At its bound it stops and answers from the state as of then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from postjournal.core import messages as m
@@ -17,7 +15,7 @@ from postjournal.core.fold import JournalState, Verdict, check_readable
 from postjournal.core.limits import Limits
 from postjournal.core.reads import Reads
 from postjournal.core.records import Codec, Entry, kind_of
-from postjournal.core.roles import Identity, Role
+from postjournal.core.roles import Identity, Role, check_transition
 from postjournal.core.snapshot.manifest import Manifest
 from postjournal.core.state.state_machine import StateMachine
 
@@ -28,7 +26,7 @@ E = TypeVar("E")
 
 @dataclass(frozen=True)
 class Bound:
-    """How far to read; the first that is reached counts, None: no such bound.
+    """How far to read: the first bound that is reached counts; None: no such bound.
 
     `offset`: of the last journal record; `seq`: of the last command, even if that is in the
     middle of an entry; `time`: before the first entry with a later time, ms since the Unix epoch.
@@ -39,7 +37,7 @@ class Bound:
     time: int | None = None
 
     def fits(self, manifest: Manifest) -> bool:
-        """Whether a snapshot is not beyond the bound."""
+        """Whether a snapshot lies within the bound, so that a replay may start from it."""
         return (
             (self.offset is None or manifest.offset <= self.offset)
             and (self.seq is None or manifest.seq <= self.seq + 1)
@@ -47,14 +45,17 @@ class Bound:
         )
 
     def is_reached(self, position: int, next_seq: int) -> bool:
-        """Whether nothing more is to be read; `position`: of the next record."""
+        """Whether nothing more is to be read; `position`: the offset of the next record."""
         return (self.offset is not None and position > self.offset) or (
             self.seq is not None and next_seq > self.seq
         )
 
 
 class Reader(Generic[S, C, E]):
-    """See `replica.Replica`, of which it has what the runtime and those around it look at."""
+    """A read-only counterpart of `replica.Replica`, with the same interface for the runtime.
+
+    Without a bound it follows forever. `is_within_entry`: the bound is in the middle of an entry.
+    """
 
     def __init__(
         self,
@@ -63,17 +64,15 @@ class Reader(Generic[S, C, E]):
         limits: Limits,
         bound: Bound | None = None,
     ) -> None:
-        """A reader that has read nothing. Without a bound it follows for ever."""
         self.identity, self.bound = identity, bound or Bound()
         self.role = Role.RESTORING
         self.journal = JournalState()
-        self.machine: StateMachine[S, C, E] = StateMachine(
-            application, identity.place, limits.dedupe_window
-        )
+        self.machine: StateMachine[S, C, E]
+        self.machine = StateMachine(application, identity.place, limits.dedupe_window)
         self.position = 0
         self.leadership = None
         self.is_busy = self.is_behind = False
-        self._has_ended = False  # in the middle of an entry, or before a later one
+        self._stopped_at_bound = False  # in the middle of an entry, or before a later one
         self.is_within_entry = False
         self._limits = limits
         self._codec: Codec[E] = Codec(application.event_type)
@@ -89,21 +88,20 @@ class Reader(Generic[S, C, E]):
             m.JournalTrimmed: self._on_trimmed,
             m.QueryRequested: lambda e: self._effects.extend(self._reads.on_query(e, self._now_ms)),
             m.StopRequested: self._on_stop,
-            m.SnapshotRequested: self._on_snapshot_asked,
+            m.SnapshotRequested: self._on_snapshot_requested,
         }
 
     @property
     def incarnation(self) -> str:
-        """This reader's unique id."""
         return self.identity.incarnation
 
     @property
     def is_at_bound(self) -> bool:
-        """Nothing more is read."""
-        return self._has_ended or self.bound.is_reached(self.position, self.journal.next_seq)
+        """Whether the bound is reached, so that nothing more is read."""
+        return self._stopped_at_bound or self.bound.is_reached(self.position, self.journal.next_seq)
 
     def start(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
-        """The first effects."""
+        """Return the first effects; see `Replica.start`."""
         del wall_ms
         self._effects, self._now_ms = [], now_ms
         self._become(Role.RESTORING, "started")
@@ -111,11 +109,11 @@ class Reader(Generic[S, C, E]):
         return self._effects
 
     def step(self, message: m.Message, now_ms: int, wall_ms: int) -> list[m.Effect]:
-        """Take in one message; what does not concern a reader is ignored."""
+        """Process one message; those that do not concern a reader have no effect."""
         del wall_ms
         self._effects, self._now_ms = [], now_ms
         handler = self._handlers.get(type(message))
-        if handler is not None and self.role not in (Role.REBUILDING, Role.STOPPED):
+        if handler is not None and not self.role.is_final:
             handler(message)
         if self._reads:
             self._effects += self._reads.settle(now_ms)
@@ -124,9 +122,9 @@ class Reader(Generic[S, C, E]):
         return self._effects
 
     def _become(self, role: Role, reason: str) -> None:
-        self.role = role
-        self._effects.append(m.RoleChanged(role.value, self.journal.epoch, reason))
-        if role in (Role.REBUILDING, Role.STOPPED):
+        self.role = check_transition(self.role, role)
+        self._effects.append(m.RoleChanged(role, self.journal.epoch, reason))
+        if role.is_final:
             self._effects += self._reads.refuse_all()
 
     def _probe(self) -> None:
@@ -178,20 +176,20 @@ class Reader(Generic[S, C, E]):
             )
 
     def _ends_within(self, entry: Entry[E]) -> bool:
-        """Whether the bound is before or within this entry, if it counts."""
+        """Whether the bound is before or within this entry, and the entry would be accepted."""
         bound = self.bound
         is_late = bound.time is not None and entry.time > bound.time
         is_long = bound.seq is not None and entry.seq + len(entry.batch) - 1 > bound.seq
         return (is_late or is_long) and self.journal.would_accept(entry)
 
     def _stop_within(self, entry: Entry[E]) -> None:
-        """The state is right up to the bound; positions and outputs stay where the entry began."""
-        self._has_ended = True
+        """Apply commands up to the bound; positions and outputs stay where the entry began."""
+        self._stopped_at_bound = True
         if self.bound.time is None or entry.time <= self.bound.time:
             assert self.bound.seq is not None
-            wanted = self.bound.seq + 1 - self.journal.next_seq
-            self.machine.apply_first(entry, wanted)
-            self.journal.next_seq += wanted
+            count = self.bound.seq + 1 - self.journal.next_seq
+            self.machine.apply_first(entry, count)
+            self.journal.next_seq += count
             self.is_within_entry = True
 
     def _settle(self) -> None:
@@ -206,14 +204,19 @@ class Reader(Generic[S, C, E]):
         self._become(Role.REBUILDING, "the journal was trimmed")
         self._effects.append(m.Rebuild())
 
-    # --- what else is asked -----------------------------------------------------------------
+    # --- requests ---------------------------------------------------------------------------
 
-    def _on_snapshot_asked(self, message: m.SnapshotRequested) -> None:
+    def _on_snapshot_requested(self, message: m.SnapshotRequested) -> None:
         if message.replica == self.identity.replica:
-            progress = m.SnapshotProgressed(message.snapshot_id, message.attempt, "failed")
-            self._effects.append(replace(progress, error="this replica only reads"))
+            progress = m.SnapshotProgressed(
+                message.snapshot_id,
+                message.attempt,
+                m.SnapshotState.FAILED,
+                error="this replica is read-only",
+            )
+            self._effects.append(progress)
 
     def _on_stop(self, message: m.StopRequested) -> None:
         del message
-        self._become(Role.STOPPED, "asked to stop")
+        self._become(Role.STOPPED, "stop requested")
         self._effects.append(m.Stopped())

@@ -12,7 +12,7 @@ from postjournal.core.state.state_machine import StateMachine
 
 
 class Readable(Protocol):
-    """What is looked at of a replica, or of a reader."""
+    """What `Reads` needs of a replica or a reader."""
 
     role: Role
     journal: JournalState
@@ -20,62 +20,60 @@ class Readable(Protocol):
 
     @property
     def leadership(self) -> Leadership[Any, Any, Any] | None:
-        """What only a leader has."""
+        """None unless it leads."""
 
 
 class Reads:
-    """Falsy while nobody waits for a state, which is what a busy replica looks at."""
+    """The queries of one replica. Falsy while none waits, which a busy replica checks per step."""
 
-    __slots__ = ("_of", "_waiting")
+    __slots__ = ("_replica", "_waiting")
 
-    def __init__(self, of: Readable) -> None:
-        """Nobody waits."""
-        self._of = of
-        self._waiting: list[tuple[int, m.QueryRequested]] = []  # until when, ms
+    def __init__(self, replica: Readable) -> None:
+        self._replica = replica
+        self._waiting: list[tuple[int, m.QueryRequested]] = []  # deadline in ms, query
 
     def __len__(self) -> int:
-        """How many wait."""
         return len(self._waiting)
 
-    def on_query(self, asked: m.QueryRequested, now_ms: int) -> list[m.Effect]:
-        """Answer it, or keep it for as long as it is patient."""
-        of = self._of
-        if of.role in (Role.RESTORING, Role.CATCHING_UP):
-            return [self._reply(asked, error="not_ready")]
-        if asked.linearizable and of.leadership is None:
-            return [self._reply(asked, error="not_leader")]
-        if asked.min_seq >= of.journal.next_seq:
-            self._waiting.append((now_ms + asked.timeout_ms, asked))
+    def on_query(self, query: m.QueryRequested, now_ms: int) -> list[m.Effect]:
+        """Answer or refuse the query, or keep it until the state is there or it times out."""
+        replica = self._replica
+        if replica.role in (Role.RESTORING, Role.CATCHING_UP):
+            return [self._reply(query, error=m.ReadError.NOT_READY)]
+        if query.linearizable and replica.leadership is None:
+            return [self._reply(query, error=m.ReadError.NOT_LEADER)]
+        if query.min_seq >= replica.journal.next_seq:
+            self._waiting.append((now_ms + query.timeout_ms, query))
             return []
-        return self._answer(asked)
+        return self._answer(query)
 
     def settle(self, now_ms: int) -> list[m.Effect]:
-        """Answer those whose state has come; refuse those whose patience is over."""
+        """Answer queries whose state is there now; refuse those that have timed out."""
         waiting, self._waiting = self._waiting, []
         effects: list[m.Effect] = []
-        for until_ms, asked in waiting:
-            if asked.min_seq < self._of.journal.next_seq:
-                effects += self.on_query(asked, now_ms)  # the role may be another by this time
-            elif until_ms <= now_ms:
-                effects.append(self._reply(asked, error="behind"))
+        for deadline_ms, query in waiting:
+            if query.min_seq < self._replica.journal.next_seq:
+                effects += self.on_query(query, now_ms)  # the role may have changed
+            elif deadline_ms <= now_ms:
+                effects.append(self._reply(query, error=m.ReadError.BEHIND))
             else:
-                self._waiting.append((until_ms, asked))
+                self._waiting.append((deadline_ms, query))
         return effects
 
     def refuse_all(self) -> list[m.Effect]:
-        """This replica ends."""
+        """Refuse every waiting query: this incarnation ends."""
         waiting, self._waiting = self._waiting, []
-        return [self._reply(asked, error="not_ready") for _, asked in waiting]
+        return [self._reply(query, error=m.ReadError.NOT_READY) for _, query in waiting]
 
-    def _answer(self, asked: m.QueryRequested) -> list[m.Effect]:
-        leadership = self._of.leadership
-        result, error = self._of.machine.query(asked.query)
+    def _answer(self, query: m.QueryRequested) -> list[m.Effect]:
+        leadership = self._replica.leadership
+        result, error = self._replica.machine.query(query.query)
         if leadership is None or error is not None:
-            return [self._reply(asked, result, error)]
-        return leadership.answer_later(asked.token, result, linearizable=asked.linearizable)
+            return [self._reply(query, result, error)]
+        return leadership.answer_later(query.token, result, linearizable=query.linearizable)
 
     def _reply(
-        self, asked: m.QueryRequested, result: object = None, error: str | None = None
+        self, query: m.QueryRequested, result: object = None, error: str | None = None
     ) -> m.Reply:
-        journal = self._of.journal
-        return m.Reply(asked.token, result, journal.next_seq - 1, journal.epoch, error)
+        journal = self._replica.journal
+        return m.Reply(query.token, result, journal.next_seq - 1, journal.epoch, error)

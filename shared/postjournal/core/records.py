@@ -1,8 +1,8 @@
-"""The records of the journal partition, as they stand on the wire.
+"""The records of the journal partition, as they are on the wire.
 
-JSON objects; `kind` names them. An outside reader needs nothing but design.md, section 1, to
-fold them. `Entry` is generic in the application's event type, so that one decoder call turns a
-whole entry into typed events.
+JSON objects; `kind` names them. An outside reader needs only docs/protocol.md to fold them.
+`Entry` is generic in the application's event type, so that one decoder call turns a whole entry
+into typed events.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ FORMAT = 1
 """The version of everything that this release writes into the journal, and the latest it reads."""
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that are not what they should be; the last for deep nesting."""
+"""What msgspec raises for bytes that it cannot decode; the last one for deep nesting."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
-    """Where a poison command stands in its source, and why it could not be decided.
+    """The position of a poison command in its source, and why it could not be decided.
 
     It is in the journal so that the dead-letter record, like any output, is a pure function of
     the journal. `value` is the beginning of the source record, at most 1,024 characters.
@@ -41,11 +41,11 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
 
 
 class Outcome(msgspec.Struct, Generic[E], omit_defaults=True, frozen=True, gc=False):
-    """What became of one command: an item of an entry's `batch`, and what sinks are given.
+    """The outcome of one command: an item of an entry's `batch`, and the argument of sinks.
 
     Exactly one of `events` (accepted) and `rejected` (the reason) is set. In a journal item of a
-    repeated command neither is: `replayed` alone says that the first outcome stands. What sinks
-    are given for a repeat is the first outcome with `replayed` set.
+    repeated command neither is: `replayed` alone marks that the first outcome stands. Sinks
+    receive for a repeat the first outcome with `replayed` set.
     """
 
     id: str
@@ -67,7 +67,7 @@ class Claim(msgspec.Struct, tag_field="kind", tag="claim", frozen=True):
 
 
 class Entry(msgspec.Struct, Generic[E], tag_field="kind", tag="entry", frozen=True):
-    """A batch of decided commands. `next_…`-like maps (`sources`, `sinks`) are exclusive ends.
+    """A batch of decided commands, at least one. `seq`: of the first one.
 
     `sources`: topic → next offset after this batch; `sinks`: sink → next sequence after this
     batch; `published`: sink → first sequence not yet known to be in the sink's topic; `time`:
@@ -85,7 +85,7 @@ class Entry(msgspec.Struct, Generic[E], tag_field="kind", tag="entry", frozen=Tr
 
 
 class Heartbeat(msgspec.Struct, tag_field="kind", tag="heartbeat", frozen=True):
-    """The leader lives; `seq` is its next; `time` rises in an epoch, so that no two are equal."""
+    """The leader is alive; `seq` is its next; `time` rises in an epoch: no two are equal."""
 
     epoch: int
     seq: int
@@ -101,9 +101,9 @@ class Resign(msgspec.Struct, tag_field="kind", tag="resign", frozen=True, omit_d
 
 
 class Format(msgspec.Struct, tag_field="kind", tag="format", frozen=True):
-    """From here on the journal is of `format`. No release has written one yet.
+    """From here on the journal has the format `format`. No release has written one yet.
 
-    Changes nothing that the fold knows; a release that reads earlier formats only must stop here.
+    It does not change the fold's state; a release that reads only earlier formats must stop here.
     `seq`: the leader's next.
     """
 
@@ -113,9 +113,9 @@ class Format(msgspec.Struct, tag_field="kind", tag="format", frozen=True):
 
 
 class Newer(msgspec.Struct, frozen=True):
-    """What a record that only a newer release can read says of its place in the journal.
+    """The fold's fields of a record that only a newer release can read in full.
 
-    `digest_before` None: its kind has none.
+    `digest_before`: None for kinds that have none; `what`: the reason it cannot be read.
     """
 
     epoch: int
@@ -125,9 +125,9 @@ class Newer(msgspec.Struct, frozen=True):
 
 
 class UnknownRecord(msgspec.Struct, frozen=True):
-    """A journal record that is none of the four kinds; it is void. Never written by us.
+    """A journal record that is none of the four kinds. Postjournal never writes one; it is void.
 
-    `newer`: unless it is one of a newer release, and counts; see docs/protocol.md.
+    `newer`: set if it is the record of a newer release and may be accepted; see docs/protocol.md.
     """
 
     error: str
@@ -135,7 +135,7 @@ class UnknownRecord(msgspec.Struct, frozen=True):
 
 
 class _EntryFrame(msgspec.Struct, tag_field="kind", tag="entry", frozen=True):
-    """An entry as far as the fold looks at it: design.md, section 1."""
+    """An entry's fields that the fold reads (docs/protocol.md)."""
 
     epoch: int
     seq: int
@@ -174,17 +174,17 @@ class Codec(Generic[E]):
     """Turns records into bytes and back for one application's event type."""
 
     def __init__(self, event_type: object) -> None:
-        """`event_type`: a msgspec struct, or a union of tagged ones."""
+        """Build the codec. `event_type`: a msgspec struct, or a union of tagged ones."""
         self._encoder = msgspec.json.Encoder()
         wire = Claim | Entry[event_type] | Heartbeat | Resign  # type: ignore[valid-type]
         self._decoder: msgspec.json.Decoder[Record[E]] = msgspec.json.Decoder(wire)
 
     def encode(self, record: Record[E]) -> bytes:
-        """The record as JSON, field order as declared, so equal records give equal bytes."""
+        """Return the record as JSON, fields as declared, so that equal records give equal bytes."""
         return self._encoder.encode(record)
 
     def decode(self, value: bytes | None) -> Record[E]:
-        """The record, or `UnknownRecord` with the reason when the bytes are none."""
+        """Return the record, or `UnknownRecord` with the reason the bytes are not one."""
         try:
             return self._decoder.decode(value or b"")
         except UNREADABLE as error:

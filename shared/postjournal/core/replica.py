@@ -1,34 +1,40 @@
 """A replica of one shard: every role and every transition.
 
-    restoring ──► catching_up ──► standby ◄──────────────┐
-                                  │    ▲ void claim,      │ leadership ended,
-                        suspicion │    │ leader lives     │ nothing undecided
-                                  ▼    │                  │
-                                 claiming ──► leader ──► resigning
-                                   own claim     │          │
-                                   accepted      ▼          ▼
-                                             rebuilding (a new incarnation follows)
+    restoring    -> catching_up   the journal's end is known
+    catching_up  -> standby       the journal has been read up to that end
+    catching_up  -> reader        the same, for a read-only replica (`reader.py`)
+    standby      -> claiming      the leader is suspected or has resigned, or there is none
+    standby      -> leader        a claim that was given up as lost is accepted after all
+    claiming     -> standby       the claim is void or lost, another is first, the leader lives
+    claiming     -> leader        the claim was read back accepted
+    leader       -> resigning     a handover or a stop was requested
+    leader       -> standby       leadership ended with no entry unconfirmed
+    resigning    -> standby       the same
+    any          -> rebuilding    leadership ended with an entry unconfirmed, or the journal was
+                                  trimmed: a new incarnation follows in the same process
+    any          -> stopped       a stop was requested
+    any          -> halted        `step` raised `ShardHalted`
 
-What ends leadership: an accepted claim of another, an own record read back void with a gap, a
-failed append, own records that land and are not read back, a resignation of its epoch, an accepted
-entry that it has not written. Never a void record of somebody else. `step` is the only way in; the
-order of effects is the contract.
+What ends leadership: an accepted claim of another incarnation, an own record read back void, a
+failed append, own records that are acknowledged and not read back, a resignation of its epoch, an
+accepted entry that it has not written. Never a void record of another incarnation
+(docs/protocol.md). `step` is the only way in; the order of effects is the contract.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from postjournal.core import messages as m
 from postjournal.core.application import Application, Command
+from postjournal.core.failure_detector import FailureDetector, Suspicion
 from postjournal.core.fold import JournalState, Verdict, check_readable
 from postjournal.core.leadership import InFlight, Leadership
 from postjournal.core.limits import Limits
 from postjournal.core.reads import Reads
 from postjournal.core.records import Claim, Codec, Entry, Record, Resign, kind_of
-from postjournal.core.roles import Cause, Identity, Role
+from postjournal.core.roles import Identity, Role, check_transition
 from postjournal.core.snapshot.image import Image, record_digest
 from postjournal.core.snapshotting import SnapshotTaker
 from postjournal.core.state.state_machine import StateMachine
@@ -38,47 +44,32 @@ C = TypeVar("C", bound=Command)
 E = TypeVar("E")
 
 
-@dataclass(slots=True)
-class _Suspicion:
-    cause: Cause
-    since_ms: int
-    last_sign_of_life_ms: int  # when the old leader was last heard of
-    previous: str | None
-
-
 class Replica(Generic[S, C, E]):
-    """The pure engine of one shard. Times are integers in ms."""
+    """The pure engine of one shard. Times are integers in ms.
+
+    `position`: the offset of the next journal record to read; `target`: the journal's end that a
+    replica catches up to, None until it is known; `leadership`: None unless this replica leads.
+    """
 
     def __init__(
-        self,
-        identity: Identity,
-        application: Application[S, C, E],
-        limits: Limits,
+        self, identity: Identity, application: Application[S, C, E], limits: Limits
     ) -> None:
-        """A replica that has read nothing."""
         self.identity = identity
         self.role = Role.RESTORING
         self.journal = JournalState()
-        self.machine: StateMachine[S, C, E] = StateMachine(
-            application, identity.place, limits.dedupe_window
-        )
-        self.position = 0  # the offset of the next journal record to read
+        self.machine: StateMachine[S, C, E]
+        self.machine = StateMachine(application, identity.place, limits.dedupe_window)
+        self.position = 0
+        self.target: int | None = None
         self.leadership: Leadership[S, C, E] | None = None
         self._limits = limits
         self._codec: Codec[E] = Codec(application.event_type)
         self._effects: list[m.Effect] = []
         self._now_ms = self._wall_ms = 0
-        self.target: int | None = None  # of catching up
-        self._last_sign_of_life_ms = 0  # when the leader's last accepted record was read
-        self._tripwire_fired_ms: int | None = None
-        self._suspicion: _Suspicion | None = None
-        self._broker_unavailable = False
-        self._silence_confirmed = False
-        self._probe_due_ms = 0
-        self._claimed_ms = 0
-        self._takeover: tuple[_Suspicion, int] | None = None
+        self._detector = FailureDetector(identity, limits)
+        self._takeover: tuple[Suspicion, int] | None = None  # and when leadership began
         self._stop_deadline_ms: int | None = None
-        self._is_open = False  # the journal is being read
+        self._journal_is_open = False
         self._last_value: bytes | None = None  # of the journal's records
         self._restored_digest = ""  # of the record at which the snapshot was taken
         self._snapshot_taker = SnapshotTaker(identity.replica, self.image, limits.snapshot_wait_ms)
@@ -95,19 +86,16 @@ class Replica(Generic[S, C, E]):
             m.PublishFailed: self._on_publish_failed,
             m.HandoverRequested: self._on_handover,
             m.StopRequested: self._on_stop,
-            m.QueryRequested: lambda e: self._effects.extend(self._reads.on_query(e, self._now_ms)),
+            m.QueryRequested: self._on_query,
             m.Restored: self._on_restored,
             m.JournalTrimmed: self._on_trimmed,
-            m.SnapshotRequested: self._on_snapshot_asked,
-            m.SnapshotProgressed: lambda e: self._effects.extend(
-                self._snapshot_taker.on_progressed(e)
-            ),
+            m.SnapshotRequested: self._on_snapshot_requested,
+            m.SnapshotProgressed: self._on_snapshot_progressed,
             m.Tick: lambda _: None,
         }
 
     @property
     def incarnation(self) -> str:
-        """This replica's unique id."""
         return self.identity.incarnation
 
     @property
@@ -117,20 +105,26 @@ class Replica(Generic[S, C, E]):
 
     @property
     def is_behind(self) -> bool:
-        """Whether more commands come than a leader decides."""
+        """Whether commands arrive faster than this leader decides them."""
         return self.leadership is not None and self.leadership.is_behind
 
     def start(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
-        """The first effects."""
+        """Return the first effects.
+
+        `now_ms`: monotonic clock; `wall_ms`: ms since the Unix epoch, which goes into the journal.
+        """
         self._begin(now_ms, wall_ms)
         self._become(Role.RESTORING, "started")
         self._effects.append(m.Restore())
         return self._effects
 
     def step(self, message: m.Message, now_ms: int, wall_ms: int) -> list[m.Effect]:
-        """Take in one message; returns what to do, in order. Raises `ShardHalted`."""
+        """Process one message; return the effects to carry out, in order.
+
+        The clocks are those of `start`. Raises `ShardHalted` when the shard must not go on.
+        """
         self._begin(now_ms, wall_ms)
-        if self.role not in (Role.REBUILDING, Role.STOPPED):
+        if not self.role.is_final:
             self._handlers[type(message)](message)
             if self._reads:
                 self._effects += self._reads.settle(now_ms)
@@ -141,7 +135,7 @@ class Replica(Generic[S, C, E]):
         self._effects = []
         self._now_ms, self._wall_ms = now_ms, wall_ms
 
-    # --- snapshots --------------------------------------------------------------------------
+    # --- snapshots and queries --------------------------------------------------------------
 
     def _on_restored(self, message: m.Restored) -> None:
         image = message.image
@@ -149,24 +143,31 @@ class Replica(Generic[S, C, E]):
             self.journal, self.machine = image.journal, image.machine
             self.position = image.offset + 1
             self._restored_digest = image.record_digest
-        self._is_open = True
-        self._probe()  # first: on Kafka's one connection it would wait for a fetch to end
+        self._journal_is_open = True
+        # The probe first: behind a fetch on Kafka's one connection it would wait for records.
+        self._probe_if_due()
         self._effects.append(m.OpenJournal(self.position))
 
     def image(self) -> Image[S, C, E]:
-        """The state now, which is that of an offset unless own entries are in flight."""
+        """The current state; it belongs to an offset unless own entries are in flight."""
         last = self._last_value
         digest = self._restored_digest if last is None else record_digest(last)
         return Image(self.position - 1, digest, self.journal, self.machine)
 
-    def _on_snapshot_asked(self, message: m.SnapshotRequested) -> None:
-        self._effects += self._snapshot_taker.on_asked(message, self.role.value, self._now_ms)
+    def _on_snapshot_requested(self, message: m.SnapshotRequested) -> None:
+        self._effects += self._snapshot_taker.on_requested(message, self.role, self._now_ms)
+
+    def _on_snapshot_progressed(self, message: m.SnapshotProgressed) -> None:
+        self._effects += self._snapshot_taker.on_progressed(message)
+
+    def _on_query(self, message: m.QueryRequested) -> None:
+        self._effects += self._reads.on_query(message, self._now_ms)
 
     def _on_trimmed(self, message: m.JournalTrimmed) -> None:
         del message
         if self.leadership is not None:
             self._end_leadership("the journal was trimmed")
-        if self.role not in (Role.REBUILDING, Role.STOPPED):
+        if not self.role.is_final:
             self._rebuild("the journal was trimmed")
 
     def _rebuild(self, reason: str) -> None:
@@ -187,14 +188,14 @@ class Replica(Generic[S, C, E]):
                 self._on_accepted(record, own)
             else:
                 self._on_void(offset, record, own, verdict)
-            if self.role in (Role.REBUILDING, Role.STOPPED):
+            if self.role.is_final:
                 return  # the rest is for the next incarnation
 
     def _on_accepted(self, record: Record[E], own: InFlight[E] | None) -> None:
         if type(record) is Claim:
             self._on_new_leader(record)
             return
-        self._leader_lives()
+        self._on_sign_of_life()
         if type(record) is Resign:
             if self.leadership is not None:
                 self._end_leadership("resigned")
@@ -204,8 +205,8 @@ class Replica(Generic[S, C, E]):
             self._effects += self.leadership.on_stable(own, self._now_ms)
             self._report_takeover()
         elif type(record) is Entry:
-            if self.leadership is not None:  # forged, but it counts: what is in flight fits no more
-                self._end_leadership("somebody else's entry was accepted")
+            if self.leadership is not None:  # forged, but accepted: own entries no longer fit
+                self._end_leadership("an entry that this leader has not written was accepted")
                 if self.role is not Role.STANDBY:
                     return
             self.machine.apply(record)
@@ -220,15 +221,12 @@ class Replica(Generic[S, C, E]):
         if type(record) is Claim and record.incarnation == self.incarnation:
             if self.role is Role.CLAIMING:
                 self._become(Role.STANDBY, "claim void")
-        elif own is not None:  # one that lands again is in flight no more
+        elif own is not None:  # a record that was appended twice is no longer in flight
             self._end_leadership(f"own {kind} at offset {offset} is void")
 
     def _on_new_leader(self, claim: Claim) -> None:
-        suspicion, self._suspicion = self._suspicion, None
+        suspicion = self._detector.on_new_leader(self._now_ms)
         was_claiming = self.role is Role.CLAIMING
-        self._tripwire_fired_ms, self._silence_confirmed = None, False
-        self._broker_unavailable = False
-        self._last_sign_of_life_ms = self._now_ms
         if self.leadership is not None:
             self._end_leadership(f"{claim.replica} leads epoch {claim.epoch}")
             if self.role is not Role.STANDBY:
@@ -242,36 +240,24 @@ class Replica(Generic[S, C, E]):
         if self.role is Role.STANDBY:
             self._effects.append(m.WatchLeader(claim.address, claim.epoch))
 
-    def _leader_lives(self) -> None:
-        """The leader's last record was read just now. Suspicion ends, unless a tripwire fired
-        so shortly before that the record was in flight when the process died."""
-        self._last_sign_of_life_ms = self._now_ms
-        if self.leadership is not None:
-            return
-        self._broker_unavailable = self._silence_confirmed = False
-        tripped_ms = self._tripwire_fired_ms
-        if tripped_ms is not None:
-            if self._now_ms - tripped_ms < self._limits.tripwire_grace_ms:
-                return
-            self._tripwire_fired_ms = None
+    def _on_sign_of_life(self) -> None:
+        sign = self._detector.on_sign_of_life(self._now_ms, resigned=self.journal.resigned)
+        if sign.rearm_tripwire:
             self._watch()
-        if self.journal.resigned or self._suspicion is None:
-            return
-        self._suspicion = None
-        if self.role is Role.CLAIMING:
+        if sign.ends_suspicion and self.role is Role.CLAIMING:
             self._effects.append(m.PurgeClaims())
             self._become(Role.STANDBY, "the leader lives")
 
     # --- roles ------------------------------------------------------------------------------
 
     def _become(self, role: Role, reason: str) -> None:
-        self.role = role
-        self._effects.append(m.RoleChanged(role.value, self.journal.epoch, reason))
-        if role in (Role.REBUILDING, Role.STOPPED):
+        self.role = check_transition(self.role, role)
+        self._effects.append(m.RoleChanged(role, self.journal.epoch, reason))
+        if role.is_final:
             self._effects += self._reads.refuse_all()
 
     def _act(self) -> None:
-        """What the role has to do whatever the message was: level-triggered duties."""
+        """The duties of the role, whatever the message was: level-triggered."""
         if self._stop_deadline_ms is not None and self._now_ms >= self._stop_deadline_ms:
             self._stop()
         elif self.leadership is not None:
@@ -280,75 +266,46 @@ class Replica(Generic[S, C, E]):
             self._act_as_standby()
         elif self.role is Role.CATCHING_UP:
             self._act_catching_up()
-        elif self.role is Role.RESTORING and self._is_open and self._now_ms >= self._probe_due_ms:
-            self._probe()
+        elif self.role is Role.RESTORING and self._journal_is_open:
+            self._probe_if_due()
 
     def _act_as_leader(self, leadership: Leadership[S, C, E]) -> None:
         leadership.check_ahead(self.position)
         if leadership.readback_stalled(self._now_ms):
             self._effects.append(leadership.resign_at_once(self._now_ms))
-            self._end_leadership("own records land and are not read back")
+            self._end_leadership("own records are acknowledged and not read back")
             return
         if self._snapshot_taker.is_waiting:
-            taken = self._snapshot_taker.advance(self._now_ms, is_quiet=not leadership.inflight)
-            leadership.is_held = self._snapshot_taker.is_waiting
-            if taken:  # and carried out before anything else is decided
-                self._effects += taken
+            effects = self._snapshot_taker.advance(self._now_ms, is_quiet=not leadership.inflight)
+            leadership.decisions_paused = self._snapshot_taker.is_waiting
+            if effects:  # carried out before anything else is decided
+                self._effects += effects
                 return
         self._effects += leadership.advance(self._now_ms, self._wall_ms)
 
     def _act_catching_up(self) -> None:
         assert self.target is not None
         if self.position >= self.target:
-            self._last_sign_of_life_ms = self._now_ms
+            self._detector.restart_silence(self._now_ms)
             self._become(Role.STANDBY, "caught up")
             self._watch()
             self._act_as_standby()
 
     def _act_as_standby(self) -> None:
-        cause = self._find_cause()
-        if cause is None:
+        suspicion = self._detector.check(self.journal, self._now_ms)
+        if suspicion is None:
             return
-        if self._suspicion is None or self._suspicion.cause is not cause:
-            self._suspect(cause)
         if self.role is Role.CLAIMING:
-            if self._now_ms - self._claimed_ms < self._limits.claim_retry_ms:
+            if not self._detector.is_claim_lost(self._now_ms):
                 return
-            self._silence_confirmed = False
             self._become(Role.STANDBY, "claim lost")
-        if cause is not Cause.SILENCE or self._silence_confirmed:
-            self._claim()
-        elif self._now_ms >= self._probe_due_ms:
-            self._probe()
+        if self._detector.may_claim(suspicion):
+            self._claim(suspicion)
+        else:
+            self._probe_if_due()
 
-    def _find_cause(self) -> Cause | None:
-        journal, limits = self.journal, self._limits
-        silent_ms = self._now_ms - self._last_sign_of_life_ms
-        if journal.leader is None:
-            return Cause.NO_LEADER
-        if journal.resigned:
-            return Cause.RESIGNED if silent_ms >= self._claim_backoff_ms() else None
-        if self._tripwire_fired_ms is not None:
-            return Cause.TRIPWIRE
-        return Cause.SILENCE if silent_ms >= limits.silence_ms else None
-
-    def _claim_backoff_ms(self) -> int:
-        """How long to leave a vacant leadership to others."""
-        if self.journal.leader == self.incarnation:
-            return self._limits.silence_ms  # we have just resigned it
-        if self.journal.successor in (None, self.identity.replica):
-            return 0
-        return self._limits.successor_grace_ms
-
-    def _suspect(self, cause: Cause) -> None:
-        claim = self.journal.claim
-        self._suspicion = _Suspicion(
-            cause, self._now_ms, self._last_sign_of_life_ms, claim.replica if claim else None
-        )
-
-    def _claim(self) -> None:
-        self._claimed_ms = self._now_ms
-        self._silence_confirmed = False
+    def _claim(self, suspicion: Suspicion) -> None:
+        self._detector.on_claimed(self._now_ms)
         identity = self.identity
         claim = Claim(
             epoch=self.journal.epoch + 1,
@@ -357,17 +314,16 @@ class Replica(Generic[S, C, E]):
             address=identity.address,
             seen=self.position - 1,
         )
-        assert self._suspicion is not None
-        self._become(Role.CLAIMING, self._suspicion.cause.value)
+        self._become(Role.CLAIMING, suspicion.cause.value)
         self._effects.append(m.AppendClaim(self._codec.encode(claim)))
 
-    def _lead(self, suspicion: _Suspicion | None) -> None:
+    def _lead(self, suspicion: Suspicion | None) -> None:
         self.leadership = Leadership(
             self.machine, self._codec, self.journal, self._limits, self._now_ms
         )
         self._takeover = (suspicion, self._now_ms) if suspicion else None
         # Sources first, then the heartbeat: its read-back makes librdkafka's next fetch include
-        # them. Telling people comes last.
+        # them. Observers come last.
         self._effects.append(m.OpenSources(dict(self.machine.sources)))
         self._effects += [m.OpenSink(sink) for sink in self.machine.outboxes]
         self._effects += self.leadership.advance(self._now_ms, self._wall_ms)
@@ -385,26 +341,26 @@ class Replica(Generic[S, C, E]):
         elif leadership.has_unconfirmed_entries:
             self._rebuild(reason)
         else:
-            self._last_sign_of_life_ms = self._now_ms
+            self._detector.restart_silence(self._now_ms)
             self._effects.append(m.ForgetAppends())
             self._become(Role.STANDBY, reason)
 
     def _stop(self) -> None:
-        self._become(Role.STOPPED, "asked to stop")
+        self._become(Role.STOPPED, "stop requested")
         self._effects.append(m.Stopped())
 
     def _report_takeover(self) -> None:
         if self._takeover is None:
             return
-        (suspicion, led_ms), self._takeover = self._takeover, None
+        (suspicion, began_ms), self._takeover = self._takeover, None
         self._effects.append(
             m.TookOver(
                 epoch=self.journal.epoch,
                 previous=suspicion.previous,
-                cause=suspicion.cause.value,
+                cause=suspicion.cause,
                 detect_ms=suspicion.since_ms - suspicion.last_sign_of_life_ms,
-                claim_ms=led_ms - suspicion.since_ms,
-                resume_ms=self._now_ms - led_ms,
+                claim_ms=began_ms - suspicion.since_ms,
+                resume_ms=self._now_ms - began_ms,
             )
         )
 
@@ -413,36 +369,25 @@ class Replica(Generic[S, C, E]):
         if claim is not None and not self.journal.resigned:
             self._effects.append(m.WatchLeader(claim.address, claim.epoch))
 
-    def _probe(self) -> None:
-        self._probe_due_ms = self._now_ms + self._limits.probe_retry_ms
-        self._effects.append(m.ProbeEnd())
+    def _probe_if_due(self) -> None:
+        if self._detector.take_probe(self._now_ms):
+            self._effects.append(m.ProbeEnd())
 
-    # --- what the world says ----------------------------------------------------------------
+    # --- messages from the ports ------------------------------------------------------------
 
     def _on_journal_end(self, message: m.JournalEnd) -> None:
-        end = message.end
         if self.leadership is not None:
             self._effects += self.leadership.on_journal_end(message)
         elif self.role is Role.RESTORING:
-            if end is not None:
-                self.target = end
-                self._become(Role.CATCHING_UP, f"the journal ends at offset {end}")
+            if message.end is not None:
+                self.target = message.end
+                self._become(Role.CATCHING_UP, f"the journal ends at offset {message.end}")
         elif self.role in (Role.STANDBY, Role.CLAIMING):
-            self._on_probed(end)
-
-    def _on_probed(self, end: int | None) -> None:
-        """A silent leader is suspected only where the journal itself answers, and is all read."""
-        if end is None:
-            self._broker_unavailable = True
-        elif self._broker_unavailable:
-            self._broker_unavailable = False
-            self._last_sign_of_life_ms = self._now_ms  # the leader gets the same time to come back
-        elif end <= self.position:
-            self._silence_confirmed = True
+            self._detector.on_journal_end(message.end, self.position, self._now_ms)
 
     def _on_tripwire(self, message: m.TripwireFired) -> None:
         if message.epoch == self.journal.epoch and self.leadership is None:
-            self._tripwire_fired_ms = self._now_ms
+            self._detector.on_tripwire(self._now_ms)
 
     def _on_sources(self, message: m.SourceRecords) -> None:
         if self.leadership is not None:
@@ -470,7 +415,7 @@ class Replica(Generic[S, C, E]):
 
     def _on_handover(self, message: m.HandoverRequested) -> None:
         if self.leadership is not None and message.successor != self.identity.replica:
-            self._resign_when_done(message.successor)
+            self._resign_when_done(message.successor, "handover requested")
 
     def _on_stop(self, message: m.StopRequested) -> None:
         del message
@@ -478,9 +423,9 @@ class Replica(Generic[S, C, E]):
             self._stop()
         elif self._stop_deadline_ms is None:
             self._stop_deadline_ms = self._now_ms + self._limits.stop_ms
-            self._resign_when_done(None)
+            self._resign_when_done(None, "stop requested")
 
-    def _resign_when_done(self, successor: str | None) -> None:
+    def _resign_when_done(self, successor: str | None, reason: str) -> None:
         assert self.leadership is not None
         self.leadership.close(successor, self._now_ms)
-        self._become(Role.RESIGNING, "asked to")
+        self._become(Role.RESIGNING, reason)

@@ -1,15 +1,19 @@
-"""What a replica is, and is doing."""
+"""What a replica is doing, which role may follow which, and who the replica is."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
-from postjournal.core.state.state_machine import ShardPlace
+from postjournal.core.sharding import ShardPlace
 
 
-class Role(Enum):
-    """What a replica is doing; the values are what people see."""
+class Role(StrEnum):
+    """What a replica of one shard is doing; the values are on the wire (status, metrics, HTTP).
+
+    `HALTED` is entered by the process that runs the replica, when `step` raises `ShardHalted`.
+    """
 
     RESTORING = "restoring"
     CATCHING_UP = "catching_up"
@@ -20,10 +24,54 @@ class Role(Enum):
     READER = "reader"
     REBUILDING = "rebuilding"
     STOPPED = "stopped"
+    HALTED = "halted"
+
+    @property
+    def leads(self) -> bool:
+        """Whether a replica in this role holds the leadership of its shard."""
+        return self in (Role.LEADER, Role.RESIGNING)
+
+    @property
+    def is_in_sync(self) -> bool:
+        """Whether it has applied the whole journal and follows it, without leading."""
+        return self in (Role.STANDBY, Role.CLAIMING, Role.READER)
+
+    @property
+    def serves_reads(self) -> bool:
+        """Whether it answers queries."""
+        return self.leads or self.is_in_sync
+
+    @property
+    def is_final(self) -> bool:
+        """Whether this incarnation takes no further message."""
+        return self in (Role.REBUILDING, Role.STOPPED, Role.HALTED)
 
 
-class Cause(Enum):
-    """Why a standby claims."""
+_ENDS = frozenset({Role.REBUILDING, Role.STOPPED, Role.HALTED})
+
+TRANSITIONS: Mapping[Role, frozenset[Role]] = {
+    Role.RESTORING: _ENDS | {Role.CATCHING_UP},
+    Role.CATCHING_UP: _ENDS | {Role.STANDBY, Role.READER},
+    Role.STANDBY: _ENDS | {Role.CLAIMING, Role.LEADER},
+    Role.CLAIMING: _ENDS | {Role.STANDBY, Role.LEADER},
+    Role.LEADER: _ENDS | {Role.RESIGNING, Role.STANDBY},
+    Role.RESIGNING: _ENDS | {Role.STANDBY},
+    Role.READER: _ENDS,
+    Role.REBUILDING: frozenset(),
+    Role.STOPPED: frozenset(),
+    Role.HALTED: frozenset(),
+}
+"""Role → the roles that may follow it. `replica.py` explains each transition; a test compares."""
+
+
+def check_transition(old: Role, new: Role) -> Role:
+    """Return `new`; a transition that is not in `TRANSITIONS` fails an assertion."""
+    assert new is old or new in TRANSITIONS[old], f"no transition from {old} to {new}"
+    return new
+
+
+class Cause(StrEnum):
+    """Why a standby claims; the values are on the wire (status records, metrics)."""
 
     NO_LEADER = "no_leader"
     RESIGNED = "resigned"
@@ -33,7 +81,11 @@ class Cause(Enum):
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a replica is: name, this start's unique id, tripwire address (host:port), shard."""
+    """Who a replica is.
+
+    `replica`: its configured name; `incarnation`: unique for every start and every rebuild;
+    `address`: its tripwire, host:port; `place`: which shard of how many.
+    """
 
     replica: str
     incarnation: str

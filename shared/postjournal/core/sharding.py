@@ -1,11 +1,23 @@
 """Which shard a key belongs to."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+
 DEFAULT_KEY = b"main"
 """The key of a command that has none."""
 
 
+@dataclass(frozen=True)
+class ShardPlace:
+    """One shard, from 0, of how many."""
+
+    shard: int
+    shards: int
+
+
 def shard_of(key: bytes, shards: int) -> int:
-    """The shard of a key: murmur2, as Kafka's Java clients partition by default.
+    """Return the shard of a key: murmur2, as Kafka's Java clients partition by default.
 
     librdkafka calls the same function `murmur2_random`; `partitioner` must be set to it, since
     its own default (CRC32) differs.

@@ -27,8 +27,8 @@ from postjournal.core.errors import (
     StoreUnusable,
 )
 from postjournal.core.reader import Bound
+from postjournal.core.sharding import ShardPlace
 from postjournal.core.snapshot.manifest import Manifest
-from postjournal.core.state.state_machine import ShardPlace
 from postjournal.history.replay import AnyReader, Records, make_reader, replay
 from postjournal.recovery import codec as snapshot_codec
 from postjournal.recovery.choice import Recovery, SnapshotSource, recover

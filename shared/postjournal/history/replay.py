@@ -11,7 +11,7 @@ from postjournal.core.errors import PointNotReached
 from postjournal.core.limits import Limits
 from postjournal.core.reader import Bound, Reader
 from postjournal.core.roles import Identity
-from postjournal.core.state.state_machine import ShardPlace
+from postjournal.core.sharding import ShardPlace
 from postjournal.recovery.choice import AnyImage
 
 AnyReader = Reader[Any, Any, Any]

@@ -1,7 +1,7 @@
 """The sample application: a ledger of accounts in which money is conserved.
 
-Events carry the balances that they lead to, so that outputs need no look into the state and a
-repeat of a command is answered with the balances of the first time.
+Events carry the resulting balances, so that outputs do not need the state, and a repeated command
+is answered with the balances of the first time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from postjournal.app import Application, Command, Context, Event, Outcome, Output, Rejected
 
 MAX_AMOUNT = 2**53 - 1
-"""Minor units; the largest integer that every JSON reader keeps exact (RFC 8259, section 6)."""
+"""In minor units: the largest integer that every JSON reader keeps exact (RFC 8259, section 6)."""
 
 Amount = Annotated[int, msgspec.Meta(ge=1, le=MAX_AMOUNT)]
 AccountName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -28,21 +28,21 @@ class Open(Command, tag="open", frozen=True, gc=False, kw_only=True):
 
 
 class Deposit(Command, tag="deposit", frozen=True, gc=False, kw_only=True):
-    """Money comes into the ledger."""
+    """Add money to an account from outside the ledger."""
 
     account: AccountName
     amount: Amount
 
 
 class Withdraw(Command, tag="withdraw", frozen=True, gc=False, kw_only=True):
-    """Money leaves the ledger."""
+    """Remove money from an account and from the ledger."""
 
     account: AccountName
     amount: Amount
 
 
 class Transfer(Command, tag="transfer", frozen=True, gc=False, kw_only=True):
-    """Money moves between two accounts."""
+    """Move money between two accounts."""
 
     source: AccountName = msgspec.field(name="from")
     to: AccountName
@@ -50,13 +50,13 @@ class Transfer(Command, tag="transfer", frozen=True, gc=False, kw_only=True):
 
 
 class Opened(Event, tag="opened", frozen=True, gc=False):
-    """An account exists, with balance 0."""
+    """An account was opened, with balance 0."""
 
     account: str
 
 
 class Deposited(Event, tag="deposited", frozen=True, gc=False):
-    """`balance` is the account's after the deposit."""
+    """Money was deposited; `balance`: the account's afterwards."""
 
     account: str
     amount: int
@@ -64,7 +64,7 @@ class Deposited(Event, tag="deposited", frozen=True, gc=False):
 
 
 class Withdrawn(Event, tag="withdrawn", frozen=True, gc=False):
-    """`balance` is the account's after the withdrawal."""
+    """Money was withdrawn; `balance`: the account's afterwards."""
 
     account: str
     amount: int
@@ -72,7 +72,7 @@ class Withdrawn(Event, tag="withdrawn", frozen=True, gc=False):
 
 
 class Transferred(Event, tag="transferred", frozen=True, gc=False):
-    """The balances are those after the transfer."""
+    """Money was transferred; the balances are those afterwards."""
 
     source: str = msgspec.field(name="from")
     to: str
@@ -82,7 +82,7 @@ class Transferred(Event, tag="transferred", frozen=True, gc=False):
 
 
 class Result(Output, gc=False):
-    """One per command, in the order of decision. `balances`: account → balance after it."""
+    """The result of one command, in the order of decision. `balances`: account → balance after."""
 
     id: str
     type: str | None
@@ -95,15 +95,15 @@ class Result(Output, gc=False):
 
 
 class Balance(Output, gc=False):
-    """One per changed account; `id` is the command's."""
+    """The new balance of a changed account; `id` is the command's."""
 
     account: str
     balance: int
     id: str
 
 
-ACCOUNTS_A_PIECE = 5_000
-"""Of a snapshot: about 100 kB."""
+ACCOUNTS_PER_PIECE = 5_000
+"""In a piece of a snapshot, which is then about 100 kB."""
 
 LedgerCommand = Open | Deposit | Withdraw | Transfer
 LedgerEvent = Opened | Deposited | Withdrawn | Transferred
@@ -119,7 +119,7 @@ INVALID = Rejected("invalid")
 
 
 def balances_after(event: LedgerEvent) -> Accounts:
-    """Account → balance for each account that `event` changed."""
+    """Return account → balance for each account that `event` changed."""
     kind = type(event)
     if kind is Transferred:
         return {event.source: event.from_balance, event.to: event.to_balance}  # type: ignore[union-attr]
@@ -137,13 +137,12 @@ class Ledger(Application[Accounts, LedgerCommand, LedgerEvent]):
     output_types: ClassVar[Mapping[str, Any]] = {"results": Result, "balances": Balance}
 
     def initial_state(self) -> Accounts:
-        """No accounts."""
         return {}
 
     def decide(
         self, state: Accounts, command: LedgerCommand, context: Context
     ) -> Sequence[LedgerEvent] | Rejected:
-        """Exactly one event, or a reason."""
+        """Return exactly one event, or a rejection."""
         del context  # no rule of the ledger depends on time
         return _RULES[type(command)](state, command)
 
@@ -165,20 +164,20 @@ class Ledger(Application[Accounts, LedgerCommand, LedgerEvent]):
         return {"results": _results, "balances": _balances}
 
     def query(self, state: Accounts, query: Mapping[str, str]) -> object | None:
-        """`account` → its balance, or None when it is unknown."""
+        """Return the balance of `account`, or None for an unknown one."""
         account = query.get("account", "")
         if account not in state:
             return None
         return {"account": account, "balance": state[account]}
 
     def dump(self, state: Accounts) -> Iterable[bytes]:
-        """JSON objects of some thousand accounts each, in the order of opening."""
+        """Return JSON objects of some thousand accounts each, in the order of opening."""
         accounts = iter(state.items())
-        while piece := dict(islice(accounts, ACCOUNTS_A_PIECE)):
+        while piece := dict(islice(accounts, ACCOUNTS_PER_PIECE)):
             yield msgspec.json.encode(piece)
 
     def load(self, schema_version: int, pieces: Iterable[bytes]) -> Accounts:
-        """There has been one schema so far."""
+        """Merge the pieces; there has been one schema so far."""
         assert schema_version == 1
         accounts: Accounts = {}
         for piece in pieces:
@@ -196,14 +195,14 @@ def _transfer(state: Accounts, command: Transfer) -> Sequence[LedgerEvent] | Rej
     source, to, amount = command.source, command.to, command.amount
     if source == to:
         return SAME_ACCOUNT
-    have, other = state.get(source), state.get(to)
-    if have is None or other is None:
+    from_balance, to_balance = state.get(source), state.get(to)
+    if from_balance is None or to_balance is None:
         return UNKNOWN_ACCOUNT
-    if have < amount:
+    if from_balance < amount:
         return INSUFFICIENT_FUNDS
-    if other + amount > MAX_AMOUNT:
+    if to_balance + amount > MAX_AMOUNT:
         return INVALID
-    return (Transferred(source, to, amount, have - amount, other + amount),)
+    return (Transferred(source, to, amount, from_balance - amount, to_balance + amount),)
 
 
 def _deposit(state: Accounts, command: Deposit) -> Sequence[LedgerEvent] | Rejected:

@@ -9,9 +9,9 @@ import zstandard
 
 from postjournal.core.application import Application, Command
 from postjournal.core.errors import SnapshotDamaged, SnapshotMismatch, SnapshotUnusable
+from postjournal.core.sharding import ShardPlace
 from postjournal.core.snapshot.image import Image, load
 from postjournal.core.snapshot.manifest import Manifest
-from postjournal.core.state.state_machine import ShardPlace
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)

@@ -1,6 +1,6 @@
 """Seat reservations: a seat is held for some minutes, and then bought or free again.
 
-Whether a hold has run out is decided when somebody asks for the seat, by the journal's time.
+Whether a hold has expired is decided when the seat is requested, by the journal's time.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
 class Hold(Command, tag="hold", frozen=True, kw_only=True):
-    """Keep a seat for `who`, so that there is time to pay."""
+    """Reserve a seat for `who` for some minutes, in which to pay."""
 
     seat: Name
     who: Name
@@ -23,14 +23,14 @@ class Hold(Command, tag="hold", frozen=True, kw_only=True):
 
 
 class Buy(Command, tag="buy", frozen=True, kw_only=True):
-    """Take a seat for good."""
+    """Buy a seat, held or free."""
 
     seat: Name
     who: Name
 
 
 class Held(Event, tag="held", frozen=True):
-    """`until`: journal time, ms."""
+    """A seat was reserved; `until`: journal time, ms since the Unix epoch."""
 
     seat: str
     who: str
@@ -38,14 +38,14 @@ class Held(Event, tag="held", frozen=True):
 
 
 class Bought(Event, tag="bought", frozen=True):
-    """The seat is gone."""
+    """A seat was sold."""
 
     seat: str
     who: str
 
 
 class Ticket(Output):
-    """What became of one command."""
+    """The result of one command."""
 
     id: str
     status: str
@@ -59,11 +59,11 @@ def _ticket(outcome: Outcome[Any]) -> Ticket:
 
 
 State = dict[str, tuple[str, int | None]]
-"""Seat → who has it, and until when: None for ever."""
+"""Seat → its holder, and until when; None: sold."""
 
 
 class Seats(Application[State, Hold | Buy, Held | Bought]):
-    """One show; its key picks the shard."""
+    """The seats of the shows of one shard; a command's key selects the shard."""
 
     command_type: ClassVar[Any] = Hold | Buy
     event_type: ClassVar[Any] = Held | Bought
@@ -71,13 +71,12 @@ class Seats(Application[State, Hold | Buy, Held | Bought]):
     output_types: ClassVar[Mapping[str, Any]] = {"results": Ticket}
 
     def initial_state(self) -> State:
-        """Every seat is free."""
         return {}
 
     def decide(
         self, state: State, command: Hold | Buy, context: Context
     ) -> Sequence[Held | Bought] | Rejected:
-        """A seat belongs to whoever came first, until his time is over."""
+        """The first holder keeps a seat until the hold expires."""
         who, until = state.get(command.seat, ("", 0))
         is_taken = until is None or until > context.time
         if is_taken and (who != command.who or until is None):
@@ -91,9 +90,9 @@ class Seats(Application[State, Hold | Buy, Held | Bought]):
 
     @property
     def sinks(self) -> Mapping[str, Callable[[Outcome[Any], Context], Iterable[Output]]]:
-        """`results`: one per command, which is what `Prefer: wait` waits for."""
+        """`results`: one per command, which the gateway returns for `Prefer: wait`."""
         return {"results": lambda outcome, _: [_ticket(outcome)]}
 
     def query(self, state: State, query: Mapping[str, str]) -> object | None:
-        """Who has the seat, and until when."""
+        """Return the holder of the seat, and until when."""
         return state.get(query.get("seat", ""))

@@ -13,6 +13,7 @@ BUGS: dict[str, Bug] = {
     for module, bugs in (
         ("core.fold", replica_bugs.FOLD),
         ("core.replica", replica_bugs.REPLICA),
+        ("core.failure_detector", replica_bugs.DETECTOR),
         ("core.leadership", leader_bugs.LEADERSHIP),
         ("core.state.outbox", leader_bugs.OUTBOX),
         ("core.reads", leader_bugs.READS),

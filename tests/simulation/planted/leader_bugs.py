@@ -15,24 +15,24 @@ LEADERSHIP = {
         "for sink, end in self._machine.sink_ends().items():",
     ),
     "what a full entry left over is forgotten": (
-        "        self._put_back(taken, len(batch))\n",
+        "        self._requeue(taken, len(batch))\n",
         "",
     ),
     "what a full entry left over waits last": (
-        "self._pending.appendleft(m.SourceRecords(each.topic, each.time_ms, rest))",
-        "self._pending.append(m.SourceRecords(each.topic, each.time_ms, rest))",
+        "self._pending.appendleft(m.SourceRecords(arrived.topic, arrived.time_ms, rest))",
+        "self._pending.append(m.SourceRecords(arrived.topic, arrived.time_ms, rest))",
     ),
     "the mark tells what is stable, not what is published": (
-        "{sink: each.acknowledged for sink, each in self._publications.items()}",
-        "{sink: each.stable for sink, each in self._publications.items()}",
+        "sink: publication.acknowledged for sink",
+        "sink: publication.stable for sink",
     ),
     "a linearizable answer needs no barrier": (
         "own_records = self._appended + (1 if linearizable else 0)",
         "own_records = self._appended",
     ),
     "an answer leaves before what it tells is stable": (
-        "waiting[0].own_records <= self._read_back",
-        "waiting[0].own_records <= self._appended",
+        "pending[0].own_records <= self._read_back",
+        "pending[0].own_records <= self._appended",
     ),
     "entries do not extend the running hash": (
         "self._digest = next_digest(self._digest, value)",
@@ -47,8 +47,8 @@ LEADERSHIP = {
         "publication.backlog <= limits.unpublished_outputs",
     ),
     "held sources stay held": (
-        "if self._held and not self._is_crowded(RELEASE_AT):",
-        "if self._held and self._pending_commands < 0:",
+        "if self._sources_paused and not self._exceeds(RESUME_AT):",
+        "if self._sources_paused and self._pending_commands < 0:",
     ),
     "a failed sink stays closed": (
         "        return [m.OpenSink(sink)]",
@@ -117,12 +117,12 @@ OUTBOX = {
 
 READS = {
     "a standby answers as leader": (
-        "if asked.linearizable and of.leadership is None:",
-        "if asked.linearizable and of.leadership is not None and of.leadership.resigned:",
+        "if query.linearizable and replica.leadership is None:",
+        "if query.linearizable and replica.leadership and replica.leadership.resigned:",
     ),
     "an answer leaves before what the reader has seen": (
-        "if asked.min_seq >= of.journal.next_seq:",
-        "if asked.min_seq > of.journal.next_seq:",
+        "if query.min_seq >= replica.journal.next_seq:",
+        "if query.min_seq > replica.journal.next_seq:",
     ),
     "an answer is forgotten at a rebuild": (
         "        waiting, self._waiting = self._waiting, []\n        return [",

@@ -31,8 +31,8 @@ FOLD = {
         "return epoch <= self.epoch and self.leader",
     ),
     "an entry over a gap counts": (
-        "in_office and entry.seq == self.next_seq and bool(entry.batch)",
-        "in_office and entry.seq >= self.next_seq and bool(entry.batch)",
+        "is_current and entry.seq == self.next_seq and bool(entry.batch)",
+        "is_current and entry.seq >= self.next_seq and bool(entry.batch)",
     ),
     "an entry with no command counts": (
         "entry.seq == self.next_seq and bool(entry.batch)",
@@ -82,7 +82,7 @@ REPLICA = {
         "            pass\n",
     ),
     "a leader goes on after an accepted entry that is not its own": (
-        'self._end_leadership("somebody else\'s entry was accepted")',
+        'self._end_leadership("an entry that this leader has not written was accepted")',
         "pass",
     ),
     "a leader does not take in an accepted entry that is not its own": (
@@ -115,41 +115,20 @@ REPLICA = {
         "",
     ),
     "somebody else's void record ends the leadership": (
-        "elif own is not None:  # one that lands again",
+        "elif own is not None:  # a record that was appended twice",
         "elif self.leadership is not None:  #",
     ),
     "a retry that landed twice ends the leadership": (
-        "elif own is not None:  # one that lands again",
+        "elif own is not None:  # a record that was appended twice",
         'elif self.leadership and getattr(record, "epoch", 0) == self.leadership.epoch:  #',
     ),
     "a gap in its own records does not end a leadership": (
-        "elif own is not None:  # one that lands again",
+        "elif own is not None:  # a record that was appended twice",
         "elif False:  #",
     ),
     "a tripwire of an earlier leader counts": (
         "if message.epoch == self.journal.epoch and self.leadership is None:",
         "if self.leadership is None:",
-    ),
-    "silence is not confirmed by the journal's end": (
-        "if cause is not Cause.SILENCE or self._silence_confirmed:",
-        "if cause:",
-    ),
-    "an unread journal confirms silence": (
-        "        elif end <= self.position:\n            self._silence_confirmed = True",
-        "        else:\n            self._silence_confirmed = True",
-    ),
-    "a sign of life does not end the silence": (
-        "        self._last_sign_of_life_ms = self._now_ms\n"
-        "        if self.leadership is not None:\n            return\n",
-        "        if self.leadership is not None:\n            return\n",
-    ),
-    "suspicion outlives the suspected leader": (
-        "self._tripwire_fired_ms, self._silence_confirmed = None, False",
-        "self._silence_confirmed = False",
-    ),
-    "a lost claim is never repeated": (
-        "if self._now_ms - self._claimed_ms < self._limits.claim_retry_ms:",
-        "if self._claimed_ms:",
     ),
     "a command is left out at a takeover": (
         "m.OpenSources(dict(self.machine.sources))",
@@ -166,5 +145,29 @@ REPLICA = {
     "published outputs are kept for ever": (
         "        self.machine.forget(self.journal.published)\n",
         "",
+    ),
+}
+
+DETECTOR = {
+    "silence is not confirmed by the journal's end": (
+        "return suspicion.cause is not Cause.SILENCE or self._silence_confirmed",
+        "return True",
+    ),
+    "an unread journal confirms silence": (
+        "        elif end <= position:\n            self._silence_confirmed = True",
+        "        else:\n            self._silence_confirmed = True",
+    ),
+    "a sign of life does not end the silence": (
+        "        self._last_sign_of_life_ms = now_ms\n"
+        "        self._broker_unavailable = self._silence_confirmed = False\n",
+        "        self._broker_unavailable = self._silence_confirmed = False\n",
+    ),
+    "suspicion outlives the suspected leader": (
+        "self._tripwire_fired_ms, self._silence_confirmed = None, False",
+        "self._silence_confirmed = False",
+    ),
+    "a lost claim is never repeated": (
+        "if now_ms - self._claimed_ms < self._limits.claim_retry_ms:",
+        "if self._claimed_ms:",
     ),
 }

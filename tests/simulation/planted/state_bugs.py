@@ -27,7 +27,7 @@ MACHINE = {
         "                for event in (item.events or ())[:1]:\n",
     ),
     "a standby does not remember what it was told": (
-        "        window.add_all(batch[remembered:])\n",
+        "        window.add_all(batch[added:])\n",
         "",
     ),
     "a standby does not follow the sources": (
@@ -105,15 +105,15 @@ SNAPSHOT = {
 SNAPSHOT_TAKER = {
     "a leader's snapshot holds what is in flight": (
         "        if is_quiet:",
-        "        if asked:",
+        "        if request:",
     ),
     "an order for another replica is carried out": (
-        "asked.replica != self._replica or order in self._recent",
-        "order in self._recent",
+        "request.replica != self._replica or key in self._recent",
+        "key in self._recent",
     ),
     "two snapshots are taken at a time": (
         "        if busy:",
-        "        if not asked:",
+        "        if not request:",
     ),
 }
 
@@ -134,19 +134,19 @@ RUNTIME = {
         "for effect in reversed(effects):",
     ),
     "a new incarnation has the name of the one before": (
-        "self.replica = self._make_replica(self._new_incarnation())\n        self._world",
-        "self.replica = self._make_replica(self.replica.incarnation)\n        self._world",
+        "self.replica = self._make_replica(self._new_incarnation())\n        self._ports",
+        "self.replica = self._make_replica(self.replica.incarnation)\n        self._ports",
     ),
     "a new incarnation reads on where the one before was": (
-        "        self._world.log.rewind()\n",
+        "        self._ports.log.rewind()\n",
         "",
     ),
     "a new incarnation is given the snapshot of the one before": (
-        "        self._world.log.rewind()\n        self._world.snapshots.give_up()\n",
-        "        self._world.log.rewind()\n",
+        "        self._ports.log.rewind()\n        self._ports.snapshots.cancel()\n",
+        "        self._ports.log.rewind()\n",
     ),
     "tripwires are not looked at": (
-        "[*world.tripwire.poll(), *world.inbox.poll()]",
-        "[*world.inbox.poll()]",
+        "[*ports.tripwire.poll(), *ports.inbox.poll()]",
+        "[*ports.inbox.poll()]",
     ),
 }

@@ -90,13 +90,13 @@ class StoreSnapshots:
             self._put(job.failed(f"cannot fork: {error}"))
             return
         job.fork_ms = job.elapsed_ms()
-        self._put(job.progress("writing"))
+        self._put(job.progress(m.SnapshotState.WRITING))
         self._start(
             lambda tell: SnapshotUpload(stores.patient, self._shard, job, writer, tell).run(),
             "snapshot",
         )
 
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         """What comes of it is not told any more."""
         self._given_up.set()
         self._given_up = Event()

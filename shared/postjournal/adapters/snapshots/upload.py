@@ -42,7 +42,7 @@ class SnapshotJob:
         self._started, self._time_ms = time.monotonic(), time.time_ns() // 1_000_000
         self.fork_ms = 0.0
 
-    def progress(self, state: str, **changes: Any) -> m.SnapshotProgressed:
+    def progress(self, state: m.SnapshotState, **changes: Any) -> m.SnapshotProgressed:
         """What to tell now."""
         header = self.header
         return m.SnapshotProgressed(
@@ -59,11 +59,11 @@ class SnapshotJob:
 
     def failed(self, error: str) -> m.SnapshotProgressed:
         """It came to nothing."""
-        return self.progress("failed", error=error)
+        return self.progress(m.SnapshotState.FAILED, error=error)
 
     def done(self, manifest: Manifest) -> m.SnapshotProgressed:
         """It is in the store."""
-        return self.progress("done", size=manifest.size, sha256=manifest.sha256)
+        return self.progress(m.SnapshotState.DONE, size=manifest.size, sha256=manifest.sha256)
 
     def elapsed_ms(self) -> float:
         """Since just before the fork."""
@@ -157,18 +157,18 @@ class SnapshotUpload:
             if self._tell.is_cancelled:
                 raise ChildFailed("it was given up")
             sent += len(chunk)
-            self._tell_sometimes("writing", written=sent)
+            self._tell_sometimes(m.SnapshotState.WRITING, written=sent)
             yield chunk
 
     def _on_read_back(self, manifest: Manifest) -> Callable[[int], None]:
-        self._tell(self._begun.progress("verifying", size=manifest.size))
+        self._tell(self._begun.progress(m.SnapshotState.VERIFYING, size=manifest.size))
 
         def on_read(read: int) -> None:
-            self._tell_sometimes("verifying", read_back=read, size=manifest.size)
+            self._tell_sometimes(m.SnapshotState.VERIFYING, read_back=read, size=manifest.size)
 
         return on_read
 
-    def _tell_sometimes(self, state: str, **changes: int) -> None:
+    def _tell_sometimes(self, state: m.SnapshotState, **changes: int) -> None:
         if time.monotonic() - self._told >= TELL_S:
             self._told = time.monotonic()
             self._tell(self._begun.progress(state, **changes))

@@ -1,9 +1,9 @@
-"""How a snapshot's content is laid out: named parts, one after the other, readable by people.
+"""The layout of a snapshot's content: named parts, one after the other.
 
     {"part":"header","length":412}⏎ 412 bytes ⏎ {"part":"state","length":…}⏎ …
 
-The last part is `end`; it tells how many parts came before it. A content that breaks off, or goes
-on after it, is damaged.
+The last part is `end`, with the number of parts before it. Content that ends before it, or
+continues after it, is damaged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from postjournal.core.errors import SnapshotDamaged
 from postjournal.core.records import UNREADABLE
 
 Part: TypeAlias = tuple[str, bytes]
-"""Name and body."""
+"""A part's name and body."""
 
 END = "end"
 LONGEST_HEAD = 200
@@ -34,7 +34,7 @@ class _End(msgspec.Struct):
 
 
 def frame(parts: Iterable[Part]) -> Iterator[bytes]:
-    """The parts, and the end, as bytes."""
+    """Return the parts, followed by the end part, as bytes."""
     count = 0
     for count, (name, body) in enumerate(parts, 1):  # noqa: B007 - the last count is used
         assert name != END
@@ -47,17 +47,19 @@ def _framed(name: str, body: bytes) -> bytes:
 
 
 class FrameReader:
-    """Reads parts from chunks of any size. Raises `SnapshotDamaged`."""
+    """Reads parts from chunks of any size. Raises `SnapshotDamaged`.
+
+    `size`: of the whole content in bytes; no length in it is trusted beyond that.
+    """
 
     def __init__(self, chunks: Iterable[bytes], size: int) -> None:
-        """`size`: of the whole content, bytes: nothing in it is believed to be larger."""
         self._chunks, self._left = iter(chunks), size
         self._buffer = b""
         self._count = 0
         self._peeked: Part | None = None
 
     def next(self) -> Part:
-        """The next part; (`end`, …) once, when all is read and checked."""
+        """Return the next part; (`end`, …) once, when all is read and checked."""
         if self._peeked is not None:
             part, self._peeked = self._peeked, None
             return part
@@ -68,7 +70,7 @@ class FrameReader:
         return name, body
 
     def take(self, name: str) -> Iterator[bytes]:
-        """The bodies of the parts called `name` that come next, however many."""
+        """Return the bodies of the parts named `name` that follow, however many."""
         while True:
             part = self.next()
             if part[0] != name:
@@ -77,16 +79,16 @@ class FrameReader:
             yield part[1]
 
     def expect(self, name: str) -> bytes:
-        """The body of the next part, which must have this name."""
+        """Return the body of the next part, which must have this name."""
         found, body = self.next()
         if found != name:
-            raise SnapshotDamaged(f"the snapshot has a part {found!r} where {name!r} must be")
+            raise SnapshotDamaged(f"the snapshot has the part {found!r} where {name!r} is expected")
         return body
 
     def _read(self) -> Part:
         while LINE not in self._buffer:
             if len(self._buffer) > LONGEST_HEAD or not self._fill():
-                raise SnapshotDamaged("the snapshot breaks off, or is no snapshot")
+                raise SnapshotDamaged("the snapshot is truncated, or not a snapshot")
         line, _, rest = self._buffer.partition(LINE)
         try:
             head = msgspec.json.decode(line, type=_Head)
@@ -94,7 +96,7 @@ class FrameReader:
             raise SnapshotDamaged(f"the snapshot's layout is damaged: {error}") from error
         self._left -= len(line) + head.length + 2
         if head.length < 0 or self._left < 0:
-            raise SnapshotDamaged("the snapshot is longer than its manifest says")
+            raise SnapshotDamaged("the snapshot is larger than its manifest states")
         return head.part, self._body(rest, head.length)
 
     def _body(self, rest: bytes, length: int) -> bytes:
@@ -102,7 +104,7 @@ class FrameReader:
         while have < length + 1:
             chunk = next(self._chunks, None)
             if chunk is None:
-                raise SnapshotDamaged("the snapshot breaks off")
+                raise SnapshotDamaged("the snapshot is truncated")
             pieces.append(chunk)
             have += len(chunk)
         whole = b"".join(pieces) if len(pieces) > 1 else rest
@@ -123,4 +125,4 @@ class FrameReader:
             raise SnapshotDamaged(f"the snapshot's end is damaged: {error}") from error
         is_more = bool(self._buffer) or any(self._chunks)
         if parts != self._count or self._left != 0 or is_more:
-            raise SnapshotDamaged("the snapshot does not end where it must")
+            raise SnapshotDamaged("the snapshot does not end where its manifest states")

@@ -1,7 +1,7 @@
-"""What a snapshot holds, out of a replica and back into one (design.md, section 2).
+"""The content of a snapshot: from a replica, and back into one.
 
-A replica that is restored from a snapshot and reads the journal after it is the same as one that
-read the whole journal: to the byte, as `Image.content` of both shows.
+A replica that is restored from a snapshot and reads the journal after it equals one that has read
+the whole journal, to the byte: `Image.content` of both is the same.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ from postjournal.core.errors import (
 )
 from postjournal.core.fold import JournalState
 from postjournal.core.records import UNREADABLE, Claim, Outcome
+from postjournal.core.sharding import ShardPlace
 from postjournal.core.snapshot.frames import END, FrameReader, Part, frame
 from postjournal.core.snapshot.manifest import FORMAT_VERSION, Manifest
 from postjournal.core.state.outbox import Outputs
-from postjournal.core.state.state_machine import DEADLETTER, ShardPlace, StateMachine
+from postjournal.core.state.state_machine import DEADLETTER, StateMachine
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
 E = TypeVar("E")
 
 HEADER, STATE, OUTCOMES, OUTPUTS = "header", "state", "outcomes", "outputs"
-ITEMS_A_PART = 1_000
-"""Outcomes or outputs: some 100 kB."""
+ITEMS_PER_PART = 1_000
+"""Outcomes or outputs in one part of the content: about 100 kB."""
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """Everything but the bulk. The fold's fields are `JournalState`'s, the machine's those of a
     journal entry; `offset`: of the last record read; `record_digest`: BLAKE2b-128 of that record's
-    value, by which a journal that was made anew is noticed."""
+    value, which reveals a journal that was recreated."""
 
     format: int
     application: str
@@ -71,16 +72,16 @@ class _Outputs(msgspec.Struct):
 
 
 def record_digest(value: bytes) -> str:
-    """BLAKE2b-128 of a journal record's value, hex."""
+    """Return the BLAKE2b-128 of a journal record's value, in hex."""
     return blake2b(value, digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)
 class Image(Generic[S, C, E]):
-    """A replica's state after the journal record at `offset`: what is dumped, what is restored.
+    """A replica's state after the journal record at `offset`: what is dumped and restored.
 
-    It refers to the live state: dump it before that goes on. `snapshot_id`: whence it was
-    restored.
+    It refers to the live state: dump it before that changes. `snapshot_id`: the snapshot from
+    which it was restored, "" otherwise.
     """
 
     offset: int
@@ -90,7 +91,7 @@ class Image(Generic[S, C, E]):
     snapshot_id: str = ""
 
     def header(self) -> Header:
-        """Everything but the bulk."""
+        """Return everything but the bulk."""
         journal, machine = self.journal, self.machine
         return Header(
             format=FORMAT_VERSION,
@@ -116,14 +117,14 @@ class Image(Generic[S, C, E]):
         )
 
     def content(self) -> Iterator[bytes]:
-        """The snapshot's content, uncompressed, in pieces. Raises what the application does."""
+        """Return the snapshot's content, uncompressed, in pieces. Raises what `dump` raises."""
         return frame(self._parts())
 
     def _parts(self) -> Iterator[Part]:
         machine = self.machine
         yield HEADER, msgspec.json.encode(self.header())
         outcomes = machine.window.outcomes()
-        while some := list(islice(outcomes, ITEMS_A_PART)):
+        while some := list(islice(outcomes, ITEMS_PER_PART)):
             yield OUTCOMES, msgspec.json.encode(some)
         for sink in machine.outboxes:
             yield from self._outputs(sink)
@@ -131,12 +132,12 @@ class Image(Generic[S, C, E]):
             yield STATE, piece
 
     def _outputs(self, sink: str) -> Iterator[Part]:
-        """Those not yet known to be in the topic, always cut at the same places."""
+        """Outputs not yet known to be in the topic, always split at the same sequences."""
         first = self.journal.published.get(sink, 0)
         runs = self.machine.outboxes[sink].unpublished(first)
         values = [value for run in runs for value in run.values]
-        for start in range(0, len(values), ITEMS_A_PART):
-            raw = [msgspec.Raw(value) for value in values[start : start + ITEMS_A_PART]]
+        for start in range(0, len(values), ITEMS_PER_PART):
+            raw = [msgspec.Raw(value) for value in values[start : start + ITEMS_PER_PART]]
             yield OUTPUTS, msgspec.json.encode(_Outputs(sink, first + start, raw))
 
 
@@ -147,10 +148,10 @@ def load(
     place: ShardPlace,
     dedupe_window: int,
 ) -> Image[S, C, E]:
-    """The image that `content` holds.
+    """Return the image that `content` holds.
 
-    Raises `SnapshotDamaged` when it is not what the manifest says; `SnapshotTooNew`;
-    `SnapshotMismatch` when it is of a system that is configured otherwise; `SnapshotUnusable`
+    Raises `SnapshotDamaged` when it does not match the manifest; `SnapshotTooNew`;
+    `SnapshotMismatch` when it belongs to a system with another configuration; `SnapshotUnusable`
     when the application cannot load it.
     """
     check_schema(manifest, application)
@@ -180,36 +181,38 @@ def load(
 
 
 def check_schema(manifest: Manifest, application: Application[Any, Any, Any]) -> None:
-    """Raises `SnapshotTooNew`."""
+    """Raise `SnapshotTooNew` if the application cannot read the manifest's schema."""
     if manifest.schema_version > application.schema_version:
         raise SnapshotTooNew(
             f"snapshot {manifest.id} has schema {manifest.schema_version} of {application.name}, "
-            f"but this replica knows schemas up to {application.schema_version}: upgrade it"
+            f"but this replica reads schemas up to {application.schema_version}: upgrade it"
         )
 
 
 def _check_manifest(header: Header, manifest: Manifest) -> None:
-    mine = (header.shard, header.epoch, header.offset, header.next_seq, header.digest)
-    its = (manifest.shard, manifest.epoch, manifest.offset, manifest.seq, manifest.digest)
+    found = (header.shard, header.epoch, header.offset, header.next_seq, header.digest)
+    expected = (manifest.shard, manifest.epoch, manifest.offset, manifest.seq, manifest.digest)
     same_kind = header.schema_version == manifest.schema_version and header.sinks == manifest.sinks
-    if mine != its or not same_kind:
-        raise SnapshotDamaged(f"snapshot {manifest.id} holds {mine}, its manifest says {its}")
+    if found != expected or not same_kind:
+        raise SnapshotDamaged(
+            f"snapshot {manifest.id} contains {found}, but its manifest has {expected}"
+        )
 
 
 def _check_configuration(
     header: Header, application: Application[Any, Any, Any], place: ShardPlace, dedupe_window: int
 ) -> None:
     for what, theirs, ours in (
-        ("the application", header.application, application.name),
+        ("application", header.application, application.name),
         ("POSTJOURNAL_SHARDS", header.shards, place.shards),
         ("POSTJOURNAL_DEDUPE_WINDOW", header.dedupe_window, dedupe_window),
-        ("the shard", header.shard, place.shard),
-        ("the set of sinks", sorted(header.sinks), sorted((*application.sinks, DEADLETTER))),
+        ("shard", header.shard, place.shard),
+        ("set of sinks", sorted(header.sinks), sorted((*application.sinks, DEADLETTER))),
     ):
         if theirs != ours:
             raise SnapshotMismatch(
-                f"the snapshots of this shard were taken where {what} is {theirs}, here it is "
-                f"{ours}: it must be the same in the whole system, always"
+                f"the snapshots of this shard were taken with {what} {theirs}, but here it is "
+                f"{ours}: it must never differ within a system"
             )
 
 
@@ -227,7 +230,7 @@ def _load_outputs(machine: StateMachine[S, C, E], frames: FrameReader, header: H
     for sink, outbox in machine.outboxes.items():
         first = header.published.get(sink, 0)
         if first + len(values[sink]) != header.sinks[sink]:
-            raise SnapshotDamaged(f"outputs of {sink} are missing")
+            raise SnapshotDamaged(f"the snapshot lacks outputs of sink {sink}")
         outbox.resume(Outputs(first, values[sink]))
 
 
@@ -241,7 +244,7 @@ def _load_state(application: Application[S, C, E], version: int, frames: FrameRe
         raise SnapshotUnusable(
             f"{application.name}.load failed: {type(error).__name__}: {error}"
         ) from error
-    for _ in pieces:  # what `load` had no use for
+    for _ in pieces:  # the rest, which `load` has not read
         pass
     return state
 

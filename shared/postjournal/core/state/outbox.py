@@ -1,4 +1,4 @@
-"""Outputs of one sink that are not yet known to be in its topic, and from where to publish."""
+"""The outputs of one sink that are not yet known to be in its topic, and their publication."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Outputs:
 
     @property
     def end(self) -> int:
-        """The sequence after the last one's."""
+        """The sequence after the last output's."""
         return self.first + len(self.values)
 
     def between(self, start: int, end: int) -> Outputs:
-        """Those with `start <= seq < end`; itself when that is all."""
+        """Return the outputs with `start <= seq < end`; `self` when these are all."""
         if start <= self.first and end >= self.end:
             return self
         start = max(start, self.first)
@@ -31,7 +31,7 @@ class Outputs:
 
 
 class _Chunk:
-    """The outputs of one entry: `first <= seq < end`. A standby makes them when asked, if ever."""
+    """The outputs of one entry: `first <= seq < end`. A standby creates them only on demand."""
 
     __slots__ = ("_make", "_outputs", "end", "first")
 
@@ -41,53 +41,55 @@ class _Chunk:
         self._outputs: Outputs | None = None
 
     def outputs(self, sink: str) -> Outputs:
-        """Raises `ApplicationFaulty` when they are not as many as the leader's."""
+        """Create the outputs, or return those created before. Raises as `peek`."""
         if self._outputs is None:
-            self._outputs = self.look(sink)
+            self._outputs = self.peek(sink)
         return self._outputs
 
-    def look(self, sink: str) -> Outputs:
-        """The same, but what is made is not kept."""
+    def peek(self, sink: str) -> Outputs:
+        """Return the outputs without keeping them.
+
+        Raises `ApplicationFaulty` when their number differs from the leader's.
+        """
         if self._outputs is not None:
             return self._outputs
         outputs = self._make(self.first)
         if outputs.end != self.end:
             raise ApplicationFaulty(
                 f"sink {sink}: {len(outputs.values)} outputs here, {self.end - self.first} on "
-                f"the leader, from seq {self.first}; are all replicas of one version, and is "
+                f"the leader, from seq {self.first}. Do all replicas run the same version, and is "
                 "the sink a pure function of the outcome?"
             )
         return outputs
 
 
 class Outbox:
-    """What every replica keeps of one sink: a dense run of outputs ending at `next_seq`.
+    """One sink's outputs on one replica: a dense run that ends at `next_seq`.
 
-    Kept in the chunks in which they were made (one per entry), so that a whole entry's outputs
-    are handed on and forgotten at once.
+    Stored in the chunks in which they were created, one per entry, so that a whole entry's
+    outputs are passed on and dropped at once.
     """
 
     __slots__ = ("_chunks", "next_seq", "sink")
 
     def __init__(self, sink: str) -> None:
-        """An outbox that has seen no output."""
         self.sink = sink
         self.next_seq = 0
         self._chunks: deque[_Chunk] = deque()
 
     def resume(self, outputs: Outputs) -> None:
-        """Begin with outputs that are not published yet, out of a snapshot; there may be none."""
+        """Start with the unpublished outputs of a snapshot; there may be none."""
         assert not self._chunks
         self.next_seq = outputs.first
         self.add(outputs)
 
     def add(self, outputs: Outputs) -> None:
-        """Keep the outputs of one entry; they begin at `next_seq`."""
+        """Append the outputs of one entry; they begin at `next_seq`."""
         assert outputs.first == self.next_seq
         self.add_later(outputs.end, lambda _: outputs)
 
     def add_later(self, end: int, make: Callable[[int], Outputs]) -> None:
-        """Keep one entry's outputs, up to `end`: `make(first)` if this replica publishes them."""
+        """Append one entry's outputs, up to `end`: `make(first)` creates them on demand."""
         if end > self.next_seq:
             self._chunks.append(_Chunk(self.next_seq, end, make))
             self.next_seq = end
@@ -99,15 +101,15 @@ class Outbox:
             chunks.popleft()
 
     def unpublished(self, start: int) -> Iterator[Outputs]:
-        """Those from `start` on, for a snapshot: nothing of it is kept. Raises as `between`."""
+        """Return the outputs from `start` on without keeping them. Raises as `between`."""
         for chunk in self._chunks:
             if chunk.end > start:
-                yield chunk.look(self.sink).between(start, chunk.end)
+                yield chunk.peek(self.sink).between(start, chunk.end)
 
     def between(self, start: int, end: int) -> list[Outputs]:
-        """The outputs with `start <= seq < end`, in chunks. Raises `ApplicationFaulty`."""
+        """Return the outputs with `start <= seq < end`, in chunks. Raises `ApplicationFaulty`."""
         found: deque[Outputs] = deque()
-        for chunk in reversed(self._chunks):  # what is wanted is nearly always at the end
+        for chunk in reversed(self._chunks):  # requests are nearly always for the end
             if chunk.end <= start or start >= end:
                 break
             if chunk.first < end:
@@ -115,7 +117,6 @@ class Outbox:
         return list(found)
 
     def __len__(self) -> int:
-        """How many outputs are kept."""
         return self.next_seq - self._chunks[0].first if self._chunks else 0
 
 
@@ -128,6 +129,8 @@ class _Phase(Enum):
 class Publication:
     """One leadership's publishing to one sink: where it starts, and what is acknowledged.
 
+    `published`: the journal's mark. Everything in the outbox is stable at a takeover.
+
     The first output is alone in flight until it is acknowledged: a fresh idempotent producer's
     first request may be lost while a second one lands, which would leave a gap for subscribers.
     """
@@ -135,7 +138,6 @@ class Publication:
     __slots__ = ("_outbox", "_phase", "_sent", "acknowledged", "stable")
 
     def __init__(self, outbox: Outbox, published: int) -> None:
-        """`published`: the journal's mark. Everything in the outbox is stable at a takeover."""
         self._outbox = outbox
         self._phase = _Phase.OPENING
         self.stable = outbox.next_seq
@@ -144,27 +146,27 @@ class Publication:
 
     @property
     def backlog(self) -> int:
-        """Outputs decided and not acknowledged."""
+        """The number of outputs decided and not acknowledged."""
         return self._outbox.next_seq - self.acknowledged
 
     @property
     def complete(self) -> bool:
-        """Everything stable is in the topic."""
+        """Whether every stable output is in the topic."""
         return self._phase is not _Phase.OPENING and self.acknowledged >= self.stable
 
     def reopen(self) -> None:
-        """The producer was replaced: nothing goes out until the tail is known."""
+        """The producer was replaced: publish nothing until the tail is known."""
         self._phase = _Phase.OPENING
 
     def opened(self, tail: int) -> list[Outputs]:
-        """The topic's tail is known and not ahead of what is stable: what to publish now."""
+        """The topic's tail is known and not ahead of what is stable; return what to publish now."""
         assert tail <= self.stable
         self.acknowledged = self._sent = max(self.acknowledged, tail)
         self._phase = _Phase.FIRST
         return self._first()
 
     def advance(self, stable: int) -> list[Outputs]:
-        """Outputs before `stable` may go out: those to publish now."""
+        """Outputs before `stable` may be published; return those to publish now."""
         self.stable = stable
         if self._phase is _Phase.FLOWING:
             return self._rest()
@@ -173,9 +175,9 @@ class Publication:
         return []
 
     def on_acknowledged(self, next_seq: int) -> list[Outputs]:
-        """The contiguous acknowledged prefix ends at `next_seq`: what to publish now."""
+        """The contiguous acknowledged prefix ends at `next_seq`; return what to publish now."""
         if self._phase is _Phase.OPENING:
-            return []  # of the producer before
+            return []  # a report of the previous producer
         self.acknowledged = max(self.acknowledged, next_seq)
         if self._phase is _Phase.FIRST:
             self._phase = _Phase.FLOWING

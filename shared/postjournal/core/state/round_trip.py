@@ -1,4 +1,4 @@
-"""Events as they come back out of the journal."""
+"""Events as they are read back from the journal."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from msgspec import inspect
 E = TypeVar("E")
 
 EVENTS_BYTES = 2_000_000
-"""Of one command's events in JSON; an entry, which holds them whole, may have 8,000,000."""
+"""The bound for one command's events in JSON; an entry, which holds them, may have 8,000,000."""
 
-MOST_NESTED = 100
-"""JSON arrays and objects in one another; Python's stack bounds what a reader can take."""
+MAX_DEPTH = 100
+"""The bound for nested JSON arrays and objects; Python's stack bounds what a reader can decode."""
 
-SHALLOW_BYTES = 2 * MOST_NESTED
-"""Shorter JSON is not nested deeper: each level takes a bracket at both ends."""
+SHALLOW_BYTES = 2 * MAX_DEPTH
+"""Shorter JSON cannot be nested deeper: each level takes a bracket at both ends."""
 
 PLAIN = (inspect.StrType, inspect.IntType, inspect.BoolType)
-"""Types of which a value that is read back is written again byte by byte as it was."""
+"""Types whose values, read back, are encoded again to the same bytes."""
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 class EventRoundTrip(Generic[E]):
-    """Turns events into what the journal gives back of them, which must be the same.
+    """Replaces events by what decoding the journal returns for them, which must be equal.
 
-    msgspec does not look at what a struct is made with. A float where an int is declared, or NaN,
-    would be written, acknowledged, and read by nobody: neither the standbys nor a next leader.
-    Nor may a leader's events share a list with its state: a standby's do not.
+    msgspec does not validate the arguments of a struct. A float where an int is declared, or NaN,
+    would be appended and acknowledged, and then no replica could decode it. And a leader's events
+    must not share a list with its state, since a standby's do not. `event_type`: a msgspec
+    struct, or a union of tagged ones.
     """
 
     def __init__(self, event_type: object) -> None:
-        """`event_type`: a msgspec struct, or a union of tagged ones."""
-        # Else a set that comes back in another order would pass for another one.
+        # Else a set that is decoded in another order would count as a change.
         self._encode = msgspec.json.Encoder(order="deterministic").encode
         self._decode: Callable[[bytes], tuple[E, ...]]
         self._decode = msgspec.json.Decoder(tuple[event_type, ...]).decode  # type: ignore[valid-type]
         self._is_plain = _is_plain(inspect.type_info(event_type))
 
     def round_trip(self, events: Sequence[E]) -> tuple[tuple[E, ...], int]:
-        """The events as read, and their bytes in JSON.
+        """Return the events as read back, and their size in JSON bytes.
 
-        Raises `ValueError`, or what msgspec raises, if they would change, or be too large.
+        Raises `ValueError`, or what msgspec raises, if they would change or are too large.
         """
         written = self._encode(events)
         read = self._decode(written)
         if not self._is_plain and self._encode(read) != written:
-            raise ValueError("the journal would give back other events: see the fields' types")
+            raise ValueError("the events change in the journal: check the types of their fields")
         size = len(written)
         if size > SHALLOW_BYTES:
             _check_large(written)
@@ -58,9 +58,9 @@ class EventRoundTrip(Generic[E]):
 
 
 def _is_plain(event_type: inspect.Type) -> bool:
-    """Whether all that can be read is written again as it was, so that nobody need look.
+    """Whether everything that can be decoded is encoded again to the same bytes.
 
-    To look at what is written again is a twentieth of what a command costs a leader.
+    Then the comparison is left out: it is a twentieth of a leader's cost per command *(measured)*.
     """
     if isinstance(event_type, inspect.UnionType):
         return all(map(_has_plain_fields, event_type.types))
@@ -70,14 +70,14 @@ def _is_plain(event_type: inspect.Type) -> bool:
 def _has_plain_fields(info: inspect.Type) -> bool:
     if not isinstance(info, inspect.StructType) or hasattr(info.cls, "__post_init__"):
         return False
-    return all(isinstance(each.type, PLAIN) for each in info.fields)
+    return all(isinstance(field.type, PLAIN) for field in info.fields)
 
 
 def _check_large(written: bytes) -> None:
     if len(written) > EVENTS_BYTES:
-        raise ValueError(f"events of {len(written):,} bytes: at most {EVENTS_BYTES:,} are taken")
-    if written.count(b"[") + written.count(b"{") > MOST_NESTED and _depth(written) > MOST_NESTED:
-        raise ValueError(f"events nested deeper than {MOST_NESTED} levels")
+        raise ValueError(f"events of {len(written):,} bytes in JSON: the limit is {EVENTS_BYTES:,}")
+    if written.count(b"[") + written.count(b"{") > MAX_DEPTH and _depth(written) > MAX_DEPTH:
+        raise ValueError(f"events nested deeper than the limit of {MAX_DEPTH} levels")
 
 
 def _depth(written: bytes) -> int:

@@ -1,12 +1,11 @@
-"""The state machine of one shard: decides commands (leader), applies entries (everybody else).
+"""The state machine of one shard: a leader decides commands, other replicas apply entries.
 
-Both ways lead to the same state, window, positions and outputs: that is the whole point.
+Both ways lead to the same state, dedupe window, positions and outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeAlias, TypeVar
 
@@ -23,7 +22,7 @@ from postjournal.core.records import (
     Outcome,
     SourceRecord,
 )
-from postjournal.core.sharding import DEFAULT_KEY, shard_of
+from postjournal.core.sharding import DEFAULT_KEY, ShardPlace, shard_of
 from postjournal.core.state.dedupe import DedupeWindow
 from postjournal.core.state.outbox import Outbox, Outputs
 from postjournal.core.state.round_trip import EventRoundTrip
@@ -36,22 +35,22 @@ Run: TypeAlias = tuple[str, list[SourceRecord]]
 """Consecutive records of one source topic."""
 
 DEADLETTER = "deadletter"
-"""The engine's own sink: one record per command that could not be decided."""
+"""The engine's own sink: one record for each command that could not be decided."""
 
 INVALID, WRONG_SHARD, FAILED = "invalid", "wrong_shard", "failed"
-"""Why the engine rejects: not decodable; another shard's key; `decide` raised."""
+"""The engine's own reasons: not decodable; the key of another shard; `decide` raised."""
 
-DEAD_VALUE_CHARACTERS = 1024
-"""Of a command, and of what was wrong with it, in its dead letter."""
+EXCERPT_CHARACTERS = 1024
+"""The bound for the command and the error in a dead letter."""
 
 REASON_CHARACTERS = 64
 
 OUTCOME_BYTES, DEAD_LETTER_BYTES = 1_200, 14_000
-"""What an outcome takes at most besides its events: id, type, reason; with a dead letter."""
+"""The most that an outcome takes besides its events: id, type, reason; with a dead letter."""
 
 
 class DeadLetterOutput(Output, gc=False, kw_only=True):
-    """A record of the dead-letter topic: where the whole command stands, and what was wrong."""
+    """A record of the dead-letter topic: the position of the command, and what was wrong."""
 
     id: str
     topic: str
@@ -64,27 +63,22 @@ class DeadLetterOutput(Output, gc=False, kw_only=True):
 
 
 class _Envelope(msgspec.Struct):
-    """What can be told of a command that is otherwise invalid."""
+    """The fields that are read of a command that is otherwise invalid."""
 
     id: str = ""
     type: str | None = None
 
 
-@dataclass(frozen=True)
-class ShardPlace:
-    """Which shard of how many."""
-
-    shard: int
-    shards: int
-
-
 class StateMachine(Generic[S, C, E]):
-    """All that snapshots must hold besides the fold: see design.md, section 2."""
+    """All that a snapshot contains besides the fold's state.
+
+    A new one has the application's initial state. `sources`: topic → next offset;
+    `outboxes`: sink → its outputs that are not known to be published.
+    """
 
     def __init__(
         self, application: Application[S, C, E], place: ShardPlace, dedupe_window: int
     ) -> None:
-        """An empty machine: the application's initial state, nothing remembered."""
         self.place = place
         self._sharded = place.shards > 1
         self.state = application.initial_state()
@@ -93,7 +87,7 @@ class StateMachine(Generic[S, C, E]):
         self.outboxes = {sink: Outbox(sink) for sink in (*application.sinks, DEADLETTER)}
         self.application = application
         self._sinks: dict[str, Callable[[Sequence[Outcome[E]], Context], list[Output]]]
-        self._sinks = {sink: partial(_all_of, one) for sink, one in application.sinks.items()}
+        self._sinks = {sink: partial(_each, make) for sink, make in application.sinks.items()}
         self._sinks[DEADLETTER] = self._dead_letters
         self._decode = msgspec.json.Decoder(application.command_type).decode
         self._encoder = msgspec.json.Encoder()
@@ -103,7 +97,7 @@ class StateMachine(Generic[S, C, E]):
         self._own_keys: dict[bytes | None, bool] = {}
         self._evolve, self._decide = application.evolve, application.decide
 
-    # --- the leader's way -------------------------------------------------------------------
+    # --- the leader -------------------------------------------------------------------------
 
     def decide(
         self, runs: Iterable[Run], time: int, room: int = ENTRY_BYTES
@@ -111,7 +105,7 @@ class StateMachine(Generic[S, C, E]):
         """Decide source records in order; the machine is then ahead of the journal.
 
         Returns the items of an entry's batch, one for each record: of all, or of as many from the
-        first as there is `room` for, bytes, at least one. Raises `ApplicationFaulty`.
+        first on as fit into `room` bytes, at least one. Raises `ApplicationFaulty`.
         """
         context = Context(time=time, shard=self.place.shard)
         outcomes: list[Outcome[E]] = []
@@ -123,7 +117,7 @@ class StateMachine(Generic[S, C, E]):
             self.sources[topic] = records[len(outcomes) - before - 1][0] + 1
         for sink, outbox in self.outboxes.items():
             outbox.add(self._make(sink, outcomes, time, outbox.next_seq))
-        return tuple([_as_item(each) if each.replayed else each for each in outcomes])
+        return tuple([_as_item(one) if one.replayed else one for one in outcomes])
 
     def _decide_run(
         self,
@@ -133,9 +127,9 @@ class StateMachine(Generic[S, C, E]):
         into: list[Outcome[E]],
         room: int,
     ) -> int:
-        """The hot loop: everything that one command needs is at hand, calls are few.
+        """The hot loop: local names for all that a command needs, and few calls.
 
-        `room`: bytes that the entry still takes; returned is what of it is left.
+        `room`: bytes that the entry still takes; returns what is left of it.
         """
         decode, decide, evolve, state = self._decode, self._decide, self._evolve, self.state
         recall, remember, types = self.window.get, self.window.add, self._types
@@ -185,31 +179,31 @@ class StateMachine(Generic[S, C, E]):
         return room
 
     def _poison(self, topic: str, record: SourceRecord, reason: str, error: str) -> Outcome[E]:
-        """Reject what cannot be decided. Without a usable id its place in the source is its id."""
+        """Reject what cannot be decided; without a usable id, its source position is its id."""
         offset, _, value = record
-        command_id, command_type = self._name(value or b"")
+        command_id, command_type = self._id_and_type(value or b"")
         if not command_id:
             command_id = f"{topic}/{self.place.shard}@{offset}"
         first = self.window.get(command_id)
         if first is not None:
             return _as_replayed(first)
-        told = _excerpt(error.encode(errors="replace"))
-        letter = DeadLetter(topic, offset, told, _excerpt(value))
+        excerpt = _excerpt(error.encode(errors="replace"))
+        letter = DeadLetter(topic, offset, excerpt, _excerpt(value))
         outcome: Outcome[E] = Outcome(command_id, command_type, rejected=reason, dead_letter=letter)
         self.window.add(outcome)
         return outcome
 
-    def _name(self, value: bytes) -> tuple[str | None, str | None]:
+    def _id_and_type(self, value: bytes) -> tuple[str | None, str | None]:
         try:
             envelope = self._envelope.decode(value)
         except UNREADABLE:
             return None, None
-        usable = len(envelope.id) <= MAX_ID_LENGTH
+        is_usable = len(envelope.id) <= MAX_ID_LENGTH
         kind = envelope.type
-        return envelope.id if usable else None, kind if kind and len(kind) <= 64 else None
+        return envelope.id if is_usable else None, kind if kind and len(kind) <= 64 else None
 
     def _is_own(self, key: bytes | None) -> bool:
-        """Whether the key's shard is this one; the last few answers are remembered."""
+        """Whether the key's shard is this one; recent answers are cached."""
         own = self._own_keys.get(key)
         if own is None:
             if len(self._own_keys) > 10_000:
@@ -224,33 +218,33 @@ class StateMachine(Generic[S, C, E]):
         self._types[command_type] = tag
         return tag
 
-    # --- everybody else's way ---------------------------------------------------------------
+    # --- the other replicas -----------------------------------------------------------------
 
     def apply(self, entry: Entry[E]) -> None:
         """Apply an accepted entry that another incarnation decided. Raises `ApplicationFaulty`.
 
-        Its outputs are made only if this replica has to publish them.
+        Its outputs are created only if this replica has to publish them.
         """
-        outcomes = self._take_effect(entry)
+        outcomes = self._evolve_all(entry)
         self.sources.update(entry.sources)
         for sink, outbox in self.outboxes.items():
             end = entry.sinks.get(sink, outbox.next_seq)  # a leader may not have this sink yet
             if end < outbox.next_seq:
                 raise ApplicationFaulty(
-                    f"seq {entry.seq}: sink {sink} ends at {end}, before {outbox.next_seq}; are "
-                    "all replicas of one version?"
+                    f"seq {entry.seq}: sink {sink} ends at {end}, before {outbox.next_seq}. Do all "
+                    "replicas run the same version?"
                 )
             outbox.add_later(end, partial(self._make, sink, outcomes, entry.time))
 
     def apply_first(self, entry: Entry[E], count: int) -> None:
-        """Apply the first `count` commands of an entry, to look at the state in its middle."""
-        self._take_effect(msgspec.structs.replace(entry, batch=entry.batch[:count]))
+        """Apply only the first `count` commands of an entry, for the state in its middle."""
+        self._evolve_all(msgspec.structs.replace(entry, batch=entry.batch[:count]))
 
-    def _take_effect(self, entry: Entry[E]) -> Sequence[Outcome[E]]:
-        """Evolve the state and remember the outcomes; returns what sinks are given."""
+    def _evolve_all(self, entry: Entry[E]) -> Sequence[Outcome[E]]:
+        """Evolve the state, add the outcomes to the window; return the outcomes for sinks."""
         evolve, state, window, batch = self._evolve, self.state, self.window, entry.batch
         replays: list[tuple[int, Outcome[E]]] = []
-        remembered = 0  # of the batch
+        added = 0  # of the batch
         for position, item in enumerate(batch):
             try:
                 for event in item.events or ():
@@ -258,10 +252,10 @@ class StateMachine(Generic[S, C, E]):
             except Exception as error:
                 raise _evolve_failed(item) from error
             if item.replayed:
-                window.add_all(batch[remembered:position])
-                remembered = position + 1
+                window.add_all(batch[added:position])
+                added = position + 1
                 replays.append((position, self._first_outcome(item, entry.seq + position)))
-        window.add_all(batch[remembered:])
+        window.add_all(batch[added:])
         if not replays:
             return batch
         outcomes = list(batch)
@@ -273,17 +267,17 @@ class StateMachine(Generic[S, C, E]):
         first = self.window.get(item.id)
         if first is None:
             raise ApplicationFaulty(
-                f"seq {seq}: a repeat of {item.id}, which is not in the dedupe window; "
-                "POSTJOURNAL_DEDUPE_WINDOW must be the same on all replicas"
+                f"seq {seq}: {item.id} is a repeat, but not in the dedupe window; set "
+                "POSTJOURNAL_DEDUPE_WINDOW to the same value on all replicas"
             )
         return _as_replayed(first)
 
     # --- both -------------------------------------------------------------------------------
 
     def query(self, query: Mapping[str, str]) -> tuple[msgspec.Raw | None, str | None]:
-        """The application's answer in JSON, or the error to tell: a read must not stop the shard.
+        """Return the application's answer as JSON, or the error: a read must not stop the shard.
 
-        In JSON already, since the state, which it may be a part of, goes on changing.
+        It is encoded here, since it may be a part of the state, which goes on changing.
         """
         try:
             result = self.application.query(self.state, query)
@@ -292,18 +286,18 @@ class StateMachine(Generic[S, C, E]):
             return None, f"failed: {type(error).__name__}: {error}"
 
     def sink_ends(self) -> dict[str, int]:
-        """Sink → next sequence."""
+        """Return sink → next sequence."""
         return {sink: outbox.next_seq for sink, outbox in self.outboxes.items()}
 
     def forget(self, published: dict[str, int]) -> None:
-        """Drop outputs that are known to be in their topics."""
+        """Drop the outputs below the marks `published`: sink → first unpublished sequence."""
         for sink, next_seq in published.items():
             outbox = self.outboxes.get(sink)
             if outbox is not None:
                 outbox.forget(next_seq)
 
     def _make(self, sink: str, outcomes: Sequence[Outcome[E]], time: int, first: int) -> Outputs:
-        """The outputs of one entry for `sink`, numbered from `first` and encoded."""
+        """Create the outputs of one entry for `sink`, numbered from `first` and encoded."""
         context = Context(time=time, shard=self.place.shard)
         try:
             made = self._sinks[sink](outcomes, context)
@@ -316,11 +310,11 @@ class StateMachine(Generic[S, C, E]):
             ) from error
 
     def _encode_all(self, outputs: list[Output]) -> list[bytes]:
-        """One encoder call for all is faster than one for each."""
+        """Encode all outputs with one call, which is faster than one call for each."""
         if not outputs:
             return []
         values = self._encoder.encode_lines(outputs)[:-1].split(b"\n")
-        if len(values) != len(outputs):  # a `msgspec.Raw` with a line break in it
+        if len(values) != len(outputs):  # a `msgspec.Raw` contains a line break
             return [self._encoder.encode(output) for output in outputs]
         return values
 
@@ -341,7 +335,7 @@ class StateMachine(Generic[S, C, E]):
         ]
 
 
-def _all_of(
+def _each(
     sink: Callable[[Outcome[E], Context], Iterable[Output]],
     outcomes: Sequence[Outcome[E]],
     context: Context,
@@ -350,15 +344,13 @@ def _all_of(
 
 
 def _checked(reason: str) -> str:
-    """Raises `ValueError`."""
     if len(reason) > REASON_CHARACTERS or not reason.isprintable():
-        raise ValueError(f"a reason is a word of at most {REASON_CHARACTERS} printable characters")
+        raise ValueError(f"a reason must be at most {REASON_CHARACTERS} printable characters")
     return reason
 
 
 def _excerpt(text: bytes | None) -> str:
-    """What a dead letter tells of it."""
-    return (text or b"").decode("utf-8", "replace")[:DEAD_VALUE_CHARACTERS]
+    return (text or b"").decode("utf-8", "replace")[:EXCERPT_CHARACTERS]
 
 
 def _evolve_failed(outcome: Outcome[E]) -> ApplicationFaulty:
@@ -366,10 +358,10 @@ def _evolve_failed(outcome: Outcome[E]) -> ApplicationFaulty:
 
 
 def _as_replayed(first: Outcome[E]) -> Outcome[E]:
-    """What sinks are given for a repeat."""
+    """The outcome that sinks receive for a repeat."""
     return Outcome(first.id, first.type, first.events, first.rejected, replayed=True)
 
 
 def _as_item(repeat: Outcome[E]) -> Outcome[E]:
-    """What the journal holds of a repeat."""
+    """The journal's item for a repeat."""
     return Outcome(repeat.id, replayed=True)
