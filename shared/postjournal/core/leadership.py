@@ -199,27 +199,27 @@ class Leadership(Generic[S, C, E]):
         """Up to `batch_commands` source records, and up to `batch_bytes` if more than one."""
         limits = self._limits
         batch: list[m.SourceRecords] = []
-        room, room_bytes = limits.batch_commands, limits.batch_bytes
-        while self._pending and room > 0:
+        left, left_bytes = limits.batch_commands, limits.batch_bytes
+        while self._pending and left > 0:
             waiting = self._pending.popleft()
-            taken = waiting.records[:room]
+            taken = waiting.records[:left]
             size = _size(taken)
-            if size > room_bytes:
-                taken = _prefix_within(taken, room_bytes, at_least=0 if batch else 1)
-                room, size = len(taken), _size(taken)  # full
+            if size > left_bytes:
+                taken = _prefix_within(taken, left_bytes, at_least=0 if batch else 1)
+                left, size = len(taken), _size(taken)  # full
             if len(taken) < len(waiting.records):
                 waiting.records = waiting.records[len(taken) :]
                 self._pending.appendleft(waiting)
             if taken:
                 batch.append(m.SourceRecords(waiting.topic, waiting.time_ms, taken))
-            room -= len(taken)
-            room_bytes -= size
+            left -= len(taken)
+            left_bytes -= size
             self._pending_bytes -= size
         self._pending_commands -= sum(len(arrived.records) for arrived in batch)
         return batch
 
     def _requeue(self, taken: list[m.SourceRecords], decided: int) -> None:
-        """Put what the entry had no room for back to the front of the queue."""
+        """Put what the entry did not take back to the front of the queue."""
         left = sum([len(arrived.records) for arrived in taken]) - decided
         for arrived in reversed(taken):
             if left <= 0:
@@ -415,12 +415,12 @@ def _size(records: list[SourceRecord]) -> int:
 
 
 def _prefix_within(
-    records: list[SourceRecord], room_bytes: int, at_least: int
+    records: list[SourceRecord], left_bytes: int, at_least: int
 ) -> list[SourceRecord]:
     taken = 0
     for record in records:
-        room_bytes -= len(record[2] or b"")
-        if room_bytes < 0 and taken >= at_least:
+        left_bytes -= len(record[2] or b"")
+        if left_bytes < 0 and taken >= at_least:
             break
         taken += 1
     return records[:taken]

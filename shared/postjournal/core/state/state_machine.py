@@ -100,20 +100,20 @@ class StateMachine(Generic[S, C, E]):
     # --- the leader -------------------------------------------------------------------------
 
     def decide(
-        self, runs: Iterable[Run], time: int, room: int = ENTRY_BYTES
+        self, runs: Iterable[Run], time: int, left_bytes: int = ENTRY_BYTES
     ) -> tuple[Outcome[E], ...]:
         """Decide source records in order; the machine is then ahead of the journal.
 
         Returns the items of an entry's batch, one for each record: of all, or of as many from the
-        first on as fit into `room` bytes, at least one. Raises `ApplicationFaulty`.
+        first on as fit into `left_bytes`, at least one. Raises `ApplicationFaulty`.
         """
         context = Context(time=time, shard=self.place.shard)
         outcomes: list[Outcome[E]] = []
         for topic, records in runs:
-            if room <= 0:
+            if left_bytes <= 0:
                 break
             before = len(outcomes)
-            room = self._decide_run(topic, records, context, outcomes, room)
+            left_bytes = self._decide_run(topic, records, context, outcomes, left_bytes)
             self.sources[topic] = records[len(outcomes) - before - 1][0] + 1
         for sink, outbox in self.outboxes.items():
             outbox.add(self._make(sink, outcomes, time, outbox.next_seq))
@@ -125,28 +125,28 @@ class StateMachine(Generic[S, C, E]):
         records: list[SourceRecord],
         context: Context,
         into: list[Outcome[E]],
-        room: int,
+        left_bytes: int,
     ) -> int:
         """The hot loop: local names for all that a command needs, and few calls.
 
-        `room`: bytes that the entry still takes; returns what is left of it.
+        `left_bytes`: bytes that the entry still takes; returns what is left of it.
         """
         decode, decide, evolve, state = self._decode, self._decide, self._evolve, self.state
         recall, remember, types = self.window.get, self.window.add, self._types
         round_trip, sharded = self._event_round_trip.round_trip, self._sharded
         for record in records:
-            if room <= 0:
+            if left_bytes <= 0:
                 break
-            room -= OUTCOME_BYTES
+            left_bytes -= OUTCOME_BYTES
             try:
                 command: C = decode(record[2])  # type: ignore[arg-type] # None: TypeError
             except (*UNREADABLE, TypeError) as error:
                 into.append(self._poison(topic, record, INVALID, str(error)))
-                room -= DEAD_LETTER_BYTES
+                left_bytes -= DEAD_LETTER_BYTES
                 continue
             if sharded and not self._is_own(record[1]):
                 into.append(self._poison(topic, record, WRONG_SHARD, "key of another shard"))
-                room -= DEAD_LETTER_BYTES
+                left_bytes -= DEAD_LETTER_BYTES
                 continue
             context.id = command_id = command.id
             first = recall(command_id)
@@ -161,11 +161,11 @@ class StateMachine(Generic[S, C, E]):
                     reason = _checked(decided.reason)
                 else:
                     events, size = round_trip(tuple(decided))  # type: ignore[arg-type]
-                    room -= size
+                    left_bytes -= size
             except Exception as error:  # noqa: BLE001 - whatever user code raises rejects
                 failure = f"{type(error).__name__}: {error}"
                 into.append(self._poison(topic, record, FAILED, failure))
-                room -= DEAD_LETTER_BYTES
+                left_bytes -= DEAD_LETTER_BYTES
                 continue
             kind = type(command)
             outcome = Outcome(command_id, types.get(kind) or self._tag(kind), events, reason)
@@ -176,7 +176,7 @@ class StateMachine(Generic[S, C, E]):
                 raise _evolve_failed(outcome) from error
             remember(outcome)
             into.append(outcome)
-        return room
+        return left_bytes
 
     def _poison(self, topic: str, record: SourceRecord, reason: str, error: str) -> Outcome[E]:
         """Reject what cannot be decided; without a usable id, its source position is its id."""
