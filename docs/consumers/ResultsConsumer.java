@@ -15,51 +15,52 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /**
- * Takes each output of one partition of a sink exactly once, whatever happens to the leader, to Kafka
- * or to this program: java -cp 'kafka-libs/*' ResultsConsumer.java BOOTSTRAP TOPIC PARTITION FILE
+ * Processes each output of one partition of a sink exactly once, across failures of leader, Kafka and
+ * this program: java -cp 'kafka-libs/*' ResultsConsumer.java BOOTSTRAP TOPIC PARTITION FILE
  *
  * <p>Outputs carry `seq`, dense from 0 in each partition. After a failure some may be in the topic
- * twice, so what is not greater than the last one is dropped; what is greater by more than one is a
- * gap, and an error. The effect of an output is here a line in FILE, and the place is kept with it:
- * each line begins with the output's seq and its offset. A database does the same in a transaction.
+ * twice: an output whose `seq` is not greater than the last one is dropped. A skipped `seq` is a gap,
+ * and an error. The effect of an output is a line in FILE, which begins with the output's seq and its
+ * offset, so effect and position are written together. With a database, use one transaction.
  */
 public class ResultsConsumer {
-  record Place(long seq, long offset) {}
+  record Position(long seq, long offset) {}
 
   private static final ObjectMapper JSON = new ObjectMapper();
 
   public static void main(String[] arguments) throws IOException {
     var partition = new TopicPartition(arguments[1], Integer.parseInt(arguments[2]));
     var file = Path.of(arguments[3]);
-    Place place = lastPlace(file);
+    Position position = lastPosition(file);
     Map<String, Object> settings =
         Map.of(
             "bootstrap.servers", arguments[0],
             "key.deserializer", ByteArrayDeserializer.class,
             "value.deserializer", ByteArrayDeserializer.class,
-            "enable.auto.commit", false, // the place is kept with the effects
-            "auto.offset.reset", "none", // a place that Kafka no longer has is an error
-            "isolation.level", "read_uncommitted"); // there are no Kafka transactions here
+            "enable.auto.commit", false, // the position is stored with the effects
+            "auto.offset.reset", "none", // an offset that Kafka no longer has is an error
+            "isolation.level", "read_uncommitted"); // Postjournal uses no transactions
     try (var consumer = new KafkaConsumer<byte[], byte[]>(settings);
         var out = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.APPEND)) {
       consumer.assign(List.of(partition));
-      consumer.seek(partition, place == null ? firstOffset(consumer, partition) : place.offset + 1);
-      long last = place == null ? -1 : place.seq;
+      long next = position == null ? firstOffset(consumer, partition) : position.offset + 1;
+      consumer.seek(partition, next);
+      long last = position == null ? -1 : position.seq;
       while (true) {
         for (var record : consumer.poll(Duration.ofMillis(500))) {
-          last = take(record, last, out);
+          last = process(record, last, out);
         }
         out.force(false);
       }
     }
   }
 
-  /** The sequence that was taken last, now. */
-  private static long take(ConsumerRecord<byte[], byte[]> record, long last, FileChannel out)
+  /** Writes the output unless it is a repeat; returns the last sequence written. */
+  private static long process(ConsumerRecord<byte[], byte[]> record, long last, FileChannel out)
       throws IOException {
     long seq = JSON.readTree(record.value()).get("seq").asLong();
     if (seq <= last) {
-      return last; // published again by a leader that was deposed
+      return last; // a repeat, published by a deposed leader
     }
     if (seq > last + 1) {
       System.err.printf("gap: seq %d at offset %d follows %d%n", seq, record.offset(), last);
@@ -74,19 +75,19 @@ public class ResultsConsumer {
     return seq;
   }
 
-  /** Where the topic begins, which must be at its first output: nothing is known of what was before. */
+  /** Returns offset 0; exits if records were deleted, since it is unknown which outputs they held. */
   private static long firstOffset(KafkaConsumer<?, ?> consumer, TopicPartition partition) {
     long first = consumer.beginningOffsets(List.of(partition)).get(partition);
     if (first > 0) {
-      System.err.printf("%s begins at offset %d: say where to begin%n", partition, first);
+      System.err.printf("%s begins at offset %d: choose a position%n", partition, first);
       System.exit(5);
     }
     return first;
   }
 
-  /** Of the last whole line; a line that this program was killed in is cut off. */
-  private static Place lastPlace(Path path) throws IOException {
-    Place found = null;
+  /** Reads the last whole line; cuts off a line that was being written when the program died. */
+  private static Position lastPosition(Path path) throws IOException {
+    Position found = null;
     long whole = 0;
     try (var file = new RandomAccessFile(path.toFile(), "rw")) {
       byte[] bytes = new byte[(int) file.length()];
@@ -94,7 +95,7 @@ public class ResultsConsumer {
       for (int start = 0, end = 0; end < bytes.length; end++) {
         if (bytes[end] == '\n') {
           String[] words = new String(bytes, start, end - start, StandardCharsets.UTF_8).split(" ", 3);
-          found = new Place(Long.parseLong(words[0]), Long.parseLong(words[1]));
+          found = new Position(Long.parseLong(words[0]), Long.parseLong(words[1]));
           start = end + 1;
           whole = start;
         }
