@@ -1,4 +1,4 @@
-"""What every service's process does alike: logging, signals, exit codes."""
+"""Process setup that all services share: logging, signals, exit codes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,21 @@ from postjournal.config.settings import LOG_FORMAT
 from postjournal.core.errors import ConfigurationError
 
 EXIT_CONFIGURATION = 78
-"""EX_CONFIG of sysexits.h: restarting does not help; somebody must change the configuration."""
+"""EX_CONFIG of sysexits.h: restarting does not help; the operator must fix the configuration."""
 
 log = logging.getLogger(__name__)
 
 REQUESTS = logging.getLogger("postjournal.requests")
-"""A line for each request; silent where lines are for people."""
-
+"""Logs one line per request; only in the JSON format."""
 
 KNOWN_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message, pid, thread, and any `extra`."""
+    """One JSON object per line: time (UTC), level, logger, message, pid, thread, any `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter`."""
-        told = {
+        fields = {
             "time": f"{_utc(record.created)}.{int(record.msecs):03d}Z",
             "level": record.levelname,
             "logger": record.name,
@@ -41,17 +39,17 @@ class JsonFormatter(logging.Formatter):
             "pid": record.process,
             "thread": record.threadName,
         }
-        told |= {k: v for k, v in record.__dict__.items() if k not in KNOWN_FIELDS}
+        fields |= {k: v for k, v in record.__dict__.items() if k not in KNOWN_FIELDS}
         if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(told, enc_hook=str).decode()
+            fields["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(fields, enc_hook=str).decode()
 
 
 def configure_logging(environment: Mapping[str, str] = os.environ) -> None:
-    """One line per event on stderr, times in UTC.
+    """Log one line per event to stderr, with times in UTC.
 
-    POSTJOURNAL_LOG_FORMAT: text (default), or json: see `JsonFormatter`; then each request to
-    the gateway is a line as well. Raises `ConfigurationError`.
+    POSTJOURNAL_LOG_FORMAT: text (default), or json (see `JsonFormatter`), which also logs each
+    request to the gateway. Raises `ConfigurationError` for another value.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_formatter(LOG_FORMAT.read(environment)))
@@ -74,7 +72,7 @@ def _utc(seconds: float) -> str:
 
 
 def stop_on_signal() -> Event:
-    """Set by SIGTERM and SIGINT."""
+    """Install handlers for SIGTERM and SIGINT; returns the event that they set."""
     stop = Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -88,10 +86,13 @@ def stop_on_signal() -> Event:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main`; a wrong configuration is one line and exit code 78, not a traceback."""
+    """Configure logging and call `main`.
+
+    A `ConfigurationError` becomes one log line and exit code 78 instead of a traceback.
+    """
     try:
         configure_logging()
         main()
     except ConfigurationError as error:
-        log.critical("configuration: %s", error)
+        log.critical("invalid configuration: %s", error)
         sys.exit(EXIT_CONFIGURATION)

@@ -1,4 +1,4 @@
-"""gunicorn for a service whose state is threads and Kafka clients: one worker process, threads."""
+"""Runs a service in gunicorn: one worker process with threads, for threads and Kafka clients."""
 
 from __future__ import annotations
 
@@ -25,37 +25,38 @@ from services.process import EXIT_CONFIGURATION
 log = logging.getLogger(__name__)
 
 GRACE_S = 4
-"""Shorter than process managers wait; nothing takes longer, once waiting requests are let go."""
+"""Shorter than the timeout of process managers; once waiting requests are released, nothing takes
+longer."""
 
 Halt = Callable[[ConfigurationError], None]
-"""Told, by any thread, of a configuration that cannot work: the process ends with code 78."""
+"""Called from any thread with an invalid configuration: the process exits with code 78."""
 
 
 class Running(Protocol):
-    """A service that runs in the worker."""
+    """A service that runs in the worker process."""
 
     @property
     def app(self) -> Flask:
-        """Its HTTP interface."""
+        """The HTTP interface."""
 
     @property
     def registry(self) -> CollectorRegistry:
-        """Its metrics; they are on a port of their own, since the public may reach this one."""
+        """The metrics, served at the monitoring port because this port may be public."""
 
     @property
     def trouble(self) -> str:
-        """Why it cannot do its work now, or ""."""
+        """Why the service is not ready, or ""."""
 
     def release_waiting(self) -> None:
-        """Requests that wait for something are answered without it, now."""
+        """Answer all waiting requests now, without what they wait for."""
 
     def close(self) -> None:
-        """End all threads."""
+        """Stop all threads."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """`name`: for people; `port` 0: any free one, as the log tells; `threads`: for requests."""
+class ServerOptions:
+    """`name`: for the log; `port` 0: any free port, which the log has; `threads`: for requests."""
 
     name: str
     port: int
@@ -63,11 +64,14 @@ class Place:
 
 
 class Server(BaseApplication):  # type: ignore[misc]
-    """gunicorn, configured. Everything that has threads is made in the worker, after the fork."""
+    """A configured gunicorn. The service starts in the worker, because threads do not survive a
+    fork."""
 
-    def __init__(self, place: Place, settings: Settings, start: Callable[[Halt], Running]) -> None:
-        """`start` is called in the worker."""
-        self._place, self._settings, self._start = place, settings, start
+    def __init__(
+        self, options: ServerOptions, settings: Settings, start: Callable[[Halt], Running]
+    ) -> None:
+        """`start`: called in the worker; creates the service."""
+        self._options, self._settings, self._start = options, settings, start
         self.running: Running | None = None
         self.is_misconfigured = mmap.mmap(-1, 1)  # shared with the worker
         super().__init__()
@@ -75,19 +79,19 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         """Called by gunicorn."""
         options: dict[str, Any] = {
-            "bind": f"{self._settings.bind}:{self._place.port}",
+            "bind": f"{self._settings.bind}:{self._options.port}",
             "workers": 1,
             "worker_class": Worker,
-            "threads": self._place.threads,
-            "worker_connections": 4 * self._place.threads,
+            "threads": self._options.threads,
+            "worker_connections": 4 * self._options.threads,
             "keepalive": 30,
             "graceful_timeout": GRACE_S,
-            # A path that holds an account name of 128 characters, percent-encoded.
+            # Enough for a path with a percent-encoded account name of 128 characters.
             "limit_request_line": 8190,
             "accesslog": None,
             "loglevel": "warning",
             "control_socket_disable": True,
-            "proc_name": f"postjournal-{self._place.name}",
+            "proc_name": f"postjournal-{self._options.name}",
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -99,11 +103,11 @@ class Server(BaseApplication):  # type: ignore[misc]
             monitoring.serve(self._settings, running.registry, lambda: "", lambda: running.trouble)
         except ConfigurationError as error:
             self._halt(error)
-        log.info("%s on %s:%d", self._place.name, self._settings.bind, self._place.port)
+        log.info("%s on %s:%d", self._options.name, self._settings.bind, self._options.port)
         return running.app
 
     def serve(self) -> None:
-        """Until SIGTERM; exits with 78 when `Halt` was called."""
+        """Serve until SIGTERM; exits with 78 after a call of `Halt`."""
         try:
             self.run()
         except SystemExit:
@@ -112,23 +116,21 @@ class Server(BaseApplication):  # type: ignore[misc]
             raise
 
     def _halt(self, error: ConfigurationError) -> None:
-        """In the worker: tell the master that there is no use in another one."""
-        log.critical("configuration: %s", error)
+        """Called in the worker; makes the master exit instead of starting another worker."""
+        log.critical("invalid configuration: %s", error)
         self.is_misconfigured[0] = 1
         os.kill(os.getppid(), signal.SIGTERM)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Lets waiting requests go before it waits for requests to end."""
+    """Releases waiting requests at SIGTERM, because gunicorn then waits for all requests."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM."""
         if self.app.running is not None:
             self.app.running.release_waiting()
         super().handle_exit(sig, frame)
 
     def run(self) -> None:
-        """Until SIGTERM."""
         try:
             super().run()
         finally:

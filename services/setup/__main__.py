@@ -1,4 +1,4 @@
-"""`python -m services.setup secrets|kafka`: one-shot services; run again, they change nothing."""
+"""`python -m services.setup secrets|kafka`: one-shot services; a second run changes nothing."""
 
 from __future__ import annotations
 
@@ -15,42 +15,45 @@ from postjournal.config.settings import Settings
 from postjournal.core.errors import ConfigurationError, JournalUnavailable
 from services.process import run
 from services.setup.kafka_acls import acls
-from services.setup.kafka_users import set_passwords, set_rights
+from services.setup.kafka_users import set_acls, set_passwords
 from services.setup.secrets import distribute
 
 log = logging.getLogger("services.setup")
 
 SECRET_STORE, VOLUMES, OWN = Path("/vault"), Path("/secrets"), Path("/run/secrets")
-"""Where the deployment mounts them."""
+"""Where the deployment mounts the store, all services' volumes, and this service's own volume."""
 
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 
 
 def make_secrets() -> None:
-    """See `services.setup.secrets`."""
+    """Create passwords and write each service's secrets; see `services.setup.secrets`."""
     settings = Settings.from_environment()
     distribute(SECRET_STORE, VOLUMES, settings.namespace, settings.bootstrap)
 
 
 def prepare_kafka() -> None:
-    """Topics, and, where this process has a user, everybody's users and acls."""
+    """Create the topics; if this process has a Kafka user, also all users and their ACLs."""
     settings = Settings.from_environment()
     application = load_application(settings.app)
     topics = Topics.of(settings.namespace, application.sources, application.sinks)
-    admin = wait_for_kafka(settings.bootstrap, PATIENCE_S)
-    ensure_topics(admin, topics, settings.shards, settings.replication, give_up_s=PATIENCE_S)
+    admin = wait_for_kafka(settings.bootstrap, TIMEOUT_S)
+    ensure_topics(admin, topics, settings.shards, settings.replication, give_up_s=TIMEOUT_S)
     if os.environ.get("POSTJOURNAL_KAFKA_USERNAME"):
         wanted = acls(topics)
         set_passwords(admin, {user: (OWN / user).read_text() for user in wanted})
-        set_rights(admin, wanted)
-    log.info("Kafka is prepared")
+        set_acls(admin, wanted)
+    log.info("Kafka is ready: topics of namespace %s exist", settings.namespace)
 
 
 def main(what: str) -> None:
-    """Raises `ConfigurationError` when `what` is nothing that it knows."""
+    """Run one job; exits with 1 when Kafka does not answer.
+
+    Raises `ConfigurationError` when `what` is neither secrets nor kafka.
+    """
     jobs = {"secrets": make_secrets, "kafka": prepare_kafka}
     if what not in jobs:
-        raise ConfigurationError(f"{what!r}: it must be {' or '.join(jobs)}")
+        raise ConfigurationError(f"invalid argument {what!r}: expected {' or '.join(jobs)}")
     try:
         jobs[what]()
     except JournalUnavailable as error:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from postjournal.cluster.states import is_final
 from postjournal.cluster.status import Failover
 from services.coordinator.page.model import (
     MARKS,
-    SEVERITY,
     PageModel,
     ReplicaModel,
     ShardModel,
@@ -29,7 +29,7 @@ class Part(NamedTuple):
 
 def parts_of(model: PageModel) -> Iterator[Part]:
     """Whatever encloses a part comes before it."""
-    yield Part("trouble", "state", _html("trouble", model=model))
+    yield Part("notices", "state", _html("notices", model=model))
     for shard in model.shards:
         key = f"shard-{shard.shard}"
         yield Part(key, "shards", shard_card(model, shard))
@@ -87,7 +87,7 @@ def failover_list(model: PageModel) -> str:
 
 def snapshot_list(model: PageModel) -> str:
     """The newest first."""
-    return _html("snapshots", model=model)
+    return _html("snapshots", model=model, is_final=is_final)
 
 
 def _bars(failover: Failover, longest: float) -> list[tuple[str, float, float]]:
@@ -101,4 +101,4 @@ def _bars(failover: Failover, longest: float) -> list[tuple[str, float, float]]:
 
 
 def _html(name: str, **values: Any) -> str:
-    return render(f"live/{name}.html", marks=MARKS, tones=SEVERITY, **values)
+    return render(f"live/{name}.html", **values)

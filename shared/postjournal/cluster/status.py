@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from postjournal.cluster.states import FailoverPhase
 from postjournal.core.records import UNREADABLE
 
 
@@ -96,6 +97,11 @@ class Failover(msgspec.Struct, tag_field="kind", tag="failover", frozen=True, kw
     total_ms: float
     time: int
 
+    def duration_ms(self, phase: FailoverPhase) -> float:
+        """How long one phase, or `FailoverPhase.TOTAL`, took."""
+        duration: float = getattr(self, f"{phase}_ms")
+        return duration
+
     @property
     def summary(self) -> str:
         """A description of one line."""
@@ -137,7 +143,7 @@ class SnapshotOrder(msgspec.Struct, tag_field="kind", tag="snapshot", frozen=Tru
 class SnapshotProgress(
     msgspec.Struct, tag_field="kind", tag="snapshot", frozen=True, kw_only=True, omit_defaults=True
 ):
-    """A status record: the progress of the snapshot `id` of `shard`, from the replica that takes it.
+    """A status record: the progress of the snapshot `id` of `shard`, reported by `replica`.
 
     `state`: a `states.SnapshotState` other than ordered; given_up is written by a coordinator.
     `written`, `read_back`: bytes of the object stored and verified so far; `offset`, `seq`,

@@ -90,7 +90,7 @@ class ClusterView:
         return ordered[-MAX_FAILOVERS:]
 
     def forget_absent(self, now: int) -> None:
-        """Drop replicas that have been silent for FORGET_MS, and failovers before the last 1,000."""
+        """Drop replicas that were silent for FORGET_MS, and failovers before the last 1,000."""
         for key, view in list(self.replicas.items()):
             if now - view.seen > FORGET_MS:
                 del self.replicas[key]

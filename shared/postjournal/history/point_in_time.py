@@ -210,8 +210,8 @@ def open_point_in_time(environment: Mapping[str, str], shard: int) -> Iterator[P
     settings = Settings.from_environment(environment)
     if shard >= settings.shards:
         raise ConfigurationError(
-            f"shard {shard} does not exist: POSTJOURNAL_SHARDS is {settings.shards}, and shards are "
-            "numbered from 0"
+            f"shard {shard} does not exist: POSTJOURNAL_SHARDS is {settings.shards}, and shards "
+            "are numbered from 0"
         )
     application = load_application(settings.app)
     topic = Topics.of(settings.namespace, (), ()).journal

@@ -112,7 +112,7 @@ def _check_belongs(manifest: Manifest, journal: RecoveryJournal, begin: int, end
 def _explanation(begin: int, skipped: Mapping[str, str]) -> str:
     reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
     return (
-        f"the journal begins at offset {begin}, and no snapshot replaces the deleted records before "
-        f"it ({reasons or 'the store has none'}). Restore a snapshot that ends at offset "
+        f"the journal begins at offset {begin}, and no snapshot replaces the deleted records "
+        f"before it ({reasons or 'the store has none'}). Restore a snapshot that ends at offset "
         f"{begin - 1} or later, or the deleted records"
     )
