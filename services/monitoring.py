@@ -23,7 +23,7 @@ from postjournal.config.settings import Settings
 from postjournal.core.errors import ConfigurationError
 
 Check = Callable[[], str | None]
-"""The reason why a service is not live, or not ready; None or "" when it is."""
+"""The reason why the service is not live or not ready; None when it is."""
 
 log = logging.getLogger(__name__)
 

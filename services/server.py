@@ -45,7 +45,7 @@ class Running(Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why the service is not ready, or ""."""
+        """Why it cannot do its work now, or ""."""
 
     def release_waiting(self) -> None:
         """Answer all waiting requests now, without what they wait for."""

@@ -1,4 +1,4 @@
-"""`python -m services.consumer`: follows one sink, named by the environment variable SINK."""
+"""`python -m services.consumer`: follows one sink; the environment variable SINK says which."""
 
 from __future__ import annotations
 
@@ -23,25 +23,22 @@ RESULTS, BALANCES = "results", "balances"
 
 
 def main() -> None:
-    """Follow the sink until SIGTERM. Raises `ConfigurationError`.
-
-    Exits with 1 when outputs are missing, or when the Kafka client must be replaced.
-    """
+    """Until SIGTERM. Raises `ConfigurationError`."""
     settings, sink = Settings.from_environment(), SINK.read(os.environ)
     follow = {RESULTS: follow_results, BALANCES: follow_balances}[sink]
     log.info("following %s.%s at %s", settings.namespace, sink, settings.bootstrap)
     try:
         follow(settings)
     except SequenceGap as gap:
-        log.critical("outputs are missing in the topic; stopping: %s", gap)
+        log.critical("outputs are missing and cannot be made up for: %s", gap)
         sys.exit(1)
     except BrokersLost as lost:
-        log.critical("%s; exiting so that the process is restarted with a new client", lost)
+        log.critical("%s; the process ends, to be started again", lost)
         sys.exit(1)
 
 
 def follow_results(settings: Settings) -> None:
-    """Print results as a member of a consumer group; several members share the shards."""
+    """As a member of a consumer group: several of them share the shards."""
     topic = f"{settings.namespace}.{RESULTS}"
     group = f"{settings.namespace}.consumer.{RESULTS}"
     stop = stop_on_signal()
@@ -51,10 +48,7 @@ def follow_results(settings: Settings) -> None:
 
 
 def follow_balances(settings: Settings) -> None:
-    """Write the balances of all shards to Redis, together with the positions.
-
-    Without a consumer group, a restart need not wait until the session of the old process expires.
-    """
+    """All shards, with the positions in Redis: nobody's session has to time out at a restart."""
     projection = BalancesProjection(connect(settings.redis_url), settings.namespace)
     topic = f"{settings.namespace}.{BALANCES}"
     stop = stop_on_signal()
@@ -67,7 +61,7 @@ def follow_balances(settings: Settings) -> None:
 
 
 def watch(settings: Settings, subscription: Subscription, sink: str) -> None:
-    """Serve the consumer's metrics and health checks. Raises `ConfigurationError`."""
+    """Serve metrics and health. Raises `ConfigurationError`."""
     metrics = SubscriptionMetrics(subscription, sink)
     registry = monitoring.process_registry()
     registry.register(metrics)

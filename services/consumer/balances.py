@@ -114,5 +114,5 @@ class BalancesUpdater:
         log.error("the projection does not match the topic: %s; rebuilding it", error)
         try:
             self._projection.forget(self._shards)
-        except redis.RedisError as failure:
-            self._outage.begin(str(failure))
+        except redis.RedisError as away:
+            self._outage.begin(str(away))

@@ -1,4 +1,4 @@
-"""The consumer's metrics and health checks, read from its subscription at each scrape."""
+"""What a consumer tells Prometheus: read off its subscription when somebody asks."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from prometheus_client.registry import Collector
 from postjournal.subscribe import Subscription
 
 STUCK_S = 30.0
-"""A loop that has not polled for so long is stuck; Redis' timeouts are far shorter."""
+"""A loop that has not asked for outputs for so long hangs; Redis' time-outs are far shorter."""
 
 
 class SubscriptionMetrics(Collector):
-    """The metrics of one subscription; `sink`: their label of this name."""
+    """Also answers whether the consumer lives and is ready."""
 
     def __init__(self, subscription: Subscription, sink: str) -> None:
+        """`sink`: the label of the same name."""
         self._subscription, self._sink = subscription, sink
 
     def live(self) -> str:
+        """A `monitoring.Check`."""
         idle_s = self._subscription.progress().idle_s
-        return f"the topic has not been polled for {idle_s:.0f} s" if idle_s > STUCK_S else ""
+        return f"nothing was asked for since {idle_s:.0f} s" if idle_s > STUCK_S else ""
 
     def ready(self) -> str:
+        """A `monitoring.Check`."""
         return self._subscription.trouble
 
     def collect(self) -> Iterable[Metric]:
+        """See `Collector`."""
         progress = self._subscription.progress()
-        yield self._counter("outputs", "Outputs delivered, each counted once", progress.outputs)
-        yield self._counter(
-            "repeats", "Outputs dropped because they were delivered before", progress.repeats
-        )
+        yield self._counter("outputs", "Outputs handed out, each once", progress.outputs)
+        yield self._counter("repeats", "Outputs dropped that had come before", progress.repeats)
         lag = GaugeMetricFamily(
             "postjournal_consumer_lag_records",
-            "Records in the topic that are not read yet",
+            "Records in the topic that are still to be read",
             labels=["sink"],
         )
         lag.add_metric([self._sink], progress.lag_records)
         yield lag
         last_seq = GaugeMetricFamily(
-            "postjournal_consumer_last_seq",
-            "Sequence of the last delivered output",
-            labels=["sink", "shard"],
+            "postjournal_consumer_last_seq", "The last output handed out", labels=["sink", "shard"]
         )
         for shard, seq in progress.last_seq.items():
             last_seq.add_metric([self._sink, str(shard)], seq)

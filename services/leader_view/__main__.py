@@ -1,4 +1,4 @@
-"""`python -m services.leader_view`: writes the view of the cluster to Redis."""
+"""`python -m services.leader_view`: keeps the view of the cluster in Redis."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ log = logging.getLogger("services.leader_view")
 
 
 def main() -> None:
-    """Keep the view in Redis current until SIGTERM. Raises `ConfigurationError`."""
+    """Until SIGTERM. Raises `ConfigurationError`."""
     settings = Settings.from_environment()
     store = RedisView(connect(settings.redis_url), settings.namespace)
     topic = Topics.of(settings.namespace, (), ()).status
     reader = TopicReader(settings.bootstrap, topic, settings.shards, beginning)
     stop = stop_on_signal()
-    store_name = f"Redis at {without_password(settings.redis_url)}"
-    log.info("following %s at %s into %s", topic, settings.bootstrap, store_name)
+    where = f"Redis at {without_password(settings.redis_url)}"
+    log.info("following %s at %s into %s", topic, settings.bootstrap, where)
     registry = monitoring.process_registry()
     takeovers = TakeoverMetrics(registry, settings.shards)
-    follower = Follower(reader, store, _now_ms, store_name, takeovers.count)
+    follower = Follower(reader, store, _now_ms, where, takeovers.count)
     metrics = ViewMetrics(follower, _now_ms)
     registry.register(metrics)
     monitoring.serve(settings, registry, metrics.live, metrics.ready)

@@ -1,4 +1,4 @@
-"""Folds the status topic into the cluster view and writes the view to Redis."""
+"""Takes the status topic into the cluster view and the view into Redis."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.2
 SYNC_EVERY_MS = 500
-"""A wiped Redis is filled again after at most this long."""
+"""A Redis that was wiped is filled again after this long at most."""
 
 RECENT_MS = 300_000
-"""Statuses that were this old when the process started are skipped without decoding them."""
+"""Of the time before the start, statuses older than this are skipped unread."""
 
 FAILOVER_MARK = b'"failover"'
 
 
 class StatusTopic(Protocol):
-    """The part of `TopicReader` that the follower uses."""
+    """What the follower needs of a `TopicReader`."""
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether all records that existed at the start have been read."""
+        """All that was there at the start has been read."""
 
     def open(self) -> bool:
-        """Whether the topic exists and is followed."""
+        """The topic is there."""
 
     def poll(self, timeout_s: float) -> list[Message]:
-        """The next records, at most after `timeout_s`."""
+        """The next records."""
 
 
 class Store(Protocol):
-    """The part of `RedisView` that the follower uses."""
+    """What the follower needs of a `RedisView`."""
 
     def sync(self, snapshot: Snapshot) -> None:
-        """Make the store equal to `snapshot`. Raises `redis.RedisError`."""
+        """Make the store hold the snapshot."""
 
 
 class Follower:
-    """Reads the topic from its beginning at each start.
+    """The topic is read from its beginning at each start.
 
-    That restores the failovers of the whole retention after a wipe of Redis, without a stored
-    position; old statuses are skipped after a look at their bytes. Redis is first written when the
-    end is reached, so that it never shows leaders of the past.
+    So the failovers of the whole retention come back after a wipe of Redis, with no position to
+    keep; what is long past in statuses is skipped by a look at the bytes. Redis is written only
+    once the end has been reached: nobody sees yesterday's leaders flicker by.
 
-    `stepped_ms`, `synced_ms`: when the loop last ran, and when it last wrote to Redis.
+    `stepped_ms`, `synced_ms`: when it last looked at the topic, and last wrote to Redis.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class Follower:
         topic: StatusTopic,
         store: Store,
         now_ms: Callable[[], int],
-        store_name: str,
+        where: str,
         on_failover: Callable[[Failover], object] = lambda _: None,
     ) -> None:
-        """`now_ms`: ms since the Unix epoch; `store_name`: for the log; `on_failover`: called with
-        each failover that is reported after the start."""
+        """`now_ms`: ms since the Unix epoch; `where` names the store in the log; `on_failover` is
+        handed each that is told after the start."""
         self._on_failover = on_failover
         self._topic, self._store, self._now_ms = topic, store, now_ms
         self._view = ClusterView()
@@ -76,28 +76,28 @@ class Follower:
         self._next_sync = 0
         self._was_caught_up = False
         self._duplicates: set[tuple[str, int]] = set()
-        self._outage = Outage(store_name, log)
+        self._outage = Outage(where, log)
         self.stepped_ms = self._started
         self.synced_ms = 0
 
     @property
     def trouble(self) -> str:
-        """Why Redis does not hold the current view, or "". Thread-safe."""
+        """Why Redis does not hold the present view, or "". Any thread may ask."""
         if not self._topic.is_caught_up:
-            return "the status topic is not read to its end yet"
+            return "the status topic has not been read to its end yet"
         return self._outage.why
 
     def counts(self) -> tuple[int, int]:
-        """The numbers of replicas and failovers in the view. Thread-safe."""
+        """Replicas and failovers in the view. Any thread may ask."""
         return len(self._view.replicas), len(self._view.failovers)
 
     def run(self, stop: Event) -> None:
-        """Run until `stop` is set. Raises `ShardCountMismatch`."""
+        """Until `stop` is set. Raises `ShardCountMismatch`."""
         while not stop.is_set():
             self.step(POLL_S)
 
     def step(self, timeout_s: float) -> None:
-        """Read some records; write the view when it has changed, or SYNC_EVERY_MS have passed."""
+        """Read some records; write when something notable has happened, or it is time."""
         self.stepped_ms = self._now_ms()
         if not self._topic.open():
             return
@@ -136,7 +136,7 @@ class Follower:
         try:
             self._store.sync(render(self._view, now))
         except redis.WatchError:
-            log.info("another instance of the view has written at the same time; retrying")
+            log.info("another instance of the view has just written; looking again")
         except redis.RedisError as error:
             self._outage.begin(str(error))
         else:
@@ -144,15 +144,14 @@ class Follower:
             self._outage.end()
 
     def _warn_of_duplicates(self, now: int) -> None:
-        replicas = self._view.replicas
-        duplicates = {key for key, replica in replicas.items() if replica.is_duplicate(now)}
-        for name, shard in sorted(duplicates - self._duplicates):
+        now_so = {key for key, each in self._view.replicas.items() if each.is_duplicate(now)}
+        for name, shard in sorted(now_so - self._duplicates):
             log.warning(
-                "two processes use the replica name %s (shard %d); set a unique "
-                "POSTJOURNAL_REPLICA for each",
+                "two live processes call themselves replica %s (shard %d): give each its own "
+                "POSTJOURNAL_REPLICA",
                 name,
                 shard,
             )
-        for name, shard in sorted(self._duplicates - duplicates):
-            log.info("replica name %s (shard %d) is used by one process again", name, shard)
-        self._duplicates = duplicates
+        for name, shard in sorted(self._duplicates - now_so):
+            log.info("the name %s (shard %d) is used by one process again", name, shard)
+        self._duplicates = now_so

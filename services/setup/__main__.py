@@ -15,15 +15,15 @@ from postjournal.config.settings import Settings
 from postjournal.core.errors import ConfigurationError, JournalUnavailable
 from services.process import run
 from services.setup.kafka_acls import acls
-from services.setup.kafka_users import set_acls, set_passwords
+from services.setup.kafka_users import set_passwords, set_rights
 from services.setup.secrets import distribute
 
 log = logging.getLogger("services.setup")
 
 SECRET_STORE, VOLUMES, OWN = Path("/vault"), Path("/secrets"), Path("/run/secrets")
-"""Where the deployment mounts the store, all services' volumes, and this service's own volume."""
+"""Where the deployment mounts them."""
 
-TIMEOUT_S = 120.0
+PATIENCE_S = 120.0
 
 
 def make_secrets() -> None:
@@ -33,16 +33,16 @@ def make_secrets() -> None:
 
 
 def prepare_kafka() -> None:
-    """Create the topics; if this process has a Kafka user, also all users and their ACLs."""
+    """Topics, and, where this process has a user, everybody's users and acls."""
     settings = Settings.from_environment()
     application = load_application(settings.app)
     topics = Topics.of(settings.namespace, application.sources, application.sinks)
-    admin = wait_for_kafka(settings.bootstrap, TIMEOUT_S)
-    ensure_topics(admin, topics, settings.shards, settings.replication, give_up_s=TIMEOUT_S)
+    admin = wait_for_kafka(settings.bootstrap, PATIENCE_S)
+    ensure_topics(admin, topics, settings.shards, settings.replication, give_up_s=PATIENCE_S)
     if os.environ.get("POSTJOURNAL_KAFKA_USERNAME"):
         wanted = acls(topics)
         set_passwords(admin, {user: (OWN / user).read_text() for user in wanted})
-        set_acls(admin, wanted)
+        set_rights(admin, wanted)
     log.info("Kafka is ready: topics of namespace %s exist", settings.namespace)
 
 

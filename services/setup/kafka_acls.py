@@ -1,6 +1,6 @@
-"""The ACLs of the deployment's Kafka users. Pure. Everything that is not listed is denied.
+"""What each of the deployment's Kafka users may do. Everything that is not here is denied. Pure.
 
-Kafka's authorizer implies DESCRIBE by READ and by WRITE.
+Kafka's authorizer lets whoever may read or write a topic describe it as well.
 """
 
 from __future__ import annotations
@@ -16,19 +16,15 @@ KAFKA_UI, OPERATOR = "kafka-ui", "operator"
 USERS = (REPLICA, GATEWAY, COORDINATOR, RESULTS, BALANCES, VIEW, KAFKA_UI, OPERATOR)
 
 NO_GROUP = "postjournal-unused"
-"""The group of consumers that assign their partitions themselves; see `kafka.settings`."""
+"""The group that consumers name which assign by hand; see `kafka_settings`."""
 
 BENCH_TOPIC_PREFIX = "bench-"
-"""The prefix of the topics that the operator's benches create and delete."""
+"""Topics that the operator's benches make and delete."""
 
 
 @dataclass(frozen=True, order=True)
-class Acl:
-    """One allowed operation.
-
-    `resource`: topic, group or cluster; `operation`: Kafka's name; `prefixed`: of all resources
-    whose name starts with `name`.
-    """
+class Right:
+    """`resource`: topic or group; `operation`: Kafka's name; `prefixed`: of all such names."""
 
     resource: str
     name: str
@@ -36,19 +32,19 @@ class Acl:
     prefixed: bool = False
 
 
-def acls(topics: Topics) -> dict[str, set[Acl]]:
-    """User → ACLs, for the topics of one namespace."""
+def acls(topics: Topics) -> dict[str, set[Right]]:
+    """User → acls."""
     sinks = topics.sink_topics
     results, balances = topics.topic("results"), topics.topic("balances")
     commands, everything = topics.topic("commands"), f"{topics.namespace}."
-    bench_topics = topics.topic(BENCH_TOPIC_PREFIX)
+    scratch = topics.topic(BENCH_TOPIC_PREFIX)
     group = f"{topics.namespace}.consumer.results"
     return {
         REPLICA: {
             *_topics("READ", (*topics.source_topics, topics.control)),
             *_topics("READ", (topics.journal, *sinks.values())),
             *_topics("WRITE", (topics.journal, *sinks.values(), topics.status)),
-            # Replicas check the journal's retention at each start.
+            # The journal's retention is checked at each start.
             *_topics("DESCRIBE_CONFIGS", [topics.journal]),
             _no_group(),
         },
@@ -57,8 +53,8 @@ def acls(topics: Topics) -> dict[str, set[Acl]]:
             *_topics("READ", (results, topics.status)),
             _no_group(),
         },
-        # The coordinator reads the journal for queries of the past, and with POSTJOURNAL_TRIM it
-        # deletes journal records that no kept snapshot needs.
+        # It answers queries of the past from the journal, and deletes journal records that no kept
+        # snapshot needs, if it is told to.
         COORDINATOR: {
             *_topics("WRITE", (topics.control, topics.status)),
             *_topics("READ", (topics.status, topics.control, topics.journal)),
@@ -66,22 +62,22 @@ def acls(topics: Topics) -> dict[str, set[Acl]]:
             *_topics("DELETE", [topics.journal]),
             _no_group(),
         },
-        RESULTS: {*_topics("READ", [results]), Acl("group", group, "READ")},
+        RESULTS: {*_topics("READ", [results]), Right("group", group, "READ")},
         BALANCES: {*_topics("READ", [balances]), _no_group()},
         VIEW: {*_topics("READ", [topics.status]), _no_group()},
         KAFKA_UI: {
-            Acl("topic", everything, "READ", prefixed=True),
-            Acl("topic", everything, "DESCRIBE_CONFIGS", prefixed=True),
-            Acl("group", "*", "DESCRIBE"),
-            Acl("cluster", "kafka-cluster", "DESCRIBE"),
-            Acl("cluster", "kafka-cluster", "DESCRIBE_CONFIGS"),
+            Right("topic", everything, "READ", prefixed=True),
+            Right("topic", everything, "DESCRIBE_CONFIGS", prefixed=True),
+            Right("group", "*", "DESCRIBE"),
+            Right("cluster", "kafka-cluster", "DESCRIBE"),
+            Right("cluster", "kafka-cluster", "DESCRIBE_CONFIGS"),
         },
         OPERATOR: {
-            Acl("topic", everything, "READ", prefixed=True),
-            Acl("topic", everything, "DESCRIBE_CONFIGS", prefixed=True),
+            Right("topic", everything, "READ", prefixed=True),
+            Right("topic", everything, "DESCRIBE_CONFIGS", prefixed=True),
             *_topics("WRITE", (*topics.source_topics, topics.control)),
             *(
-                Acl("topic", bench_topics, operation, prefixed=True)
+                Right("topic", scratch, operation, prefixed=True)
                 for operation in ("CREATE", "DELETE", "WRITE")
             ),
             _no_group(),
@@ -89,10 +85,10 @@ def acls(topics: Topics) -> dict[str, set[Acl]]:
     }
 
 
-def _topics(operation: str, names: Iterable[str]) -> set[Acl]:
-    return {Acl("topic", name, operation) for name in names}
+def _topics(operation: str, names: Iterable[str]) -> set[Right]:
+    return {Right("topic", name, operation) for name in names}
 
 
-def _no_group() -> Acl:
-    """librdkafka looks up the coordinator of a consumer's group even if the group is unused."""
-    return Acl("group", NO_GROUP, "DESCRIBE")
+def _no_group() -> Right:
+    """librdkafka looks for the coordinator of a consumer's group, used or not."""
+    return Right("group", NO_GROUP, "DESCRIBE")

@@ -1,4 +1,4 @@
-"""Creates Kafka's users, and makes their ACLs those of `kafka_acls`."""
+"""Makes the cluster's users and acls what `kafka_acls` says."""
 
 from __future__ import annotations
 
@@ -23,59 +23,56 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from postjournal.core.errors import JournalUnavailable
-from services.setup.kafka_acls import Acl
+from services.setup.kafka_acls import Right
 
 log = logging.getLogger(__name__)
 
-ANSWER_TIMEOUT_S = 20.0
+ANSWER_S = 20.0
 ITERATIONS = 4096
-"""Kafka's minimum; the passwords are long and random, so more would only slow down logins."""
+"""Kafka's least; passwords are long and random, so that more would only slow logins down."""
 
 RESOURCES = {
     "topic": ResourceType.TOPIC,
     "group": ResourceType.GROUP,
-    # confluent-kafka's name for the cluster resource; brokers have renamed it.
+    # The name that confluent-kafka has for the cluster; brokers call it that no longer.
     "cluster": ResourceType.BROKER,
 }
 
 
 def set_passwords(admin: AdminClient, passwords: Mapping[str, str]) -> None:
-    """Create or change users; `passwords`: by user. Raises `JournalUnavailable`."""
+    """User → password. Raises `JournalUnavailable`."""
     info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, ITERATIONS)
     changes: list[UserScramCredentialAlteration] = [
         UserScramCredentialUpsertion(user, info, password.encode())
         for user, password in passwords.items()
     ]
-    _wait(admin.alter_user_scram_credentials(changes), "passwords")
-    log.info("passwords are set for users %s", ", ".join(sorted(passwords)))
+    _settle(admin.alter_user_scram_credentials(changes), "passwords")
+    log.info("users: %s", ", ".join(sorted(passwords)))
 
 
-def set_acls(admin: AdminClient, wanted: Mapping[str, set[Acl]]) -> None:
-    """Make the ACLs of the users in `wanted` exactly these. Raises `JournalUnavailable`."""
-    bindings = {_binding(user, acl) for user, acls in wanted.items() for acl in acls}
+def set_rights(admin: AdminClient, wanted: Mapping[str, set[Right]]) -> None:
+    """User → acls; what else these users had is taken away. Raises `JournalUnavailable`."""
+    bindings = {_binding(user, right) for user, found in wanted.items() for right in found}
     principals = {_principal(user) for user in wanted}
-    existing = {binding for binding in _existing(admin) if binding.principal in principals}
-    added, removed = (
-        list(bindings - existing),
-        [_filter(binding) for binding in existing - bindings],
-    )
-    if added:
-        _wait(admin.create_acls(added), "ACLs")
-    if removed:
-        _wait(admin.delete_acls(removed), "ACLs")
-    log.info("ACLs: %d wanted, %d added, %d removed", len(bindings), len(added), len(removed))
+    have = {each for each in _existing(admin) if each.principal in principals}
+    new, gone = list(bindings - have), [_filter(each) for each in have - bindings]
+    if new:
+        _settle(admin.create_acls(new), "acls")
+    if gone:
+        _settle(admin.delete_acls(gone), "acls")
+    log.info("acls: %d, of them %d are new; %d taken away", len(bindings), len(new), len(gone))
 
 
-def _wait(answers: Mapping[Any, Future[Any]], what: str) -> None:
+def _settle(answers: Mapping[Any, Future[Any]], what: str) -> None:
     try:
         for answer in answers.values():
-            answer.result(ANSWER_TIMEOUT_S)
+            answer.result(ANSWER_S)
     except KafkaException as error:
-        raise JournalUnavailable(f"cannot set {what}: {error.args[0].str()}") from error
+        raise JournalUnavailable(f"{what} cannot be set: {error.args[0].str()}") from error
 
 
 def _existing(admin: AdminClient) -> list[AclBinding]:
-    # None matches any name, principal and host.
+    # None stands for any name, principal and host.
     everything = AclBindingFilter(
         ResourceType.ANY,
         None,  # type: ignore[arg-type]
@@ -85,7 +82,7 @@ def _existing(admin: AdminClient) -> list[AclBinding]:
         AclOperation.ANY,
         AclPermissionType.ANY,
     )
-    found: list[AclBinding] = admin.describe_acls(everything).result(ANSWER_TIMEOUT_S)
+    found: list[AclBinding] = admin.describe_acls(everything).result(ANSWER_S)
     return found
 
 
@@ -93,15 +90,15 @@ def _principal(user: str) -> str:
     return f"User:{user}"
 
 
-def _binding(user: str, acl: Acl) -> AclBinding:
-    pattern = ResourcePatternType.PREFIXED if acl.prefixed else ResourcePatternType.LITERAL
+def _binding(user: str, right: Right) -> AclBinding:
+    pattern = ResourcePatternType.PREFIXED if right.prefixed else ResourcePatternType.LITERAL
     return AclBinding(
-        RESOURCES[acl.resource],
-        acl.name,
+        RESOURCES[right.resource],
+        right.name,
         pattern,
         _principal(user),
         "*",
-        AclOperation[acl.operation],
+        AclOperation[right.operation],
         AclPermissionType.ALLOW,
     )
 

@@ -200,10 +200,10 @@ class FakeTopic:
 @dataclass
 class FakeStore:
     snapshots: list[Snapshot] = field(default_factory=list)
-    is_unavailable: bool = False
+    is_away: bool = False
 
     def sync(self, snapshot: Snapshot) -> None:
-        if self.is_unavailable:
+        if self.is_away:
             raise redis.ConnectionError("refused")
         self.snapshots.append(snapshot)
 
@@ -215,9 +215,9 @@ class World:
     now: int = NOW
 
     def __post_init__(self) -> None:
-        self.counted: list[Failover] = []
+        self.told: list[Failover] = []
         self.follower = Follower(
-            self.topic, self.store, lambda: self.now, "Redis", self.counted.append
+            self.topic, self.store, lambda: self.now, "Redis", self.told.append
         )
 
     def step(self, ms: int = 0) -> None:
@@ -230,7 +230,7 @@ def world() -> World:
     return World()
 
 
-def test_nothing_is_written_before_the_end_of_the_topic_is_reached(world: World) -> None:
+def test_nothing_is_written_before_the_present_is_reached(world: World) -> None:
     world.topic.is_caught_up = False
     world.topic.put(status("r1", "leader", 1, "r1"))
     world.topic.put(status("r2", "leader", 2, "r2"))
@@ -238,7 +238,7 @@ def test_nothing_is_written_before_the_end_of_the_topic_is_reached(world: World)
     assert world.store.snapshots == []
     world.topic.is_caught_up = True
     world.step()
-    assert [snapshot.shards[0]["leader"] for snapshot in world.store.snapshots] == ["r2"]
+    assert [each.shards[0]["leader"] for each in world.store.snapshots] == ["r2"]
 
 
 def test_a_new_leader_is_written_at_once(world: World) -> None:
@@ -257,18 +257,18 @@ def test_counters_are_written_twice_a_second(world: World) -> None:
     assert len(world.store.snapshots) == 2
 
 
-def test_a_redis_that_was_unavailable_gets_everything_at_once(world: World) -> None:
-    world.store.is_unavailable = True
+def test_a_redis_that_was_away_gets_everything_at_once(world: World) -> None:
+    world.store.is_away = True
     world.topic.put(status("r1", "leader", 1, "r1"), failover(1, NOW))
     world.step()
-    world.store.is_unavailable = False
+    world.store.is_away = False
     world.step(ms=500)
     (snapshot,) = world.store.snapshots
     assert snapshot.shards[0]["leader"] == "r1"
     assert len(snapshot.failovers) == 1
 
 
-def test_of_old_records_only_failovers_are_applied(world: World) -> None:
+def test_of_the_long_past_only_failovers_are_taken(world: World) -> None:
     world.topic.put(status("r9", "standby", 1, None), failover(1, 5), seen=NOW - 400_000)
     world.step()
     assert world.store.snapshots[-1].replicas == {}
@@ -276,20 +276,18 @@ def test_of_old_records_only_failovers_are_applied(world: World) -> None:
 
 
 def test_only_failovers_after_the_start_are_counted(world: World) -> None:
-    """The previous process has counted those before it."""
+    """Those before it were counted by the process before this one."""
     world.topic.put(failover(1, NOW - 1), seen=NOW - 1)
     world.topic.put(failover(2, NOW + 1), seen=NOW + 1)
     world.step()
     world.step()
-    assert [failover.epoch for failover in world.counted] == [2]
+    assert [each.epoch for each in world.told] == [2]
 
 
-def test_two_processes_with_one_name_are_logged_once_and_flagged(
+def test_two_processes_with_one_name_are_warned_of_once_and_marked(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    old, new = (
-        status("r1", "standby", 1, None, incarnation=incarnation) for incarnation in ("old", "new")
-    )
+    old, new = (status("r1", "standby", 1, None, incarnation=each) for each in ("old", "new"))
     world.topic.put(old, new, old)
     with caplog.at_level(logging.WARNING):
         world.step()
@@ -299,7 +297,7 @@ def test_two_processes_with_one_name_are_logged_once_and_flagged(
     assert world.store.snapshots[-1].replicas["r1/0"]["duplicate_name"] is True
 
 
-def test_a_record_of_another_kind_is_skipped(world: World) -> None:
+def test_a_record_of_another_kind_is_passed_over(world: World) -> None:
     world.topic.batches.append([Message(topic="s", partition=0, value=b"{}", timestamp=(1, NOW))])
     world.topic.put(status("r1", "leader", 1, "r1"))
     world.step()
