@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from postjournal.cluster.states import is_final
+from postjournal.cluster.states import FailoverPhase, is_final
 from postjournal.cluster.status import Failover
 from services.coordinator.page.model import (
     MARKS,
@@ -92,9 +92,10 @@ def snapshot_list(model: PageModel) -> str:
 
 def _bars(failover: Failover, longest: float) -> list[tuple[str, float, float]]:
     """(phase, where its bar begins, how long it is), in percent of the longest failover."""
-    found, start = [], 0.0
-    for phase in ("detect", "claim", "resume"):
-        length = getattr(failover, f"{phase}_ms") * 100 / longest
+    found: list[tuple[str, float, float]] = []
+    start = 0.0
+    for phase in (FailoverPhase.DETECT, FailoverPhase.CLAIM, FailoverPhase.RESUME):
+        length = failover.duration_ms(phase) * 100 / longest
         found.append((phase, round(start, 1), round(length, 1)))
         start += length
     return found
