@@ -1,7 +1,7 @@
-"""The monitoring port of a service: `/metrics`, `/livez` and `/readyz`, for operators only.
+"""The port that only operators reach: `/metrics`, `/livez` and `/readyz` of a service.
 
-Services whose main port may be public serve `/metrics` here and not there; services without
-another HTTP interface are monitored here. The replica serves these paths at its own port.
+Services whose main port the public may reach serve `/metrics` here and not there; services that
+have no other HTTP are watched here. The replica has its own.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from prometheus_client.process_collector import ProcessCollector
 from postjournal.config.settings import Settings
 from postjournal.core.errors import ConfigurationError
 
-Check = Callable[[], str | None]
-"""The reason why the service is not live or not ready; None when it is."""
+Check = Callable[[], str]
+"""Why it is not so, or ""."""
 
 log = logging.getLogger(__name__)
 
-PORT_TIMEOUT_S, RETRY_S = 15.0, 0.2
-"""The worker of a killed server holds the port until it notices the loss and, without Kafka, for
-some seconds more. Only a port that is taken for longer is a wrong configuration."""
+PORT_PATIENCE_S, RETRY_S = 15.0, 0.2
+"""A server that is killed leaves a worker behind, which holds the port until it has noticed and,
+without Kafka, for some seconds more. Whoever takes that for a wrong configuration never starts."""
 
 
 def process_registry() -> CollectorRegistry:
-    """A registry with the metrics of the process: CPU, memory, open files, garbage collections."""
+    """A registry that tells of the process: CPU, memory, open files, garbage collections."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -46,53 +46,49 @@ def serve(
     registry: CollectorRegistry,
     live: Check,
     ready: Check,
-    port_timeout_s: float = PORT_TIMEOUT_S,
+    patience_s: float = PORT_PATIENCE_S,
 ) -> None:
-    """Serve at POSTJOURNAL_METRICS_PORT, in threads, until the process ends.
+    """Answer at POSTJOURNAL_METRICS_PORT, in threads, until the process ends.
 
-    Does nothing when that is 0. Raises `ConfigurationError` when the port stays taken for
-    `port_timeout_s` seconds.
+    Nothing is served when that is 0. Raises `ConfigurationError` when the port stays taken for
+    `patience_s`.
     """
     port = settings.metrics_port
     if not port:
         return
     app = make_app(registry, live, ready)
-    server = _listen(app, settings.bind, port, monotonic() + port_timeout_s)
+    server = _bound(app, settings.bind, port, monotonic() + patience_s)
     threading.Thread(target=server.run, daemon=True, name="monitoring").start()
     log.info("metrics on %s:%d", settings.bind, port)
 
 
-def _listen(app: Callable[..., Any], host: str, port: int, deadline_s: float) -> Any:
-    """Create a server that listens; `deadline_s`: of the monotonic clock."""
+def _bound(app: Callable[..., Any], host: str, port: int, give_up_s: float) -> Any:
+    """A server that listens. `give_up_s`: by the monotonic clock."""
     while True:
         try:
             return waitress.create_server(app, host=host, port=port, threads=2)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE or monotonic() >= deadline_s:
+            if error.errno != errno.EADDRINUSE or monotonic() >= give_up_s:
                 raise ConfigurationError(f"POSTJOURNAL_METRICS_PORT={port}: {error}") from error
         sleep(RETRY_S)
 
 
 def make_app(registry: CollectorRegistry, live: Check, ready: Check) -> Callable[..., Any]:
-    """The WSGI application of the monitoring port.
-
-    GET /metrics: the Prometheus text format; GET /livez, /readyz: 200 "yes", or 503 with the
-    reason, as plain text; other paths: 404.
-    """
+    """A WSGI application."""
     metrics: Callable[..., Any] = make_wsgi_app(registry)
     checks = {"/livez": live, "/readyz": ready}
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path == "/metrics":
-            body: Iterable[bytes] = metrics(environ, start_response)
-            return body
+            found: Iterable[bytes] = metrics(environ, start_response)
+            return found
         if path not in checks:
             start_response("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"not found: this port serves /metrics, /livez and /readyz\n"]
-        reason = checks[path]()
-        status = "503 Service Unavailable" if reason else "200 OK"
+            return [b"there are /metrics, /livez and /readyz\n"]
+        trouble = checks[path]()
+        status = "503 Service Unavailable" if trouble else "200 OK"
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"{reason or 'yes'}\n".encode()]
+        return [f"{trouble or 'yes'}\n".encode()]
 
     return app

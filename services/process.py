@@ -1,4 +1,4 @@
-"""Process setup that all services share: logging, signals, exit codes."""
+"""What every service's process does alike: logging, signals, exit codes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from postjournal.config.settings import LOG_FORMAT
 from postjournal.core.errors import ConfigurationError
 
 EXIT_CONFIGURATION = 78
-"""EX_CONFIG of sysexits.h: restarting does not help; the operator must fix the configuration."""
+"""EX_CONFIG of sysexits.h: restarting does not help; somebody must change the configuration."""
 
 log = logging.getLogger(__name__)
 
 REQUESTS = logging.getLogger("postjournal.requests")
-"""Logs one line per request; only in the JSON format."""
+"""A line for each request; silent where lines are for people."""
+
 
 KNOWN_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time (UTC), level, logger, message, pid, thread, any `extra`."""
+    """One JSON object a line: time (UTC), level, logger, message, pid, thread, and any `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = {
+        """See `logging.Formatter`."""
+        told = {
             "time": f"{_utc(record.created)}.{int(record.msecs):03d}Z",
             "level": record.levelname,
             "logger": record.name,
@@ -39,17 +41,17 @@ class JsonFormatter(logging.Formatter):
             "pid": record.process,
             "thread": record.threadName,
         }
-        fields |= {k: v for k, v in record.__dict__.items() if k not in KNOWN_FIELDS}
+        told |= {k: v for k, v in record.__dict__.items() if k not in KNOWN_FIELDS}
         if record.exc_info:
-            fields["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(fields, enc_hook=str).decode()
+            told["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(told, enc_hook=str).decode()
 
 
 def configure_logging(environment: Mapping[str, str] = os.environ) -> None:
-    """Log one line per event to stderr, with times in UTC.
+    """One line per event on stderr, times in UTC.
 
-    POSTJOURNAL_LOG_FORMAT: text (default), or json (see `JsonFormatter`), which also logs each
-    request to the gateway. Raises `ConfigurationError` for another value.
+    POSTJOURNAL_LOG_FORMAT: text (default), or json: see `JsonFormatter`; then each request to
+    the gateway is a line as well. Raises `ConfigurationError`.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_formatter(LOG_FORMAT.read(environment)))
@@ -72,7 +74,7 @@ def _utc(seconds: float) -> str:
 
 
 def stop_on_signal() -> Event:
-    """Install handlers for SIGTERM and SIGINT; returns the event that they set."""
+    """Set by SIGTERM and SIGINT."""
     stop = Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -86,13 +88,10 @@ def stop_on_signal() -> Event:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Configure logging and call `main`.
-
-    A `ConfigurationError` becomes one log line and exit code 78 instead of a traceback.
-    """
+    """Call `main`; a wrong configuration is one line and exit code 78, not a traceback."""
     try:
         configure_logging()
         main()
     except ConfigurationError as error:
-        log.critical("invalid configuration: %s", error)
+        log.critical("configuration: %s", error)
         sys.exit(EXIT_CONFIGURATION)

@@ -1,4 +1,4 @@
-"""Runs a service in gunicorn: one worker process with threads, for threads and Kafka clients."""
+"""gunicorn for a service whose state is threads and Kafka clients: one worker process, threads."""
 
 from __future__ import annotations
 
@@ -25,38 +25,37 @@ from services.process import EXIT_CONFIGURATION
 log = logging.getLogger(__name__)
 
 GRACE_S = 4
-"""Shorter than the timeout of process managers; once waiting requests are released, nothing takes
-longer."""
+"""Shorter than process managers wait; nothing takes longer, once waiting requests are let go."""
 
 Halt = Callable[[ConfigurationError], None]
-"""Called from any thread with an invalid configuration: the process exits with code 78."""
+"""Told, by any thread, of a configuration that cannot work: the process ends with code 78."""
 
 
 class Running(Protocol):
-    """A service that runs in the worker process."""
+    """A service that runs in the worker."""
 
     @property
     def app(self) -> Flask:
-        """The HTTP interface."""
+        """Its HTTP interface."""
 
     @property
     def registry(self) -> CollectorRegistry:
-        """The metrics, served at the monitoring port because this port may be public."""
+        """Its metrics; they are on a port of their own, since the public may reach this one."""
 
     @property
     def trouble(self) -> str:
         """Why it cannot do its work now, or ""."""
 
     def release_waiting(self) -> None:
-        """Answer all waiting requests now, without what they wait for."""
+        """Requests that wait for something are answered without it, now."""
 
     def close(self) -> None:
-        """Stop all threads."""
+        """End all threads."""
 
 
 @dataclass(frozen=True)
-class ServerOptions:
-    """`name`: for the log; `port` 0: any free port, which the log has; `threads`: for requests."""
+class Place:
+    """`name`: for people; `port` 0: any free one, as the log tells; `threads`: for requests."""
 
     name: str
     port: int
@@ -64,14 +63,11 @@ class ServerOptions:
 
 
 class Server(BaseApplication):  # type: ignore[misc]
-    """A configured gunicorn. The service starts in the worker, because threads do not survive a
-    fork."""
+    """gunicorn, configured. Everything that has threads is made in the worker, after the fork."""
 
-    def __init__(
-        self, options: ServerOptions, settings: Settings, start: Callable[[Halt], Running]
-    ) -> None:
-        """`start`: called in the worker; creates the service."""
-        self._options, self._settings, self._start = options, settings, start
+    def __init__(self, place: Place, settings: Settings, start: Callable[[Halt], Running]) -> None:
+        """`start` is called in the worker."""
+        self._place, self._settings, self._start = place, settings, start
         self.running: Running | None = None
         self.is_misconfigured = mmap.mmap(-1, 1)  # shared with the worker
         super().__init__()
@@ -79,19 +75,19 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         """Called by gunicorn."""
         options: dict[str, Any] = {
-            "bind": f"{self._settings.bind}:{self._options.port}",
+            "bind": f"{self._settings.bind}:{self._place.port}",
             "workers": 1,
             "worker_class": Worker,
-            "threads": self._options.threads,
-            "worker_connections": 4 * self._options.threads,
+            "threads": self._place.threads,
+            "worker_connections": 4 * self._place.threads,
             "keepalive": 30,
             "graceful_timeout": GRACE_S,
-            # Enough for a path with a percent-encoded account name of 128 characters.
+            # A path that holds an account name of 128 characters, percent-encoded.
             "limit_request_line": 8190,
             "accesslog": None,
             "loglevel": "warning",
             "control_socket_disable": True,
-            "proc_name": f"postjournal-{self._options.name}",
+            "proc_name": f"postjournal-{self._place.name}",
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -103,11 +99,11 @@ class Server(BaseApplication):  # type: ignore[misc]
             monitoring.serve(self._settings, running.registry, lambda: "", lambda: running.trouble)
         except ConfigurationError as error:
             self._halt(error)
-        log.info("%s on %s:%d", self._options.name, self._settings.bind, self._options.port)
+        log.info("%s on %s:%d", self._place.name, self._settings.bind, self._place.port)
         return running.app
 
     def serve(self) -> None:
-        """Serve until SIGTERM; exits with 78 after a call of `Halt`."""
+        """Until SIGTERM; exits with 78 when `Halt` was called."""
         try:
             self.run()
         except SystemExit:
@@ -116,21 +112,23 @@ class Server(BaseApplication):  # type: ignore[misc]
             raise
 
     def _halt(self, error: ConfigurationError) -> None:
-        """Called in the worker; makes the master exit instead of starting another worker."""
-        log.critical("invalid configuration: %s", error)
+        """In the worker: tell the master that there is no use in another one."""
+        log.critical("configuration: %s", error)
         self.is_misconfigured[0] = 1
         os.kill(os.getppid(), signal.SIGTERM)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Releases waiting requests at SIGTERM, because gunicorn then waits for all requests."""
+    """Lets waiting requests go before it waits for requests to end."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM."""
         if self.app.running is not None:
             self.app.running.release_waiting()
         super().handle_exit(sig, frame)
 
     def run(self) -> None:
+        """Until SIGTERM."""
         try:
             super().run()
         finally:

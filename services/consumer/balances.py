@@ -1,4 +1,4 @@
-"""SINK=balances: projects the balances topic into Redis."""
+"""SINK=balances: the balances of all accounts in Redis, exactly as the topic has them."""
 
 from __future__ import annotations
 
@@ -29,65 +29,63 @@ class BalanceChanged(msgspec.Struct):
 
 
 class Source(Protocol):
-    """The part of `Subscription` that the updater uses."""
+    """What the projection needs of a `Subscription`."""
 
     def poll(self, timeout_s: float) -> list[Received]:
-        """The next outputs, at most after `timeout_s`."""
+        """The next outputs."""
 
     def positions(self) -> dict[int, Position]:
-        """Partition → position after the polled outputs, where it is not saved yet."""
+        """The places after them."""
 
     def note_saved(self) -> None:
-        """Note that the positions are saved."""
+        """The places are saved."""
 
     def reload(self) -> None:
-        """Continue from the saved positions."""
+        """Go back to the places saved."""
 
 
 class Projection(PositionStore, Protocol):
-    """Stores balances and positions together."""
+    """Where balances and places are kept together."""
 
     def write(self, shard: int, balances: dict[str, int], position: Position) -> None:
-        """Write both in one transaction. Raises `PositionMoved` and `redis.RedisError`."""
+        """Both or none."""
 
     def verify(self) -> None:
-        """Raises `PositionMoved` when the positions are not those written last."""
+        """Raises `PositionMoved` when the places are not those written last."""
 
     def forget(self, shards: int) -> None:
-        """Delete all balances and positions."""
+        """Delete everything."""
 
 
 _decode = msgspec.json.Decoder(BalanceChanged).decode
 
 
 class BalancesUpdater:
-    """Writes batches from the topic into the projection, in one transaction per shard.
+    """Takes batches from the topic into the projection, each in one transaction per shard.
 
-    After any error it continues from the position that Redis holds: Redis has the balances of
-    exactly that position, so no output is lost or counted twice.
+    Whatever goes wrong, it goes back to the position that Redis holds: with that position are
+    the balances that belong to it, so nothing is lost and nothing is counted twice.
     """
 
-    def __init__(
-        self, source: Source, projection: Projection, shards: int, store_name: str
-    ) -> None:
-        """`store_name`: for the log."""
+    def __init__(self, source: Source, projection: Projection, shards: int, what: str) -> None:
+        """`what` names the store in the log."""
         self._source, self._projection, self._shards = source, projection, shards
-        self._outage = Outage(store_name, log)
+        self._outage = Outage(what, log)
 
     def run(self, stop: Event) -> None:
-        """Run until `stop` is set. Raises `SequenceGap`: lost outputs cannot be rebuilt."""
+        """Until `stop` is set. Raises `SequenceGap`: nobody can rebuild what the topic lost."""
         while not stop.is_set():
             if not self.step(POLL_S):
                 stop.wait(RETRY_S)
 
     def step(self, timeout_s: float) -> bool:
-        """Write one batch; False when the caller must retry later. Raises `SequenceGap`."""
+        """One batch; False when it is to be tried again after a moment. Raises `SequenceGap`."""
         try:
-            self._write_batch(timeout_s)
+            self._take(timeout_s)
         except redis.RedisError as error:
             self._outage.begin(str(error))
         except PositionMoved as error:
-            log.warning("%s: continuing from the position in Redis", error)
+            log.warning("%s: going on from the position that Redis holds", error)
         except RecordsMissing as error:
             self._rebuild(error)
         else:
@@ -95,7 +93,7 @@ class BalancesUpdater:
         self._source.reload()
         return False
 
-    def _write_batch(self, timeout_s: float) -> None:
+    def _take(self, timeout_s: float) -> None:
         batch = self._source.poll(timeout_s)
         changed: defaultdict[int, dict[str, int]] = defaultdict(dict)
         for output in batch:
@@ -104,14 +102,14 @@ class BalancesUpdater:
         moved = self._source.positions()
         for shard, position in moved.items():
             self._projection.write(shard, changed[shard], position)
-        if not moved:  # notice a wiped Redis also while there are no new outputs
+        if not moved:  # a wipe must not stay unnoticed until the next payment
             self._projection.verify()
         self._source.note_saved()
         self._outage.end()
 
     def _rebuild(self, error: RecordsMissing) -> None:
-        """The position in Redis is of a topic that was recreated or trimmed: start again."""
-        log.error("the projection does not match the topic: %s; rebuilding it", error)
+        """The topic is the truth: what Redis holds belongs to another one."""
+        log.error("the projection does not fit the topic: %s; rebuilding it", error)
         try:
             self._projection.forget(self._shards)
         except redis.RedisError as away:

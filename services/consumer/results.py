@@ -1,4 +1,4 @@
-"""SINK=results: prints each result as one line of JSON on stdout."""
+"""SINK=results: each result as one line of JSON on the standard output."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ POLL_S = 0.5
 
 
 class Source(Protocol):
-    """The part of `Subscription` that the printer uses."""
+    """What the printer needs of a `Subscription`."""
 
     def poll(self, timeout_s: float) -> list[Received]:
-        """The next outputs, at most after `timeout_s`."""
+        """The next outputs."""
 
     def commit(self) -> None:
-        """Commit the positions after the polled outputs. Raises `JournalUnavailable`."""
+        """They are done with."""
 
 
 class ResultsPrinter:
-    """Prints lines, then commits: a process killed in between prints them again after its restart.
+    """Prints a line, then commits: a process killed in between prints it again after its restart.
 
-    The `seq` of a line shows the repetition. Exactly-once needs a consumer that stores the position
-    together with the effect, which a terminal cannot do.
+    The line's `seq` shows the repetition. Exactly once is for those who keep the place with the
+    effect; a terminal cannot.
     """
 
     def __init__(self, source: Source, out: BinaryIO) -> None:
+        """`out`: where the lines go."""
         self._source, self._out = source, out
         self._outage = Outage("positions of the results", log)
 
     def run(self, stop: Event) -> None:
-        """Run until `stop` is set. Raises `SequenceGap`."""
+        """Until `stop` is set. Raises `SequenceGap`."""
         while not stop.is_set():
             self.step(POLL_S)
 
     def step(self, timeout_s: float) -> None:
-        """Print one batch. The next commit also covers one that fails."""
+        """One batch. A commit that fails is covered by the next one."""
         for result in self._source.poll(timeout_s):
             self._out.write(result.value + b"\n")
         self._out.flush()

@@ -14,7 +14,7 @@ from postjournal.config.settings import GATEWAY_PORT, Settings
 from services.process import run
 from services.producer.kafka_results import MAX_WAITING
 from services.producer.wiring import start
-from services.server import Server, ServerOptions
+from services.server import Place, Server
 
 THREADS = MAX_WAITING + 56
 """However many requests wait for results, others still find a thread."""
@@ -25,7 +25,7 @@ def main() -> None:
     settings = Settings.from_environment()
     load_application(settings.app)  # a wrong one is told here, before there are processes
     port = GATEWAY_PORT.read(os.environ)
-    Server(ServerOptions("gateway", port, THREADS), settings, partial(start, settings)).serve()
+    Server(Place("gateway", port, THREADS), settings, partial(start, settings)).serve()
 
 
 if __name__ == "__main__":

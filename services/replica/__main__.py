@@ -39,7 +39,7 @@ def main() -> int:
         configure_logging()
         return _serve(Settings.from_environment(), stop)
     except ConfigurationError as error:
-        log.critical("invalid configuration: %s", error)
+        log.critical("configuration: %s", error)
         return EXIT_CONFIGURATION
     except (JournalUnavailable, KafkaException, OSError) as error:
         if stop.is_set():

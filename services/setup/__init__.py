@@ -1,1 +1,1 @@
-"""Prepares a deployment before its services start: secrets, users, ACLs and topics."""
+"""What has to be there before the services of the deployment start: secrets, users, topics."""

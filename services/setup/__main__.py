@@ -1,4 +1,4 @@
-"""`python -m services.setup secrets|kafka`: one-shot services; a second run changes nothing."""
+"""`python -m services.setup secrets|kafka`: one-shot services; run again, they change nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE_S = 120.0
 
 
 def make_secrets() -> None:
-    """Create passwords and write each service's secrets; see `services.setup.secrets`."""
+    """See `services.setup.secrets`."""
     settings = Settings.from_environment()
     distribute(SECRET_STORE, VOLUMES, settings.namespace, settings.bootstrap)
 
@@ -43,17 +43,14 @@ def prepare_kafka() -> None:
         wanted = acls(topics)
         set_passwords(admin, {user: (OWN / user).read_text() for user in wanted})
         set_rights(admin, wanted)
-    log.info("Kafka is ready: topics of namespace %s exist", settings.namespace)
+    log.info("Kafka is prepared")
 
 
 def main(what: str) -> None:
-    """Run one job; exits with 1 when Kafka does not answer.
-
-    Raises `ConfigurationError` when `what` is neither secrets nor kafka.
-    """
+    """Raises `ConfigurationError` when `what` is nothing that it knows."""
     jobs = {"secrets": make_secrets, "kafka": prepare_kafka}
     if what not in jobs:
-        raise ConfigurationError(f"invalid argument {what!r}: expected {' or '.join(jobs)}")
+        raise ConfigurationError(f"{what!r}: it must be {' or '.join(jobs)}")
     try:
         jobs[what]()
     except JournalUnavailable as error:

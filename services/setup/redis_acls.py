@@ -1,4 +1,4 @@
-"""The users of Redis, as its `aclfile`. Pure."""
+"""Redis' users as its `aclfile` has them. Pure."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ BALANCES, VIEW, OPERATOR = "consumer-balances", "leader-view", "operator"
 USERS = (BALANCES, VIEW, OPERATOR)
 
 TRANSACTIONS = "+multi +exec +discard +watch +unwatch"
-CONNECTION = "+hello +auth +ping +client|setinfo +client|setname +select +reset"
+EVERYBODY = "+hello +auth +ping +client|setinfo +client|setname +select +reset"
 
 
 def users_acl(namespace: str, passwords: Mapping[str, str]) -> str:
-    """The content of the file. `passwords`: by user; the file holds only their hashes.
+    """The file. `passwords`: user → password; only their hashes are in it.
 
-    The user `health` has no password and may only send PING.
+    The user `health` may ask whether the server lives, and has no password.
     """
     balances, view = f"~{namespace}:balances:*", f"~{namespace}:shard:*"
     views = f"{view} ~{namespace}:replicas ~{namespace}:failovers &{namespace}:changes"
     rules = {
-        BALANCES: f"{balances} {CONNECTION} {TRANSACTIONS} +hgetall +hset +del",
-        VIEW: f"{views} {CONNECTION} {TRANSACTIONS} +hgetall +hset +hdel +del +xadd +xlen "
+        BALANCES: f"{balances} {EVERYBODY} {TRANSACTIONS} +hgetall +hset +del",
+        VIEW: f"{views} {EVERYBODY} {TRANSACTIONS} +hgetall +hset +hdel +del +xadd +xlen "
         "+xrevrange +publish",
-        OPERATOR: f"%R~{namespace}:* &{namespace}:* {CONNECTION} +@read +scan +subscribe",
+        OPERATOR: f"%R~{namespace}:* &{namespace}:* {EVERYBODY} +@read +scan +subscribe",
     }
     lines = ["user default off nopass nocommands", "user health on nopass -@all +ping"]
     for user, rule in rules.items():

@@ -1,9 +1,8 @@
-"""Creates all passwords once, and gives each service those that it needs.
+"""Makes passwords once, and hands each service the ones that it needs.
 
-The secret store is a volume that no other service mounts; it has one file per password. From it
-this module fills the services' volumes, each of which only that service mounts, read-only. No
-password is printed or put into an environment variable, and the first start needs no file of the
-host.
+The vault is a volume that nothing else mounts; it has one file per password. From it the volumes
+of the services are filled, each of which only that service mounts, to read. Nothing is printed,
+nothing is in an environment variable, and no file on the host is needed before the first start.
 """
 
 from __future__ import annotations
@@ -13,7 +12,12 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from services.setup import kafka_acls, redis_acls
+from services.setup import (
+    kafka_acls,
+)
+from services.setup import (
+    redis_acls as redis_rights,
+)
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +25,7 @@ Files = dict[str, dict[str, str]]
 """Service → file name → content."""
 
 PASSWORD_BYTES = 20
-"""40 hex digits: the maximum length of MinIO, and 160 bits."""
+"""40 hex digits: the most that MinIO takes, and more than anybody can guess."""
 
 JAAS = """\
 internal.KafkaServer {{ {plain} username="broker" password="{broker}" \
@@ -45,42 +49,43 @@ SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 
 
-class SecretStore:
-    """Passwords by name, in files of `folder`; each is created when it is first read."""
+class Vault:
+    """Passwords by name, each made when it is first asked for."""
 
     def __init__(self, folder: Path) -> None:
+        """`folder` exists and can be written."""
         self._folder = folder
 
     def password(self, name: str) -> str:
-        """The password `name`; always the same."""
+        """The same for ever."""
         path = self._folder / name
         if not path.exists():
             _write(path, secrets.token_hex(PASSWORD_BYTES))
         return path.read_text()
 
 
-def distribute(store: Path, volumes: Path, namespace: str, bootstrap: str) -> None:
-    """Write `volumes`/SERVICE for every service, from the secret store in the folder `store`.
+def distribute(vault: Path, volumes: Path, namespace: str, bootstrap: str) -> None:
+    """Fill `volumes`/SERVICE for every service.
 
-    `namespace`: of topics and keys; `bootstrap`: Kafka's host:port for services.
+    `namespace`: of topics and keys; `bootstrap`: Kafka's address for services.
     """
-    for service, files in contents(SecretStore(store).password, namespace, bootstrap).items():
+    for service, files in contents(Vault(vault).password, namespace, bootstrap).items():
         for name, text in files.items():
             _write(volumes / service / name, text)
-    log.info("secrets are written")
+    log.info("secrets are in place")
 
 
 def contents(password: Callable[[str], str], namespace: str, bootstrap: str) -> Files:
-    """The files of each service's volume; `password`: returns the password of a name."""
+    """What each service's volume holds. `password`: from the password's name."""
     kafka = {user: password(f"kafka-{user}") for user in kafka_acls.USERS}
-    redis = {user: password(f"redis-{user}") for user in redis_acls.USERS}
+    redis = {user: password(f"redis-{user}") for user in redis_rights.USERS}
     token = password("api-token")
     store = {name: password(f"store-{name}") for name in ("root", "replica", "coordinator")}
     jaas = {"broker": password("kafka-broker"), "admin": password("kafka-admin")}
     kafka_ui = KAFKA_UI.format(bootstrap=bootstrap, scram=SCRAM, password=kafka["kafka-ui"])
-    files: Files = {
+    found: Files = {
         "kafka": {"jaas.conf": JAAS.format(plain=PLAIN, scram=SCRAM, **jaas)},
-        "redis": {"users.acl": redis_acls.users_acl(namespace, redis)},
+        "redis": {"users.acl": redis_rights.users_acl(namespace, redis)},
         "minio": {"root-password": store["root"]},
         "minio-setup": {f"{name}-password": value for name, value in store.items()},
         "kafka-setup": {"kafka-password": jaas["admin"], **kafka},
@@ -89,20 +94,20 @@ def contents(password: Callable[[str], str], namespace: str, bootstrap: str) -> 
         "operator": {"api-token": token, "grafana-password": password("grafana-admin")},
     }
     for user, value in kafka.items():
-        files.setdefault(user, {})["kafka-password"] = value
+        found.setdefault(user, {})["kafka-password"] = value
     for user, value in redis.items():
-        files.setdefault(user, {})["redis-password"] = value
+        found.setdefault(user, {})["redis-password"] = value
     for user in ("replica", "coordinator"):
-        files[user]["store-password"] = store[user]
-        files[user]["api-token"] = token  # a replica requires it for POST /crash
-    return files
+        found[user]["store-password"] = store[user]
+        found[user]["api-token"] = token  # a replica wants it of whoever crashes it
+    return found
 
 
 def _write(path: Path, text: str) -> None:
-    """Write atomically. World-readable: only the service that mounts the volume can see it."""
+    """Whole or not at all; readable by whoever mounts the volume, since no other can see it."""
     if path.exists() and path.read_text() == text:
         return
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(text)
-    new.chmod(0o444)
-    new.rename(path)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(text)
+    fresh.chmod(0o444)
+    fresh.rename(path)

@@ -1,4 +1,4 @@
-"""The consumers' steps over fakes: what is written together, and what happens after faults."""
+"""The consumers' steps over fakes: what is written together, and what happens in trouble."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def balance(seq: int, account: str, amount: int, shard: int = 0) -> Received:
 
 
 class FakeProjection:
-    """Redis whose transactions may fail before or after they take effect."""
+    """Redis, with transactions that may fail before or after they take effect."""
 
     def __init__(self) -> None:
         self.balances: dict[int, dict[str, int]] = {}
@@ -45,7 +45,7 @@ class FakeProjection:
 
     def _fault(self) -> str:
         fault = self.faults.pop(0) if self.faults else ""
-        if fault == "unavailable":
+        if fault == "away":
             raise redis.ConnectionError("refused")
         return fault
 
@@ -71,7 +71,7 @@ class FakeProjection:
 
     def verify(self) -> None:
         self._fault()
-        if self.positions != {shard: known for shard, known in self.known.items() if known}:
+        if self.positions != {shard: place for shard, place in self.known.items() if place}:
             raise PositionMoved("wiped")
 
     def forget(self, shards: int) -> None:
@@ -84,13 +84,13 @@ class FakeProjection:
 
 @dataclass
 class FakeSource:
-    """A subscription to a topic in memory; each poll returns up to `size` outputs."""
+    """A subscription to a topic in memory; `size` outputs for each poll."""
 
     projection: FakeProjection
     topic: list[Received]
     size: int = 2
-    position: Position | None = None
-    is_loaded: bool = False
+    place: Position | None = None
+    is_placed: bool = False
     saved: Position | None = None
     error: Exception | None = None
 
@@ -98,23 +98,23 @@ class FakeSource:
         if self.error is not None:
             error, self.error = self.error, None
             raise error
-        if not self.is_loaded:
-            self.position = self.saved = self.projection.load(0)
-            self.is_loaded = True
-        start = self.position.next_offset if self.position else 0
+        if not self.is_placed:
+            self.place = self.saved = self.projection.load(0)
+            self.is_placed = True
+        start = self.place.next_offset if self.place else 0
         batch = self.topic[start : start + self.size]
         if batch:
-            self.position = Position(start + len(batch), batch[-1].seq)
+            self.place = Position(start + len(batch), batch[-1].seq)
         return batch
 
     def positions(self) -> dict[int, Position]:
-        return {0: self.position} if self.position and self.position != self.saved else {}
+        return {0: self.place} if self.place and self.place != self.saved else {}
 
     def note_saved(self) -> None:
-        self.saved = self.position
+        self.saved = self.place
 
     def reload(self) -> None:
-        self.is_loaded = False
+        self.is_placed = False
 
 
 @dataclass
@@ -127,15 +127,15 @@ class World:
         self.updater = BalancesUpdater(self.source, self.redis, 1, "Redis")
 
     def run(self) -> None:
-        """Run until nothing is left to do."""
+        """Until nothing is left to do."""
         for _ in range(100):
             self.updater.step(0)
 
     @property
-    def expected(self) -> dict[str, int]:
+    def right(self) -> dict[str, int]:
         return {
             change["account"]: change["balance"]
-            for change in (msgspec.json.decode(output.value) for output in self.topic)
+            for change in (msgspec.json.decode(each.value) for each in self.topic)
         }
 
 
@@ -149,17 +149,17 @@ def test_a_polled_batch_is_one_transaction() -> None:
     assert world.redis.positions == {0: Position(2, 1)}
 
 
-def test_the_projection_equals_the_topic() -> None:
+def test_the_projection_is_what_the_topic_says() -> None:
     world = World(TOPIC)
     world.run()
-    assert world.redis.balances[0] == world.expected
+    assert world.redis.balances[0] == world.right
 
 
-def test_a_write_whose_answer_was_lost_is_not_repeated() -> None:
+def test_a_write_whose_answer_was_lost_is_looked_up_and_not_done_twice() -> None:
     world = World(TOPIC)
     world.redis.faults = ["", "lost answer"]
     world.run()
-    assert world.redis.balances[0] == world.expected
+    assert world.redis.balances[0] == world.right
     assert world.redis.transactions == 5  # nine outputs in batches of two
 
 
@@ -168,24 +168,24 @@ def test_a_wiped_redis_is_filled_again_from_the_beginning() -> None:
     world.run()
     world.redis.wipe()
     world.run()
-    assert world.redis.balances[0] == world.expected
+    assert world.redis.balances[0] == world.right
 
 
-def test_balances_left_by_a_partial_wipe_are_removed_by_the_rebuild() -> None:
+def test_what_a_partial_wipe_leaves_does_not_survive_the_rebuilding() -> None:
     world = World(TOPIC)
     world.run()
     world.redis.positions.clear()
     world.redis.balances[0]["ghost"] = 7
     world.run()
-    assert world.redis.balances[0] == world.expected
+    assert world.redis.balances[0] == world.right
 
 
-def test_a_recreated_topic_rebuilds_the_projection() -> None:
+def test_a_topic_that_was_made_anew_makes_the_projection_anew() -> None:
     world = World(TOPIC)
     world.redis.positions[0] = Position(500, 499)
     world.source.error = RecordsMissing("ends at 9")
     world.run()
-    assert world.redis.balances[0] == world.expected
+    assert world.redis.balances[0] == world.right
 
 
 def test_a_gap_stops_the_projection() -> None:
@@ -197,14 +197,14 @@ def test_a_gap_stops_the_projection() -> None:
 
 def test_an_outage_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
     world = World(TOPIC)
-    world.redis.faults = ["unavailable"] * 5
+    world.redis.faults = ["away"] * 5
     with caplog.at_level("INFO"):
         world.run()
     assert ["works again" in record.message for record in caplog.records] == [False, True]
 
 
-@given(st.lists(st.sampled_from(["", "unavailable", "lost answer", "wipe"]), max_size=20))
-def test_no_fault_of_redis_loses_or_doubles_an_output(faults: list[str]) -> None:
+@given(st.lists(st.sampled_from(["", "away", "lost answer", "wipe"]), max_size=20))
+def test_whatever_redis_does_nothing_is_lost_or_doubled(faults: list[str]) -> None:
     world = World(TOPIC)
     for fault in faults:
         if fault == "wipe":
@@ -213,7 +213,7 @@ def test_no_fault_of_redis_loses_or_doubles_an_output(faults: list[str]) -> None
             world.redis.faults = [fault]
         world.updater.step(0)
     world.run()
-    assert world.redis.balances[0] == world.expected
+    assert world.redis.balances[0] == world.right
     assert world.redis.positions == {0: Position(9, 8)}
 
 
@@ -225,13 +225,13 @@ class FakeResults:
     batches: list[list[Received]]
     out: io.BytesIO
     printed_at_commit: list[int] = field(default_factory=list)
-    is_unavailable: bool = False
+    is_away: bool = False
 
     def poll(self, timeout_s: float) -> list[Received]:
         return self.batches.pop(0) if self.batches else []
 
     def commit(self) -> None:
-        if self.is_unavailable:
+        if self.is_away:
             raise JournalUnavailable("no answer")
         self.printed_at_commit.append(len(self.out.getvalue()))
 
@@ -240,13 +240,13 @@ def test_each_result_is_one_line_and_is_printed_before_it_is_committed() -> None
     out = io.BytesIO()
     source = FakeResults([TOPIC[:2]], out)
     ResultsPrinter(source, out).step(0)
-    assert out.getvalue() == b"".join(output.value + b"\n" for output in TOPIC[:2])
+    assert out.getvalue() == b"".join(each.value + b"\n" for each in TOPIC[:2])
     assert source.printed_at_commit == [len(out.getvalue())]
 
 
 def test_a_commit_that_fails_does_not_stop_the_printing() -> None:
     out = io.BytesIO()
-    source = FakeResults([TOPIC[:1], TOPIC[1:2]], out, is_unavailable=True)
+    source = FakeResults([TOPIC[:1], TOPIC[1:2]], out, is_away=True)
     printer = ResultsPrinter(source, out)
     printer.step(0)
     printer.step(0)
@@ -256,7 +256,7 @@ def test_a_commit_that_fails_does_not_stop_the_printing() -> None:
 # --- the connection -------------------------------------------------------------------------
 
 
-def test_an_invalid_url_is_a_configuration_error() -> None:
+def test_a_url_that_is_none_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="POSTJOURNAL_REDIS_URL"):
         connect("http://localhost")
 
@@ -264,10 +264,10 @@ def test_an_invalid_url_is_a_configuration_error() -> None:
 @pytest.mark.parametrize(
     "url", ["redis://:hunter2@redis:63x9/0", "redis://:hunter2/@redis:6379/0", "me:hunter2@redis"]
 )
-def test_the_error_of_an_invalid_url_does_not_show_its_password(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="POSTJOURNAL_REDIS_URL") as caught:
+def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="POSTJOURNAL_REDIS_URL") as told:
         connect(url)
-    whole = "".join(traceback.format_exception(caught.value, limit=0))
+    whole = "".join(traceback.format_exception(told.value, limit=0))
     assert "hunter2" not in whole
 
 

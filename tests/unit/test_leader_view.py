@@ -1,4 +1,4 @@
-"""The view that statuses result in, and how it is written to a store."""
+"""What statuses add up to, and how the view keeps a store in step with it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_status_of_a_lower_epoch_never_overwrites_a_higher_one() -> None:
     assert (view.shards[0].leader, view.shards[0].epoch) == ("r2", 2)
 
 
-def test_state_and_since_of_a_shard_are_those_that_its_leader_reports() -> None:
+def test_the_leaders_own_word_counts_for_its_state_and_since() -> None:
     view = view_of(
         status("r1", "leader", 1, "r1", since=100),
         status("r2", "standby", 1, "r1", since=777),
@@ -82,16 +82,16 @@ def test_state_and_since_of_a_shard_are_those_that_its_leader_reports() -> None:
     assert (view.shards[0].state, view.shards[0].since) == ("leader", 100)
 
 
-def test_a_leader_that_has_resigned_is_not_the_leader_again_in_its_epoch() -> None:
+def test_a_leader_that_has_resigned_stays_so_in_its_epoch() -> None:
     view = view_of(
         status("r1", "leader", 1, "r1"),
         status("r1", "resigning", 1, None),
-        status("r2", "standby", 1, "r1"),  # has not read the resignation yet
+        status("r2", "standby", 1, "r1"),  # has not read it yet
     )
     assert (view.shards[0].leader, view.shards[0].state) == (None, "no_leader")
 
 
-def test_a_lagging_replica_does_not_lower_the_sequence() -> None:
+def test_a_replica_that_lags_does_not_turn_back_the_sequence() -> None:
     view = view_of(
         status("r1", "leader", 1, "r1", seq=50, digest="new"),
         status("r2", "standby", 1, "r1", seq=40, digest="old"),
@@ -99,16 +99,16 @@ def test_a_lagging_replica_does_not_lower_the_sequence() -> None:
     assert (view.shards[0].seq, view.shards[0].digest) == (50, "new")
 
 
-def test_a_new_state_is_a_change_and_a_new_counter_is_not() -> None:
+def test_only_what_people_watch_for_counts_as_a_change() -> None:
     view = view_of(status("r1", "leader", 1, "r1"))
     assert not view.apply(status("r1", "leader", 1, "r1", seq=99), NOW)
     assert view.apply(status("r1", "halted", 1, "r1", error="evolve"), NOW)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["r1", "r2"]), st.integers(0, 4)), min_size=1))
-def test_the_epoch_of_a_shard_only_grows(reports: list[tuple[str, int]]) -> None:
+def test_the_epoch_of_a_shard_only_grows(said: list[tuple[str, int]]) -> None:
     view, highest = ClusterView(), 0
-    for name, epoch in reports:
+    for name, epoch in said:
         view.apply(status(name, "leader", epoch, name), NOW)
         highest = max(highest, epoch)
         assert view.shards[0].epoch == highest
@@ -117,23 +117,19 @@ def test_the_epoch_of_a_shard_only_grows(reports: list[tuple[str, int]]) -> None
 # --- replicas -------------------------------------------------------------------------------
 
 
-def test_two_running_processes_with_one_name_are_distinguished_from_a_restart() -> None:
-    old, new = (
-        status("r1", "standby", 1, None, incarnation=incarnation) for incarnation in ("old", "new")
-    )
+def test_two_live_processes_with_one_name_are_told_apart_from_a_restart() -> None:
+    old, new = (status("r1", "standby", 1, None, incarnation=each) for each in ("old", "new"))
     assert not view_of(old, old, new, new).replicas["r1", 0].is_duplicate(NOW + 4)
     assert view_of(old, new, old).replicas["r1", 0].is_duplicate(NOW + 4)
 
 
-def test_a_duplicate_name_is_cleared_when_only_one_process_is_left() -> None:
-    old, new = (
-        status("r1", "standby", 1, None, incarnation=incarnation) for incarnation in ("old", "new")
-    )
+def test_the_mark_goes_when_only_one_of_them_is_left() -> None:
+    old, new = (status("r1", "standby", 1, None, incarnation=each) for each in ("old", "new"))
     replica = view_of(old, new, old).replicas["r1", 0]
     assert not replica.is_duplicate(NOW + 6_000)
 
 
-def test_a_replica_without_statuses_is_silent_and_then_dropped() -> None:
+def test_a_replica_that_says_nothing_is_silent_and_then_forgotten() -> None:
     view = view_of(status("r1", "standby", 1, None))
     assert not view.replicas["r1", 0].is_silent(NOW + 5_000)
     assert view.replicas["r1", 0].is_silent(NOW + 5_001)
@@ -144,14 +140,14 @@ def test_a_replica_without_statuses_is_silent_and_then_dropped() -> None:
 # --- failovers ------------------------------------------------------------------------------
 
 
-def test_a_failover_that_is_reported_twice_is_counted_once() -> None:
+def test_a_failover_that_is_told_twice_is_one() -> None:
     view = view_of(failover(2, 50), failover(2, 50))
     assert len(view.failovers) == 1
 
 
-def test_failovers_of_all_shards_are_in_the_order_of_their_times() -> None:
+def test_failovers_of_all_shards_stand_in_the_order_of_their_times() -> None:
     view = view_of(failover(2, 50), failover(3, 70), failover(2, 60, shard=1))
-    assert [failover.time for failover in view.failovers] == [50, 60, 70]
+    assert [each.time for each in view.failovers] == [50, 60, 70]
 
 
 def test_the_last_thousand_failovers_are_kept() -> None:
@@ -162,9 +158,9 @@ def test_the_last_thousand_failovers_are_kept() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2)), unique=True))
-def test_every_failover_has_an_entry_of_its_own_in_order(keys: list[tuple[int, int, int]]) -> None:
-    view = view_of(*(failover(epoch, time, shard) for epoch, time, shard in keys))
-    ids = [tuple(map(int, stream_id(failover).split("-"))) for failover in view.failovers]
+def test_every_failover_has_an_entry_of_its_own_in_order(told: list[tuple[int, int, int]]) -> None:
+    view = view_of(*(failover(epoch, time, shard) for epoch, time, shard in told))
+    ids = [tuple(map(int, stream_id(each).split("-"))) for each in view.failovers]
     assert ids == sorted(set(ids))
 
 

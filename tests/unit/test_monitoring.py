@@ -1,4 +1,4 @@
-"""The metrics of services, and their checks of liveness and readiness."""
+"""What services tell Prometheus, and whether they say truly that they live and are ready."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from services.consumer.metrics import SubscriptionMetrics
 from services.leader_view.metrics import TakeoverMetrics, ViewMetrics
 from services.replica import metrics as replica_metrics
 
-SHARD = "7"  # not used by another test: the replica's metrics are global in the process
+SHARD = "7"  # of no other test: the replica's metrics belong to the process
 
 
 def text_of(*collectors: Any) -> str:
@@ -55,16 +55,14 @@ class FakeFollower:
 
 
 def test_the_port_answers_metrics_and_checks_and_nothing_else() -> None:
-    reasons = {"live": "", "ready": "Kafka is unavailable"}
+    said = {"live": "", "ready": "Kafka is away"}
     registry = monitoring.process_registry()
-    client = Client(
-        monitoring.make_app(registry, lambda: reasons["live"], lambda: reasons["ready"])
-    )
+    client = Client(monitoring.make_app(registry, lambda: said["live"], lambda: said["ready"]))
     assert "process_cpu_seconds_total" in client.get("/metrics").text
     assert client.get("/livez").status_code == 200
     unready = client.get("/readyz")
-    assert (unready.status_code, unready.text) == (503, "Kafka is unavailable\n")
-    reasons["ready"] = ""
+    assert (unready.status_code, unready.text) == (503, "Kafka is away\n")
+    said["ready"] = ""
     assert client.get("/readyz").status_code == 200
     assert client.get("/").status_code == 404
 
@@ -78,7 +76,7 @@ def taken_port() -> Iterator[tuple[socket.socket, Settings]]:
         yield other, Settings.from_environment({"POSTJOURNAL_METRICS_PORT": port})
 
 
-def test_a_port_that_stays_taken_is_an_error_that_names_its_variable() -> None:
+def test_a_port_that_stays_taken_is_refused_by_name() -> None:
     with (
         taken_port() as (_, settings),
         pytest.raises(ConfigurationError, match="POSTJOURNAL_METRICS_PORT"),
@@ -168,39 +166,39 @@ def test_a_consumers_metrics_are_its_subscriptions_progress() -> None:
     assert 'postjournal_consumer_last_seq{shard="0",sink="results"} 4.0' in text
 
 
-def test_a_stuck_consumer_is_not_live_and_one_without_kafka_is_not_ready() -> None:
+def test_a_consumer_that_hangs_does_not_live_and_one_without_kafka_is_not_ready() -> None:
     subscription = FakeSubscription()
     checks = SubscriptionMetrics(subscription, "results")  # type: ignore[arg-type]
     assert (checks.live(), checks.ready()) == ("", "")
-    subscription.idle_s, subscription.trouble = 31.0, "Kafka is unavailable"
+    subscription.idle_s, subscription.trouble = 31.0, "Kafka is away"
     assert "31 s" in checks.live()
-    assert checks.ready() == "Kafka is unavailable"
+    assert checks.ready() == "Kafka is away"
 
 
-def test_the_view_reports_when_it_was_last_synced() -> None:
+def test_the_view_tells_when_it_was_last_true() -> None:
     text = text_of(ViewMetrics(FakeFollower(), lambda: 0))  # type: ignore[arg-type]
     assert "postjournal_view_synced_timestamp_seconds 99.5" in text
     assert "postjournal_view_replicas 3.0" in text
 
 
-def test_the_view_keeps_its_count_of_takeovers_when_replicas_exit() -> None:
+def test_the_view_counts_takeovers_beyond_the_lives_of_replicas() -> None:
     registry = CollectorRegistry()
-    takeovers = TakeoverMetrics(registry, shards=1)
-    assert 'postjournal_view_takeovers_total{cause="silence",shard="0"} 0.0' in exposed(registry)
+    counted = TakeoverMetrics(registry, shards=1)
+    assert 'postjournal_view_takeovers_total{cause="silence",shard="0"} 0.0' in told(registry)
     durations = {"detect_ms": 401.0, "claim_ms": 3.0, "resume_ms": 5.0, "total_ms": 409.0}
-    takeovers.count(
+    counted.count(
         Failover(shard=0, epoch=2, previous="r1", leader="r2", cause="silence", time=0, **durations)
     )
-    assert 'postjournal_view_takeovers_total{cause="silence",shard="0"} 1.0' in exposed(registry)
+    assert 'postjournal_view_takeovers_total{cause="silence",shard="0"} 1.0' in told(registry)
     total = 'postjournal_view_failover_seconds_sum{phase="total",shard="0"} 0.409'
-    assert total in exposed(registry)
+    assert total in told(registry)
 
 
-def exposed(registry: CollectorRegistry) -> str:
+def told(registry: CollectorRegistry) -> str:
     return generate_latest(registry).decode()
 
 
-def test_a_stuck_view_is_not_live() -> None:
+def test_a_view_that_hangs_does_not_live() -> None:
     now = {"ms": 100_100}
     checks = ViewMetrics(FakeFollower(), lambda: now["ms"])  # type: ignore[arg-type]
     assert checks.live() == ""

@@ -1,4 +1,4 @@
-"""The deployment's secrets and ACLs."""
+"""The deployment's secrets and acls."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ import pytest
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.cluster.topics import Topics
 from postjournal.core.errors import ConfigurationError
-from services.setup import kafka_acls, redis_acls
+from services.setup import (
+    kafka_acls,
+)
+from services.setup import (
+    redis_acls as redis_rights,
+)
 from services.setup.kafka_acls import acls
-from services.setup.secrets import SecretStore, contents, distribute
+from services.setup.secrets import Vault, contents, distribute
 
 TOPICS = Topics.of("ledger", ("commands", "feed"), ("results", "balances"))
 
 
 def may(user: str, operation: str) -> set[str]:
-    return {acl.name for acl in acls(TOPICS)[user] if acl.operation == operation}
+    return {each.name for each in acls(TOPICS)[user] if each.operation == operation}
 
 
 # --- Kafka ----------------------------------------------------------------------------------
@@ -44,25 +49,25 @@ def test_the_gateway_may_write_its_source_and_nothing_else() -> None:
     ],
 )
 def test_readers_may_change_nothing(user: str) -> None:
-    operations = {acl.operation for acl in acls(TOPICS)[user]}
+    operations = {each.operation for each in acls(TOPICS)[user]}
     assert operations <= {"READ", "DESCRIBE", "DESCRIBE_CONFIGS"}
 
 
-def test_only_benches_may_create_topics() -> None:
+def test_nobody_but_the_benches_may_make_topics() -> None:
     for user in kafka_acls.USERS:
-        made = {acl for acl in acls(TOPICS)[user] if acl.operation in ("CREATE", "ALTER", "ALL")}
-        assert {acl.name for acl in made} <= {"ledger.bench-"}
+        made = {e for e in acls(TOPICS)[user] if e.operation in ("CREATE", "ALTER", "ALL")}
+        assert {each.name for each in made} <= {"ledger.bench-"}
 
 
-def test_the_acls_follow_the_applications_topics() -> None:
+def test_the_rights_follow_the_applications_topics() -> None:
     topics = Topics.of("shop", ("orders",), ("invoices",))
     found = acls(topics)[kafka_acls.REPLICA]
-    names = {acl.name for acl in found if acl.resource == "topic"}
+    names = {each.name for each in found if each.resource == "topic"}
     assert {"shop.orders", "shop.invoices", "shop.deadletter", "shop.journal"} <= names
     assert not any(name.startswith("ledger") for name in names)
 
 
-def test_a_user_without_a_password_is_an_invalid_configuration(tmp_path: Path) -> None:
+def test_a_user_without_a_password_is_a_wrong_configuration(tmp_path: Path) -> None:
     assert kafka_settings.security({}) == {}
     with pytest.raises(ConfigurationError, match="PASSWORD_FILE"):
         kafka_settings.security({"POSTJOURNAL_KAFKA_USERNAME": "replica"})
@@ -76,7 +81,7 @@ def test_a_user_without_a_password_is_an_invalid_configuration(tmp_path: Path) -
         )
 
 
-def test_every_client_authenticates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_client_proves_who_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "password").write_text("geheim\n")
     monkeypatch.setenv("POSTJOURNAL_KAFKA_USERNAME", "replica")
     monkeypatch.setenv("POSTJOURNAL_KAFKA_PASSWORD_FILE", str(tmp_path / "password"))
@@ -100,8 +105,8 @@ def test_every_client_authenticates(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_redis_passwords_are_in_the_file_as_hashes_only() -> None:
-    passwords = {user: f"password-of-{user}" for user in redis_acls.USERS}
-    text = redis_acls.users_acl("ledger", passwords)
+    passwords = {user: f"password-of-{user}" for user in redis_rights.USERS}
+    text = redis_rights.users_acl("ledger", passwords)
     for password in passwords.values():
         assert password not in text
         assert hashlib.sha256(password.encode()).hexdigest() in text
@@ -113,11 +118,11 @@ def test_redis_passwords_are_in_the_file_as_hashes_only() -> None:
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    store, volumes = tmp_path / "store", tmp_path / "secrets"
-    store.mkdir()
-    for service in contents(SecretStore(store).password, "ledger", "kafka:9092"):
+    vault, volumes = tmp_path / "vault", tmp_path / "secrets"
+    vault.mkdir()
+    for service in contents(Vault(vault).password, "ledger", "kafka:9092"):
         (volumes / service).mkdir(parents=True)
-    return store, volumes
+    return vault, volumes
 
 
 def read(volumes: Path) -> dict[str, str]:
@@ -133,7 +138,7 @@ def test_a_second_start_changes_no_secret(folders: tuple[Path, Path]) -> None:
     assert len(first) > 20
 
 
-def test_passwords_are_unique_and_long(
+def test_no_two_passwords_are_the_same_and_none_can_be_guessed(
     folders: tuple[Path, Path],
 ) -> None:
     distribute(*folders, "ledger", "kafka:9092")
@@ -145,12 +150,12 @@ def test_passwords_are_unique_and_long(
 def test_a_service_gets_its_own_secrets_only(tmp_path: Path) -> None:
     found = contents(lambda name: f"<{name}>", "ledger", "kafka:9092")
     for service in kafka_acls.USERS:
-        secrets = " ".join(found[service].values())
+        held = " ".join(found[service].values())
         others = [f"<kafka-{user}>" for user in kafka_acls.USERS if user != service]
-        assert f"<kafka-{service}>" in secrets
-        assert not any(other in secrets for other in others)
-        assert "<kafka-admin>" not in secrets
-        assert "<store-root>" not in secrets
+        assert f"<kafka-{service}>" in held
+        assert not any(other in held for other in others)
+        assert "<kafka-admin>" not in held
+        assert "<store-root>" not in held
     assert "<api-token>" not in " ".join(found["producer"].values())
 
 
@@ -163,7 +168,7 @@ def test_secrets_are_not_logged(
     assert not any(password in caplog.text for password in passwords)
 
 
-def test_a_new_namespace_changes_acls_and_no_password(folders: tuple[Path, Path]) -> None:
+def test_a_new_namespace_changes_rights_and_no_password(folders: tuple[Path, Path]) -> None:
     distribute(*folders, "ledger", "kafka:9092")
     before = read(folders[1])
     distribute(*folders, "shop", "kafka:9092")
