@@ -95,11 +95,6 @@ class Replay(Generic[S, C, E]):
         self.window = OrderedDict((outcome.id, outcome) for outcome in outcomes)
         self.state = state
 
-    @property
-    def sinks(self) -> tuple[str, ...]:
-        """The application's sinks and the dead-letter sink."""
-        return tuple(self._sinks)
-
     # --- decisions --------------------------------------------------------------------------------
 
     def read(self, topic: str, row: Row) -> SourceCommand[C]:
