@@ -1,8 +1,8 @@
-# One image for all services of ours; which one it is, the command says.
-# The interpreter's image is a build argument so that its tag stands in .env with the others.
+# One image for all services; the command selects the service.
+# The Python image is a build argument so that .env has the tags of all images.
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
-# --- dependencies: changes seldom ------------------------------------------------------------
+# --- dependencies: change rarely -------------------------------------------------------------
 FROM ${PYTHON_IMAGE} AS dependencies
 RUN python -m venv /opt/venv
 COPY requirements-services.txt ./
@@ -13,14 +13,14 @@ FROM dependencies AS load-dependencies
 COPY requirements-load.txt ./
 RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check -r requirements-load.txt
 
-# --- code: compiled here, since the containers cannot write ----------------------------------
+# --- code: compiled here, because the containers' file systems are read-only -----------------
 FROM dependencies AS code
 WORKDIR /app
 COPY shared/postjournal postjournal
 COPY services services
 RUN python -m compileall -q /app
 
-# --- what runs -------------------------------------------------------------------------------
+# --- runtime ---------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE} AS runtime
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app \
@@ -28,7 +28,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 COPY --chmod=755 services/healthy.sh /usr/local/bin/healthy
-# No name for it, and no home: nothing in here needs one.
+# The user needs no name and no home directory.
 USER 10001:10001
 
 FROM runtime AS load

@@ -1,1 +1,1 @@
-"""The dashboards as code: `python -m grafana` writes `dashboards/*.json`, which Grafana loads."""
+"""The Grafana dashboards as code: `python -m grafana` writes `dashboards/*.json`."""

@@ -1,4 +1,4 @@
-"""`python -m grafana`: write the dashboards' files."""
+"""`python -m grafana`: writes the dashboards' files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ BOARDS = {
 
 
 def main() -> None:
-    """Each dashboard to `dashboards/NAME.json`."""
+    """Write each dashboard to `dashboards/NAME.json`."""
     for name, board in BOARDS.items():
         (FOLDER / f"{name}.json").write_text(text_of(dashboard_json(board)))
 
 
 def text_of(board: Json) -> str:
-    """As the file holds it."""
+    """The content of a dashboard's file."""
     return json.dumps(board, indent=1, ensure_ascii=False) + "\n"
 
 

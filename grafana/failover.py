@@ -1,65 +1,62 @@
-"""How leaders change, how long it takes, and what it is made of."""
+"""The dashboard of leader changes: how often, how long, and in which phases."""
 
 from __future__ import annotations
 
-from grafana.panels import Dashboard, Panel, Query
-from grafana.queries import REPLICA, SHARD, SHARDS_AND_REPLICAS, TAKEOVERS, WHO_LEADS, latest, rate
+from grafana.panels import Dashboard, Panel, Query, stat
+from grafana.queries import (
+    REPLICA,
+    ROLE_TIMELINE,
+    SHARD,
+    SHARDS_AND_REPLICAS,
+    TAKEOVERS,
+    latest,
+    rate,
+)
 
-# What leader-view counts: what a replica has counted is gone when it is killed.
+# Counted by the leader view: a replica's own counters are lost when it is killed.
 OVER_RANGE = f"increase(postjournal_view_failover_seconds_bucket{{{SHARD}}}[$__range])"
 TOTAL = f'{SHARD},phase="total"'
 SUMMED = f"increase(postjournal_view_failover_seconds_sum{{{TOTAL}}}[$__range])"
 PHASES = latest("postjournal_last_failover_seconds", SHARD)
 
 PANELS = [
-    Panel(
-        "The last takeover",
-        "As the new leader measured it. detect: from the old leader's last record to the "
-        "suspicion; claim: until its own claim was read back; resume: until its first record "
-        "was stable.",
-        [
-            Query(
-                PHASES,
-                "{{phase}} · {{shard}}",
-                True,
-            )
-        ],
-        kind="stat",
+    stat(
+        "Last takeover",
+        "Measured by the new leader. detect: from the old leader's last record to the suspicion; "
+        "claim: until the new leader had read back its claim; resume: until its first record was "
+        "stable.",
+        Query(PHASES, "{{phase}} · {{shard}}", True),
         unit="s",
         width=12,
         height=5,
-        colours=((None, "green"), (0.25, "orange"), (1, "red")),
+        colors=((None, "green"), (0.25, "orange"), (1, "red")),
     ),
-    Panel(
+    stat(
         "Takeovers",
-        "In the time shown, by what made the new leader claim.",
-        [
-            Query(
-                f"sum by (cause) (increase(postjournal_view_takeovers_total{{{SHARD}}}[$__range]))",
-                "{{cause}}",
-                True,
-            )
-        ],
-        kind="stat",
+        "In the selected time range, by the reason why the new leader claimed.",
+        Query(
+            f"sum by (cause) (increase(postjournal_view_takeovers_total{{{SHARD}}}[$__range]))",
+            "{{cause}}",
+            True,
+        ),
         width=6,
         height=5,
         decimals=0,
     ),
-    Panel(
+    stat(
         "Time without a leader",
-        "In the time shown: the sum of all takeovers, by shard. Shards in which nobody took "
-        "over are not in it: see NoLeader.",
-        [Query(f"sum by (shard) ({SUMMED})", "shard {{shard}}", True)],
-        kind="stat",
+        "Sum over all takeovers in the selected time range, by shard. Does not include shards "
+        "without a takeover: see the alert NoLeader.",
+        Query(f"sum by (shard) ({SUMMED})", "shard {{shard}}", True),
         unit="s",
         width=6,
         height=5,
     ),
-    WHO_LEADS,
+    ROLE_TIMELINE,
     Panel(
-        "How long takeovers took",
-        "In the time shown, by duration: how many took no longer than the bar says, and "
-        "longer than the bar to its left.",
+        "Duration of takeovers",
+        "In the selected time range: each bar counts the takeovers that took at most as long as "
+        "its label and longer than the label to its left.",
         [
             Query(
                 f"sum by (le) (increase(postjournal_view_failover_seconds_bucket{{{TOTAL}}}"
@@ -74,7 +71,7 @@ PANELS = [
     ),
     Panel(
         "Phases",
-        "Of the takeovers in the time shown; interpolated between a histogram's buckets.",
+        "Of the takeovers in the selected time range; interpolated between histogram buckets.",
         [
             Query(
                 f"histogram_quantile({share}, sum by (phase, le) ({OVER_RANGE}))",
@@ -89,7 +86,7 @@ PANELS = [
     ),
     Panel(
         "Phases of each takeover",
-        "The latest takeover's phases as they were at each time: a step is a takeover.",
+        "The phases of the latest takeover at each time: each step is a takeover.",
         [
             Query(
                 f"max by (phase, shard) ({latest('postjournal_last_failover_seconds', SHARD)})",
@@ -100,13 +97,13 @@ PANELS = [
     ),
     Panel(
         "Epoch",
-        "Rises by one with each change of leader. Alert: TooManyElections.",
+        "Increases by one with each change of leader. Alert: TooManyElections.",
         [Query(f"shard:postjournal_epoch:max{{{SHARD}}}", "shard {{shard}}")],
     ),
     Panel(
         "Void records",
-        "Read per second, by kind, as the replica saw them that saw most: late claims, and "
-        "what deposed leaders wrote. They count nowhere. Alerts: VoidEntries, DigestAlarm.",
+        "Read per second, by kind, on the replica that read the most: late claims, and records of "
+        "deposed leaders. They have no effect. Alerts: VoidEntries, DigestAlarm.",
         [
             Query(
                 "max by (kind) (sum by (kind, replica) "
@@ -126,7 +123,7 @@ PANELS = [
 BOARD = Dashboard(
     uid="postjournal-failover",
     title="Failover",
-    description="How leaders change, how long it takes, and what it is made of.",
+    description="Changes of leader: how often, how long, and in which phases.",
     panels=PANELS,
     variables=SHARDS_AND_REPLICAS,
     annotations=[TAKEOVERS],

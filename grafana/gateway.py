@@ -1,72 +1,58 @@
-"""What clients of the HTTP gateway see."""
+"""The dashboard of the HTTP gateway, from its clients' point of view."""
 
 from __future__ import annotations
 
-from grafana.panels import Dashboard, Panel, Query, variable
-from grafana.queries import BAD_FROM_ONE, quantile, quantiles, rate
+from grafana.panels import Dashboard, Panel, Query, availability, stat, variable
+from grafana.queries import RED_FROM_ONE, quantile, quantiles, rate
 
 ROUTE = 'route=~"$route"'
 ROUTES = (variable("route", "Route", "label_values(postjournal_gateway_requests_total, route)"),)
 REQUESTS = "postjournal_gateway_requests_total"
 
 PANELS = [
-    Panel(
+    availability(
         "Kafka",
         "Whether the gateway can append commands.",
-        [Query("min(postjournal_gateway_kafka_up)")],
-        kind="stat",
-        width=4,
-        height=4,
-        texts={0: ("away", "red"), 1: ("reachable", "green")},
-        options={"graphMode": "none"},
+        "min(postjournal_gateway_kafka_up)",
     ),
-    Panel(
+    stat(
         "Requests",
-        "Answered per second.",
-        [Query(f"sum({rate(REQUESTS, ROUTE)})")],
-        kind="stat",
+        "Responses per second.",
+        Query(f"sum({rate(REQUESTS, ROUTE)})"),
         unit="reqps",
         width=5,
-        height=4,
     ),
-    Panel(
+    stat(
         "p99",
-        "Of all answers; requests that wait for a result are in it.",
-        [Query(quantile(0.99, "postjournal_gateway_request_duration_seconds", ROUTE))],
-        kind="stat",
+        "Duration of all requests, including those that wait for a result.",
+        Query(quantile(0.99, "postjournal_gateway_request_duration_seconds", ROUTE)),
         unit="s",
         width=5,
-        height=4,
     ),
-    Panel(
-        "Turned away",
-        "Share of answers with 503: try again later. Alert: GatewayUnavailable.",
-        [Query("max(job:postjournal_gateway_unavailable:ratio_rate1m)")],
-        kind="stat",
+    stat(
+        "Rejected (503)",
+        "Share of responses with status 503: the client must retry. Alert: GatewayUnavailable.",
+        Query("max(job:postjournal_gateway_unavailable:ratio_rate1m)"),
         unit="percentunit",
         width=5,
-        height=4,
-        colours=((None, "green"), (0.01, "orange"), (0.05, "red")),
+        colors=((None, "green"), (0.01, "orange"), (0.05, "red")),
     ),
-    Panel(
+    stat(
         "Errors",
-        "Answers of 500 and such, but 503, in the time shown: bugs. Alert: GatewayErrors.",
-        [
-            Query(
-                f'sum(increase({REQUESTS}{{{ROUTE},status=~"5..",status!="503"}}[$__range])) '
-                "or vector(0)",
-                instant=True,
-            )
-        ],
-        kind="stat",
+        "Responses with status 5xx except 503 in the selected time range: bugs. Alert: "
+        "GatewayErrors.",
+        Query(
+            f'sum(increase({REQUESTS}{{{ROUTE},status=~"5..",status!="503"}}[$__range])) '
+            "or vector(0)",
+            instant=True,
+        ),
         width=5,
-        height=4,
         decimals=0,
-        colours=BAD_FROM_ONE,
+        colors=RED_FROM_ONE,
     ),
     Panel(
-        "Requests by answer",
-        "Answered per second, by route and status.",
+        "Requests by status",
+        "Responses per second, by route and status.",
         [
             Query(
                 f"sum by (method, route, status) ({rate(REQUESTS, ROUTE)})",
@@ -78,13 +64,14 @@ PANELS = [
     ),
     Panel(
         "Duration by route",
-        "From a request's arrival in its handler to its answer.",
+        "From the start of a request's handler to its response.",
         quantiles("postjournal_gateway_request_duration_seconds", ROUTE, "route, ", "{{route}} "),
         unit="s",
     ),
     Panel(
-        "Commands on their way into Kafka",
-        "Per second. `unknown`: Kafka did not tell in time; the client repeats the request.",
+        "Commands sent to Kafka",
+        "Per second, by outcome. `unknown`: Kafka did not acknowledge in time; the client must "
+        "repeat the request.",
         [
             Query(
                 f"sum by (outcome) ({rate('postjournal_gateway_commands_total', '')})",
@@ -95,21 +82,21 @@ PANELS = [
         stacked=True,
     ),
     Panel(
-        "Kafka's acknowledgement",
-        "How long a request's commands took to be in all in-sync replicas' logs.",
+        "Acknowledgement by Kafka",
+        "How long it took until a request's commands were in the logs of all in-sync replicas.",
         quantiles("postjournal_gateway_append_duration_seconds", ""),
         unit="s",
     ),
     Panel(
-        "Waiting",
-        "Requests that wait for their result, and commands not yet acknowledged by Kafka.",
+        "Pending",
+        "Requests that wait for their result, and commands that Kafka has not acknowledged yet.",
         [
             Query("sum(postjournal_gateway_waiting_requests)", "requests waiting for results"),
-            Query("sum(postjournal_gateway_unacknowledged_commands)", "commands under way"),
+            Query("sum(postjournal_gateway_unacknowledged_commands)", "unacknowledged commands"),
         ],
     ),
     Panel(
-        "Process",
+        "CPU",
         "Cores used by the gateway.",
         [
             Query(
@@ -124,7 +111,7 @@ PANELS = [
 BOARD = Dashboard(
     uid="postjournal-gateway",
     title="Gateway",
-    description="What clients of the HTTP gateway see.",
+    description="Requests, durations and errors of the HTTP gateway.",
     panels=PANELS,
     variables=ROUTES,
 )

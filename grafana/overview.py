@@ -1,15 +1,15 @@
-"""The state of everything on one page."""
+"""The dashboard with the state of the whole system on one page."""
 
 from __future__ import annotations
 
-from grafana.panels import Dashboard, Panel, Query
+from grafana.panels import Dashboard, Panel, Query, stat
 from grafana.queries import (
-    BAD_FROM_ONE,
+    RED_FROM_ONE,
     REPLICA,
+    ROLE_TIMELINE,
     SHARD,
     SHARDS_AND_REPLICAS,
     TAKEOVERS,
-    WHO_LEADS,
     quantile,
     quantiles,
     rate,
@@ -18,72 +18,60 @@ from grafana.queries import (
 JOURNAL = f"postjournal_journal_next_offset{{{REPLICA}}}"
 
 PANELS = [
-    Panel(
+    stat(
         "Shards without a leader",
-        "Should be 0. Alert: NoLeader.",
-        [Query(f"sum(shard:postjournal_leaders:sum{{{SHARD}}} < bool 1)")],
-        kind="stat",
+        "Must be 0. Alert: NoLeader.",
+        Query(f"sum(shard:postjournal_leaders:sum{{{SHARD}}} < bool 1)"),
         width=4,
-        height=4,
-        colours=BAD_FROM_ONE,
+        colors=RED_FROM_ONE,
     ),
-    Panel(
+    stat(
         "Standbys",
-        "Replicas that could take over at once; of the shard that has the fewest.",
-        [Query(f"min(shard:postjournal_standbys:sum{{{SHARD}}})")],
-        kind="stat",
+        "Replicas that can take over immediately, in the shard that has the fewest.",
+        Query(f"min(shard:postjournal_standbys:sum{{{SHARD}}})"),
         width=4,
-        height=4,
-        colours=((None, "red"), (1, "green")),
+        colors=((None, "red"), (1, "green")),
     ),
-    Panel(
+    stat(
         "Commands",
         "Decided and stable in the journal, per second.",
-        [Query(f"sum({rate('postjournal_commands_total', REPLICA)})")],
-        kind="stat",
+        Query(f"sum({rate('postjournal_commands_total', REPLICA)})"),
         unit="cps",
         width=4,
-        height=4,
     ),
-    Panel(
+    stat(
         "End to end, p99",
-        "From a command's timestamp in its source topic to its entry being stable.",
-        [Query(quantile(0.99, "postjournal_end_to_end_seconds", REPLICA))],
-        kind="stat",
+        "From a command's timestamp in its source topic until its entry is stable.",
+        Query(quantile(0.99, "postjournal_end_to_end_seconds", REPLICA)),
         unit="s",
         width=4,
-        height=4,
-        colours=((None, "green"), (0.1, "orange"), (1, "red")),
+        colors=((None, "green"), (0.1, "orange"), (1, "red")),
     ),
-    Panel(
+    stat(
         "Epoch",
-        "The generation of leadership; it rises by one with each change of leader.",
-        [Query(f"shard:postjournal_epoch:max{{{SHARD}}}", "shard {{shard}}")],
-        kind="stat",
+        "The number of the current leadership; increases by one with each change of leader.",
+        Query(f"shard:postjournal_epoch:max{{{SHARD}}}", "shard {{shard}}"),
         width=4,
-        height=4,
     ),
-    Panel(
+    stat(
         "Alerts",
-        "Firing now; Prometheus' own page has their names, docs/operations.md what to do.",
-        [Query('sum(ALERTS{alertstate="firing",severity!="info"}) or vector(0)')],
-        kind="stat",
+        "Firing now. Prometheus shows their names; docs/operations.md has a section for each.",
+        Query('sum(ALERTS{alertstate="firing",severity!="info"}) or vector(0)'),
         width=4,
-        height=4,
-        colours=BAD_FROM_ONE,
+        colors=RED_FROM_ONE,
     ),
-    WHO_LEADS,
+    ROLE_TIMELINE,
     Panel(
         "Commands by outcome",
-        "Decided by leaders. A replayed one has an id that was decided before.",
+        "Decided by leaders, per second. replayed: the command's id was decided before.",
         [Query(f"sum by (outcome) ({rate('postjournal_commands_total', REPLICA)})")],
         unit="cps",
         stacked=True,
     ),
     Panel(
         "End to end",
-        "From a command's timestamp in its source topic to its entry being stable; of each "
-        "entry its oldest command.",
+        "From the timestamp of an entry's oldest command in its source topic until the entry is "
+        "stable.",
         quantiles("postjournal_end_to_end_seconds", REPLICA),
         unit="s",
     ),
@@ -110,13 +98,13 @@ PANELS = [
     ),
     Panel(
         "Standby lag",
-        "Since a replica was last known to have read the whole journal. Alert: StandbyLag.",
+        "Time since a replica was last known to have read the whole journal. Alert: StandbyLag.",
         [Query(f"postjournal_standby_lag_seconds{{{REPLICA}}}", "{{replica}} · {{shard}}")],
         unit="s",
     ),
     Panel(
-        "Behind the furthest replica",
-        "Journal records that a replica has still to apply, by what the furthest one has.",
+        "Records behind the most advanced replica",
+        "Journal records that a replica has not applied yet, but another replica has.",
         [
             Query(
                 f"(max by (shard) ({JOURNAL}) - on (shard) group_right () {JOURNAL})",
@@ -125,7 +113,7 @@ PANELS = [
         ],
     ),
     Panel(
-        "Outputs not yet published",
+        "Unpublished outputs",
         "On the leader, by sink. Alert: SinkStuck.",
         [
             Query(
@@ -137,7 +125,7 @@ PANELS = [
     ),
     Panel(
         "Consumers",
-        "Outputs taken per second, and what waits in their topics. Alert: ConsumerStuck.",
+        "Outputs consumed per second, and outputs waiting in the topics. Alert: ConsumerStuck.",
         [
             Query(
                 "sum by (sink) (rate(postjournal_consumer_outputs_total[$__rate_interval]))",
@@ -147,8 +135,8 @@ PANELS = [
         ],
     ),
     Panel(
-        "Processors",
-        "Of each process; 1 is one core.",
+        "CPU",
+        "Cores used by each process.",
         [
             Query(
                 "sum by (job, replica, instance) "
@@ -159,7 +147,7 @@ PANELS = [
     ),
     Panel(
         "Memory",
-        "Resident, of each process. A replica holds the whole state of its shards.",
+        "Resident memory of each process. A replica holds the whole state of its shards.",
         [
             Query(
                 "sum by (job, replica, instance) (process_resident_memory_bytes)",
@@ -173,7 +161,7 @@ PANELS = [
 BOARD = Dashboard(
     uid="postjournal-overview",
     title="Overview",
-    description="Commands in, results out, and who leads.",
+    description="Leaders, commands, latency, consumers and resources.",
     panels=PANELS,
     variables=SHARDS_AND_REPLICAS,
     annotations=[TAKEOVERS],

@@ -1,6 +1,6 @@
-"""Grafana's JSON in words: panels, targets, variables, a dashboard. Keys are those of Grafana 12.
+"""Generates the JSON of Grafana 12: panels, queries, variables, annotations, dashboards.
 
-Panels are laid out from left to right in 24 columns, in the order in which they are given.
+Panels are laid out from left to right in 24 columns, in the order of the list.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ SCHEMA_VERSION = 41
 
 @dataclass(frozen=True)
 class Query:
-    """`legend`: with {{label}} in it. `instant`: the value now, or over the whole range.
+    """One PromQL query of a panel.
 
-    `form`: heatmap makes bars of a histogram's buckets, table rows of series.
+    `legend`: may contain {{label}}; `instant`: one value at the end of the range instead of a
+    series; `form`: heatmap: one bar per bucket of a histogram.
     """
 
     expr: str
@@ -31,10 +32,11 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """`unit`: Grafana's id of a unit (s, reqps, bytes, percentunit, short, …).
+    """One panel.
 
-    `colours`: from which value on a figure has which colour; `texts`: value → (text, colour),
-    for values that stand for words; `options`: what the type of panel knows besides.
+    `kind`: Grafana's type of panel; `unit`: Grafana's id of a unit (s, reqps, bytes, percentunit,
+    short, …); `width`: in columns of 24; `colors`: (lower bound, color) of values; `texts`:
+    value → (text, color), for values that encode a state; `options`: further options of the type.
     """
 
     title: str
@@ -45,10 +47,9 @@ class Panel:
     width: int = 12
     height: int = 8
     stacked: bool = False
-    colours: Sequence[tuple[float | None, str]] = ((None, "green"),)
+    colors: Sequence[tuple[float | None, str]] = ((None, "green"),)
     texts: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     options: Json = field(default_factory=dict)
-    transformations: Sequence[Json] = ()
     decimals: int | None = None
 
 
@@ -79,7 +80,6 @@ OPTIONS: dict[str, Json] = {
         "showUnfilled": True,
         "valueMode": "color",
     },
-    "table": {"cellHeight": "sm", "showHeader": True},
 }
 
 CUSTOM: dict[str, Json] = {
@@ -94,7 +94,7 @@ CUSTOM: dict[str, Json] = {
 }
 
 
-LINK_TO_THE_OTHERS: Json = {
+LINKS_TO_OTHER_BOARDS: Json = {
     "type": "dashboards",
     "title": "Postjournal",
     "tags": ["postjournal"],
@@ -104,19 +104,57 @@ LINK_TO_THE_OTHERS: Json = {
 }
 
 
-def _panel_json(panel: Panel, number: int, place: tuple[int, int]) -> Json:
-    """One panel at column and line `place`."""
+def stat(
+    title: str,
+    description: str,
+    query: Query,
+    *,
+    width: int,
+    height: int = 4,
+    unit: str = "short",
+    colors: Sequence[tuple[float | None, str]] = ((None, "green"),),
+    decimals: int | None = None,
+) -> Panel:
+    """A panel that shows the latest value of each series as a number."""
+    return Panel(
+        title,
+        description,
+        [query],
+        kind="stat",
+        unit=unit,
+        width=width,
+        height=height,
+        colors=colors,
+        decimals=decimals,
+    )
+
+
+def availability(title: str, description: str, expr: str) -> Panel:
+    """A panel that shows whether `expr` is 1 (available) or 0 (unavailable)."""
+    return Panel(
+        title,
+        description,
+        [Query(expr)],
+        kind="stat",
+        width=4,
+        height=4,
+        texts={0: ("unavailable", "red"), 1: ("available", "green")},
+        options={"graphMode": "none"},
+    )
+
+
+def _panel_json(panel: Panel, number: int, x: int, y: int) -> Json:
     return {
         "id": number,
         "type": panel.kind,
         "title": panel.title,
         "description": panel.description,
         "datasource": DATASOURCE,
-        "gridPos": {"x": place[0], "y": place[1], "w": panel.width, "h": panel.height},
+        "gridPos": {"x": x, "y": y, "w": panel.width, "h": panel.height},
         "targets": [_target(query, i) for i, query in enumerate(panel.queries)],
         "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
         "options": OPTIONS[panel.kind] | panel.options,
-        "transformations": list(panel.transformations),
+        "transformations": [],
     }
 
 
@@ -144,7 +182,7 @@ def _defaults(panel: Panel) -> Json:
         "mappings": _mappings(panel.texts),
         "thresholds": {
             "mode": "absolute",
-            "steps": [{"value": value, "color": colour} for value, colour in panel.colours],
+            "steps": [{"value": value, "color": color} for value, color in panel.colors],
         },
     }
     if panel.kind == "timeseries":
@@ -158,14 +196,14 @@ def _mappings(texts: Mapping[int, tuple[str, str]]) -> list[Json]:
     if not texts:
         return []
     options = {
-        str(value): {"text": text, "color": colour, "index": i}
-        for i, (value, (text, colour)) in enumerate(texts.items())
+        str(value): {"text": text, "color": color, "index": i}
+        for i, (value, (text, color)) in enumerate(texts.items())
     }
     return [{"type": "value", "options": options}]
 
 
 def variable(name: str, label: str, query: str) -> Json:
-    """A choice of label values; everything is chosen at first."""
+    """A dashboard variable with the label values of `query`; initially all are selected."""
     return {
         "name": name,
         "label": label,
@@ -183,7 +221,7 @@ def variable(name: str, label: str, query: str) -> Json:
 
 
 def annotation(name: str, expr: str, title: str, text: str) -> Json:
-    """Marks in all panels; the values of `expr` are their times, ms since the Unix epoch."""
+    """Marks in all panels at the times that are the values of `expr`, ms since the Unix epoch."""
     return {
         "name": name,
         "enable": True,
@@ -201,7 +239,7 @@ def annotation(name: str, expr: str, title: str, text: str) -> Json:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """`uid`: its address in Grafana, for ever."""
+    """One dashboard. `uid`: part of its URL in Grafana; never changes."""
 
     uid: str
     title: str
@@ -212,7 +250,7 @@ class Dashboard:
 
 
 def dashboard_json(board: Dashboard) -> Json:
-    """A whole dashboard as Grafana loads it."""
+    """The dashboard as Grafana loads it."""
     return {
         "uid": board.uid,
         "title": f"Postjournal · {board.title}",
@@ -224,18 +262,18 @@ def dashboard_json(board: Dashboard) -> Json:
         "refresh": "5s",
         "time": {"from": "now-15m", "to": "now"},
         "timezone": "browser",
-        "links": [LINK_TO_THE_OTHERS],
+        "links": [LINKS_TO_OTHER_BOARDS],
         "templating": {"list": list(board.variables)},
         "annotations": {"list": list(board.annotations)},
-        "panels": _laid_out(board.panels),
+        "panels": _arranged(board.panels),
     }
 
 
-def _laid_out(panels: Sequence[Panel]) -> list[Json]:
+def _arranged(panels: Sequence[Panel]) -> list[Json]:
     placed, x, y, tallest = [], 0, 0, 0
     for number, panel in enumerate(panels, start=1):
         if x + panel.width > COLUMNS:
             x, y, tallest = 0, y + tallest, 0
-        placed.append(_panel_json(panel, number, (x, y)))
+        placed.append(_panel_json(panel, number, x, y))
         x, tallest = x + panel.width, max(tallest, panel.height)
     return placed

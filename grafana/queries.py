@@ -1,4 +1,4 @@
-"""What the dashboards ask of Prometheus, as far as more than one of them asks it."""
+"""PromQL expressions, variables and panels that several dashboards share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROLES = {
     8: ("halted", "red"),
     9: ("stopped", "text"),
 }
-BAD_FROM_ONE = ((None, "green"), (1, "red"))
+RED_FROM_ONE = ((None, "green"), (1, "red"))
 
 SHARDS_AND_REPLICAS = (
     variable("shard", "Shard", "label_values(postjournal_epoch, shard)"),
@@ -33,17 +33,17 @@ TAKEOVERS = annotation(
 
 
 def rate(metric: str, labels: str) -> str:
-    """Per second, over the shortest time that shows no gaps."""
+    """The rate per second, over the shortest interval without gaps."""
     return f"rate({metric}{{{labels}}}[$__rate_interval])"
 
 
 def quantile(share: float, metric: str, labels: str, by: str = "") -> str:
-    """Of a histogram; `by`: labels to keep, each with a comma after it."""
+    """A quantile of a histogram; `by`: labels to keep, each followed by a comma."""
     return f"histogram_quantile({share}, sum by ({by}le) ({rate(f'{metric}_bucket', labels)}))"
 
 
 def quantiles(metric: str, labels: str, by: str = "", legend: str = "") -> tuple[Query, ...]:
-    """p50 and p99."""
+    """Queries for p50 and p99 of a histogram; arguments as for `quantile`."""
     return tuple(
         Query(quantile(share, metric, labels, by), f"{legend}{name}")
         for share, name in ((0.5, "p50"), (0.99, "p99"))
@@ -51,24 +51,24 @@ def quantiles(metric: str, labels: str, by: str = "", legend: str = "") -> tuple
 
 
 def roles() -> str:
-    """Each replica's role as a number of `ROLES`."""
-    each = (
+    """Each replica's role, as its number in `ROLES`."""
+    numbered = (
         f'(postjournal_role{{{REPLICA},role="{role}"}} == 1) * {number}'
         for number, (role, _) in ROLES.items()
     )
-    return f"max by (shard, replica) ({' or '.join(each)})"
+    return f"max by (shard, replica) ({' or '.join(numbered)})"
 
 
 def latest(metric: str, labels: str) -> str:
-    """`metric` of that replica only which took over last, shard by shard."""
+    """`metric` of the replica that took over last, for each shard."""
     when = f"postjournal_last_takeover_timestamp_seconds{{{SHARD}}}"
     newest = f"{when} == on (shard) group_left () max by (shard) ({when})"
     return f"{metric}{{{labels}}} and on (replica, shard) ({newest})"
 
 
-WHO_LEADS = Panel(
-    "Who leads, who follows",
-    "The role of every replica in every shard. Red marks in all panels are takeovers.",
+ROLE_TIMELINE = Panel(
+    "Roles",
+    "The role of each replica in each shard. Red marks in all panels are takeovers.",
     [Query(roles(), "shard {{shard}} · {{replica}}")],
     kind="state-timeline",
     width=24,

@@ -1,9 +1,9 @@
-"""Snapshots: how old, how large, how long they take, and what a recovery would have to read."""
+"""The dashboard of snapshots: age, size, duration, and the work of restoring them."""
 
 from __future__ import annotations
 
-from grafana.panels import Dashboard, Panel, Query
-from grafana.queries import BAD_FROM_ONE, REPLICA, SHARD, SHARDS_AND_REPLICAS, TAKEOVERS, quantiles
+from grafana.panels import Dashboard, Panel, Query, availability, stat
+from grafana.queries import RED_FROM_ONE, REPLICA, SHARD, SHARDS_AND_REPLICAS, TAKEOVERS, quantiles
 
 AGE = f"postjournal_snapshot_age_seconds{{{SHARD}}}"
 JOURNAL = f"max by (shard) (postjournal_journal_next_offset{{{SHARD}}})"
@@ -11,63 +11,50 @@ GIVEN_UP = f"increase(postjournal_snapshot_failed_total{{{SHARD}}}[$__range])"
 ATTEMPTS = f"increase(postjournal_snapshot_attempts_failed_total{{{SHARD}}}[$__range])"
 
 PANELS = [
-    Panel(
+    availability(
         "Store",
         "Whether the coordinator can use the snapshot store. Alert: SnapshotStoreAway.",
-        [Query("min(postjournal_snapshot_store_up)")],
-        kind="stat",
-        width=4,
-        height=4,
-        texts={0: ("away", "red"), 1: ("works", "green")},
-        options={"graphMode": "none"},
+        "min(postjournal_snapshot_store_up)",
     ),
-    Panel(
+    stat(
         "Age of the newest",
-        "By shard; -1: there is none. Alert: SnapshotTooOld.",
-        [Query(AGE, "shard {{shard}}")],
-        kind="stat",
+        "By shard; -1: the shard has no snapshot. Alert: SnapshotTooOld.",
+        Query(AGE, "shard {{shard}}"),
         unit="s",
         width=5,
-        height=4,
-        colours=((None, "red"), (0, "green"), (1800, "orange")),
+        colors=((None, "red"), (0, "green"), (1800, "orange")),
     ),
-    Panel(
+    stat(
         "Kept",
         "Snapshots in the store, by shard.",
-        [Query(f"postjournal_snapshot_kept{{{SHARD}}}", "shard {{shard}}")],
-        kind="stat",
+        Query(f"postjournal_snapshot_kept{{{SHARD}}}", "shard {{shard}}"),
         width=5,
-        height=4,
     ),
-    Panel(
-        "Given up",
-        "In the time shown: no replica could take them. Alert: SnapshotFailed.",
-        [Query(f"sum({GIVEN_UP})", instant=True)],
-        kind="stat",
+    stat(
+        "Failed snapshots",
+        "In the selected time range: no replica could take them. Alert: SnapshotFailed.",
+        Query(f"sum({GIVEN_UP})", instant=True),
         width=5,
-        height=4,
         decimals=0,
-        colours=BAD_FROM_ONE,
+        colors=RED_FROM_ONE,
     ),
-    Panel(
-        "Attempts that failed",
-        "In the time shown: another replica was asked after each.",
-        [Query(f"sum({ATTEMPTS})", instant=True)],
-        kind="stat",
+    stat(
+        "Failed attempts",
+        "In the selected time range: after each, the coordinator ordered another replica to try.",
+        Query(f"sum({ATTEMPTS})", instant=True),
         width=5,
-        height=4,
         decimals=0,
-        colours=((None, "green"), (1, "orange")),
+        colors=((None, "green"), (1, "orange")),
     ),
     Panel(
         "Age",
-        "Of the newest snapshot, by shard: a saw, whose teeth are snapshots.",
+        "Of the newest snapshot, by shard; drops with each new snapshot.",
         [Query(AGE, "shard {{shard}}")],
         unit="s",
     ),
     Panel(
-        "To be read after a restore",
-        "Journal records after the newest snapshot: what a replica that starts has to read.",
+        "Records after the newest snapshot",
+        "Journal records that a starting replica must read after restoring it.",
         [
             Query(
                 f"{JOURNAL} - on (shard) max by (shard) (postjournal_snapshot_offset{{{SHARD}}})",
@@ -88,14 +75,14 @@ PANELS = [
         unit="s",
     ),
     Panel(
-        "The engine stands still",
-        "While a replica forks the child that writes the snapshot.",
+        "Pause of the engine",
+        "While a replica forks the child process that writes the snapshot.",
         quantiles("postjournal_snapshot_fork_seconds", REPLICA),
         unit="s",
     ),
     Panel(
-        "Taken by",
-        "Snapshots per replica in the time shown.",
+        "Snapshots by replica",
+        "Snapshots that each replica took in the selected time range.",
         [
             Query(
                 "sum by (replica) "
@@ -109,13 +96,13 @@ PANELS = [
         options={"orientation": "horizontal"},
     ),
     Panel(
-        "Catching up",
-        "How far each replica's restore and reading of the journal is; 100 %: in sync.",
+        "Catch-up",
+        "Progress of each replica in restoring a snapshot and reading the journal; 100 %: in sync.",
         [Query(f"postjournal_catch_up_ratio{{{REPLICA}}}", "{{replica}} · {{shard}}")],
         unit="percentunit",
     ),
     Panel(
-        "Rate of catching up",
+        "Catch-up rate",
         "Commands applied per second while a replica is not in sync yet.",
         [
             Query(
@@ -129,7 +116,7 @@ PANELS = [
 BOARD = Dashboard(
     uid="postjournal-snapshots",
     title="Snapshots",
-    description="How old, how large, how long they take, and what a recovery has to read.",
+    description="Age, size and duration of snapshots, and the work of restoring them.",
     panels=PANELS,
     variables=SHARDS_AND_REPLICAS,
     annotations=[TAKEOVERS],

@@ -1,17 +1,17 @@
 #!/bin/sh
-# The bucket, and users that may do in it what they must. Run again, it changes nothing.
+# Creates the bucket and its users with minimal policies. A second run changes nothing.
 set -eu
 
 password() {
   cat "/run/secrets/$1-password"
 }
 
-# An environment variable of this process alone: an argument would be seen in the process table.
+# An environment variable of this process only: arguments are visible in the process table.
 MC_HOST_store="http://root:$(password root)@minio:9000"
 export MC_HOST_store
 
 policy() {
-  # policy NAME ACTIONS-ON-OBJECTS: what the user NAME may do besides listing the bucket.
+  # policy NAME ACTIONS-ON-OBJECTS: the policy of the user NAME; includes listing the bucket.
   cat <<END
 {
   "Version": "2012-10-17",
@@ -39,4 +39,4 @@ mc --quiet mb --ignore-existing "store/$BUCKET"
 uploads='"s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"'
 user replica "\"s3:GetObject\", \"s3:DeleteObject\", $uploads"
 user coordinator "\"s3:GetObject\", \"s3:DeleteObject\", $uploads"
-echo "the store is prepared"
+echo "the bucket $BUCKET and its users exist"

@@ -1,1 +1,1 @@
-"""The services, each thin: parse, wire, serve."""
+"""The services. Each only parses requests, wires parts together and serves HTTP or metrics."""

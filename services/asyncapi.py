@@ -1,4 +1,4 @@
-"""The AsyncAPI document (version 3) of a system's topics and records, out of their types."""
+"""Generates the AsyncAPI document (version 3) of a system's topics from the record types."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ REF = "#/components/schemas/{name}"
 JSON = "application/json"
 
 RECEIVE, SEND = "receive", "send"
-"""Seen from the replicas; the journal is both."""
+"""The AsyncAPI actions from the replicas' point of view; they do both on the journal."""
 
 JOURNAL = (
-    "One partition is one shard's journal, and the order of its offsets decides everything. A "
-    "reader folds it as docs/protocol.md tells; records that the fold does not accept are void."
+    "One partition is one shard's journal; the order of its offsets decides which records count. "
+    "A reader folds it as described in docs/protocol.md; records that the fold does not accept are "
+    "void."
 )
-CONTROL = "Commands to the replicas: of the coordinator and of operators."
-STATUS = "What the replicas say of themselves, once a second and at each change. Nothing decides."
+CONTROL = "Requests to the replicas, from the coordinator and from operators."
+STATUS = (
+    "The state of the replicas, written once a second and at each change. No decision depends on "
+    "it."
+)
 SOURCE = (
-    "Commands. The key's murmur2 hash picks the partition, which is the shard; without a key it is "
-    f"`{DEFAULT_KEY.decode()}`. A header `traceparent` (W3C) is kept with the record."
+    "Commands. The murmur2 hash of the key selects the partition, which is the shard; the default "
+    f"key is `{DEFAULT_KEY.decode()}`. A header `traceparent` (W3C) is stored with the record."
 )
 SINK = (
-    "`seq` is dense from 0 in each partition. A record may be there twice after a failure: a "
-    "reader drops `seq <= last`."
+    "`seq` is dense from 0 in each partition. A record may appear twice after a failure: a "
+    "consumer drops records with `seq <= last`."
 )
 TRACEPARENT = {
     "type": "object",
@@ -42,7 +46,7 @@ TRACEPARENT = {
 def document(
     application: Application[Any, Any, Any], namespace: str, shards: int
 ) -> dict[str, Any]:
-    """`shards`: partitions of every topic."""
+    """The document of the topics of `application` in `namespace`; `shards`: partitions of each."""
     topics = Topics.of(namespace, application.sources, application.sinks)
     records = _records(application, topics)
     schemas, components = msgspec.json.schema_components(records.values(), ref_template=REF)
@@ -92,10 +96,10 @@ def _actions(topics: Topics, name: str) -> tuple[str, ...]:
 
 
 def _channel(topics: Topics, name: str, shards: int) -> dict[str, Any]:
-    told = {"journal": JOURNAL, "control": CONTROL, "status": STATUS}
+    descriptions = {"journal": JOURNAL, "control": CONTROL, "status": STATUS}
     return {
         "address": topics.topic(name),
-        "description": told.get(name) or (SOURCE if name in topics.sources else SINK),
+        "description": descriptions.get(name) or (SOURCE if name in topics.sources else SINK),
         "messages": {name: {"$ref": f"#/components/messages/{name}"}},
         "bindings": {"kafka": {"topic": topics.topic(name), "partitions": shards}},
     }

@@ -1,4 +1,4 @@
-"""What the services' OpenAPI documents have in common (OpenAPI 3.1)."""
+"""The parts that the services' OpenAPI documents share (OpenAPI 3.1)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ RETRY_AFTER = {"Retry-After": {"schema": NUMBER, "description": "Seconds."}}
 PROBLEM: dict[str, Any] = {
     "type": "object",
     "description": (
-        "RFC 9457. `type` is `urn:postjournal:problem:` and the problem's name. Where a command "
-        "was sent, `outcome` tells what is known of it: accepted, not_accepted or unknown. That of "
-        "a batch is not_accepted only if none of its commands was accepted or may be; else it is "
-        "unknown, and `commands` tells the outcome of each."
+        "RFC 9457. `type` is `urn:postjournal:problem:` and the problem's name. If a command was "
+        "sent, `outcome` is accepted, not_accepted or unknown. For a batch it is not_accepted only "
+        "if none of its commands was or may be accepted; otherwise it is unknown, and `commands` "
+        "has the outcome of each."
     ),
     "properties": {
         "type": TEXT,
@@ -35,45 +35,45 @@ PROBLEM: dict[str, Any] = {
 
 
 class Problems:
-    """One service's problem types, as responses."""
+    """The problem types of one service, as OpenAPI responses."""
 
     def __init__(self, titles: Titles) -> None:
-        """`titles`: of the service alone, or with those that all services have."""
         self._titles = titles
 
     def of(self, *kinds: str) -> dict[str, Any]:
-        """Status → response. Several of one status share their response."""
+        """Status → response; problem types of the same status share a response."""
         by_status: dict[int, list[str]] = {}
         for kind in kinds:
             by_status.setdefault(self._titles[kind][0], []).append(kind)
-        return {str(status): self._response(status, each) for status, each in by_status.items()}
+        return {str(status): self._response(status, group) for status, group in by_status.items()}
 
     def _response(self, status: int, kinds: list[str]) -> dict[str, Any]:
-        told = "; ".join(f"{self._titles[kind][1]} (`{kind}`)" for kind in kinds)
+        titles = "; ".join(f"{self._titles[kind][1]} (`{kind}`)" for kind in kinds)
         content = {MEDIA_TYPE: {"schema": ref("schemas", "Problem")}}
-        response: dict[str, Any] = {"description": f"{told}.", "content": content}
+        response: dict[str, Any] = {"description": f"{titles}.", "content": content}
         return response | {"headers": RETRY_AFTER} if status in (429, 503) else response
 
 
 def schemas_of(*types: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The schema of each type, and the components that they refer to."""
+    """The schema of each type, and the components that these refer to."""
     schemas, components = msgspec.json.schema_components(types, ref_template=REF)
     return list(schemas), components
 
 
 def ref(group: str, name: str) -> dict[str, str]:
-    """To one of the document's components."""
+    """A reference to a component of the document; `group`: schemas, parameters and so on."""
     return {"$ref": f"#/components/{group}/{name}"}
 
 
 def obj(properties: dict[str, Any]) -> dict[str, Any]:
-    """An object, all of whose properties are there."""
+    """The schema of an object whose properties are all required."""
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def body_of(schemas: dict[str, Any]) -> dict[str, Any]:
-    """A request body: media type → schema."""
-    return {"required": True, "content": {kind: {"schema": each} for kind, each in schemas.items()}}
+    """A required request body; `schemas`: media type → schema."""
+    content = {media_type: {"schema": schema} for media_type, schema in schemas.items()}
+    return {"required": True, "content": content}
 
 
 def answer(description: str, schema: str | dict[str, Any]) -> dict[str, Any]:
@@ -83,11 +83,11 @@ def answer(description: str, schema: str | dict[str, Any]) -> dict[str, Any]:
 
 
 def health(problems: Problems, what: str) -> dict[str, Any]:
-    """The paths of `/livez` and `/readyz`; `what`: what a service that is ready can do."""
-    said = answer("Yes.", obj({"status": TEXT}))
+    """The paths `/livez` and `/readyz`; `what`: what a service that is ready can do."""
+    yes = answer("Yes.", obj({"status": TEXT}))
     return {
-        "/livez": {"get": {"summary": "The process lives", "responses": {"200": said}}},
+        "/livez": {"get": {"summary": "The process is live", "responses": {"200": yes}}},
         "/readyz": {
-            "get": {"summary": what, "responses": {"200": said, **problems.of("unavailable")}}
+            "get": {"summary": what, "responses": {"200": yes, **problems.of("unavailable")}}
         },
     }

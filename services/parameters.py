@@ -1,4 +1,4 @@
-"""What several services read out of a request."""
+"""Parsing of request parameters and bodies that several services share."""
 
 from __future__ import annotations
 
@@ -12,35 +12,41 @@ from werkzeug.exceptions import ClientDisconnected
 from services.problems import Problem
 
 WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
-"""Of 64 bits, and short enough for `int`, which refuses thousands of digits."""
+"""Fits in 64 bits; `int` refuses thousands of digits."""
 
 
 def shard_number(text: str, shards: int) -> int:
-    """A shard by its number. Raises `Problem`."""
+    """Parse the number of a shard, less than `shards`.
+
+    Raises `Problem`: malformed-request when it is not a number, not-found when it is too large.
+    """
     if not (text.isascii() and text.isdigit()):
-        raise Problem("malformed-request", "shard: a whole number from 0")
+        raise Problem(
+            "malformed-request", f"invalid shard {text!r}: expected a whole number from 0"
+        )
     if not WHOLE_NUMBER.fullmatch(text) or int(text) >= shards:
-        raise Problem("not-found", f"there are {shards} shards, from 0")
+        raise Problem(
+            "not-found", f"shard {text} does not exist: there are {shards}, numbered from 0"
+        )
     return int(text)
 
 
 def whole_body(**extras: Any) -> bytes:
-    """The request's body; `extras` become members of the `Problem` that is raised without one.
+    """Read the request's body, complete or not at all.
 
-    A body that breaks off is none: the first lines of a batch could pass for all of it.
+    Raises `Problem` (malformed-request, with the members `extras`) for a truncated body, because
+    the first lines of a batch could be mistaken for the whole batch.
     """
     try:
         body = request.get_data(cache=False)
-    except ParseException as error:  # gunicorn's, of a chunk
-        raise Problem("malformed-request", f"the body: {error}", **extras) from error
+    except ParseException as error:  # from gunicorn, for an invalid chunk
+        raise Problem("malformed-request", f"invalid body: {error}", **extras) from error
     except ClientDisconnected as error:
-        raise _broken_off(extras) from error
+        raise _truncated(extras) from error
     if len(body) < (request.content_length or 0):
-        raise _broken_off(extras)
+        raise _truncated(extras)
     return body
 
 
-def _broken_off(extras: dict[str, Any]) -> Problem:
-    return Problem(
-        "malformed-request", "the body broke off before its end; send it again", **extras
-    )
+def _truncated(extras: dict[str, Any]) -> Problem:
+    return Problem("malformed-request", "the body is truncated; send it again", **extras)

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 has them, the same way in every service."""
+"""Error responses in the format of RFC 9457, the same in every service."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Titles = Mapping[str, tuple[int, str]]
 """Problem type → status and title."""
 
 COMMON: Titles = {
-    "malformed-request": (400, "The request cannot be understood"),
-    "not-found": (404, "There is no such resource"),
-    "method-not-allowed": (405, "The resource does not have this method"),
+    "malformed-request": (400, "The request is malformed"),
+    "not-found": (404, "The resource does not exist"),
+    "method-not-allowed": (405, "The resource does not support this method"),
     "too-large": (413, "The body is too large"),
-    "unsupported-media-type": (415, "The body has a type that is not understood"),
+    "unsupported-media-type": (415, "The media type of the body is not supported"),
     "internal-error": (500, "The service failed"),
 }
-"""What every service needs."""
+"""The problem types that every service has."""
 
 TYPE_OF_STATUS = {
     404: "not-found",
@@ -37,19 +37,26 @@ TYPE_OF_STATUS = {
 
 
 class Problem(Exception):
-    """Raised by handlers; becomes the response."""
+    """An error response; raise it in a handler.
+
+    `kind`: one of the service's problem types; `detail`: what is wrong with this request;
+    `retry_after_s`: the Retry-After header; `extras`: further members of the body.
+    """
 
     def __init__(
         self, kind: str, detail: str, *, retry_after_s: int | None = None, **extras: Any
     ) -> None:
-        """`kind` is one of the service's problem types; `extras` become members of the body."""
         super().__init__(detail)
         self.kind, self.detail, self.extras = kind, detail, extras
         self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
 
 
 def register(app: Flask, titles: Titles) -> None:
-    """Make every error of `app`, Flask's own included, a problem out of `titles`."""
+    """Make every error of `app` a problem response, including Flask's own errors.
+
+    `titles`: the service's problem types in addition to `COMMON`. An exception that is not a
+    `Problem` is logged with its traceback and answered with 500.
+    """
     responses = _Responses({**COMMON, **titles})
     app.register_error_handler(Problem, responses.of_problem)
     app.register_error_handler(HTTPException, responses.of_http_exception)
@@ -73,7 +80,7 @@ class _Responses:
 
     def of_bug(self, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.path, exc_info=error)
-        return self._response("internal-error", "see the service's log", {}, {})
+        return self._response("internal-error", "the service has failed; see its log", {}, {})
 
     def _response(
         self, kind: str, detail: str, extras: Mapping[str, Any], headers: Mapping[str, str]

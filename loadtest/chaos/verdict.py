@@ -77,7 +77,7 @@ def judge(stage: Stage, load: ChaosLoad) -> Verdict:
     if not projection:
         faults.append("the balances in Redis are not those of the results")
     for shard in journal.shards:
-        faults += [f"{each.rule}: {each.place}: {each.text}" for each in shard.findings]
+        faults += [f"{each.rule}: {each.location}: {each.text}" for each in shard.findings]
     return Verdict(
         kafka=kafka,
         gateway=gateway,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from postjournal.cluster.states import ends_snapshot
 from postjournal.cluster.status import SnapshotOrder, SnapshotProgress
 from postjournal.cluster.view import ClusterView, ReplicaView
 
@@ -118,7 +119,7 @@ class JobBook:
             self._early[key] = progress, seen
         if job is None:
             return
-        if progress.state in ("done", "given_up") and job.end is None:
+        if ends_snapshot(progress.state) and job.end is None:
             job.end = progress
             self.ended += 1
         latest = job.latest

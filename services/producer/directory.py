@@ -10,6 +10,7 @@ from typing import Protocol
 
 from confluent_kafka import Message
 
+from postjournal.cluster.states import NO_LEADER, leads, serves_reads
 from postjournal.cluster.status import ReplicaStatus, decode_status
 from postjournal.cluster.view import ClusterView, ReplicaView, ShardView
 from postjournal.core.errors import ShardCountMismatch
@@ -24,8 +25,6 @@ POLL_S = 0.2
 
 STALE_S = 10.0
 """A replica whose lag lasts so long is not in sync: it is stuck, or reads up to a bound only."""
-
-CAN_READ = ("leader", "resigning", "standby", "claiming", "reader")
 
 
 class StatusTopic(Protocol):
@@ -77,7 +76,7 @@ class StatusDirectory:
                 return view
             leader = self._view.replicas.get((view.leader, shard))
             if leader is None or leader.is_silent(_now_ms()):
-                return replace(view, leader=None, address=None, http=None, state="no_leader")
+                return replace(view, leader=None, address=None, http=None, state=NO_LEADER)
             return view
 
     def leader_addresses(self, shard: int) -> list[str]:
@@ -134,13 +133,13 @@ class StatusDirectory:
 
 
 def _can_read(view: ReplicaView, now: int) -> bool:
-    return view.status.state in CAN_READ and not view.is_silent(now)
+    return serves_reads(view.status.state) and not view.is_silent(now)
 
 
 def _reluctance(status: ReplicaStatus) -> int:
     if status.lag_s > STALE_S:
         return 2
-    return 1 if status.state in ("leader", "resigning") else 0
+    return 1 if leads(status.state) else 0
 
 
 def _now_ms() -> int:

@@ -15,6 +15,7 @@ from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import BadRequest, HTTPException
 
+from postjournal.cluster.states import is_in_sync, leads
 from services.replica.metrics import registry_of
 from services.replica.shard import ShardRunner
 
@@ -23,7 +24,6 @@ PATIENCE_MS = 750
 """How long a read waits for the state that it asks for; the gateway gives up after a second."""
 
 SEQUENCE = re.compile(r"[0-9]{1,18}")
-READY = ("standby", "claiming", "leader", "resigning", "reader")
 ERROR_STATUS = {"not_leader": 409, "not_ready": 503, "behind": 503}
 
 
@@ -43,7 +43,7 @@ def make_app(replica: str, shards: Sequence[ShardRunner], crash_token: str | Non
     @app.get("/readyz")
     def readyz() -> Response:
         states = {each.shard: each.status.state for each in shards}
-        ready = all(state in READY for state in states.values())
+        ready = all(is_in_sync(state) for state in states.values())
         return _json({"ready": ready, "shards": states}, 200 if ready else 503)
 
     @app.get("/leader")
@@ -52,15 +52,15 @@ def make_app(replica: str, shards: Sequence[ShardRunner], crash_token: str | Non
         if found is None:
             return _json({"error": "no such shard"}, 404)
         status = found.status
-        leads = status.state in ("leader", "resigning")
+        is_leader = leads(status.state)
         body = {
             "shard": found.shard,
             "leader": status.leader,
             "address": status.leader_address,
             "epoch": status.epoch,
-            "is_leader": leads,
+            "is_leader": is_leader,
         }
-        return _json(body, 200 if leads else 503)
+        return _json(body, 200 if is_leader else 503)
 
     @app.get("/state")
     def state() -> Response:

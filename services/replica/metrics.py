@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.registry import Collector
 
+from postjournal.cluster.states import FailoverCause, FailoverPhase, ReplicaState
 from postjournal.cluster.status import CatchUp
 from postjournal.core import messages as m
 
@@ -14,13 +15,7 @@ MILLISECONDS = (
     *(0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
     *(0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0),
 )
-ROLES = (
-    *("restoring", "catching_up", "standby", "claiming", "leader", "resigning", "rebuilding"),
-    *("reader", "stopped", "halted"),
-)
 OUTCOMES = ("accepted", "rejected", "replayed")
-PHASES = ("detect", "claim", "resume", "total")
-CAUSES = ("tripwire", "silence", "resigned", "no_leader")
 KINDS = ("claim", "entry", "heartbeat", "resign")
 
 ROLE = Gauge("postjournal_role", "1 for the role that the replica has", ["shard", "role"])
@@ -135,9 +130,9 @@ def begin(shard: str) -> None:
     """Show zeros: a series that begins with its first event hides that event from `increase`."""
     for outcome in OUTCOMES:
         COMMANDS.labels(shard, outcome)
-    for phase in PHASES:
+    for phase in FailoverPhase:
         FAILOVER.labels(shard, phase)
-    for cause in CAUSES:
+    for cause in FailoverCause:
         TAKEOVERS.labels(shard, cause)
     for kind in KINDS:
         VOID.labels(shard, kind)
@@ -160,7 +155,7 @@ def count_entry(shard: str, entry: m.EntryStable, wall_ms: int) -> None:
 def count_failover(shard: str, takeover: m.TookOver, wall_ms: int) -> None:
     """A takeover's phases; see `postjournal.cluster.status.Failover`."""
     parts = (takeover.detect_ms, takeover.claim_ms, takeover.resume_ms)
-    for phase, duration_ms in zip(PHASES, (*parts, sum(parts)), strict=True):
+    for phase, duration_ms in zip(FailoverPhase, (*parts, sum(parts)), strict=True):
         FAILOVER.labels(shard, phase).observe(duration_ms / 1000)
         LAST_FAILOVER.labels(shard, phase).set(duration_ms / 1000)
     TAKEOVERS.labels(shard, takeover.cause).inc()
@@ -169,8 +164,8 @@ def count_failover(shard: str, takeover: m.TookOver, wall_ms: int) -> None:
 
 def show_role(shard: str, role: str) -> None:
     """Exactly one role is 1."""
-    for each in ROLES:
-        ROLE.labels(shard, each).set(1 if each == role else 0)
+    for state in ReplicaState:
+        ROLE.labels(shard, state).set(1 if state == role else 0)
 
 
 def show_catch_up(shard: str, progress: CatchUp | None) -> None:

@@ -22,6 +22,7 @@ from postjournal.adapters.process.inbox import QueueInbox
 from postjournal.adapters.process.thread_priority import ThreadPriority
 from postjournal.adapters.process.tripwire import TripwireClient
 from postjournal.adapters.snapshots.manager import Stores
+from postjournal.cluster.states import leads
 from postjournal.cluster.status import (
     CatchUp,
     Failover,
@@ -49,7 +50,6 @@ from services.replica.snapshots import bound_of, make_snapshots
 log = logging.getLogger(__name__)
 
 STATUS_EVERY_MS = 1_000
-LEADS = ("leader", "resigning")
 LIVE_WITHIN_MS = 5_000
 """A loop that has not turned for this long does not live (`/livez`)."""
 
@@ -314,7 +314,7 @@ class ShardRunner:
             error=self._error,
             snapshot=restoring.snapshot_id if restoring else None,
             catch_up=self._catch_up,
-            load=self._load.look(self._clock.monotonic_ms(), leads=self._state in LEADS),
+            load=self._load.look(self._clock.monotonic_ms(), leads=leads(self._state)),
         )
 
     def _tell(self, record: StatusRecord) -> None:

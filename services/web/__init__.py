@@ -1,4 +1,4 @@
-"""Pages for people: templates, style and scripts, all served from here and from no other host."""
+"""HTML pages: templates, style and scripts, all served by the service itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-"""Content-Security-Policy: nothing inline, nothing from elsewhere, in nobody's frame."""
+"""Content-Security-Policy: nothing inline, nothing from other hosts, no embedding in frames."""
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -42,18 +42,18 @@ _templates = jinja2.Environment(
 
 
 def render(template: str, **values: Any) -> str:
-    """HTML; everything in `values` is escaped, unless it is `Markup`."""
+    """Render a template to HTML; `values` are escaped unless they are `Markup`."""
     return Markup(_templates.get_template(template).render(**values))
 
 
 def page(template: str, **values: Any) -> Response:
-    """An HTML page."""
+    """An HTML response with the security headers; arguments as for `render`."""
     text = render(template, root=request.script_root, **values)
     return Response(text, content_type="text/html; charset=utf-8", headers=HEADERS)
 
 
 def add_static(app: Flask) -> None:
-    """Serve the style and the scripts at `/static/`."""
+    """Serve the files of `static/` at `/static/NAME`, with an ETag; 404 for any other name."""
 
     @app.get("/static/<name>")
     def static_file(name: str) -> Response:

@@ -1,4 +1,4 @@
-"""Pages that show a service's documents."""
+"""Pages that show a service's OpenAPI and AsyncAPI documents."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from flask import Flask, Response
 from services.web import page
 
 Links = Sequence[tuple[str, str]]
-"""Name and path of pages and documents that belong together."""
+"""(name, path) of the related pages and documents that the header links to."""
 
 
 def add_interface_page(app: Flask, document: dict[str, Any], links: Links) -> None:
-    """The OpenAPI document at `/docs`."""
+    """Show the OpenAPI document at `/docs`."""
 
-    def resolve(told: dict[str, Any]) -> dict[str, Any]:
-        node: Any = told
+    def resolve(reference: dict[str, Any]) -> dict[str, Any]:
+        node: Any = reference
         while "$ref" in node:
             parts = node["$ref"].removeprefix("#/").split("/")
             node = document
             for part in parts:
                 node = node[part]
-        found: dict[str, Any] = node
-        return found
+        resolved: dict[str, Any] = node
+        return resolved
 
     @app.get("/docs")
     def docs() -> Response:
@@ -32,7 +32,7 @@ def add_interface_page(app: Flask, document: dict[str, Any], links: Links) -> No
 
 
 def add_topics_page(app: Flask, document: dict[str, Any], links: Links) -> None:
-    """The AsyncAPI document at `/docs/topics`."""
+    """Show the AsyncAPI document at `/docs/topics`."""
 
     @app.get("/docs/topics")
     def topics() -> Response:

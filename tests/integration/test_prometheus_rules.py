@@ -1,4 +1,4 @@
-"""Prometheus' own checks of our configuration, and that no alert is without test and runbook."""
+"""Prometheus' own checks of the configuration; every alert has a test and a runbook section."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def test_prometheus_accepts_the_configuration() -> None:
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
-def test_the_rules_do_as_their_tests_say(path: Path) -> None:
+def test_the_rules_pass_their_tests(path: Path) -> None:
     promtool("test", "rules", str(path))
 
 
-def test_every_alert_is_seen_to_fire_and_to_be_silent() -> None:
+def test_every_alert_is_tested_to_fire_and_to_be_silent() -> None:
     fired: set[str] = set()
     silent: set[str] = set()
     for path in TESTS:

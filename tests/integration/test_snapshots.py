@@ -301,7 +301,7 @@ def test_a_trimmed_journal_is_recovered_from_a_snapshot_and_refused_without(
         (made.folder / "snapshots").rename(made.folder / "gone")
         made.start(standby)
         made.wait(lambda: made.state(standby).get("state") == "halted")
-        assert "no snapshot can stand for it" in made.state(standby)["error"]
+        assert "no snapshot replaces the deleted records" in made.state(standby)["error"]
         made.wait(lambda: made.in_state("leader"))  # the others go on
 
 

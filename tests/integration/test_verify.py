@@ -1,4 +1,4 @@
-"""The auditor on a real journal, which two replicas and a SIGKILL have left on a real broker."""
+"""The auditor on a real journal of two replicas, one of which was killed, on a real broker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,15 @@ from postjournal.core.fold import JournalState
 from postjournal.core.records import Codec
 from postjournal.ledger import Ledger
 from postjournal.verify.audit_source import AuditSource
-from tests.support.audited_shard import Json, Tape, audited, broken, deposit, opened, transfer
+from tests.support.audited_shard import (
+    Json,
+    ShardRecords,
+    audited,
+    broken,
+    deposit,
+    opened,
+    transfer,
+)
 from tests.support.journal_damage import DAMAGES, accepted_entries, rechain
 from tests.support.services import Service, eventually, make_topics, patient_producer, running
 
@@ -72,7 +80,7 @@ class Replicas:
         try:
             answer = requests.get(f"{self._urls[name]}/state", timeout=10)
         except requests.RequestException:
-            return {"state": "gone", "seq": -1}
+            return {"state": "unreachable", "seq": -1}
         shard: Json = answer.json()["shards"][0]
         return shard
 
@@ -99,7 +107,7 @@ class Replicas:
 
 
 class Results:
-    """How many there are, without those that a deposed leader has published again."""
+    """Counts the results, without those that a deposed leader has published again."""
 
     def __init__(self, kafka: str, namespace: str) -> None:
         self._consumer = Consumer(kafka_settings.follower_consumer(kafka))
@@ -115,11 +123,11 @@ class Results:
         return self._highest + 1
 
 
-def told(kafka: str, namespace: str) -> set[tuple[str, int]]:
-    """Which replica has said that it is where."""
-    surveyor = AuditSource(kafka, namespace, Ledger())
-    with closing(surveyor):
-        return {(said.status.replica, said.status.seq) for said in surveyor.audit_input(0, 1).said}
+def reported(kafka: str, namespace: str) -> set[tuple[str, int]]:
+    """(replica, seq) of every status record."""
+    with closing(AuditSource(kafka, namespace, Ledger())) as source:
+        reports = source.audit_input(0, 1).reported
+        return {(report.status.replica, report.status.seq) for report in reports}
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +139,7 @@ def namespace() -> str:
 def system(
     kafka: str, namespace: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Replicas]:
-    """Has decided some hundred commands under two leaders, and still runs."""
+    """A running system that has decided some hundred commands under two leaders."""
     make_topics(kafka, namespace)
     with ExitStack() as stack:
         replicas = Replicas(kafka, namespace, tmp_path_factory.mktemp("replicas"), stack)
@@ -150,7 +158,7 @@ def system(
         decide("feed", *[deposit(n, 10_000, f"d-{n}") for n in names])
         for start in range(0, 100, 20):
             decide("commands", *transfers(start, 20))
-        decide("commands", b"no json", deposit("nobody", 1, "n1"), deposit("a1", 10_000, "d-a1"))
+        decide("commands", b"no json", deposit("unknown", 1, "n1"), deposit("a1", 10_000, "d-a1"))
         first = replicas.wait_for_leader()
         replicas.processes[first].process.send_signal(signal.SIGKILL)
         replicas.processes[first].process.wait(60)
@@ -158,14 +166,13 @@ def system(
             decide("feed", *transfers(start, 20))  # the first ten are repeats
         eventually(lambda: replicas.reached(decided))
         (survivor,) = {"r1", "r2"} - {first}
-        eventually(lambda: (survivor, decided) in told(kafka, namespace))  # once a second
+        eventually(lambda: (survivor, decided) in reported(kafka, namespace))  # once a second
         yield replicas
 
 
-def read(kafka: str, namespace: str) -> Tape:
-    surveyor = AuditSource(kafka, namespace, Ledger())
-    found = surveyor.audit_input(0, 1)
-    surveyor.close()
+def read(kafka: str, namespace: str) -> ShardRecords:
+    with closing(AuditSource(kafka, namespace, Ledger())) as source:
+        found = source.audit_input(0, 1)
 
     def rows(partition: Any) -> list[tuple[bytes | None, bytes]]:
         chunks = list(partition.chunks(0))
@@ -175,59 +182,59 @@ def read(kafka: str, namespace: str) -> Tape:
         return [value for _, value in rows(partition)]
 
     short = len(namespace) + 1
-    return Tape(
+    return ShardRecords(
         namespace,
         values(found.journal),
         {topic[short:]: rows(partition) for topic, partition in found.sources.items()},
         {name: values(sink.partition) for name, sink in found.sinks.items()},
-        [said.status for said in found.said],
+        [report.status for report in found.reported],
     )
 
 
-def renamed(tape: Tape, namespace: str) -> Tape:
-    """The same in another namespace: the topics' names stand in records, so hashes change."""
-    entries, old = accepted_entries(tape), f'"{tape.namespace}.'.encode()
+def renamed(records: ShardRecords, namespace: str) -> ShardRecords:
+    """The same in another namespace: records contain topic names, so the hashes change."""
+    entries, old = accepted_entries(records), f'"{records.namespace}.'.encode()
     new = f'"{namespace}.'.encode()
-    copy = Tape(
+    copy = ShardRecords(
         namespace,
-        [value.replace(old, new) for value in tape.journal],
-        {name: list(rows) for name, rows in tape.sources.items()},
-        {name: [v.replace(old, new) for v in values] for name, values in tape.sinks.items()},
+        [value.replace(old, new) for value in records.journal],
+        {name: list(rows) for name, rows in records.sources.items()},
+        {name: [v.replace(old, new) for v in values] for name, values in records.sinks.items()},
     )
     rechain(copy, entries, entries[0])
     digests = digests_of(copy)
     copy.statuses = [
-        msgspec.structs.replace(status, digest=digests[status.seq]) for status in tape.statuses
+        msgspec.structs.replace(status, digest=digests[status.seq]) for status in records.statuses
     ]
     return copy
 
 
-def digests_of(tape: Tape) -> dict[int, str]:
+def digests_of(records: ShardRecords) -> dict[int, str]:
     codec: Codec[Any] = Codec(Json)
     fold = JournalState()
     found = {0: fold.digest}
-    for offset, value in enumerate(tape.journal):
+    for offset, value in enumerate(records.journal):
         fold.fold(offset, codec.decode(value), value)
         found[fold.next_seq] = fold.digest
     return found
 
 
-def write(kafka: str, tape: Tape) -> None:
-    make_topics(kafka, tape.namespace)
+def write(kafka: str, records: ShardRecords) -> None:
+    make_topics(kafka, records.namespace)
     producer = patient_producer(kafka)
 
     def put(name: str, value: bytes, key: bytes | None = None) -> None:
-        producer.produce(tape.topic(name), value, key=key, partition=0)
+        producer.produce(records.topic(name), value, key=key, partition=0)
 
-    for value in tape.journal:
+    for value in records.journal:
         put("journal", value)
-    for name, rows in tape.sources.items():
+    for name, rows in records.sources.items():
         for key, value in rows:
             put(name, value, key)
-    for name, values in tape.sinks.items():
+    for name, values in records.sinks.items():
         for value in values:
             put(name, value)
-    for status in tape.statuses:
+    for status in records.statuses:
         put("status", msgspec.json.encode(status))
     assert producer.flush(60) == 0
 
@@ -247,7 +254,7 @@ def test_a_running_system_is_sound(kafka: str, namespace: str, system: Replicas)
     assert (shard["commands"], shard["repeated"]) == (2 * ACCOUNTS + 203, 11)
     assert shard["sinks"]["results"]["present"] == shard["commands"]
     assert shard["sinks"]["deadletter"]["present"] == 1
-    (survivor,) = (name for name, each in system.processes.items() if each.is_alive)
+    (survivor,) = (name for name, service in system.processes.items() if service.is_alive)
     assert shard["replicas"][survivor] > 0
 
 
@@ -258,14 +265,14 @@ def test_damage_in_a_copy_of_a_real_journal_is_found_and_its_record_named(
     original = read(kafka, namespace)
     assert audited(original).sound
     for kind, plant in DAMAGES.items():
-        tape = original.copy()
-        rule, place = plant(tape)
-        assert (rule.value, place) in broken(audited(tape)), kind
+        records = original.copy()
+        rule, location = plant(records)
+        assert (rule.value, location) in broken(audited(records)), kind
 
 
 ON_BROKER = ("an_entry_is_missing", "an_amount_is_changed", "an_output_is_missing",
-             "a_source_record_is_missing", "a_replica_holds_something_else")  # fmt: skip
-"""All kinds would take a second each; what is found does not depend on where it is read from."""
+             "a_source_record_is_missing", "a_replica_reports_another_digest")  # fmt: skip
+"""All kinds would take a second each; the findings do not depend on where records are read from."""
 
 
 @pytest.mark.parametrize("kind", [None, *ON_BROKER])
@@ -273,39 +280,39 @@ def test_damage_in_a_copy_on_a_real_broker_is_found_and_its_record_named(
     kafka: str, namespace: str, system: Replicas, kind: str | None
 ) -> None:
     del system
-    tape = renamed(read(kafka, namespace), f"copy-{uuid.uuid4().hex[:8]}")
+    records = renamed(read(kafka, namespace), f"copy-{uuid.uuid4().hex[:8]}")
     expected = None
     if kind is not None:
-        rule, place = DAMAGES[kind](tape)
-        expected = (rule.value, place)
-    write(kafka, tape)
-    result = verify(kafka, tape.namespace, "--json")
+        rule, location = DAMAGES[kind](records)
+        expected = (rule.value, location)
+    write(kafka, records)
+    result = verify(kafka, records.namespace, "--json")
     assert result.exit_code == (0 if kind is None else 1), result.output
     (shard,) = json.loads(result.stdout)["shards"]
     found = {
-        (each["rule"], f"{each['topic']}/{each['partition']}@{each['offset']}")
-        for each in shard["findings"]
+        (finding["rule"], f"{finding['topic']}/{finding['partition']}@{finding['offset']}")
+        for finding in shard["findings"]
     }
     assert found == set() if expected is None else expected in found
 
 
-def test_what_people_read_names_the_record_and_the_rule(
+def test_the_printed_report_names_the_record_and_the_rule(
     kafka: str, namespace: str, system: Replicas
 ) -> None:
     del system
-    tape = renamed(read(kafka, namespace), f"copy-{uuid.uuid4().hex[:8]}")
-    rule, place = DAMAGES["an_output_is_changed"](tape)
-    write(kafka, tape)
-    result = verify(kafka, tape.namespace)
+    records = renamed(read(kafka, namespace), f"copy-{uuid.uuid4().hex[:8]}")
+    rule, location = DAMAGES["an_output_is_changed"](records)
+    write(kafka, records)
+    result = verify(kafka, records.namespace)
     assert result.exit_code == 1
-    assert f"{rule.value}: {place}" in result.stdout
+    assert f"{rule.value}: {location}" in result.stdout
     assert "damaged" in result.stdout
 
 
-def test_a_check_that_cannot_be_made_is_told_apart_from_damage(kafka: str) -> None:
-    result = verify(kafka, "nobody-here")
+def test_an_audit_that_cannot_run_has_another_exit_code_than_damage(kafka: str) -> None:
+    result = verify(kafka, "no-such-namespace")
     assert result.exit_code == 2
-    assert "there is no topic nobody-here.journal" in result.output
+    assert "topic no-such-namespace.journal does not exist" in result.output
     assert verify(kafka, "x", "--app", "no.such:Thing").exit_code == 2
 
 
@@ -313,11 +320,11 @@ def test_a_journal_whose_beginning_is_deleted_is_refused(
     kafka: str, namespace: str, system: Replicas
 ) -> None:
     del system
-    tape = renamed(read(kafka, namespace), f"copy-{uuid.uuid4().hex[:8]}")
-    write(kafka, tape)
+    records = renamed(read(kafka, namespace), f"copy-{uuid.uuid4().hex[:8]}")
+    write(kafka, records)
     admin = AdminClient({"bootstrap.servers": kafka})
-    partition = TopicPartition(tape.topic("journal"), 0, 3)
+    partition = TopicPartition(records.topic("journal"), 0, 3)
     admin.delete_records([partition])[partition].result()
-    result = verify(kafka, tape.namespace)
+    result = verify(kafka, records.namespace)
     assert result.exit_code == 2
     assert "begins at offset 3" in result.output

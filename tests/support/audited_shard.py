@@ -1,4 +1,4 @@
-"""Journals to be audited: as lists of bytes, made here or read from a broker, and damaged."""
+"""A shard's records as lists of bytes, for the auditor: generated here or read from a broker."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from postjournal.verify.report import ShardReport
 from postjournal.verify.shard import AuditInput, Sink, audit_shard
 
 Json = dict[str, Any]
-CHUNK = 7  # small, so that everything crosses a chunk's edge
+CHUNK = 7  # small, so that everything crosses a chunk boundary
 WINDOW = 1_000
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A partition in memory: see `verify.partition.Partition`."""
+class MemoryPartition:
+    """A `verify.partition.Partition` in memory."""
 
     topic: str
     rows: Sequence[tuple[bytes | None, bytes]]
@@ -45,8 +45,8 @@ class Listed:
 
 
 @dataclass
-class Tape:
-    """All records of one shard's topics, by short name; the position is the offset."""
+class ShardRecords:
+    """All records of one shard's topics, by short name; a record's index is its offset."""
 
     namespace: str = "ledger"
     journal: list[bytes] = field(default_factory=list)
@@ -62,17 +62,17 @@ class Tape:
         return record
 
     def offsets(self, kind: str) -> list[int]:
-        """Of the journal's records of a kind."""
+        """The offsets of the journal's records of a kind."""
         return [n for n in range(len(self.journal)) if self.decoded(n)["kind"] == kind]
 
-    def change(self, offset: int, how: Callable[[Json], None]) -> None:
-        """Write the journal's record at `offset` anew."""
+    def change(self, offset: int, edit: Callable[[Json], None]) -> None:
+        """Replace the journal's record at `offset` by one that `edit` has changed."""
         record = self.decoded(offset)
-        how(record)
+        edit(record)
         self.journal[offset] = msgspec.json.encode(record)
 
-    def copy(self) -> Tape:
-        return Tape(
+    def copy(self) -> ShardRecords:
+        return ShardRecords(
             self.namespace,
             list(self.journal),
             {name: list(rows) for name, rows in self.sources.items()},
@@ -82,39 +82,45 @@ class Tape:
 
 
 def audit_input(
-    tape: Tape, *, shard: int = 0, shards: int = 1, deleted: Json | None = None
+    records: ShardRecords, *, shard: int = 0, shards: int = 1, deleted: Json | None = None
 ) -> AuditInput:
-    """`deleted`: short name → the first offset that retention has left."""
+    """`deleted`: short name → the first offset that retention has kept."""
     first = deleted or {}
     sinks = {
-        name: Listed(tape.topic(name), [(None, value) for value in values], first.get(name, 0))
-        for name, values in tape.sinks.items()
+        name: MemoryPartition(
+            records.topic(name), [(None, value) for value in values], first.get(name, 0)
+        )
+        for name, values in records.sinks.items()
     }
     return AuditInput(
         shard=shard,
         shards=shards,
-        journal=Listed(tape.topic("journal"), [(None, value) for value in tape.journal]),
+        journal=MemoryPartition(
+            records.topic("journal"), [(None, value) for value in records.journal]
+        ),
         sources={
-            tape.topic(name): Listed(tape.topic(name), rows, first.get(name, 0))
-            for name, rows in tape.sources.items()
+            records.topic(name): MemoryPartition(records.topic(name), rows, first.get(name, 0))
+            for name, rows in records.sources.items()
         },
         sinks={name: Sink(partition, partition.end) for name, partition in sinks.items()},
-        status_topic=tape.topic("status"),
-        said=[ReportedDigest(offset, status) for offset, status in enumerate(tape.statuses)],
+        status_topic=records.topic("status"),
+        reported=[ReportedDigest(offset, status) for offset, status in enumerate(records.statuses)],
     )
 
 
-def audited(tape: Tape, application: Application[Any, Any, Any] | None = None) -> ShardReport:
-    return audit_shard(application or Ledger(), audit_input(tape), WINDOW)
+def audited(
+    records: ShardRecords, application: Application[Any, Any, Any] | None = None
+) -> ShardReport:
+    return audit_shard(application or Ledger(), audit_input(records), WINDOW)
 
 
 def broken(report: ShardReport) -> set[tuple[str, str]]:
-    """(rule, topic/partition@offset) of every finding that was told in words."""
-    return {(finding.rule, finding.place) for finding in report.findings}
+    """(rule, topic/partition@offset) of every finding that has a text."""
+    return {(finding.rule, finding.location) for finding in report.findings}
 
 
 class History:
-    """Writes the tape of a shard as its leaders would, with the engine's own machine."""
+    """Writes the records of a shard as its leaders would, with the engine's state machine."""
 
     def __init__(
         self,
@@ -124,7 +130,7 @@ class History:
         window: int = WINDOW,
     ) -> None:
         self.application = application or Ledger()
-        self.tape = Tape()
+        self.records = ShardRecords()
         self._machine: StateMachine[Any, Any, Any] = StateMachine(
             self.application, place or ShardPlace(0, 1), window
         )
@@ -132,15 +138,15 @@ class History:
         self._codec: Codec[Any] = Codec(self.application.event_type)
         self._encode = msgspec.json.Encoder().encode
         self._marks = dict.fromkeys(self._machine.outboxes, 0)
-        self.tape.sources = {name: [] for name in self.application.sources}
-        self.tape.sinks = {name: [] for name in self._machine.outboxes}
+        self.records.sources = {name: [] for name in self.application.sources}
+        self.records.sinks = {name: [] for name in self._machine.outboxes}
 
     def successor(self) -> History:
-        """A replica that has read the tape and may claim."""
+        """A replica that has read the journal and may claim."""
         other = History(self.application)
-        other.tape, other._fold, other._marks = self.tape, self._fold, self._marks
+        other.records, other._fold, other._marks = self.records, self._fold, self._marks
         fold = JournalState()
-        for offset, value in enumerate(self.tape.journal):
+        for offset, value in enumerate(self.records.journal):
             record = self._codec.decode(value)
             if fold.fold(offset, record, value) is Verdict.ACCEPTED and isinstance(record, Entry):
                 other._machine.apply(record)
@@ -152,11 +158,11 @@ class History:
 
     def append(self, record: Record[Any]) -> Verdict:
         value = self._codec.encode(record)
-        self.tape.journal.append(value)
-        return self._fold.fold(len(self.tape.journal) - 1, record, value)
+        self.records.journal.append(value)
+        return self._fold.fold(len(self.records.journal) - 1, record, value)
 
     def claim(self, replica: str = "r1", **changes: Any) -> None:
-        seen = len(self.tape.journal) - 1
+        seen = len(self.records.journal) - 1
         claim = Claim(self._fold.epoch + 1, replica, f"{replica}-i", "h:1", seen)
         self.append(msgspec.structs.replace(claim, **changes))
 
@@ -164,14 +170,14 @@ class History:
         self.append(Heartbeat(self._fold.epoch, self.seq, dict(self._marks), 5))
 
     def entry(self, *runs: tuple[str, Sequence[object]]) -> Entry[Any]:
-        """Source name and commands of each run; the entry is appended and is stable."""
+        """Append a stable entry; `runs`: source name and commands of each."""
         entry = self.decided(*runs)
         assert self.append(entry) is Verdict.ACCEPTED
         return entry
 
     def decided(self, *runs: tuple[str, Sequence[object]]) -> Entry[Any]:
         rows: list[Run] = [self._feed(name, commands) for name, commands in runs]
-        batch = self._machine.decide(rows, time=1_000 + len(self.tape.journal))
+        batch = self._machine.decide(rows, time=1_000 + len(self.records.journal))
         return Entry(
             epoch=self._fold.epoch,
             seq=self.seq,
@@ -179,29 +185,29 @@ class History:
             sources=dict(self._machine.sources),
             sinks=self._machine.sink_ends(),
             published=dict(self._marks),
-            time=1_000 + len(self.tape.journal),
+            time=1_000 + len(self.records.journal),
             digest_before=self._fold.digest,
         )
 
     def _feed(self, name: str, commands: Sequence[object]) -> Run:
-        records = self.tape.sources[name]
-        first = len(records)
+        rows = self.records.sources[name]
+        first = len(rows)
         for command in commands:
             value = command if isinstance(command, bytes) else self._encode(command)
-            records.append((b"main", value))
-        topic = self.tape.topic(name)
-        return topic, [(first + n, *row) for n, row in enumerate(records[first:])]
+            rows.append((b"main", value))
+        topic = self.records.topic(name)
+        return topic, [(first + n, *row) for n, row in enumerate(rows[first:])]
 
     def publish(self) -> None:
-        """Everything stable goes out and is acknowledged."""
+        """Publish all stable outputs; all are acknowledged."""
         for sink, outbox in self._machine.outboxes.items():
             for chunk in outbox.between(self._marks[sink], outbox.next_seq):
-                self.tape.sinks[sink] += chunk.values
+                self.records.sinks[sink] += chunk.values
             self._marks[sink] = outbox.next_seq
 
-    def say(self, replica: str) -> None:
-        """A status record with the present digest."""
-        self.tape.statuses.append(status(replica, self.seq, self._fold.digest))
+    def report(self, replica: str) -> None:
+        """Publish a status record with the current digest."""
+        self.records.statuses.append(status(replica, self.seq, self._fold.digest))
 
 
 def status(replica: str, seq: int, digest: str) -> ReplicaStatus:
@@ -237,14 +243,14 @@ def transfer(source: str, to: str, amount: int, command_id: str) -> Json:
     return {"type": "transfer", "id": command_id, "from": source, "to": to, "amount": amount}
 
 
-def eventful() -> Tape:
-    """Two leaderships, all kinds of outcomes, records that are void, repeats in a sink."""
+def eventful() -> ShardRecords:
+    """Two leaderships, all kinds of outcomes, void records, repeats in a sink."""
     history = History()
     history.claim("r1")
     history.claim("r2", epoch=1)  # late
     history.heartbeat()
     history.entry(("commands", opened("a", "b")), ("feed", [deposit("a", 100, "d1")]))
-    history.say("r1")
+    history.report("r1")
     history.publish()
     poison = [b"no json", b'{"type":"nonsense","id":"n1"}', deposit("a", 0, "d2")]
     history.entry(("feed", [*poison, deposit("zoe", 1, "d3"), deposit("a", 100, "d1")]))
@@ -254,7 +260,7 @@ def eventful() -> Tape:
     zombie, history = history, history.successor()
     history.claim("r2")
     stale = zombie.decided(("commands", [transfer("a", "b", 1, "v1")]))
-    zombie.tape.sources["commands"].pop()  # it is there once, and r2 takes it later
+    zombie.records.sources["commands"].pop()  # it exists once, and r2 decides it later
     history.append(msgspec.structs.replace(stale, epoch=1))
     history.entry(
         ("feed", [deposit("b", n, f"m{n}") for n in range(5)]),
@@ -262,11 +268,11 @@ def eventful() -> Tape:
         ("feed", [deposit("b", 1, "m1")]),
     )
     history.publish()
-    history.tape.sinks["results"] += history.tape.sinks["results"][-4:-1]  # the zombie's
+    history.records.sinks["results"] += history.records.sinks["results"][-4:-1]  # the zombie's
     history.heartbeat()
     history.entry(("commands", [transfer("a", "b", 1, f"v{n}") for n in range(10)]))
     history.publish()
     history.heartbeat()
-    history.say("r2")
+    history.report("r2")
     history.entry(("commands", [deposit("a", 5, "last")]))  # stable, not yet published
-    return history.tape
+    return history.records

@@ -1,4 +1,4 @@
-"""What the documents show: commands, links, code."""
+"""Extracts commands, links and code from the documents."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ _OPENING = re.compile(r"^(?:\w+=\S+ )*\./postjournal ")
 
 
 def blocks(document: Path, language: str) -> list[str]:
-    """The fenced blocks of that language, in order."""
+    """The fenced blocks of `language`, in order."""
     return [body for name, body in _FENCE.findall(document.read_text()) if name == language]
 
 
 def commands(document: Path) -> Iterator[str]:
-    """Each line of `./postjournal …` in blocks and in the text, without what it is piped into."""
+    """Each `./postjournal` command in blocks and in the text, without its pipe."""
     text = document.read_text()
     lines = [line for block in blocks(document, "sh") for line in block.splitlines()]
-    lines += [" ".join(each.split()) for each in _INLINE.findall(_FENCE.sub("", text))]
+    lines += [" ".join(code.split()) for code in _INLINE.findall(_FENCE.sub("", text))]
     for line in lines:
         if _OPENING.match(line):
             yield line.partition("./postjournal ")[2].partition("|")[0].strip()
 
 
 def links(document: Path) -> Iterator[str]:
-    """Where it points to, in links and pictures."""
+    """The targets of links and pictures."""
     text = _FENCE.sub("", document.read_text())
     yield from re.findall(r"\]\(([^)\s]+)\)", text)
     yield from re.findall(r'(?:src|srcset)="([^"]+)"', text)
 
 
 def anchors(document: Path) -> set[str]:
-    """Those of its headings, as GitHub makes them."""
+    """The anchors of the headings, as GitHub generates them."""
     headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", document.read_text()), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,4 +1,4 @@
-"""Holds what a service answers against what its OpenAPI document says."""
+"""Checks the responses of a service against its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,52 +12,51 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 ANYWHERE = ("404", "405", "500")
-"""Answers that no operation has to name: no such path, no such method, a bug."""
+"""Statuses that no operation has to describe: no such path, no such method, a bug."""
 
 PAGES = ("/", "/docs", "/docs/topics", "/api/v1/events")
-UNTOLD = ("/api/v1/openapi.json", "/api/v1/asyncapi.json", "/static/")
-"""Paths that describe, and are not described."""
+UNDESCRIBED = ("/api/v1/openapi.json", "/api/v1/asyncapi.json", "/static/")
+"""Paths of documents and static files, which no document describes."""
 
 Json = dict[str, Any]
 
 
-class DescribedClient(FlaskClient):
-    """Every answer must be one that the document tells of."""
+class CheckedClient(FlaskClient):
+    """A client that checks every response against the document."""
 
     def open(self, *args: Any, **kwargs: Any) -> TestResponse:
-        """See `FlaskClient`."""
         response = super().open(*args, **kwargs)
-        document = described(self.application)
+        document = document_of(self.application)
         check(document, response.request.method, response.request.path, response)
         return response
 
 
 def client_of(app: Flask) -> FlaskClient:
-    """A client whose answers are checked."""
-    app.test_client_class = DescribedClient
+    """A client whose responses are checked."""
+    app.test_client_class = CheckedClient
     return app.test_client()
 
 
-def described(app: Flask) -> Json:
-    """The application's document."""
+def document_of(app: Flask) -> Json:
+    """The OpenAPI document of an application."""
     response: Any = app.view_functions["openapi"]()
     document: Json = json.loads(response.get_data())
     return document
 
 
 def check(document: Json, method: str, path: str, response: Any) -> None:
-    """`response`: of werkzeug or of requests."""
-    if path in PAGES or path.startswith(UNTOLD):
+    """Check a response of werkzeug or of requests; paths without a document pass."""
+    if path in PAGES or path.startswith(UNDESCRIBED):
         return
     operation = _operation(document, method, path)
     status = str(response.status_code)
-    told = (operation or {}).get("responses", {}).get(status)
-    if told is None:
-        assert status in ANYWHERE, f"{method} {path} answered {status}, which it does not tell of"
-        told = {"content": {"application/problem+json": {"schema": PROBLEM}}}
-    content = told["content"]
+    expected = (operation or {}).get("responses", {}).get(status)
+    if expected is None:
+        assert status in ANYWHERE, f"{method} {path} answered {status}, which is not described"
+        expected = {"content": {"application/problem+json": {"schema": PROBLEM}}}
+    content = expected["content"]
     media_type = response.headers["Content-Type"].partition(";")[0]
-    assert media_type in content, f"{method} {path}: {media_type} is none of {list(content)}"
+    assert media_type in content, f"{method} {path}: {media_type} is not one of {list(content)}"
     if response.status_code in (429, 503):
         assert "Retry-After" in response.headers
     body = response.json if isinstance(response, TestResponse) else response.json()
@@ -68,7 +67,7 @@ PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 
 def validate(document: Json, schema: Json, value: object) -> None:
-    """`schema` may refer to the document's components."""
+    """Validate `value`; `schema` may refer to the document's components."""
     whole = {**schema, "components": document["components"]}
     errors = [
         f"{error.message} at {'/'.join(map(str, error.instance_path))}"
@@ -87,17 +86,17 @@ def _operation(document: Json, method: str, path: str) -> Json | None:
 
 
 def routes(app: Flask) -> set[tuple[str, str]]:
-    """(method, path) as the document writes paths."""
+    """(method, path) of the application's routes, with paths in the document's form."""
     return {
         (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if rule.rule not in PAGES and not rule.rule.startswith(UNTOLD)
+        if rule.rule not in PAGES and not rule.rule.startswith(UNDESCRIBED)
     }
 
 
 def operations(document: Json) -> set[tuple[str, str]]:
-    """(method, path) that the document tells of."""
+    """(method, path) that the document describes."""
     return {
-        (method.upper(), path) for path, of_path in document["paths"].items() for method in of_path
+        (method.upper(), path) for path, methods in document["paths"].items() for method in methods
     }

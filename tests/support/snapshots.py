@@ -1,4 +1,4 @@
-"""A small machine with something of everything in it, and snapshots of it as they are stored."""
+"""Small journals with all kinds of outcomes, and snapshots of them as they are stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CODEC: Codec[Any] = Codec(Ledger.event_type)
 
 
 class Journal:
-    """Entries as a leader writes them, folded and applied as a standby does."""
+    """Writes entries as a leader does; folds and applies them as a standby does."""
 
     def __init__(self, application: Application[Any, Any, Any] | None = None) -> None:
         self.application = application or Ledger()
@@ -67,7 +67,7 @@ class Journal:
         self._digest = state.digest
 
     def fold(self, image: AnyImage | None = None, end: int | None = None) -> AnyImage:
-        """The state after all records before `end`, from the beginning or from an image."""
+        """The state after all records before `end`, from the beginning or from `image`."""
         if image is None:
             machine: StateMachine[Any, Any, Any] = StateMachine(self.application, PLACE, WINDOW)
             image = Image(-1, "", JournalState(), machine)
@@ -84,7 +84,7 @@ class Journal:
 
 
 def busy_journal() -> Journal:
-    """Accepted, rejected, repeated and poison commands; outputs of which some are published."""
+    """Accepted, rejected, repeated and poison commands; some of the outputs are published."""
     journal = Journal()
     journal.entry({"type": "open", "id": "o1", "account": "a"})
     journal.entry(
@@ -101,7 +101,7 @@ def busy_journal() -> Journal:
 
 
 def seats_journal() -> Journal:
-    """The other sample: seats held, bought and refused."""
+    """The seats sample: seats held, bought and refused."""
     journal = Journal(Seats())
     journal.entry({"type": "hold", "id": "h1", "seat": "1A", "who": "ann"})
     journal.entry(
@@ -116,7 +116,7 @@ def content_of(image: AnyImage) -> bytes:
 
 
 def stored(image: AnyImage, **changes: Any) -> tuple[Manifest, bytes]:
-    """Manifest and object, as they would be stored."""
+    """The manifest and the object of a snapshot, as a store holds them."""
     content = list(image.content())
     data = b"".join(snapshot_codec.compress(content))
     header = image.header()
@@ -148,11 +148,11 @@ def stored(image: AnyImage, **changes: Any) -> tuple[Manifest, bytes]:
 
 
 def verified(manifest: Manifest, data: bytes, chunk: int = 1 << 20) -> Iterator[bytes]:
-    """As `SnapshotStore.read` does it."""
+    """The object in chunks, checked at its end as `SnapshotStore.read` does."""
     for start in range(0, len(data), chunk):
         yield data[start : start + chunk]
     if (len(data), hashlib.sha256(data).hexdigest()) != (manifest.size, manifest.sha256):
-        raise SnapshotDamaged("not what the manifest says")
+        raise SnapshotDamaged("the object does not match its manifest")
 
 
 def restore(

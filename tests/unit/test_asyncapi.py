@@ -1,4 +1,4 @@
-"""The AsyncAPI document tells of the records that really are in the topics."""
+"""The AsyncAPI document describes the records that are in the topics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from postjournal.cluster.status import Handover, SnapshotOrder
 from postjournal.cluster.topics import Topics
 from postjournal.ledger import Ledger
 from services.asyncapi import document
-from tests.support.audited_shard import Tape, eventful
+from tests.support.audited_shard import ShardRecords, eventful
 from tests.support.coordinator import replica_status
 from tests.support.openapi import validate
 
@@ -36,7 +36,7 @@ def check(name: str, values: Iterable[bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def tape() -> Tape:
+def records() -> ShardRecords:
     return eventful()
 
 
@@ -46,32 +46,32 @@ def test_every_topic_is_a_channel() -> None:
     assert sorted(addresses) == sorted(topics.all)
 
 
-def test_journal_and_outputs_are_as_they_are_told(tape: Tape) -> None:
-    check("journal", tape.journal)
+def test_journal_records_and_outputs_match_their_schemas(records: ShardRecords) -> None:
+    check("journal", records.journal)
     for sink in ("results", "balances", "deadletter"):
-        check(sink, tape.sinks[sink])
+        check(sink, records.sinks[sink])
 
 
-def test_commands_are_as_they_are_told(tape: Tape) -> None:
-    check("commands", [value for _, value in tape.sources["commands"]])
+def test_commands_match_their_schemas(records: ShardRecords) -> None:
+    check("commands", [value for _, value in records.sources["commands"]])
     with pytest.raises(AssertionError):
         check("feed", [b'{"type":"deposit","id":"x","account":"a","amount":0}'])
 
 
-def test_what_replicas_and_coordinators_say_is_as_it_is_told() -> None:
+def test_status_and_control_records_match_their_schemas() -> None:
     check("status", [msgspec.json.encode(replica_status("r1"))])
     order = SnapshotOrder(id="s", shard=0, replica="r1", attempt=1, asked=1, time=1)
     check("control", map(msgspec.json.encode, (Handover(shard=0, time=1), order)))
 
 
-def test_every_field_of_an_output_is_told(tape: Tape) -> None:
+def test_every_field_of_an_output_is_described(records: ShardRecords) -> None:
     for sink, name in (("results", "Result"), ("balances", "Balance")):
-        told = DOCUMENT["components"]["schemas"][name]["properties"]
-        assert msgspec.json.decode(tape.sinks[sink][0]).keys() == told.keys()
+        properties = DOCUMENT["components"]["schemas"][name]["properties"]
+        assert msgspec.json.decode(records.sinks[sink][0]).keys() == properties.keys()
 
 
-def test_a_record_of_another_kind_is_none(tape: Tape) -> None:
-    record = msgspec.json.decode(tape.journal[0])
+def test_a_record_of_another_kind_does_not_match(records: ShardRecords) -> None:
+    record = msgspec.json.decode(records.journal[0])
     for change in ({"kind": "other"}, {"epoch": "1"}):
         with pytest.raises(AssertionError):
             check("journal", [msgspec.json.encode(record | change)])

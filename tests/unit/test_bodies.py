@@ -69,7 +69,7 @@ def test_the_lines_before_a_batch_broke_off_are_no_batch(header: bytes, body: by
     world = make_world()
     answer = post(world.http, BATCH, header, body, "application/x-ndjson")
     told = problem(answer, 400, "malformed-request")
-    assert "broke off" in told["detail"]
+    assert "truncated" in told["detail"]
     assert told["outcome"] == "not_accepted"
     assert world.log.appended == []
 

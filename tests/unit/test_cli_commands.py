@@ -308,9 +308,9 @@ def test_a_soak_in_which_nothing_would_be_harmed_is_wrong_usage(
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ("--until 7", "'7' is no point in a journal: use offset:N, seq:N or time:"),
-        ("--until time:noon", "'noon' is no time"),
-        ("--until-time noon", "'noon' is no time"),
+        ("--until 7", "invalid journal position '7': use offset:N, seq:N or time:"),
+        ("--until time:noon", "invalid time 'noon'"),
+        ("--until-time noon", "invalid time 'noon'"),
         ("--until seq:1 --until-seq 1", "one of --until, --until-offset, --until-seq and"),
         ("--until-offset 1 --until-time 1", "one of --until, --until-offset, --until-seq and"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from postjournal.core.sharding import shard_of
 from services.producer.ports import NotAppended
 from tests.support.gateway import DEPOSIT, OPEN, SHARDS, World, make_world, problem
-from tests.support.openapi import described
+from tests.support.openapi import document_of
 
 ONE, BATCH = "/api/v1/commands", "/api/v1/commands/batch"
 LONGEST = "x" * 128
@@ -100,7 +100,7 @@ def test_a_ledger_that_is_no_text_is_a_400(world: World, text: bytes) -> None:
 
 
 def test_the_document_tells_of_the_field(world: World) -> None:
-    schemas = described(world.http.application)["components"]["schemas"]
+    schemas = document_of(world.http.application)["components"]["schemas"]
     for name in ("Open", "Deposit", "Withdraw", "Transfer"):
         assert schemas[name]["properties"]["ledger"]["type"] == "string"
         assert "ledger" not in schemas[name]["required"]

@@ -136,7 +136,7 @@ def test_a_failover_is_news_and_one_from_before_is_not(world: World) -> None:
     world.status.append(FAILOVER)
     world.say(replica_status("r2", "leader", epoch=2, leader="r2"))
     said = show(world, difference).say
-    assert said == ("r1 is deposed in shard 0", "r2 is leader in shard 0", FAILOVER.told)
+    assert said == ("r1 is deposed in shard 0", "r2 is leader in shard 0", FAILOVER.summary)
     assert show(world, Difference()).say == ()
 
 
@@ -166,7 +166,7 @@ def test_the_stream_tells_news_as_they_come(world: World) -> None:
     assert any(part[0] == "replica-0-a" for part in first["parts"])
     world.status.append(FAILOVER)
     (second,) = events(stream, 1)
-    assert FAILOVER.told in second["say"]
+    assert FAILOVER.summary in second["say"]
 
 
 def test_so_many_pages_and_no_more(world: World) -> None:

@@ -1,7 +1,7 @@
-"""The OpenAPI documents tell of every operation, and of no other.
+"""The OpenAPI documents describe exactly the operations that exist.
 
-That the answers are as they say is checked with every answer in the tests of the two services:
-see `tests/support/openapi.py`.
+The tests of the services check that every response matches its document: see
+`tests/support/openapi.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from flask import Flask
 
 from tests.support.coordinator import World as CoordinatorWorld
 from tests.support.gateway import make_world
-from tests.support.openapi import check, described, operations, routes
+from tests.support.openapi import check, document_of, operations, routes
 
 
 @pytest.fixture(params=["gateway", "coordinator"])
@@ -26,12 +26,12 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Flask:
     return CoordinatorWorld(tmp_path).client().application
 
 
-def test_every_operation_is_told_and_no_other(app: Flask) -> None:
-    assert operations(described(app)) == routes(app)
+def test_every_operation_is_described_and_no_other(app: Flask) -> None:
+    assert operations(document_of(app)) == routes(app)
 
 
-def test_every_reference_leads_somewhere(app: Flask) -> None:
-    document = described(app)
+def test_every_reference_is_resolvable(app: Flask) -> None:
+    document = document_of(app)
     found = list(references(document))
     assert found
     for reference in found:
@@ -48,14 +48,14 @@ def references(node: object) -> Iterator[str]:
         yield from (ref for value in node for ref in references(value))
 
 
-def test_every_schema_is_one(app: Flask) -> None:
-    for name, schema in described(app)["components"]["schemas"].items():
+def test_every_schema_is_valid(app: Flask) -> None:
+    for name, schema in document_of(app)["components"]["schemas"].items():
         jsonschema_rs.meta.validate({**schema, "title": name})
 
 
-def test_every_operation_says_what_it_is_for(app: Flask) -> None:
-    for path, of_path in described(app)["paths"].items():
-        for method, operation in of_path.items():
+def test_every_operation_has_a_summary_and_responses(app: Flask) -> None:
+    for path, methods in document_of(app)["paths"].items():
+        for method, operation in methods.items():
             assert operation["summary"], f"{method} {path}"
             assert operation["responses"], f"{method} {path}"
 
@@ -79,7 +79,7 @@ class Answer:
         Answer(503, {"title": "no"}, "application/problem+json"),
     ],
 )
-def test_an_answer_that_the_document_does_not_tell_of_is_noticed(answer: Answer) -> None:
-    document = described(make_world().http.application)
+def test_a_response_that_does_not_match_the_document_is_detected(answer: Answer) -> None:
+    document = document_of(make_world().http.application)
     with pytest.raises((AssertionError, KeyError)):
         check(document, "GET", "/api/v1/accounts/a", answer)

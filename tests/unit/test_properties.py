@@ -40,7 +40,7 @@ from postjournal.ledger import (
     Transferred,
     Withdrawn,
 )
-from postjournal.verify.journal import JournalFold, Void
+from postjournal.verify.journal import JournalFold, VoidReason
 from postjournal.verify.rules import Findings
 from tests.simulation.reference import ACCEPTED, ReferenceFold
 
@@ -317,7 +317,7 @@ def test_the_engines_fold_the_auditors_and_the_simulations_agree(drawn: list[Ste
         record = step(engine)
         value = CODEC.encode(record)
         accepted = engine.fold(offset, record, value) is Verdict.ACCEPTED
-        assert accepted == bool(auditor.take(offset, record, value))
+        assert accepted == bool(auditor.fold(offset, record, value))
         parsed = msgspec.json.decode(value)
         assert accepted == (reference.take(offset, value, parsed) == ACCEPTED)
         assert reference.point()[:6] == (
@@ -326,4 +326,4 @@ def test_the_engines_fold_the_auditors_and_the_simulations_agree(drawn: list[Ste
         )
         assert (auditor.epoch, auditor.next_seq) == (engine.epoch, engine.next_seq)
         assert (auditor.digest, auditor.alive_at) == (engine.digest, engine.alive_at)
-    assert Void.HASH.value not in auditor.voids
+    assert VoidReason.DIGEST_MISMATCH.value not in auditor.void_reasons

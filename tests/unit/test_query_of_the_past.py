@@ -1,4 +1,4 @@
-"""A query of the past over HTTP: what is answered when there is no answer."""
+"""Queries of the past over HTTP: the responses when a query fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 from postjournal.config.settings import Settings
 from postjournal.core import errors
 from postjournal.core.reader import Bound
-from postjournal.history import point_in_time as pasts
+from postjournal.history.point_in_time import PointInTime, _NoSnapshots
 from postjournal.ledger import Ledger
 from services.coordinator import past_query as past
 from tests.support.coordinator import World
@@ -46,7 +46,7 @@ def problem(answer: TestResponse) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (errors.PointNotReached("later"), (404, "no-such-point")),
         (errors.RecordsMissing("trimmed"), (404, "no-such-point")),
@@ -57,21 +57,21 @@ def problem(answer: TestResponse) -> tuple[int, str]:
         (past.QueryFailed("the application's query failed"), (500, "query-failed")),
     ],
 )
-def test_why_there_is_no_answer_is_told_as_it_is(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch, error: Exception, told: tuple[int, str]
+def test_a_failed_query_is_answered_with_its_problem_type_and_reason(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, error: Exception, expected: tuple[int, str]
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(past, "answer", fail)
     answer = ask()
-    assert problem(answer) == told
+    assert problem(answer) == expected
     assert answer.json is not None
     assert answer.json["detail"] == str(error)
-    assert ("Retry-After" in answer.headers) == (told[0] == 503)
+    assert ("Retry-After" in answer.headers) == (expected[0] == 503)
 
 
-def test_a_replay_that_dies_is_a_failure_of_the_service(
+def test_a_killed_replay_is_a_failure_of_the_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
@@ -83,14 +83,14 @@ def test_a_replay_that_dies_is_a_failure_of_the_service(
     assert "memory" in answer.text
 
 
-def test_a_trimmed_journal_without_its_store_is_not_called_missing() -> None:
-    """The snapshots that stand for what was trimmed may come back with the store."""
+def test_a_trimmed_journal_without_its_store_is_reported_as_an_unavailable_store() -> None:
+    """The store may have the snapshots that replace the trimmed records."""
     trimmed: Any = SimpleNamespace(bounds=lambda: (100, 200))
 
-    def recover(away: errors.StoreUnavailable | None) -> None:
+    def recover(store_error: errors.StoreUnavailable | None) -> None:
         settings = Settings.from_environment({})
-        snapshots = pasts._NoSnapshots(away)
-        pasts.PointInTime(settings, "t", 0, Ledger(), trimmed, snapshots).recover(Bound(seq=150))
+        snapshots = _NoSnapshots(store_error)
+        PointInTime(settings, "t", 0, Ledger(), trimmed, snapshots).recover(Bound(seq=150))
 
     with pytest.raises(errors.RecordsMissing):
         recover(None)

@@ -41,9 +41,3 @@ def test_only_transitions_of_the_table_are_taken(old: Role, new: Role) -> None:
     else:
         with pytest.raises(AssertionError, match=f"no transition from {old} to {new}"):
             check_transition(old, new)
-
-
-@pytest.mark.parametrize("role", Role)
-def test_only_a_replica_that_leads_or_is_in_sync_serves_reads(role: Role) -> None:
-    assert role.serves_reads == (role.leads or role.is_in_sync)
-    assert not (role.is_final and role.serves_reads)

@@ -1,4 +1,4 @@
-"""Which partition a key belongs to, and the names of the topics."""
+"""The partition of a key, the names of the topics and their settings."""
 
 import ctypes
 
@@ -38,15 +38,15 @@ def test_topic_names_are_those_of_the_contract() -> None:
     }
 
 
-def test_commands_outputs_and_journal_are_kept_for_ever() -> None:
+def test_commands_outputs_and_journal_are_kept_forever() -> None:
     topics = Topics.of("t", ("commands",), ("results",))
     settings = topic_settings(topics)
-    for_ever = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+    forever = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
     for topic in ("t.commands", "t.results", "t.deadletter", "t.journal"):
-        assert settings[topic].items() >= for_ever.items()
+        assert settings[topic].items() >= forever.items()
 
 
-def test_orders_are_deleted_within_twice_the_time_that_they_are_kept() -> None:
-    """A segment that is not closed is not deleted, whatever the retention."""
+def test_control_records_are_deleted_within_twice_their_retention() -> None:
+    """An open segment is never deleted, whatever the retention."""
     settings = topic_settings(Topics.of("t", (), ()))["t.control"]
     assert int(settings["segment.ms"]) <= int(settings["retention.ms"])

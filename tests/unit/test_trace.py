@@ -12,17 +12,17 @@ from postjournal.cli.trace.builder import (
     trace_id_of,
 )
 from postjournal.cli.trace.walk import Counted, Place, accepted
-from tests.support.audited_shard import Tape, eventful
+from tests.support.audited_shard import ShardRecords, eventful
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def rows(tape: Tape, start: int = 0) -> list[tuple[Place, bytes]]:
+def rows(tape: ShardRecords, start: int = 0) -> list[tuple[Place, bytes]]:
     values = list(enumerate(tape.journal))[start:]
     return [(Place("ledger.journal", 0, offset, 1_000 + offset), value) for offset, value in values]
 
 
-def offsets(tape: Tape, start: int = 0) -> list[int]:
+def offsets(tape: ShardRecords, start: int = 0) -> list[int]:
     found = accepted(rows(tape, start), from_start=start == 0)
     return [counted.place.offset for counted in found]
 
@@ -44,7 +44,7 @@ def test_an_entry_of_a_deposed_leader_is_not_what_decided_the_command() -> None:
     assert not set(offsets(tape)) & {tape.offsets("claim")[-1] + 1}  # the zombie's
 
 
-def entry_of(tape: Tape, topic: str, offset: int) -> Counted:
+def entry_of(tape: ShardRecords, topic: str, offset: int) -> Counted:
     walk = accepted(rows(tape), from_start=True)
     return next(each for each in walk if each.entry.sources.get(topic, 0) > offset)
 

@@ -1,4 +1,4 @@
-"""The trace that a command takes with it, and logs that name it."""
+"""The trace that a command continues, and logs that name it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.support.gateway import OPEN, make_world
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
-def test_a_command_goes_on_with_its_callers_trace_in_a_span_of_its_own() -> None:
+def test_a_command_continues_its_callers_trace_in_a_new_span() -> None:
     world = make_world()
     response = world.post(OPEN, traceparent=f"00-{TRACE}-{SPAN}-01", tracestate="vendor=1")
-    told = world.log.headers["traceparent"].decode()
-    assert told == response.headers["traceresponse"]
-    version, trace, span, flags = told.split("-")
+    sent = world.log.headers["traceparent"].decode()
+    assert sent == response.headers["traceresponse"]
+    version, trace, span, flags = sent.split("-")
     assert (version, trace, flags) == ("00", TRACE, "01")
     assert span != SPAN
     assert world.log.headers["tracestate"] == b"vendor=1"
@@ -46,31 +46,31 @@ def test_commands_of_a_batch_share_the_requests_trace() -> None:
         f"00-{TRACE.upper()}-{SPAN}-01",
     ],
 )
-def test_a_header_that_is_none_begins_a_trace(header: str | None) -> None:
+def test_an_invalid_header_starts_a_new_trace(header: str | None) -> None:
     trace = trace_of(header, "vendor=1")
     assert trace.trace_id != TRACE
     assert (len(trace.trace_id), trace.state, trace.flags) == (32, None, 1)
 
 
-def test_a_later_version_may_have_more_at_its_end() -> None:
+def test_a_later_version_may_append_fields() -> None:
     assert trace_of(f"01-{TRACE}-{SPAN}-01-more", "é" * 3).trace_id == TRACE
     assert trace_of(f"01-{TRACE}-{SPAN}-01", "é").state is None
 
 
-def test_lines_for_programs_are_json_and_name_command_and_trace(
+def test_json_log_lines_name_the_command_and_the_trace(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     world = make_world()
     with caplog.at_level(logging.INFO, logger="postjournal.requests"):
         world.post(OPEN, traceparent=f"00-{TRACE}-{SPAN}-01")
-    (record,) = [each for each in caplog.records if each.name == "postjournal.requests"]
+    (record,) = [line for line in caplog.records if line.name == "postjournal.requests"]
     line = json.loads(JsonFormatter().format(record))
     assert (line["id"], line["trace_id"], line["status"]) == ("a1", TRACE, 202)
     assert line["message"] == "POST /api/v1/commands"
     assert {"time", "level", "logger", "pid", "thread"} <= line.keys()
 
 
-def test_a_traceback_is_a_field_of_its_line() -> None:
+def test_a_traceback_is_a_field_of_the_json_line() -> None:
     try:
         raise ValueError("no")
     except ValueError as error:
@@ -78,6 +78,6 @@ def test_a_traceback_is_a_field_of_its_line() -> None:
     assert "ValueError: no" in json.loads(JsonFormatter().format(record))["traceback"]
 
 
-def test_an_unknown_log_format_is_refused() -> None:
+def test_an_unknown_log_format_is_an_error() -> None:
     with pytest.raises(ConfigurationError, match="POSTJOURNAL_LOG_FORMAT"):
         configure_logging({"POSTJOURNAL_LOG_FORMAT": "xml"})

@@ -13,7 +13,7 @@ from postjournal.verify.shard import AuditInput, Sink, audit_shard
 from tests.simulation.application import SimLedger
 from tests.simulation.broker import SinkTopic
 from tests.simulation.runner import Simulation
-from tests.support.audited_shard import Listed
+from tests.support.audited_shard import MemoryPartition
 
 SEEDS = 60
 
@@ -48,14 +48,14 @@ def audit_input(world: Any, shard: int, sinks: dict[str, Recorded]) -> AuditInpu
     topics = world.topics[shard]
     journal = [(None, value) for value in topics.journal.records]
     sources: dict[str, Partition] = {
-        topic: Listed(topic, [(key, value or b"") for _, key, value in partition.records])
+        topic: MemoryPartition(topic, [(key, value or b"") for _, key, value in partition.records])
         for topic, partition in topics.sources.items()
     }
-    listed = {name: Listed(f"ledger.{name}", each.values) for name, each in sinks.items()}
+    listed = {name: MemoryPartition(f"ledger.{name}", each.values) for name, each in sinks.items()}
     return AuditInput(
         shard=shard,
         shards=world.profile.shards,
-        journal=Listed("ledger.journal", journal),
+        journal=MemoryPartition("ledger.journal", journal),
         sources=sources,
         sinks={name: Sink(partition, partition.end) for name, partition in listed.items()},
     )

@@ -1,4 +1,4 @@
-"""Pages: what they show, and what a browser may do with them."""
+"""The pages' content and the security policy of their responses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_topics_page_shows_every_topic() -> None:
         assert f"<code>ledger.{name}</code></h2>" in text
 
 
-def test_pages_take_nothing_from_other_hosts_and_allow_nothing_inline(http: FlaskClient) -> None:
+def test_pages_load_nothing_from_other_hosts_and_allow_nothing_inline(http: FlaskClient) -> None:
     response = http.get("/docs")
     assert not ELSEWHERE.search(response.text)
     assert "<style" not in response.text
@@ -48,11 +48,11 @@ def test_pages_take_nothing_from_other_hosts_and_allow_nothing_inline(http: Flas
 
 
 @pytest.mark.parametrize("name", ["..", "none.css", "..%2F__init__.py", "style.css.py"])
-def test_only_files_that_are_meant_to_be_are_served(http: FlaskClient, name: str) -> None:
+def test_only_static_files_are_served(http: FlaskClient, name: str) -> None:
     assert http.get(f"/static/{name}").status_code == 404
 
 
-def test_a_file_that_the_browser_has_is_not_sent_again(http: FlaskClient) -> None:
+def test_a_cached_file_is_not_sent_again(http: FlaskClient) -> None:
     first = http.get("/static/style.css")
     assert first.status_code == 200
     again = http.get("/static/style.css", headers={"If-None-Match": first.headers["ETag"]})

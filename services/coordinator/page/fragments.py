@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from postjournal.cluster.states import FailoverPhase, is_final
 from postjournal.cluster.status import Failover
 from services.coordinator.page.model import (
     MARKS,
-    SEVERITY,
     PageModel,
     ReplicaModel,
     ShardModel,
@@ -29,7 +29,7 @@ class Part(NamedTuple):
 
 def parts_of(model: PageModel) -> Iterator[Part]:
     """Whatever encloses a part comes before it."""
-    yield Part("trouble", "state", _html("trouble", model=model))
+    yield Part("notices", "state", _html("notices", model=model))
     for shard in model.shards:
         key = f"shard-{shard.shard}"
         yield Part(key, "shards", shard_card(model, shard))
@@ -87,18 +87,19 @@ def failover_list(model: PageModel) -> str:
 
 def snapshot_list(model: PageModel) -> str:
     """The newest first."""
-    return _html("snapshots", model=model)
+    return _html("snapshots", model=model, is_final=is_final)
 
 
 def _bars(failover: Failover, longest: float) -> list[tuple[str, float, float]]:
     """(phase, where its bar begins, how long it is), in percent of the longest failover."""
-    found, start = [], 0.0
-    for phase in ("detect", "claim", "resume"):
-        length = getattr(failover, f"{phase}_ms") * 100 / longest
+    found: list[tuple[str, float, float]] = []
+    start = 0.0
+    for phase in (FailoverPhase.DETECT, FailoverPhase.CLAIM, FailoverPhase.RESUME):
+        length = failover.duration_ms(phase) * 100 / longest
         found.append((phase, round(start, 1), round(length, 1)))
         start += length
     return found
 
 
 def _html(name: str, **values: Any) -> str:
-    return render(f"live/{name}.html", marks=MARKS, tones=SEVERITY, **values)
+    return render(f"live/{name}.html", **values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from postjournal.cluster.states import leads
 from postjournal.cluster.status import CatchUp, Failover
 from postjournal.cluster.view import ClusterView, ReplicaView
 from services.coordinator.catalogue import Row
@@ -131,7 +132,7 @@ def _state(view: ReplicaView, now: int, epoch: int) -> str:
     status = view.status
     if view.is_silent(now):
         return "silent"
-    is_deposed = status.state in ("leader", "resigning") and status.epoch < epoch
+    is_deposed = leads(status.state) and status.epoch < epoch
     return "deposed" if is_deposed else status.state
 
 

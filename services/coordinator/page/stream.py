@@ -81,7 +81,7 @@ class Difference:
                 yield f"{replica.replica} is {replica.state} in shard {replica.shard}"
         for failover in reversed(model.failovers):
             if (failover.shard, failover.epoch) not in known:
-                yield failover.told
+                yield failover.summary
 
 
 class SnapshotWatch:

@@ -1,9 +1,9 @@
 "use strict";
 
 const root = document.getElementById("main").dataset.root;
-const find = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 
-// --- what the server tells -------------------------------------------------------------------
+// --- updates from the server -----------------------------------------------------------------
 
 function element(html) {
   const template = document.createElement("template");
@@ -11,13 +11,13 @@ function element(html) {
   return template.content.firstElementChild;
 }
 
-/* The same button of the fresh part gets the focus that the old one had. */
-function place(part) {
+/* If the old element has the focus, the same button of the new element gets it. */
+function applyPart(part) {
   const [id, into, html] = part;
-  const old = find(id);
+  const old = byId(id);
   const fresh = element(html);
   if (!old) {
-    const parent = find(into);
+    const parent = byId(into);
     const heading = parent.querySelector(":scope > h3");
     if (heading) heading.after(fresh);
     else parent.append(fresh);
@@ -29,38 +29,38 @@ function place(part) {
   if (changed) fresh.classList.add("flash");
   if (!focused) return;
   const same = [...fresh.querySelectorAll("button, [tabindex]")].find(
-    (each) => each.dataset.do === focused.dataset.do && each.className === focused.className
+    (button) => button.dataset.do === focused.dataset.do && button.className === focused.className
   );
   (same || fresh).focus();
 }
 
-function take(message) {
-  for (const part of message.parts || []) place(part);
-  for (const id of message.gone || []) find(id)?.remove();
-  for (const sentence of message.say || []) say(sentence);
+function applyMessage(message) {
+  for (const part of message.parts || []) applyPart(part);
+  for (const id of message.gone || []) byId(id)?.remove();
+  for (const sentence of message.say || []) addEvent(sentence);
   tick();
 }
 
-function say(sentence) {
+function addEvent(sentence) {
   const line = document.createElement("li");
   line.textContent = `${clock(Date.now())}  ${sentence}`;
-  find("news").prepend(line);
-  while (find("news").children.length > 50) find("news").lastChild.remove();
+  byId("events").prepend(line);
+  while (byId("events").children.length > 50) byId("events").lastChild.remove();
 }
 
-function live(is) {
-  const link = find("link");
-  const text = is ? "● live" : "○ connecting again";
+function showConnection(isLive) {
+  const link = byId("link");
+  const text = isLive ? "● live" : "○ reconnecting";
   if (link.textContent !== text) link.textContent = text;
-  link.className = `badge ${is ? "good" : "warn"}`;
+  link.className = `badge ${isLive ? "good" : "warn"}`;
 }
 
 function connect() {
   const source = new EventSource(`${root}/api/v1/events`);
-  source.onopen = () => live(true);
-  source.onmessage = (event) => take(JSON.parse(event.data));
+  source.onopen = () => showConnection(true);
+  source.onmessage = (event) => applyMessage(JSON.parse(event.data));
   source.onerror = () => {
-    live(false);
+    showConnection(false);
     if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000);
   };
 }
@@ -88,11 +88,11 @@ function tick() {
   }
 }
 
-// --- what people do --------------------------------------------------------------------------
+// --- actions ---------------------------------------------------------------------------------
 
 const TOKEN = "postjournal-token";
 
-/* `up` prints an address with the token behind the #, which no browser sends anywhere. */
+/* `up` prints an address with the token behind the #; browsers never send that part. */
 function takeTokenFromAddress() {
   const found = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!found) return;
@@ -108,102 +108,102 @@ async function call(method, path, body) {
   const answer = await fetch(`${root}${path}`, {
     method, headers, body: body && JSON.stringify(body),
   });
-  const told = await answer.json();
+  const result = await answer.json();
   if (answer.status === 401) askForToken();
-  if (!answer.ok) throw new Error(`${told.title}: ${told.detail}`);
-  return told;
+  if (!answer.ok) throw new Error(`${result.title}: ${result.detail}`);
+  return result;
 }
 
 function askForToken() {
-  find("token").value = sessionStorage.getItem(TOKEN) || "";
-  if (!find("token-dialog").open) find("token-dialog").showModal();
+  byId("token").value = sessionStorage.getItem(TOKEN) || "";
+  if (!byId("token-dialog").open) byId("token-dialog").showModal();
 }
 
 const ACTIONS = {
   async snapshot(button) {
     const shard = "shard" in button.dataset ? Number(button.dataset.shard) : null;
-    const told = await call("POST", "/api/v1/snapshots", { shard });
-    return `snapshot ${told.id} is asked for`;
+    const result = await call("POST", "/api/v1/snapshots", { shard });
+    return `snapshot ${result.id} requested`;
   },
   async handover(button) {
     const { shard, replica } = button.dataset;
     const body = { shard: Number(shard), successor: replica || null };
-    const told = await call("POST", "/api/v1/handover", body);
-    return `${told.leader} is asked to hand over shard ${shard}`;
+    const result = await call("POST", "/api/v1/handover", body);
+    return `handover of shard ${shard} requested from ${result.leader}`;
   },
   async crash(button) {
     const { replica } = button.dataset;
-    if (!confirm(`Crash ${replica} with SIGKILL?`)) return `${replica} lives on`;
+    if (!confirm(`Crash ${replica} with SIGKILL?`)) return `crash of ${replica} cancelled`;
     await call("POST", "/api/v1/crash", { replica });
-    return `${replica} is crashed`;
+    return `${replica} has crashed`;
   },
 };
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-do]");
   if (!button || button.ariaDisabled === "true") return;
-  button.ariaDisabled = "true"; /* a button that is disabled would lose the focus */
+  button.ariaDisabled = "true"; /* a disabled button would lose the focus */
   try {
-    say(await ACTIONS[button.dataset.do](button));
+    addEvent(await ACTIONS[button.dataset.do](button));
   } catch (error) {
-    say(error.message);
+    addEvent(error.message);
   }
   button.ariaDisabled = null;
 });
 
-find("token-button")?.addEventListener("click", askForToken);
-find("token-dialog").addEventListener("close", () => {
-  if (find("token-dialog").returnValue !== "keep") return;
-  sessionStorage.setItem(TOKEN, find("token").value.trim());
-  say("the token is kept in this tab");
+byId("token-button")?.addEventListener("click", askForToken);
+byId("token-dialog").addEventListener("close", () => {
+  if (byId("token-dialog").returnValue !== "save") return;
+  sessionStorage.setItem(TOKEN, byId("token").value.trim());
+  addEvent("token saved in this tab");
 });
 
-find("query-at").addEventListener("change", (event) => {
-  find("query-point-line").hidden = event.target.value === "now";
-  find("query-point").required = event.target.value !== "now";
+byId("query-at").addEventListener("change", (event) => {
+  byId("query-point-line").hidden = event.target.value === "now";
+  byId("query-point").required = event.target.value !== "now";
 });
 
-find("query").addEventListener("submit", async (event) => {
+byId("query").addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = new FormData(event.target);
   const text = form.get("text").trim();
-  const asked = new URLSearchParams(text.includes("=") ? text : { account: text });
-  asked.set("shard", form.get("shard") || "0");
+  const parameters = new URLSearchParams(text.includes("=") ? text : { account: text });
+  parameters.set("shard", form.get("shard") || "0");
   const kind = form.get("kind");
-  asked.set("at", kind === "now" ? "now" : `${kind}:${form.get("point").trim()}`);
-  find("query-answer").textContent = "asking …";
+  parameters.set("at", kind === "now" ? "now" : `${kind}:${form.get("point").trim()}`);
+  byId("query-answer").textContent = "reading …";
   try {
-    answer(await call("GET", `/api/v1/query?${asked}`));
+    showAnswer(await call("GET", `/api/v1/query?${parameters}`));
   } catch (error) {
-    find("query-answer").textContent = error.message;
+    byId("query-answer").textContent = error.message;
   }
 });
 
-function answer(told) {
-  const place = document.createElement("p");
-  const point = told.replica ? `answered by ${told.replica}` : `replayed in ${told.seconds} s`;
-  place.textContent = `As of seq ${told.seq}, epoch ${told.epoch}; ${point}.`;
+function showAnswer(result) {
+  const position = document.createElement("p");
+  const origin = result.replica ? `answered by ${result.replica}` : `replayed in ${result.seconds} s`;
+  position.textContent = `As of seq ${result.seq}, epoch ${result.epoch}; ${origin}.`;
   const body = document.createElement("pre");
-  body.textContent = told.answer === null ? "nothing is known of it" : JSON.stringify(told.answer, null, 2);
-  find("query-answer").replaceChildren(body, place);
+  body.textContent = result.answer === null ? "no result" : JSON.stringify(result.answer, null, 2);
+  byId("query-answer").replaceChildren(body, position);
 }
 
 const THEME = "postjournal-theme";
 
-function paint(theme) {
+function applyTheme(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
 }
 
-find("theme").addEventListener("click", () => {
+byId("theme").addEventListener("click", () => {
   const isDark = document.documentElement.dataset.theme
     ? document.documentElement.dataset.theme === "dark"
     : matchMedia("(prefers-color-scheme: dark)").matches;
   const theme = isDark ? "light" : "dark";
   localStorage.setItem(THEME, theme);
-  paint(theme);
+  applyTheme(theme);
 });
 
-paint(localStorage.getItem(THEME));
+applyTheme(localStorage.getItem(THEME));
 takeTokenFromAddress();
 tick();
 setInterval(tick, 1000);

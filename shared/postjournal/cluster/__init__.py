@@ -1,1 +1,1 @@
-"""What services and tools know of a running cluster: topics, status records, the view of them."""
+"""The shared model of a running cluster: topic names, states, status records and their view."""

@@ -1,21 +1,24 @@
-"""The records of the status topic: what replicas say of themselves, for views and people.
+"""The records of the status and control topics.
 
-Written by replicas once a second and at each change; read by the gateway, the leader view and
-the command line. Nothing that safety needs depends on them. Partition = shard.
+Replicas write status records once a second and at each change; the gateway, the coordinator, the
+leader view and the command line read them. Safety does not depend on them. The coordinator and
+operators write control records. In both topics, the partition is the shard.
 """
 
 from __future__ import annotations
 
 import msgspec
 
+from postjournal.cluster.states import FailoverPhase
 from postjournal.core.records import UNREADABLE
 
 
 class CatchUp(msgspec.Struct, frozen=True):
-    """How a replica that is not in sync gets on.
+    """The progress of a replica that is not in sync.
 
     `source`: snapshot (`done` and `total` are bytes) or journal (they are records);
-    `commands_per_s`: applied in the last seconds; `left_s`: at the present rate, None: unknown.
+    `commands_per_s`: applied in the last seconds; `left_s`: seconds left at the current rate,
+    None: unknown.
     """
 
     source: str
@@ -26,11 +29,11 @@ class CatchUp(msgspec.Struct, frozen=True):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What a leader has done in the last second.
+    """A leader's load in the last second.
 
-    `p50_ms`, `p99_ms`: over the entries, from the timestamp of an entry's oldest command to the
-    entry's being stable; `append_p50_ms`: from appending an entry to reading it back. None: there
-    was no entry.
+    `p50_ms`, `p99_ms`: over the entries, from the timestamp of an entry's oldest command until the
+    entry was stable; `append_p50_ms`: from appending an entry to reading it back. None: there was
+    no entry.
     """
 
     commands_per_s: int
@@ -40,15 +43,15 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True, kw_only=True):
-    """One replica's view of one shard.
+    """A status record: one replica's view of one shard.
 
-    `state`: restoring, catching_up, standby, claiming, leader, resigning, reader or halted;
+    `state`: a `states.ReplicaState`, or that of a newer release;
     `leader`: the name of the shard's leader as this replica's journal has it, or None;
     `since`: when that leadership began, ms since the Unix epoch (the reader's clock);
-    `snapshot`: the id of the snapshot that it is restoring, or None; `catch_up`: while it is
-    restoring or catching up; `load`: while it leads;
+    `snapshot`: the id of the snapshot that is being restored, or None; `catch_up`: only while
+    restoring or catching up; `load`: only while leading;
     `lag`: journal records not yet applied, or None when unknown; `lag_s`: seconds since this
-    replica was last known to have read everything; `http`, `tripwire`: host:port; `time`: ms
+    replica was last known to have read the whole journal; `http`, `tripwire`: host:port; `time`: ms
     since the Unix epoch.
     """
 
@@ -75,12 +78,12 @@ class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True
 
 
 class Failover(msgspec.Struct, tag_field="kind", tag="failover", frozen=True, kw_only=True):
-    """One takeover, told by the new leader. Durations in ms.
+    """A status record: one takeover, reported by the new leader. Durations in ms.
 
-    `detect`: from the old leader's last accepted record (as read here) to the suspicion;
-    `claim`: to the own claim's read-back; `resume`: to the first own entry's or, when there was
-    no command, the first own heartbeat's read-back; `total`: their sum. `cause`: tripwire,
-    silence, resigned or no_leader.
+    `detect`: from the old leader's last accepted record (when this replica read it) to the
+    suspicion; `claim`: from there until the new leader has read back its claim; `resume`: from
+    there until it has read back its first entry or, without commands, its first heartbeat;
+    `total`: their sum. `cause`: a `states.FailoverCause`; `previous`: the old leader, or None.
     """
 
     shard: int
@@ -94,9 +97,14 @@ class Failover(msgspec.Struct, tag_field="kind", tag="failover", frozen=True, kw
     total_ms: float
     time: int
 
+    def duration_ms(self, phase: FailoverPhase) -> float:
+        """How long one phase, or `FailoverPhase.TOTAL`, took."""
+        duration: float = getattr(self, f"{phase}_ms")
+        return duration
+
     @property
-    def told(self) -> str:
-        """In one line, for people."""
+    def summary(self) -> str:
+        """A description of one line."""
         return (
             f"shard {self.shard}: {self.leader} took over from {self.previous} in "
             f"{self.total_ms:.0f} ms ({self.cause}; detect {self.detect_ms:.0f}, claim "
@@ -105,9 +113,9 @@ class Failover(msgspec.Struct, tag_field="kind", tag="failover", frozen=True, kw
 
 
 class Handover(msgspec.Struct, tag_field="kind", tag="handover", frozen=True, kw_only=True):
-    """A control record: the leader of `shard` is asked to resign in favour of `successor`.
+    """A control record that requests the leader of `shard` to resign in favor of `successor`.
 
-    `successor` None: whoever claims first. `time`: ms since the Unix epoch.
+    `successor` None: any standby may claim. `time`: ms since the Unix epoch.
     """
 
     shard: int
@@ -116,11 +124,11 @@ class Handover(msgspec.Struct, tag_field="kind", tag="handover", frozen=True, kw
 
 
 class SnapshotOrder(msgspec.Struct, tag_field="kind", tag="snapshot", frozen=True, kw_only=True):
-    """A control record: `replica` is asked to take the snapshot `id` of `shard`.
+    """A control record that requests `replica` to take the snapshot `id` of `shard`.
 
-    `attempt`: from 1; each goes to one replica. `allow_leader`: a leader may do it as well.
-    `asked`: when somebody asked for the snapshot first; `time`: of this attempt; both ms since
-    the Unix epoch.
+    `attempt`: from 1; each goes to one replica. `allow_leader`: whether a leader may take it.
+    `asked`: when the snapshot was first requested; `time`: of this attempt; both ms since the
+    Unix epoch.
     """
 
     id: str
@@ -135,12 +143,11 @@ class SnapshotOrder(msgspec.Struct, tag_field="kind", tag="snapshot", frozen=Tru
 class SnapshotProgress(
     msgspec.Struct, tag_field="kind", tag="snapshot", frozen=True, kw_only=True, omit_defaults=True
 ):
-    """How the snapshot `id` of `shard` gets on, told by the replica that takes it.
+    """A status record: the progress of the snapshot `id` of `shard`, reported by `replica`.
 
-    `state`: writing, verifying, done, failed (this attempt), or given_up (told by a coordinator:
-    no further attempt follows). `written`, `read_back`: bytes of the object stored and
-    verified so far; `offset`, `seq`, `epoch`, `size`, `sha256`: as in the manifest;
-    `fork_ms`: how long the engine stood still.
+    `state`: a `states.SnapshotState` other than ordered; given_up is written by a coordinator.
+    `written`, `read_back`: bytes of the object stored and verified so far; `offset`, `seq`,
+    `epoch`, `size`, `sha256`: as in the manifest; `fork_ms`: how long the engine was paused.
     """
 
     id: str
@@ -170,7 +177,7 @@ _control_decoder: msgspec.json.Decoder[ControlRecord] = msgspec.json.Decoder(Con
 
 
 def decode_status(value: bytes | None) -> StatusRecord | None:
-    """The record, or None when it is of another kind or version (a view skips it)."""
+    """Decode a status record; None for another kind or version, which readers skip."""
     try:
         return _status_decoder.decode(value or b"")
     except UNREADABLE:
@@ -178,7 +185,7 @@ def decode_status(value: bytes | None) -> StatusRecord | None:
 
 
 def decode_control(value: bytes | None) -> ControlRecord | None:
-    """The command, or None when it is of another kind or version."""
+    """Decode a control record; None for another kind or version, which replicas skip."""
     try:
         return _control_decoder.decode(value or b"")
     except UNREADABLE:

@@ -1,4 +1,4 @@
-"""The names of the topics."""
+"""The topic names of a namespace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["DEADLETTER", "DEFAULT_KEY", "Topics", "shard_of"]
 
 @dataclass(frozen=True)
 class Topics:
-    """Topic names of one namespace. `sources` and `sinks`: short names → in `source_topics` etc."""
+    """The topics of one namespace. `sources` and `sinks`: names without the namespace."""
 
     namespace: str
     sources: tuple[str, ...]
@@ -21,7 +21,7 @@ class Topics:
 
     @classmethod
     def of(cls, namespace: str, sources: Iterable[str], sinks: Iterable[str]) -> Topics:
-        """The topics of an application; the dead-letter sink is always the last."""
+        """The topics of an application; the dead-letter sink is added as the last one."""
         return cls(namespace, tuple(sources), (*sinks, DEADLETTER))
 
     def topic(self, name: str) -> str:
@@ -30,22 +30,22 @@ class Topics:
 
     @property
     def journal(self) -> str:
-        """One partition is one shard's journal."""
+        """The journal topic; each partition is the journal of one shard."""
         return self.topic("journal")
 
     @property
     def control(self) -> str:
-        """Commands to replicas: handover, snapshot."""
+        """The topic of requests to replicas; see `postjournal.cluster.status.ControlRecord`."""
         return self.topic("control")
 
     @property
     def status(self) -> str:
-        """What replicas say of themselves; see `postjournal.cluster.status`."""
+        """The topic of what replicas report; see `postjournal.cluster.status.StatusRecord`."""
         return self.topic("status")
 
     @property
     def source_topics(self) -> tuple[str, ...]:
-        """Full names, in the application's order."""
+        """Full names in the application's order."""
         return tuple(self.topic(name) for name in self.sources)
 
     @property

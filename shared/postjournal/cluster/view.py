@@ -1,29 +1,33 @@
-"""What the records of the status topic add up to: who leads, who is there. Pure.
+"""Folds the status topic into leaders, replicas and failovers. Pure, without a clock.
 
-For people and for routing; nothing that safety needs depends on it. Times are ms since the Unix
-epoch; there is no clock in here.
+Used for display and routing; safety does not depend on it. Times are ms since the Unix epoch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from postjournal.cluster.states import NO_LEADER, ReplicaState
 from postjournal.cluster.status import Failover, ReplicaStatus, SnapshotProgress, StatusRecord
 
 MAX_FAILOVERS = 1_000
 
 SILENT_MS = 5_000
-"""Replicas say something once a second; one that has missed five is called silent."""
+"""Replicas write a status once a second; one that has missed five is silent."""
 
 FORGET_MS = 600_000
-"""A replica that has been silent for so long is left out: containers come and go."""
+"""A replica that has been silent for so long is dropped, because containers get new names."""
 
-REMEMBERED_INCARNATIONS = 16
+MAX_FORMER_INCARNATIONS = 16
 
 
 @dataclass(frozen=True)
 class ShardView:
-    """One shard, after all statuses. `state` is the leader's, or `no_leader`."""
+    """One shard according to all statuses.
+
+    `state`: the leader's, or `states.NO_LEADER`; `since`: when the leadership began; `address`,
+    `http`: the leader's tripwire and HTTP interface, host:port.
+    """
 
     leader: str | None
     address: str | None
@@ -39,8 +43,9 @@ class ShardView:
 class ReplicaView:
     """One replica name in one shard.
 
-    `seen`: when Kafka got its latest status; `former`: incarnations that used the name before,
-    in the order in which they were replaced; `clash_seen`: when a replaced one last spoke again.
+    `seen`: the Kafka timestamp of its latest status; `former`: incarnations that used the name
+    before, in the order in which they were replaced; `clash_seen`: when a replaced incarnation
+    last wrote a status again.
     """
 
     status: ReplicaStatus
@@ -49,27 +54,27 @@ class ReplicaView:
     clash_seen: int | None = None
 
     def is_silent(self, now: int) -> bool:
-        """It has said nothing for five seconds."""
+        """Whether it has written no status for more than five seconds."""
         return now - self.seen > SILENT_MS
 
     def is_duplicate(self, now: int) -> bool:
-        """Two live processes use this name: their incarnations take turns."""
+        """Whether two running processes use this name: their incarnations alternate."""
         return self.clash_seen is not None and now - self.clash_seen < SILENT_MS
 
 
 class ClusterView:
-    """The fold over the status topic. Feed it each partition's records in order."""
+    """The fold over the status topic; apply each partition's records in order."""
 
     def __init__(self) -> None:
-        """Nothing is known."""
         self.shards: dict[int, ShardView] = {}
         self.replicas: dict[tuple[str, int], ReplicaView] = {}
         self._failovers: dict[tuple[int, int], Failover] = {}
 
     def apply(self, record: StatusRecord, seen: int) -> bool:
-        """True when it changes what people watch for, not only a counter.
+        """Apply a record; `seen`: its Kafka timestamp.
 
-        `seen`: the Kafka record's timestamp.
+        Returns whether a leader, an epoch, a state, an incarnation or an error has changed, or a
+        failover was added; False when only counters have changed.
         """
         if isinstance(record, Failover):
             return self._apply_failover(record)
@@ -80,20 +85,20 @@ class ClusterView:
 
     @property
     def failovers(self) -> list[Failover]:
-        """The last 1,000, each once, in the order of their times."""
+        """The last 1,000 failovers, each once, in the order of their times."""
         ordered = sorted(self._failovers.values(), key=lambda f: (f.time, f.epoch, f.shard))
         return ordered[-MAX_FAILOVERS:]
 
     def forget_absent(self, now: int) -> None:
-        """Leave out replicas that are long gone, and failovers beyond the last 1,000."""
+        """Drop replicas that were silent for FORGET_MS, and failovers before the last 1,000."""
         for key, view in list(self.replicas.items()):
             if now - view.seen > FORGET_MS:
                 del self.replicas[key]
         if len(self._failovers) > 2 * MAX_FAILOVERS:
-            self._failovers = {(each.shard, each.epoch): each for each in self.failovers}
+            self._failovers = {_key(failover): failover for failover in self.failovers}
 
     def _apply_failover(self, failover: Failover) -> bool:
-        key = (failover.shard, failover.epoch)
+        key = _key(failover)
         if key in self._failovers:
             return False
         self._failovers[key] = failover
@@ -109,10 +114,10 @@ class ClusterView:
         if status.incarnation != before.incarnation:
             _replace_incarnation(view, status.incarnation, seen)
         view.status, view.seen = status, seen
-        return _notable(before) != _notable(status)
+        return _watched_fields(before) != _watched_fields(status)
 
     def _apply_shard(self, status: ReplicaStatus) -> bool:
-        """A lower epoch never wins; in one epoch 'resigned' is later than any leader."""
+        """A lower epoch never wins; in one epoch, "no leader" (resigned) is later than a leader."""
         known = self.shards.get(status.shard)
         if known is not None and _rank(status.epoch, status.leader) < _rank(
             known.epoch, known.leader
@@ -128,7 +133,7 @@ class ClusterView:
 
     def _merge(self, known: ShardView | None, status: ReplicaStatus) -> ShardView:
         is_leader = status.leader == status.replica
-        same = known if known is not None and _is_same_reign(known, status) else None
+        same = known if known is not None and _is_same_leadership(known, status) else None
         ahead = known if known is not None and known.seq > status.seq else None
         return ShardView(
             leader=status.leader,
@@ -150,10 +155,14 @@ def _replace_incarnation(view: ReplicaView, incarnation: str, seen: int) -> None
     if incarnation in view.former:
         view.clash_seen = seen
         view.former.remove(incarnation)
-    view.former = [*view.former, view.status.incarnation][-REMEMBERED_INCARNATIONS:]
+    view.former = [*view.former, view.status.incarnation][-MAX_FORMER_INCARNATIONS:]
 
 
-def _notable(status: ReplicaStatus) -> tuple[str, str, int, str | None, str | None]:
+def _key(failover: Failover) -> tuple[int, int]:
+    return failover.shard, failover.epoch
+
+
+def _watched_fields(status: ReplicaStatus) -> tuple[str, str, int, str | None, str | None]:
     return status.state, status.incarnation, status.epoch, status.leader, status.error
 
 
@@ -161,11 +170,11 @@ def _rank(epoch: int, leader: str | None) -> tuple[int, bool]:
     return epoch, leader is None
 
 
-def _is_same_reign(known: ShardView, status: ReplicaStatus) -> bool:
+def _is_same_leadership(known: ShardView, status: ReplicaStatus) -> bool:
     return (known.epoch, known.leader) == (status.epoch, status.leader)
 
 
 def _state(status: ReplicaStatus) -> str:
     if status.leader is None:
-        return "no_leader"
-    return status.state if status.leader == status.replica else "leader"
+        return NO_LEADER
+    return status.state if status.leader == status.replica else ReplicaState.LEADER

@@ -17,17 +17,19 @@ from postjournal.core.state.outbox import Outputs
 
 
 class SnapshotState(StrEnum):
-    """How far a snapshot is; the values are on the wire (status records)."""
+    """The state of a snapshot; the values are on the wire (status records, coordinator's API).
 
+    `ordered`: no replica has started to write; in the API only. `failed`: in a status record, this
+    attempt has failed; in the API, no further attempt follows. `given_up`: no further attempt
+    follows; in status records only. The engine sets neither `ordered` nor `given_up`.
+    """
+
+    ORDERED = "ordered"
     WRITING = "writing"
     VERIFYING = "verifying"
     DONE = "done"
     FAILED = "failed"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether no further progress follows."""
-        return self in (SnapshotState.DONE, SnapshotState.FAILED)
+    GIVEN_UP = "given_up"
 
 
 class ReadError(StrEnum):

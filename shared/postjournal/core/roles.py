@@ -12,7 +12,8 @@ from postjournal.core.sharding import ShardPlace
 class Role(StrEnum):
     """What a replica of one shard is doing; the values are on the wire (status, metrics, HTTP).
 
-    `HALTED` is entered by the process that runs the replica, when `step` raises `ShardHalted`.
+    Predicates for everything outside core are in `postjournal.cluster.states`. `HALTED` is entered
+    by the process that runs the replica, when `step` raises `ShardHalted`.
     """
 
     RESTORING = "restoring"
@@ -25,21 +26,6 @@ class Role(StrEnum):
     REBUILDING = "rebuilding"
     STOPPED = "stopped"
     HALTED = "halted"
-
-    @property
-    def leads(self) -> bool:
-        """Whether a replica in this role holds the leadership of its shard."""
-        return self in (Role.LEADER, Role.RESIGNING)
-
-    @property
-    def is_in_sync(self) -> bool:
-        """Whether it has applied the whole journal and follows it, without leading."""
-        return self in (Role.STANDBY, Role.CLAIMING, Role.READER)
-
-    @property
-    def serves_reads(self) -> bool:
-        """Whether it answers queries."""
-        return self.leads or self.is_in_sync
 
     @property
     def is_final(self) -> bool:

@@ -56,7 +56,7 @@ class SnapshotTaker:
 
     def on_progressed(self, progress: m.SnapshotProgressed) -> list[m.Effect]:
         """Pass the progress of the upload on to the observer."""
-        if progress.state.is_final:
+        if progress.state in (m.SnapshotState.DONE, m.SnapshotState.FAILED):
             self._current = None
         return [progress]
 

@@ -1,1 +1,1 @@
-"""The state at an earlier point of the journal."""
+"""Restores the state of a shard at an earlier point of its journal."""

@@ -1,4 +1,4 @@
-"""Points in a journal as people write them: an offset, a sequence, a time."""
+"""Parses points in a journal: an offset, a sequence or a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ DIGITS = re.compile(r"[0-9]{1,18}")
 
 
 def parse_bound(text: str) -> Bound:
-    """Of `offset:N`, `seq:N`, `time:T`. Raises `ConfigurationError`."""
+    """Parse `offset:N`, `seq:N` or `time:T`, where T is as for `parse_time`.
+
+    Raises `ConfigurationError`.
+    """
     kind, _, value = text.partition(":")
     if kind == "offset":
         return Bound(offset=_number(text, value))
@@ -23,18 +26,21 @@ def parse_bound(text: str) -> Bound:
         return Bound(seq=_number(text, value))
     if kind == "time":
         return Bound(time=parse_time(value))
-    raise ConfigurationError(f"{text!r} is no point in a journal: {BOUND_SYNTAX}")
+    raise _invalid_position(text)
 
 
 def parse_time(text: str) -> int:
-    """ms since the Unix epoch, of such a number or of ISO 8601, which is UTC where it does not
-    say otherwise. Raises `ConfigurationError`."""
+    """Parse a time into ms since the Unix epoch.
+
+    `text`: such a number, or ISO 8601, which is UTC unless it has an offset. Raises
+    `ConfigurationError`.
+    """
     if text.isascii() and text.isdigit():
         return _number(text, text)
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ConfigurationError(f"{text!r} is no time: {BOUND_SYNTAX}") from error
+        raise ConfigurationError(f"invalid time {text!r}: {BOUND_SYNTAX}") from error
     if time.tzinfo is None:
         time = time.replace(tzinfo=UTC)
     return int(time.timestamp() * 1000)
@@ -42,5 +48,9 @@ def parse_time(text: str) -> int:
 
 def _number(text: str, value: str) -> int:
     if not DIGITS.fullmatch(value):
-        raise ConfigurationError(f"{text!r} is no point in a journal: {BOUND_SYNTAX}")
+        raise _invalid_position(text)
     return int(value)
+
+
+def _invalid_position(text: str) -> ConfigurationError:
+    return ConfigurationError(f"invalid journal position {text!r}: {BOUND_SYNTAX}")

@@ -1,4 +1,4 @@
-"""A shard's journal and snapshots, read from outside: its state at any point of its past."""
+"""Reads a shard's journal and snapshots without a replica: its state at any earlier point."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ log = logging.getLogger(__name__)
 class ReplayResult(msgspec.Struct, kw_only=True):
     """A shard at one point of its journal.
 
-    `offset`, `seq`: of the last record and command that the state accounts for; `within_entry`:
-    the entry that holds the command goes on after it; `time`: of the last entry, ms since the
-    Unix epoch; `digest`: after the last whole entry; `snapshot`: from which it was replayed.
+    `offset`, `seq`: the last record and command that the state includes; `within_entry`: the
+    entry of that command has further commands; `time`: of the last entry, ms since the Unix epoch;
+    `digest`: after the last whole entry; `snapshot`: the id of the one that the replay started
+    from; `skipped`: snapshot → why it was not used; `answer`: the application's answer to a query.
     """
 
     shard: int
@@ -59,7 +60,12 @@ class ReplayResult(msgspec.Struct, kw_only=True):
 
 
 class RestoreDryRun(msgspec.Struct, kw_only=True):
-    """What a replica would begin with. `tail`: journal records to be read after it."""
+    """The snapshot that a starting replica would restore.
+
+    `snapshot`: its id, None: the whole journal would be read; `offset`, `seq`: the last record and
+    command that it includes; `tail`: how many journal records follow; `skipped`: snapshot → why it
+    would not be used.
+    """
 
     shard: int
     snapshot: str | None
@@ -72,20 +78,22 @@ class RestoreDryRun(msgspec.Struct, kw_only=True):
 
 @dataclass(frozen=True)
 class _NoSnapshots:
-    """Without a store the whole journal is read. `away`: why, where there should be one."""
+    """A `SnapshotSource` without snapshots: the whole journal is read.
 
-    away: StoreUnavailable | StoreUnusable | None = None
+    `store_error`: why the configured store could not be read; None: no store is configured.
+    """
+
+    store_error: StoreUnavailable | StoreUnusable | None = None
     newest_first: tuple[Manifest, ...] = ()
     unusable: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, manifest: Manifest) -> Iterator[bytes]:
-        """Nobody asks."""
-        raise AssertionError(manifest)
+        raise AssertionError(f"no snapshot was listed, but {manifest.id} is read")
 
 
 @dataclass
-class _OfStore:
-    """See `SnapshotSource`."""
+class _StoredSnapshots:
+    """A `SnapshotSource` of a snapshot store."""
 
     store: SnapshotStore
     catalogue: Catalogue
@@ -103,17 +111,18 @@ class _OfStore:
 
 
 Show = Callable[[int, int], object]
+"""Called with the number of records read so far and their total."""
 
 
 @dataclass
 class PointInTime:
-    """One shard's journal and snapshots."""
+    """One shard's journal and snapshots; made by `open_point_in_time`."""
 
     settings: Settings
     topic: str
     shard: int
     application: Application[Any, Any, Any]
-    look: JournalProbe
+    journal: JournalProbe
     snapshots: SnapshotSource
 
     @property
@@ -121,10 +130,11 @@ class PointInTime:
         return ShardPlace(self.shard, self.settings.shards)
 
     def recover(self, bound: Bound) -> Recovery:
-        """The nearest snapshot before the bound.
+        """Restore the newest snapshot that is not beyond `bound`.
 
-        Raises what `recover` does, and `StoreUnavailable` or `StoreUnusable` when
-        only what is in the store could help.
+        Raises what `recovery.choice.recover` raises. When the journal's beginning is deleted and
+        the store could not be read, raises the store's `StoreUnavailable` or `StoreUnusable`
+        instead of `RecordsMissing`, because a snapshot in the store may replace the beginning.
         """
         load = partial(
             snapshot_codec.restore,
@@ -133,17 +143,17 @@ class PointInTime:
             dedupe_window=self.settings.dedupe_window,
         )
         try:
-            return recover(self.snapshots, self.look, load, bound.fits)
+            return recover(self.snapshots, self.journal, load, bound.fits)
         except RecordsMissing as error:
-            if isinstance(self.snapshots, _NoSnapshots) and self.snapshots.away is not None:
-                raise self.snapshots.away from error
+            if isinstance(self.snapshots, _NoSnapshots) and self.snapshots.store_error is not None:
+                raise self.snapshots.store_error from error
             raise
 
     def dry_run(self) -> RestoreDryRun:
-        """What a replica would do."""
+        """Restore as a starting replica would, without reading the journal. Raises as `recover`."""
         started = time.monotonic()
         recovered = self.recover(Bound())
-        image, (_, end) = recovered.image, self.look.bounds()
+        image, (_, end) = recovered.image, self.journal.bounds()
         offset = image.offset if image else -1
         return RestoreDryRun(
             shard=self.shard,
@@ -156,12 +166,13 @@ class PointInTime:
         )
 
     def replay(self, bound: Bound, show: Show) -> tuple[AnyReader, ReplayResult]:
-        """`show` is told, while it reads, how many of how many records.
+        """Replay up to `bound`; a `Bound` without limits: to the journal's end.
 
-        Raises `PointNotReached`, and what recovering and reading raise.
+        Returns the reader, which holds the state, and a description of the point. Raises
+        `PointNotReached`, `JournalUnavailable`, and what `recover` raises.
         """
         started = time.monotonic()
-        recovered, (_, end) = self.recover(bound), self.look.bounds()
+        recovered, (_, end) = self.recover(bound), self.journal.bounds()
         window = self.settings.dedupe_window
         reader = make_reader(self.application, self._place, window, bound)
         first = recovered.image.offset + 1 if recovered.image else 0
@@ -192,28 +203,31 @@ class PointInTime:
 
 @contextmanager
 def open_point_in_time(environment: Mapping[str, str], shard: int) -> Iterator[PointInTime]:
-    """Of the system that the POSTJOURNAL_… variables describe.
+    """Open a shard of the system that the POSTJOURNAL_… variables describe.
 
-    Raises `ConfigurationError` and `JournalUnavailable`.
+    Raises `ConfigurationError`, and `JournalUnavailable` when Kafka does not answer.
     """
     settings = Settings.from_environment(environment)
     if shard >= settings.shards:
-        raise ConfigurationError(f"there are {settings.shards} shards, from 0")
+        raise ConfigurationError(
+            f"shard {shard} does not exist: POSTJOURNAL_SHARDS is {settings.shards}, and shards "
+            "are numbered from 0"
+        )
     application = load_application(settings.app)
     topic = Topics.of(settings.namespace, (), ()).journal
-    with closing(JournalProbe(settings.bootstrap, topic, shard)) as look:
+    with closing(JournalProbe(settings.bootstrap, topic, shard)) as journal:
         snapshots = _snapshots(environment, settings.namespace, shard)
-        yield PointInTime(settings, topic, shard, application, look, snapshots)
+        yield PointInTime(settings, topic, shard, application, journal, snapshots)
 
 
 def _snapshots(environment: Mapping[str, str], namespace: str, shard: int) -> SnapshotSource:
-    """A store that does not answer is told and done without, as a replica does."""
+    """Without the snapshots if the store cannot be read, as a replica starts without them."""
     store_settings = StoreSettings.from_environment(environment)
     if store_settings is None:
         return _NoSnapshots()
     store = SnapshotStore(ObjectStore(store_settings, HASTY_S), namespace)
     try:
-        return _OfStore(store, store.catalogue(shard))
+        return _StoredSnapshots(store, store.catalogue(shard))
     except (StoreUnavailable, StoreUnusable) as error:
-        log.warning("no snapshots: %s", error)
+        log.warning("replaying shard %d without snapshots: %s", shard, error)
         return _NoSnapshots(error)

@@ -1,4 +1,4 @@
-"""The state as it was: replayed from the nearest snapshot before a point, up to that point."""
+"""Replays a journal from the nearest snapshot before a point up to that point."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from postjournal.recovery.choice import AnyImage
 AnyReader = Reader[Any, Any, Any]
 
 Records = Iterable[list[tuple[int, bytes]]]
-"""Journal records in order, some at a time: (offset, value)."""
+"""Journal records in order, in chunks: (offset, value)."""
 
 
 def make_reader(
     application: Application[Any, Any, Any], place: ShardPlace, dedupe_window: int, bound: Bound
 ) -> AnyReader:
-    """A reader that has read nothing."""
+    """Create a reader that stops at `bound`; `dedupe_window`: in commands."""
     identity = Identity("replay", "replay", "", place)
     return Reader(identity, application, Limits(dedupe_window=dedupe_window), bound)
 
@@ -35,10 +35,11 @@ def replay(
     end: int,
     on_progress: Callable[[int], object],
 ) -> None:
-    """Bring `reader` to its bound, or to the journal's `end` when it has none.
+    """Advance `reader` from `image` to its bound, or to the journal's `end` when it has none.
 
-    `records(start)` reads the journal; `on_progress` is told the next offset. Raises
-    `PointNotReached`, and what reading raises.
+    `image` None: from the beginning; `records(start)` reads the journal from an offset;
+    `on_progress` is called with the next offset. Raises `PointNotReached` when the journal ends
+    before the bound, and what `records` raises.
     """
     reader.start(0, 0)
     reader.step(m.Restored(image), 0, 0)
@@ -51,6 +52,6 @@ def replay(
     bound = reader.bound
     if not reader.is_at_bound and (bound.offset is not None or bound.seq is not None):
         raise PointNotReached(
-            f"the journal ends at offset {end - 1}, seq {reader.journal.next_seq - 1}: the point "
-            "that was asked for is not there yet"
+            f"the journal ends at offset {end - 1}, seq {reader.journal.next_seq - 1}, before the "
+            "requested point"
         )

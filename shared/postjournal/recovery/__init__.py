@@ -1,1 +1,1 @@
-"""Which snapshot a replica starts from, and how one is decoded."""
+"""Chooses the snapshot that a replica starts from, and decodes it."""

@@ -1,5 +1,7 @@
-"""Where a replica's state comes from: the newest snapshot that verifies, else an older one, else
-the whole journal. The same for production and the simulation."""
+"""Chooses what a replica restores: the newest sound snapshot, or else the whole journal.
+
+Production and the simulation run the same code.
+"""
 
 from __future__ import annotations
 
@@ -14,44 +16,47 @@ from postjournal.core.snapshot.manifest import Manifest
 AnyImage = Image[Any, Any, Any]
 
 Loader = Callable[[Iterator[bytes], Manifest], AnyImage]
-"""`snapshot_codec.restore` with everything but these two filled in."""
+"""`codec.restore` of a stored object and its manifest, with the other arguments bound."""
 
 
 class RecoveryJournal(Protocol):
-    """The journal, looked at from outside. Raises `JournalUnavailable`."""
+    """A shard's journal before it is followed. Every method raises `JournalUnavailable`."""
 
     def bounds(self) -> tuple[int, int]:
-        """The offset of the first record that is left, and that after the last."""
+        """The first available offset and the offset after the last record."""
 
     def value(self, offset: int) -> bytes | None:
-        """The record at `offset`, or None when it has been deleted."""
+        """The record at `offset`, or None when it is deleted."""
 
 
 class SnapshotSource(Protocol):
-    """The snapshots of one shard. Raises `StoreUnavailable` and `StoreUnusable`."""
+    """The snapshots of one shard. Everything raises `StoreUnavailable` and `StoreUnusable`."""
 
     @property
     def newest_first(self) -> Sequence[Manifest]:
-        """All that have a manifest that can be read."""
+        """The manifests that can be read, by falling offset."""
 
     @property
     def unusable(self) -> Mapping[str, str]:
-        """Manifest name → why it counts for nothing."""
+        """Name of a manifest that cannot be read → reason."""
 
     def read(self, manifest: Manifest) -> Iterator[bytes]:
-        """See `SnapshotStore.read`."""
+        """The stored object; raises `SnapshotDamaged` at its end unless it matches the manifest."""
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """`image` None: from the beginning of the journal; `skipped`: snapshot → why not this one."""
+    """What to restore: `image`, or None: read the journal from its beginning.
+
+    `skipped`: id of a newer snapshot, or name of a manifest → why it was not used.
+    """
 
     image: AnyImage | None
     skipped: dict[str, str] = field(default_factory=dict)
 
 
 def every(manifest: Manifest) -> bool:
-    """No snapshot is too new."""
+    """Accept every snapshot: the default of `recover`."""
     del manifest
     return True
 
@@ -62,17 +67,18 @@ def recover(
     load: Loader,
     fits: Callable[[Manifest], bool] = every,
 ) -> Recovery:
-    """The best image there is; `fits` leaves out those that are beyond a point in time.
+    """Restore the newest usable snapshot; `fits` excludes snapshots beyond a point in time.
 
     Raises `SnapshotMismatch` when the snapshots are not of this journal, `RecordsMissing` when
-    nothing is usable and the journal's beginning is gone, and what `snapshots` and `journal` do.
+    no snapshot is usable and the journal's beginning is deleted, and what `snapshots` and
+    `journal` raise.
     """
     begin, end = journal.bounds()
     skipped = dict(snapshots.unusable)
     for manifest in filter(fits, snapshots.newest_first):
         _check_belongs(manifest, journal, begin, end)
         if manifest.offset + 1 < begin:
-            skipped[manifest.id] = f"it ends at offset {manifest.offset}, the journal begins later"
+            skipped[manifest.id] = f"it ends at offset {manifest.offset}, before the journal begins"
             continue
         try:
             return Recovery(load(snapshots.read(manifest), manifest), skipped)
@@ -84,14 +90,14 @@ def recover(
 
 
 def _check_belongs(manifest: Manifest, journal: RecoveryJournal, begin: int, end: int) -> None:
-    """A journal that is shorter than a snapshot, or holds another record where that was taken,
-    is another journal."""
-    advice = "restore that journal, or move the snapshots away if its data is to be given up"
+    """A journal that is shorter than a snapshot, or has another record at the snapshot's offset,
+    is not the journal that the snapshot was taken of."""
+    advice = "restore that journal; or, to give up its data, move the snapshots out of the store"
     if manifest.offset >= end:
         raise SnapshotMismatch(
-            f"snapshot {manifest.id} accounts for the journal up to offset {manifest.offset}, but "
-            f"the journal ends before offset {end}: was the topic made anew, or has Kafka lost "
-            f"records? {advice}"
+            f"snapshot {manifest.id} includes the journal up to offset {manifest.offset}, but the "
+            f"journal ends before offset {end}: the topic was recreated, or Kafka has lost "
+            f"records; {advice}"
         )
     if manifest.offset < begin:
         return
@@ -99,14 +105,14 @@ def _check_belongs(manifest: Manifest, journal: RecoveryJournal, begin: int, end
     if value is not None and record_digest(value) != manifest.record_digest:
         raise SnapshotMismatch(
             f"snapshot {manifest.id} was taken of another journal: the record at offset "
-            f"{manifest.offset} is not the one that it was taken at; {advice}"
+            f"{manifest.offset} differs; {advice}"
         )
 
 
 def _explanation(begin: int, skipped: Mapping[str, str]) -> str:
     reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
     return (
-        f"the journal begins at offset {begin}, what came before was deleted, and no snapshot can "
-        f"stand for it ({reasons or 'there is none'}). Bring back a snapshot that ends at offset "
+        f"the journal begins at offset {begin}, and no snapshot replaces the deleted records "
+        f"before it ({reasons or 'the store has none'}). Restore a snapshot that ends at offset "
         f"{begin - 1} or later, or the deleted records"
     )

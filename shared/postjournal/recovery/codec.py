@@ -1,4 +1,4 @@
-"""Snapshots as they are stored: content compressed with zstd, checked while it is read."""
+"""Encodes and decodes stored snapshots: zstd-compressed content that is checked while read."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LEVEL = 3
 
 CHUNK_BYTES = 1 << 20
 MAX_WINDOW_BYTES = 1 << 27
-"""What a compressor of this level or any usual one asks for; a damaged head may ask for more."""
+"""Enough for every usual level; bounds the memory that a damaged header can request."""
 
 
 def compress(content: Iterable[bytes]) -> Iterator[bytes]:
-    """As one zstd frame with a checksum."""
+    """Compress into one zstd frame with a checksum."""
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
     for piece in content:
         packed = compressor.compress(piece)
@@ -36,10 +36,10 @@ def compress(content: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def decompress(stored: Iterable[bytes]) -> Iterator[bytes]:
-    """Back again, in chunks of bounded size whatever is stored. Raises `SnapshotDamaged`."""
+    """Decompress into chunks of at most CHUNK_BYTES. Raises `SnapshotDamaged`."""
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
     try:
-        source: Any = _Source(stored)  # as much of a file as is needed
+        source: Any = _File(stored)
         with decompressor.stream_reader(source) as reader:
             while chunk := reader.read(CHUNK_BYTES):
                 yield chunk
@@ -54,10 +54,12 @@ def restore(
     place: ShardPlace,
     dedupe_window: int,
 ) -> Image[S, C, E]:
-    """The image in a stored object; `stored` must raise `SnapshotDamaged` at its end if the
-    object is not the manifest's, as `SnapshotStore.read` does. Raises what `load` raises.
+    """Decode the image in a stored object.
 
-    The object's hash has the first word: what a damaged object seems to say counts for nothing.
+    `stored` must raise `SnapshotDamaged` at its end unless the object matches the manifest, as
+    `SnapshotStore.read` does; that error has precedence, because other errors of a damaged object
+    mean nothing. `dedupe_window`: the replica's, in commands. Raises `SnapshotDamaged` for any
+    exception of the application's `load`, and what `image.load` raises.
     """
     try:
         image = load(decompress(stored), manifest, application, place, dedupe_window)
@@ -78,19 +80,18 @@ def _exhaust(stored: Iterator[Any]) -> None:
         pass
 
 
-class _Source:
-    """As much of a file as the decompressor wants."""
+class _File:
+    """The part of the file interface that `stream_reader` uses."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
         self._left = memoryview(b"")
 
     def read(self, size: int) -> memoryview:
-        """At most `size` bytes; none at the end."""
         while not self._left:
             chunk = next(self._chunks, None)
             if chunk is None:
                 break
             self._left = memoryview(chunk)
-        taken, self._left = self._left[:size], self._left[size:]
-        return taken
+        data, self._left = self._left[:size], self._left[size:]
+        return data

@@ -1,9 +1,10 @@
-"""The auditor of a real journal, written apart from the engine.
+"""Audits a real journal with code that is independent of the engine.
 
-It shares with the engine the record types, the application interface and the function that
-picks a key's shard, and nothing else: the fold, the dedupe window, the decisions and the outputs
-are worked out a second time here, from design.md. A test keeps it so.
+The auditor shares with the engine only the formats (journal records, status records, snapshot
+manifests), the application interface and the function that assigns a key to a shard. It implements
+the fold, the dedupe window, the decisions and the outputs a second time, from docs/design.md, so
+that a bug of the engine cannot hide itself. An import contract in pyproject.toml enforces this.
 
-Time is linear in the records. Memory is bounded by the application's state, the dedupe window,
-one entry with its outputs, and the readers' queues (`kafka_settings.audit_consumer`).
+Time is linear in the number of records. Memory is bounded by the application's state, the dedupe
+window, one entry with its outputs, and the readers' queues (`kafka.settings.audit_consumer`).
 """

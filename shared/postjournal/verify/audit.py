@@ -1,4 +1,4 @@
-"""The audit of a whole system: shard after shard."""
+"""Audits a whole system, one shard after the other."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from postjournal.config.settings import StoreSettings
 from postjournal.core.errors import ConfigurationError
 from postjournal.verify.audit_source import AuditSource
 from postjournal.verify.report import Report
-from postjournal.verify.shard import audit_shard
+from postjournal.verify.shard import OnProgress, audit_shard
 
-OnShard = Callable[[int, int, int, int], None]
+OnShardProgress = Callable[[int, int, int, int], None]
 """Called with the shard, the next journal offset, the journal's end and the shard's commands."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be audited. `application`: package.module:Class; `store`: of the snapshots, None
-    when they are not to be looked at."""
+    """The system to audit.
+
+    `bootstrap`: host:port of Kafka; `application`: package.module:Class; `dedupe_window`: the
+    replicas' setting, in commands; `store`: where the snapshots are, None: audit no snapshots.
+    """
 
     bootstrap: str
     namespace: str
@@ -32,34 +35,41 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     store: StoreSettings | None = None
 
 
-def ignore_shard(shard: int, next_offset: int, end: int, commands: int) -> None:
-    """For callers that do not show it."""
+def ignore_shard_progress(shard: int, next_offset: int, end: int, commands: int) -> None:
+    """Do nothing: the default of `audit`."""
     del shard, next_offset, end, commands
 
 
 def audit(
-    target: Target, shards: Sequence[int] = (), on_progress: OnShard = ignore_shard
+    target: Target,
+    shards: Sequence[int] = (),
+    on_progress: OnShardProgress = ignore_shard_progress,
 ) -> Report:
-    """Audit `shards`, or all of them. Raises `PostjournalError` when that cannot be done."""
+    """Audit `shards`, or all shards when it is empty, up to where their topics end now.
+
+    Broken rules are findings in the report. Raises `ConfigurationError` for a topic, shard or
+    application that does not exist, `JournalUnavailable` and `StoreUnavailable` when Kafka or the
+    store does not answer, and `RecordsMissing` when the journal's beginning is deleted and no
+    snapshot replaces it.
+    """
     application: Application[Any, Any, Any] = load_application(target.application)
     store = ObjectStore(target.store, HASTY_S) if target.store else None
-    surveyor = AuditSource(target.bootstrap, target.namespace, application, store)
-    with closing(surveyor):
-        count = surveyor.shards()
+    source = AuditSource(target.bootstrap, target.namespace, application, store)
+    with closing(source):
+        count = source.shards()
         unknown = [shard for shard in shards if shard >= count]
         if unknown:
-            raise ConfigurationError(f"there is no shard {unknown[0]}: there are {count}, from 0")
-        begun_s = time.monotonic()
+            raise ConfigurationError(
+                f"shard {unknown[0]} does not exist: the journal has {count} shards, "
+                f"numbered from 0 to {count - 1}"
+            )
+        started_s = time.monotonic()
         reports = []
         for shard in shards or range(count):
-            audit_input = surveyor.audit_input(shard, count)
-            end = audit_input.journal.end
-
-            def told(next_offset: int, commands: int, shard: int = shard, end: int = end) -> None:
-                on_progress(shard, next_offset, end, commands)
-
-            reports.append(audit_shard(application, audit_input, target.dedupe_window, told))
-        seconds = time.monotonic() - begun_s
+            audit_input = source.audit_input(shard, count)
+            progress = _progress_of(shard, audit_input.journal.end, on_progress)
+            reports.append(audit_shard(application, audit_input, target.dedupe_window, progress))
+        seconds = time.monotonic() - started_s
     commands = sum(report.commands for report in reports)
     return Report(
         sound=all(report.sound for report in reports),
@@ -73,3 +83,7 @@ def audit(
         commands_per_second=round(commands / max(seconds, 1e-3), 1),
         shards=reports,
     )
+
+
+def _progress_of(shard: int, end: int, on_progress: OnShardProgress) -> OnProgress:
+    return lambda next_offset, commands: on_progress(shard, next_offset, end, commands)

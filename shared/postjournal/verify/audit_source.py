@@ -1,8 +1,7 @@
-"""The audit_input as it lies in Kafka."""
+"""Reads what an audit compares from Kafka and from the snapshot store."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer
@@ -18,18 +17,16 @@ from postjournal.verify.partition import Partition
 from postjournal.verify.replay import DEADLETTER
 from postjournal.verify.replicas import ReportedDigest
 from postjournal.verify.shard import AuditInput, Sink
-from postjournal.verify.snapshots import StoredSnapshot
-from postjournal.verify.store import snapshots
+from postjournal.verify.store import StoredSnapshots, list_snapshots
 
-ANSWER_S = 10.0
-STALLED_S = 30.0
-CHUNK_RECORDS = 4_000
+ANSWER_TIMEOUT_S = 10.0
+
 LAST_STATUSES = 20_000
-"""How far back the status topic is read, in records: it bounds what is kept of them."""
+"""Only the last so many records of the status topic are read; this bounds the memory for them."""
 
 
 class AuditSource:
-    """Finds what is to be audited and fixes the ends."""
+    """Locates a shard's topics and snapshots and fixes the end offsets of the audit."""
 
     def __init__(
         self,
@@ -38,31 +35,37 @@ class AuditSource:
         application: Application[Any, Any, Any],
         store: ObjectStore | None = None,
     ) -> None:
-        """Connects; call `close`. Without a store, snapshots are not looked at."""
+        """Connect to Kafka; call `close` afterwards. Without a store, no snapshots are audited."""
         self._bootstrap, self._namespace = bootstrap, namespace
         self._application, self._store = application, store
         settings = kafka_settings.audit_consumer(bootstrap) | {"log_level": 2}
         self._consumer = Consumer(settings)
 
     def close(self) -> None:
-        """Let go of the connection."""
         self._consumer.close()
 
     def shards(self) -> int:
-        """How many shards the journal has. Raises `ConfigurationError`, `JournalUnavailable`."""
+        """The number of the journal's shards.
+
+        Raises `ConfigurationError` when there is no journal topic, and `JournalUnavailable`.
+        """
         topic = self._topic("journal")
-        count = partition_count(self._consumer, topic, ANSWER_S)
+        count = partition_count(self._consumer, topic, ANSWER_TIMEOUT_S)
         if count == 0:
             raise ConfigurationError(
-                f"there is no topic {topic} at {self._bootstrap}: is the namespace right?"
+                f"topic {topic} does not exist at {self._bootstrap}: check the namespace"
             )
         return count
 
     def audit_input(self, shard: int, shards: int) -> AuditInput:
-        """The order matters: see `AuditInput`."""
-        none: tuple[Sequence[StoredSnapshot], Mapping[str, str]] = ((), {})
-        kept, unreadable = snapshots(self._store, self._namespace, shard) if self._store else none
-        said = self._said(shard)
+        """Fix the ends of one shard's topics, in the order that `AuditInput` requires.
+
+        Raises `JournalUnavailable`, and `StoreUnavailable` or `StoreUnusable`.
+        """
+        snapshots = StoredSnapshots()
+        if self._store is not None:
+            snapshots = list_snapshots(self._store, self._namespace, shard)
+        reported = self._reported_digests(shard)
         names = (*self._application.sinks, DEADLETTER)
         settled = {name: self._partition(name, shard).end for name in names}
         journal = self._partition("journal", shard)
@@ -74,9 +77,9 @@ class AuditSource:
             sources={source.topic: source for source in sources},
             sinks={name: Sink(self._partition(name, shard), settled[name]) for name in names},
             status_topic=self._topic("status"),
-            said=said,
-            kept=kept,
-            unreadable=unreadable,
+            reported=reported,
+            snapshots=snapshots.readable,
+            unreadable_manifests=snapshots.unreadable,
         )
 
     def _topic(self, name: str) -> str:
@@ -84,10 +87,10 @@ class AuditSource:
 
     def _partition(self, name: str, shard: int) -> KafkaPartition:
         topic = self._topic(name)
-        first, end = bounds(self._consumer, topic, shard, ANSWER_S)
+        first, end = bounds(self._consumer, topic, shard, ANSWER_TIMEOUT_S)
         return KafkaPartition(self._bootstrap, topic, shard, first, end)
 
-    def _said(self, shard: int) -> list[ReportedDigest]:
+    def _reported_digests(self, shard: int) -> list[ReportedDigest]:
         statuses: Partition = self._partition("status", shard)
         start = max(statuses.first, statuses.end - LAST_STATUSES)
         return [

@@ -1,4 +1,4 @@
-"""The batches of entries held against the source records that they decide."""
+"""Compares the batches of entries with the source records that they decide."""
 
 from __future__ import annotations
 
@@ -8,24 +8,33 @@ from typing import Any, NamedTuple
 from postjournal.core.application import Context
 from postjournal.core.records import Entry, Outcome
 from postjournal.verify.partition import Cursor, Partition, Row
-from postjournal.verify.replay import Asked, Replay
+from postjournal.verify.replay import Replay, SourceCommand
 from postjournal.verify.rules import Findings, Rule
 
-Position = tuple[int, ...]
+Progress = tuple[int, ...]
 """For each source, how many of its next records an entry's first items have decided."""
 
 
-class Read(NamedTuple):
-    """A source record with what it asks."""
+class SourceRow(NamedTuple):
+    """A source record and the command in it."""
 
     row: Row
-    asked: Asked[Any]
+    command: SourceCommand[Any]
+
+
+class Step(NamedTuple):
+    """One way to take one more source record: the progress after it, and the record."""
+
+    after: Progress
+    topic: str
+    record: SourceRow
 
 
 class Decisions:
-    """Reads every source along with the journal and decides again.
+    """Reads every source in step with the journal and decides each command again.
 
-    `unchecked`: commands whose source records retention has deleted; they are applied only.
+    `unchecked`: how many commands were applied without a check, because retention has deleted
+    their source records.
     """
 
     def __init__(
@@ -36,7 +45,7 @@ class Decisions:
         findings: Findings,
         starts: Mapping[str, int],
     ) -> None:
-        """`sources`: by full topic name; `starts`: topic → offset to begin at, 0 by default."""
+        """`sources`: full topic name → partition; `starts`: topic → first offset, 0 by default."""
         self._topic, self._replay, self._findings = journal_topic, replay, findings
         self._sources = {
             topic: Cursor(partition, starts.get(topic, 0)) for topic, partition in sources.items()
@@ -48,15 +57,18 @@ class Decisions:
         """Topic → offset after the last record that the journal has decided."""
         return {topic: cursor.next_offset for topic, cursor in self._sources.items()}
 
-    def take(self, offset: int, entry: Entry[Any], context: Context) -> list[Outcome[Any]]:
-        """Check the entry at `offset` and apply it; what the sinks are given for each item."""
-        if self._is_deleted(entry):
-            return self._trust(entry)
-        moved = [t for t, end in entry.sources.items() if self._is_ahead(t, end)]
+    def check_entry(self, offset: int, entry: Entry[Any], context: Context) -> list[Outcome[Any]]:
+        """Check the entry at `offset` and apply it.
+
+        Returns one outcome per item, as the sinks receive it. Raises `ApplicationFaulty`.
+        """
+        if self._may_be_deleted(entry):
+            return self._apply_unchecked(entry)
+        moved = [topic for topic, end in entry.sources.items() if self._is_ahead(topic, end)]
         if len(moved) == 1 and self._ends_at(moved[0], entry):
-            outcomes = self._take_run(offset, entry, moved[0], context)
+            outcomes = self._check_one_source(offset, entry, moved[0], context)
         else:
-            outcomes = self._take_mixed(offset, entry, context)
+            outcomes = self._check_mixed(offset, entry, context)
         self._check_offsets(offset, entry)
         return outcomes
 
@@ -69,9 +81,9 @@ class Decisions:
         cursor = self._sources.get(topic)
         return cursor is not None and end > cursor.next_offset
 
-    # --- source records that are gone -------------------------------------------------------------
+    # --- deleted source records -------------------------------------------------------------------
 
-    def _is_deleted(self, entry: Entry[Any]) -> bool:
+    def _may_be_deleted(self, entry: Entry[Any]) -> bool:
         """Whether retention has deleted any record that the entry may have decided."""
         return any(
             self._is_ahead(topic, end)
@@ -79,7 +91,7 @@ class Decisions:
             for topic, end in entry.sources.items()
         )
 
-    def _trust(self, entry: Entry[Any]) -> list[Outcome[Any]]:
+    def _apply_unchecked(self, entry: Entry[Any]) -> list[Outcome[Any]]:
         self.unchecked += len(entry.batch)
         for topic, end in entry.sources.items():
             if topic in self._sources:
@@ -88,7 +100,7 @@ class Decisions:
 
     # --- one source: the usual case ---------------------------------------------------------------
 
-    def _take_run(
+    def _check_one_source(
         self, offset: int, entry: Entry[Any], topic: str, context: Context
     ) -> list[Outcome[Any]]:
         cursor, replay = self._sources[topic], self._replay
@@ -96,12 +108,12 @@ class Decisions:
         read, expected, apply = replay.read, replay.expected, replay.apply
         outcomes = []
         for item, row in zip(entry.batch, rows, strict=True):
-            asked = read(topic, row)
-            wanted = expected(topic, row, asked, context)
+            command = read(topic, row)
+            wanted = expected(topic, row, command, context)
             if item != wanted:
                 self._compare(offset, item, topic, row, wanted)
             outcomes.append(apply(item))
-        cursor.pass_by(len(rows))
+        cursor.advance(len(rows))
         return outcomes
 
     def _compare(
@@ -109,102 +121,114 @@ class Decisions:
     ) -> None:
         if self._replay.same(item, wanted):
             return
-        place = f"{topic}@{row[0]}"
+        source = f"{topic}@{row[0]}"
         if item.id != wanted.id:
-            rule, text = Rule.SOURCE_ORDER, f"command {item.id} stands where {place} is {wanted.id}"
+            rule = Rule.SOURCE_ORDER
+            text = f"the batch has command {item.id} where {source} holds command {wanted.id}"
         elif wanted.replayed:
-            rule, text = Rule.REPEAT, f"command {item.id} of {place} is decided a second time"
+            rule, text = Rule.REPEAT, f"command {item.id} of {source} is decided a second time"
         elif item.replayed:
             rule = Rule.REPEAT
-            text = f"command {item.id} of {place} is no repeat: it is not in the dedupe window"
+            text = (
+                f"command {item.id} of {source} is marked as a repeat, but its id is not in the "
+                "dedupe window"
+            )
         else:
             rule = Rule.DECISION
-            text = f"command {item.id} of {place} became {_told(item)}, not {_told(wanted)}"
+            text = (
+                f"command {item.id} of {source} became {_describe(item)}, expected "
+                f"{_describe(wanted)}"
+            )
         self._findings.add(rule, self._topic, offset, text)
 
     # --- several sources in one entry -------------------------------------------------------------
 
-    def _take_mixed(self, offset: int, entry: Entry[Any], context: Context) -> list[Outcome[Any]]:
-        """The order in which a leader took from its sources is not in the journal.
+    def _check_mixed(self, offset: int, entry: Entry[Any], context: Context) -> list[Outcome[Any]]:
+        """Match the items with records of several sources.
 
-        So every order that explains the items so far is followed: nearly always one, since ids
-        differ. State and window depend on the items alone, not on the order.
+        The journal does not record in which order a leader took records from its sources, so every
+        order that explains the items so far is followed: nearly always one, because ids differ.
+        State and window depend only on the items, not on the order.
         """
         window = self._window(entry)
         topics = list(window)
-        positions: set[Position] = {(0,) * len(topics)}
+        candidates: set[Progress] = {(0,) * len(topics)}
         outcomes = []
         for item in entry.batch:
-            steps = _steps(positions, topics, window)
-            fitting = {
-                after
-                for after, topic, read in steps
-                if read.asked.id == item.id
-                and self._replay.same(item, self._expected(topic, read, context))
+            steps = _steps(candidates, topics, window)
+            matching = {
+                step.after
+                for step in steps
+                if step.record.command.id == item.id
+                and self._replay.same(item, self._expected(step, context))
             }
-            positions = fitting or self._unexplained(offset, item, steps, context) or positions
+            candidates = (
+                matching or self._report_unmatched(offset, item, steps, context) or candidates
+            )
             outcomes.append(self._replay.apply(item))
-        for topic, count in zip(topics, max(positions), strict=True):
-            self._sources[topic].pass_by(count)
+        for topic, count in zip(topics, max(candidates), strict=True):
+            self._sources[topic].advance(count)
         return outcomes
 
-    def _window(self, entry: Entry[Any]) -> dict[str, list[Read]]:
-        """For each source the records that the entry may have decided.
+    def _window(self, entry: Entry[Any]) -> dict[str, list[SourceRow]]:
+        """For each source, the records that the entry may have decided.
 
-        They lie before the entry's own offsets, unless those cannot be right.
+        These are the records before the entry's own offsets, unless their number shows that those
+        offsets are wrong.
         """
-        rows = {t: self._sources[t].ahead(len(entry.batch)) for t in sorted(self._sources)}
-        named = {
-            t: [row for row in each if row[0] < entry.sources.get(t, 0)] for t, each in rows.items()
+        count = len(entry.batch)
+        rows = {topic: self._sources[topic].ahead(count) for topic in sorted(self._sources)}
+        before_end = {
+            topic: [row for row in topic_rows if row[0] < entry.sources.get(topic, 0)]
+            for topic, topic_rows in rows.items()
         }
-        fits = sum(map(len, named.values())) == len(entry.batch)
+        offsets_fit = sum(map(len, before_end.values())) == count
         return {
-            topic: [Read(row, self._replay.read(topic, row)) for row in each]
-            for topic, each in (named if fits else rows).items()
+            topic: [SourceRow(row, self._replay.read(topic, row)) for row in topic_rows]
+            for topic, topic_rows in (before_end if offsets_fit else rows).items()
         }
 
-    def _expected(self, topic: str, read: Read, context: Context) -> Outcome[Any]:
-        return self._replay.expected(topic, read.row, read.asked, context)
+    def _expected(self, step: Step, context: Context) -> Outcome[Any]:
+        row, command = step.record
+        return self._replay.expected(step.topic, row, command, context)
 
-    def _unexplained(
-        self,
-        offset: int,
-        item: Outcome[Any],
-        steps: list[tuple[Position, str, Read]],
-        context: Context,
-    ) -> set[Position]:
-        """No record gives this item: hold it against the one that it names, or the first."""
+    def _report_unmatched(
+        self, offset: int, item: Outcome[Any], steps: list[Step], context: Context
+    ) -> set[Progress]:
+        """Report an item that no record explains; returns the progress to continue from.
+
+        The item is compared with the record that has its id, or else with the first record.
+        """
         if not steps:
-            text = f"command {item.id} has no source record: the sources end"
+            text = f"command {item.id} has no source record: the source topics end before it"
             self._findings.add(Rule.SOURCE_PRESENT, self._topic, offset, text)
             return set()
-        named = [step for step in steps if step[2].asked.id == item.id]
-        after, topic, read = (named or steps)[0]
-        self._compare(offset, item, topic, read.row, self._expected(topic, read, context))
-        return {after}
+        same_id = [step for step in steps if step.record.command.id == item.id]
+        step = (same_id or steps)[0]
+        self._compare(offset, item, step.topic, step.record.row, self._expected(step, context))
+        return {step.after}
 
     def _check_offsets(self, offset: int, entry: Entry[Any]) -> None:
-        have = {topic: end for topic, end in self.positions.items() if end}
+        actual = {topic: end for topic, end in self.positions.items() if end}
         claimed = {topic: end for topic, end in entry.sources.items() if end}
-        if have != claimed:
-            text = f"sources are {claimed}; the {len(entry.batch)} commands end at {have}"
+        if actual != claimed:
+            text = f"`sources` is {claimed}, but the {len(entry.batch)} commands end at {actual}"
             self._findings.add(Rule.SOURCE_OFFSETS, self._topic, offset, text)
 
 
 def _steps(
-    positions: set[Position], topics: list[str], window: Mapping[str, Sequence[Read]]
-) -> list[tuple[Position, str, Read]]:
-    """Every way to take one more record: (position after it, topic, record)."""
+    candidates: set[Progress], topics: list[str], window: Mapping[str, Sequence[SourceRow]]
+) -> list[Step]:
     found = []
-    for position in sorted(positions):
+    for progress in sorted(candidates):
         for i, topic in enumerate(topics):
-            if position[i] < len(window[topic]):
-                after = (*position[:i], position[i] + 1, *position[i + 1 :])
-                found.append((after, topic, window[topic][position[i]]))
+            if progress[i] < len(window[topic]):
+                after = (*progress[:i], progress[i] + 1, *progress[i + 1 :])
+                found.append(Step(after, topic, window[topic][progress[i]]))
     return found
 
 
-def _told(outcome: Outcome[Any]) -> str:
+def _describe(outcome: Outcome[Any]) -> str:
     if outcome.rejected is not None:
         return f"rejected ({outcome.rejected})"
     return f"{outcome.type} {outcome.events}"

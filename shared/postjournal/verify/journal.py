@@ -1,9 +1,10 @@
-"""The fold of design.md, section 1, with a reason for every record that does not count."""
+"""The fold of docs/design.md, with the reason for every record that is void."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from enum import Enum
+from collections.abc import Iterable
+from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -22,8 +23,10 @@ from postjournal.core.records import (
 from postjournal.verify.rules import Findings, Rule
 from postjournal.verify.snapshots import Header
 
-REMEMBERED_VOIDS = 8
+RECENT_VOIDS = 8
 """Void records since the last accepted entry that are kept to explain a gap."""
+
+HEARTBEAT_PROOF = "a leader writes a heartbeat only when it has read back everything before it"
 
 KINDS: dict[type, str] = {
     Claim: "claim",
@@ -34,32 +37,32 @@ KINDS: dict[type, str] = {
 }
 
 
-class Void(Enum):
+class VoidReason(StrEnum):
     """Why a record changes nothing."""
 
-    FOREIGN = "no record of ours"
+    UNKNOWN_RECORD = "not a Postjournal record"
     LATE_CLAIM = "another claim of the epoch came first"
-    OUTLIVED_CLAIM = "the leader showed life after what the claimant had seen"
+    OUTDATED_CLAIM = "the leader wrote after the last offset that the claimant had seen"
     EARLY_CLAIM = "the epoch before it was never claimed"
     PAST_EPOCH = "its epoch is over"
     UNCLAIMED_EPOCH = "its epoch was never claimed"
     RESIGNED = "its leader has resigned"
-    BEHIND = "its seq is taken"
+    BEHIND = "an accepted entry already has its seq"
     AHEAD = "entries before its seq are missing"
     EMPTY = "its batch is empty"
-    HASH = "its running hash does not fit"
+    DIGEST_MISMATCH = "its digest_before is not the journal's digest"
 
 
 class VoidRecord(NamedTuple):
-    """A void record that may explain what comes after it."""
+    """A void record that may explain a later one."""
 
     offset: int
     record: Record[Any]
-    why: Void
+    reason: VoidReason
 
 
-class Taken(NamedTuple):
-    """A record that counts; `next_seq` and `digest` are those after it."""
+class AcceptedRecord(NamedTuple):
+    """An accepted record with the journal's `next_seq` and `digest` after it."""
 
     offset: int
     record: Record[Any]
@@ -67,8 +70,8 @@ class Taken(NamedTuple):
     digest: str
 
 
-class _Doubt(NamedTuple):
-    """An entry of which the running hash alone is wrong."""
+class _DisputedEntry(NamedTuple):
+    """An entry in which only the running hash is wrong."""
 
     offset: int
     entry: Entry[Any]
@@ -76,10 +79,11 @@ class _Doubt(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """A leader's record whose seq lies beyond the journal's.
+    """A leader's record whose seq is beyond the journal's.
 
-    A leader may lose an append and have a later one land: then its office ends, nothing of it is
-    published, and nothing is wrong. `suspects`: void records in the entry's place.
+    A gap alone is not damage: a leader may lose an append and have a later one acknowledged. Its
+    leadership then ends, and nothing behind the gap is published. `suspects`: void records at the
+    position of the missing entry.
     """
 
     offset: int
@@ -89,21 +93,20 @@ class Gap(NamedTuple):
     suspects: tuple[VoidRecord, ...]
 
 
-def chained(digest: str, value: bytes) -> str:
+def next_digest(digest: str, value: bytes) -> str:
     """BLAKE2b-128 over the digest's 32 hex characters and the entry's bytes, in hex."""
     return blake2b(digest.encode("ascii") + value, digest_size=16).hexdigest()
 
 
 class JournalFold:
-    """Says of each record whether it counts, and checks what can be told of the record alone.
+    """Decides for each record whether it is accepted, and checks the record by itself.
 
-    Of an entry whose running hash alone is wrong the next record of a leader tells more: if it
-    builds on that entry, it goes on as if the entry counted, so that damage further on is found
-    as well. For replicas the journal ends there.
+    When only the running hash of an entry is wrong, the next record of a leader decides: if it
+    builds on that entry, the fold continues as if the entry were accepted, so that damage behind it
+    is found as well. For replicas the journal ends at that entry.
     """
 
     def __init__(self, topic: str, codec: Codec[Any], findings: Findings) -> None:
-        """Before the first record."""
         self._topic, self._codec, self._findings = topic, codec, findings
         self.epoch = 0
         self.leader: Claim | None = None
@@ -113,180 +116,196 @@ class JournalFold:
         self.digest = GENESIS_DIGEST
         self.gap: Gap | None = None
         self.accepted: Counter[str] = Counter()
-        self.voids: Counter[str] = Counter()
+        self.void_reasons: Counter[str] = Counter()
         self.void_kinds: Counter[str] = Counter()
-        self._entry_at = -1
-        self._doubt: _Doubt | None = None
-        self._recent_voids: deque[VoidRecord] = deque(maxlen=REMEMBERED_VOIDS)
+        self._last_entry_offset = -1
+        self._disputed: _DisputedEntry | None = None
+        self._recent_voids: deque[VoidRecord] = deque(maxlen=RECENT_VOIDS)
 
     def resume(self, header: Header) -> None:
-        """Begin behind a snapshot, trusting it."""
+        """Start behind a snapshot whose content is trusted."""
         self.epoch, self.leader, self.resigned = header.epoch, header.claim, header.resigned
         self.alive_at, self.next_seq, self.digest = header.alive_at, header.next_seq, header.digest
 
-    def take(self, offset: int, record: Record[Any], value: bytes) -> list[Taken]:
-        """What counts now that the record at `offset` is read; `value` is its bytes as stored.
+    def fold(self, offset: int, record: Record[Any], value: bytes) -> list[AcceptedRecord]:
+        """Fold the record at `offset`, whose stored bytes are `value`.
 
-        Nothing, or that record; before it, at times, one that was in doubt.
+        Returns what this accepts, in order: a disputed entry before it that the record confirms,
+        if there is one, and the record itself unless it is void.
         """
-        settled = [] if self._doubt is None else self._settle(record)
-        why = self._judge(offset, record)
-        if why is not None:
-            self._void(offset, record, why)
-            return settled
+        resolved = [] if self._disputed is None else self._resolve_disputed(record)
+        reason = self._void_reason(offset, record)
+        if reason is not None:
+            self._note_void(offset, record, reason)
+            return resolved
         if type(record) is Entry and record.digest_before != self.digest:
-            self._suspect(offset, record, value)
-            return settled
-        return [*settled, self._accept(offset, record, value)]
+            self._dispute(offset, record, value)
+            return resolved
+        return [*resolved, self._accept(offset, record, value)]
 
-    def _accept(self, offset: int, record: Record[Any], value: bytes) -> Taken:
+    def _accept(self, offset: int, record: Record[Any], value: bytes) -> AcceptedRecord:
         self.accepted[KINDS[type(record)]] += 1
         self.alive_at = offset
         if type(record) is Entry:
-            self.digest = chained(record.digest_before, value)
+            self.digest = next_digest(record.digest_before, value)
             self.next_seq += len(record.batch)
-            self._entry_at = offset
+            self._last_entry_offset = offset
             self._recent_voids.clear()
             self.gap = None
         elif type(record) is Claim:
             self.epoch, self.leader, self.resigned = record.epoch, record, False
         elif type(record) is Resign:
             self.resigned = True
-        return Taken(offset, record, self.next_seq, self.digest)
+        return AcceptedRecord(offset, record, self.next_seq, self.digest)
 
-    def _suspect(self, offset: int, entry: Entry[Any], value: bytes) -> None:
+    def _dispute(self, offset: int, entry: Entry[Any], value: bytes) -> None:
         text = (
-            f"the entry of seq {entry.seq} has digest_before {entry.digest_before}, the journal's "
-            f"is {self.digest}: it, or the entry before it at offset {self._entry_at}, is not "
-            "what was written; for replicas it is void"
+            f"the entry of seq {entry.seq} has digest_before {entry.digest_before}, but the "
+            f"journal's digest is {self.digest}: this entry, or the entry before it at offset "
+            f"{self._last_entry_offset}, was changed; replicas ignore this entry"
         )
         self._findings.add(Rule.DIGEST_CHAIN, self._topic, offset, text)
-        self._doubt = _Doubt(offset, entry, value)
+        self._disputed = _DisputedEntry(offset, entry, value)
 
-    def _settle(self, record: Record[Any]) -> list[Taken]:
-        """A leader's next record shows whether it builds on the doubtful entry."""
+    def _resolve_disputed(self, record: Record[Any]) -> list[AcceptedRecord]:
+        """Accept the disputed entry if the leader's next record builds on it."""
         if not isinstance(record, Entry | Heartbeat) or record.epoch != self.epoch:
             return []
-        doubt, self._doubt = self._doubt, None
-        assert doubt is not None
-        if self._is_built_on(doubt, record):
-            return [self._accept(doubt.offset, doubt.entry, doubt.value)]
-        self._void(doubt.offset, doubt.entry, Void.HASH)
+        disputed, self._disputed = self._disputed, None
+        assert disputed is not None
+        if self._builds_on(disputed, record):
+            return [self._accept(disputed.offset, disputed.entry, disputed.value)]
+        self._note_void(disputed.offset, disputed.entry, VoidReason.DIGEST_MISMATCH)
         return []
 
-    def _is_built_on(self, doubt: _Doubt, record: Entry[Any] | Heartbeat) -> bool:
-        """By its seq; an entry's hash must come from the doubtful one as it is, or with its own
-        `digest_before` mended. A heartbeat is written when everything before it is read back."""
-        if record.seq != doubt.entry.seq + len(doubt.entry.batch):
+    def _builds_on(self, disputed: _DisputedEntry, record: Entry[Any] | Heartbeat) -> bool:
+        """Whether `record` was written after the disputed entry was accepted.
+
+        Its seq must follow. An entry's hash must also be that of the disputed entry, either as
+        stored or with the correct `digest_before`. For a heartbeat the seq is enough: it is written
+        only when everything before it is read back.
+        """
+        if record.seq != disputed.entry.seq + len(disputed.entry.batch):
             return False
         if isinstance(record, Heartbeat):
             return True
-        mended = self._codec.encode(msgspec.structs.replace(doubt.entry, digest_before=self.digest))
-        as_it_is = chained(doubt.entry.digest_before, doubt.value)
-        return record.digest_before in (as_it_is, chained(self.digest, mended))
+        corrected = msgspec.structs.replace(disputed.entry, digest_before=self.digest)
+        as_stored = next_digest(disputed.entry.digest_before, disputed.value)
+        as_corrected = next_digest(self.digest, self._codec.encode(corrected))
+        return record.digest_before in (as_stored, as_corrected)
 
-    def _judge(self, offset: int, record: Record[Any]) -> Void | None:
+    def _void_reason(self, offset: int, record: Record[Any]) -> VoidReason | None:
         if type(record) is UnknownRecord:
-            return Void.FOREIGN
+            return VoidReason.UNKNOWN_RECORD
         if type(record) is Claim:
-            return self._judge_claim(offset, record)
+            return self._claim_void_reason(offset, record)
         assert not isinstance(record, UnknownRecord | Claim)
-        if record.epoch < max(self.epoch, 1):  # nobody leads epoch 0
-            return Void.PAST_EPOCH
+        if record.epoch < max(self.epoch, 1):  # epoch 0 has no leader
+            return VoidReason.PAST_EPOCH
         if record.epoch > self.epoch:
-            return Void.UNCLAIMED_EPOCH
-        return None if type(record) is Resign else self._judge_life(record)  # type: ignore[arg-type]
+            return VoidReason.UNCLAIMED_EPOCH
+        if type(record) is Resign:
+            return None
+        assert isinstance(record, Entry | Heartbeat)
+        return self._leader_void_reason(record)
 
-    def _judge_claim(self, offset: int, claim: Claim) -> Void | None:
+    def _claim_void_reason(self, offset: int, claim: Claim) -> VoidReason | None:
         if claim.seen >= offset:
-            text = f"the claim of epoch {claim.epoch} says it has seen offset {claim.seen}"
+            text = (
+                f"the claim of epoch {claim.epoch} has `seen` {claim.seen}, beyond its own offset"
+            )
             self._findings.add(Rule.CLAIM_HONEST, self._topic, offset, text)
         if claim.epoch <= self.epoch:
-            return Void.LATE_CLAIM
+            return VoidReason.LATE_CLAIM
         if claim.epoch > self.epoch + 1:
-            return Void.EARLY_CLAIM
-        return Void.OUTLIVED_CLAIM if claim.seen < self.alive_at else None
+            return VoidReason.EARLY_CLAIM
+        return VoidReason.OUTDATED_CLAIM if claim.seen < self.alive_at else None
 
-    def _judge_life(self, record: Entry[Any] | Heartbeat) -> Void | None:
+    def _leader_void_reason(self, record: Entry[Any] | Heartbeat) -> VoidReason | None:
         if self.resigned:
-            return Void.RESIGNED
+            return VoidReason.RESIGNED
         if record.seq != self.next_seq:
-            return Void.AHEAD if record.seq > self.next_seq else Void.BEHIND
-        return Void.EMPTY if type(record) is Entry and not record.batch else None
+            return VoidReason.AHEAD if record.seq > self.next_seq else VoidReason.BEHIND
+        return VoidReason.EMPTY if type(record) is Entry and not record.batch else None
 
-    # --- what void records tell -------------------------------------------------------------------
+    # --- void records -----------------------------------------------------------------------------
 
-    def _void(self, offset: int, record: Record[Any], why: Void) -> None:
+    def _note_void(self, offset: int, record: Record[Any], reason: VoidReason) -> None:
         self.void_kinds[KINDS[type(record)]] += 1
-        self.voids[why.value] += 1
-        if why in (Void.UNCLAIMED_EPOCH, Void.EARLY_CLAIM):
-            self._unclaimed(offset, record)
-        elif why is Void.AHEAD:
-            self._ahead(offset, record)
+        self.void_reasons[reason.value] += 1
+        if reason in (VoidReason.UNCLAIMED_EPOCH, VoidReason.EARLY_CLAIM):
+            self._report_unclaimed(offset, record)
+        elif reason is VoidReason.AHEAD:
+            self._note_gap(offset, record)
         if self.gap is None:
-            self._recent_voids.append(VoidRecord(offset, record, why))
+            self._recent_voids.append(VoidRecord(offset, record, reason))
 
-    def _unclaimed(self, offset: int, record: Record[Any]) -> None:
-        """Who writes in an epoch has read its claim accepted; who claims has read the last."""
-        text = f"the {describe(record)} follows epoch {self.epoch}{_listed(self._recent_voids)}"
+    def _report_unclaimed(self, offset: int, record: Record[Any]) -> None:
+        """A leader writes only after it has read back its claim; a claimant, the last claim."""
+        voids = _describe_all(self._recent_voids)
+        text = f"the {describe(record)} comes directly after epoch {self.epoch}{voids}"
         self._findings.add(Rule.EPOCH_CLAIMED, self._topic, offset, text)
 
-    def _ahead(self, offset: int, record: Record[Any]) -> None:
+    def _note_gap(self, offset: int, record: Record[Any]) -> None:
         assert isinstance(record, Entry | Heartbeat)
         if self.gap is None:
             digest = record.digest_before if isinstance(record, Entry) else ""
-            suspects = tuple(v for v in self._recent_voids if self._fits(v.record))
+            suspects = tuple(void for void in self._recent_voids if self._may_fill_gap(void.record))
             self.gap = Gap(offset, self.next_seq, record.seq, digest, suspects)
             if type(record) is Heartbeat:
-                self.confirm_gap("a heartbeat is written when everything before it is read back")
+                self.confirm_gap(HEARTBEAT_PROOF)
 
-    def _fits(self, record: Record[Any]) -> bool:
+    def _may_fill_gap(self, record: Record[Any]) -> bool:
         """Whether the void record may be the missing entry."""
         return isinstance(record, UnknownRecord) or (
             isinstance(record, Entry) and record.seq == self.next_seq
         )
 
     def confirm_gap(self, proof: str) -> None:
-        """The gap is damage, not a lost append; told once."""
+        """Report the open gap as damage, once; `proof`: why it is not just a lost append."""
         gap = self.gap
         if gap is None or self._findings[Rule.SEQ_DENSE]:
             return
-        missing_entry = self._culprit(gap)
-        missing = f"the entries of seq {gap.next_seq} to {gap.got - 1} are missing before offset "
-        text = (
-            f"{missing}{gap.offset} ({proof}){_listed(gap.suspects)}"
-            if missing_entry is None
-            else f"this record, void since {missing_entry.why.value}, is the entry of seq "
-            f"{gap.next_seq} that offset {gap.offset} follows ({proof})"
-        )
-        offset = gap.offset if missing_entry is None else missing_entry.offset
+        missing = self._missing_entry(gap)
+        if missing is None:
+            offset = gap.offset
+            text = (
+                f"the entries of seq {gap.next_seq} to {gap.got - 1} are missing before offset "
+                f"{gap.offset} ({proof}){_describe_all(gap.suspects)}"
+            )
+        else:
+            offset = missing.offset
+            text = (
+                f"this void record ({missing.reason.value}) is the entry of seq {gap.next_seq} "
+                f"that offset {gap.offset} builds on ({proof})"
+            )
         self._findings.add(Rule.SEQ_DENSE, self._topic, offset, text)
 
-    def _culprit(self, gap: Gap) -> VoidRecord | None:
+    def _missing_entry(self, gap: Gap) -> VoidRecord | None:
         """The missing entry among the voids: proven by the hash, or the only unreadable one."""
         for void in gap.suspects:
             if isinstance(void.record, Entry) and self._was_accepted(void.record, gap):
                 return void
-        foreign = [void for void in gap.suspects if void.why is Void.FOREIGN]
-        return foreign[0] if len(foreign) == 1 else None
+        unknown = [void for void in gap.suspects if void.reason is VoidReason.UNKNOWN_RECORD]
+        return unknown[0] if len(unknown) == 1 else None
 
     def _was_accepted(self, entry: Entry[Any], gap: Gap) -> bool:
-        """With the right epoch its hash is what the next entry builds on, or it fits the gap."""
+        """With the right epoch, the next entry builds on its hash, or it fits the gap."""
         if gap.digest:
-            mended = msgspec.structs.replace(entry, epoch=self.epoch)
-            return chained(self.digest, self._codec.encode(mended)) == gap.digest
+            corrected = msgspec.structs.replace(entry, epoch=self.epoch)
+            return next_digest(self.digest, self._codec.encode(corrected)) == gap.digest
         fits = entry.seq + len(entry.batch) == gap.got
         return fits and entry.digest_before == self.digest
 
 
 def describe(record: Record[Any]) -> str:
-    """A few words."""
+    """A record's kind and epoch, for findings."""
     kind = KINDS[type(record)]
     if isinstance(record, UnknownRecord):
         return f"{kind} record ({record.error})"
     return f"{kind} of epoch {record.epoch}"
 
 
-def _listed(voids: deque[VoidRecord] | tuple[VoidRecord, ...]) -> str:
-    told = ", ".join(f"@{v.offset} {describe(v.record)}: {v.why.value}" for v in voids)
-    return f"; void before it: {told}" if told else ""
+def _describe_all(voids: Iterable[VoidRecord]) -> str:
+    items = ", ".join(f"@{void.offset} {describe(void.record)}: {void.reason}" for void in voids)
+    return f"; void records before it: {items}" if items else ""

@@ -1,4 +1,4 @@
-"""What is published and what is not yet, as the journal tells."""
+"""Which outputs are published and which are not yet, according to the journal."""
 
 from __future__ import annotations
 
@@ -9,34 +9,31 @@ from dataclasses import dataclass
 
 @dataclass
 class Mark:
-    """The highest `published` of a sink, and the journal record that has it."""
+    """The highest `published` of a sink, and the offset of the journal record that has it."""
 
     next_seq: int = 0
     offset: int = -1
 
 
 class Unpublished:
-    """The outputs of one sink from its mark on: what a snapshot holds of them.
+    """The outputs of one sink from its mark on, as a snapshot holds them.
 
-    Bounded as the engine bounds what may be unpublished.
+    Bounded because the engine bounds its unpublished outputs.
     """
 
     def __init__(self, first_seq: int) -> None:
-        """Empty."""
         self._first_seq = first_seq
         self._values: deque[bytes] = deque()
 
     def add(self, outputs: Iterable[bytes]) -> None:
-        """The next outputs."""
         self._values += outputs
 
     def forget(self, mark: int) -> None:
-        """Outputs before `mark` are published."""
+        """Drop the outputs before `mark`: they are published."""
         while self._first_seq < mark and self._values:
             self._values.popleft()
             self._first_seq += 1
 
     @property
     def values(self) -> list[bytes]:
-        """All of them, in order."""
         return list(self._values)

@@ -1,4 +1,4 @@
-"""What the auditor needs of a topic's partition."""
+"""The partition of a topic as the auditor reads it."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ class Partition(Protocol):
 
     @property
     def topic(self) -> str:
-        """Its full name."""
+        """The full topic name."""
 
     @property
     def first(self) -> int:
-        """The first offset that it still has; 0 unless retention has deleted records."""
+        """The first available offset; 0 unless retention has deleted records."""
 
     @property
     def end(self) -> int:
-        """Exclusive."""
+        """Exclusive end offset."""
 
     def chunks(self, start: int) -> Iterator[Chunk]:
-        """The records from `start` to the end, in order. May raise `JournalUnavailable`."""
+        """The records from `start` to the end, in order. Raises `JournalUnavailable`."""
 
 
 class Cursor:
-    """Reads a partition forwards, with a look at what comes next."""
+    """Reads a partition forwards and can look ahead."""
 
     def __init__(self, partition: Partition, start: int = 0) -> None:
-        """At the first record from `start` on; nothing is read yet."""
+        """Position at the first record from `start` on, without reading."""
         self.partition = partition
         self.next_offset = start
-        """After the last record that was passed."""
+        """The offset after the last record that `advance` passed."""
         self._chunks = partition.chunks(max(partition.first, start))
         self._rows: list[Row] = []
         self._at = 0
@@ -53,14 +53,14 @@ class Cursor:
             self._at = 0
         return self._rows[self._at : self._at + count]
 
-    def pass_by(self, count: int) -> None:
-        """Go on behind the next `count` records, which `ahead` has shown."""
+    def advance(self, count: int) -> None:
+        """Pass the next `count` records, which `ahead` has returned before."""
         if count:
             self._at += count
             self.next_offset = self._rows[self._at - 1][0] + 1
 
     def skip_to(self, offset: int) -> None:
-        """Go on with the first record at or after `offset`, unless it was passed already."""
+        """Continue with the first record at or after `offset`, unless it is already passed."""
         while (rows := self.ahead(1)) and rows[0][0] < offset:
-            self.pass_by(1)
+            self.advance(1)
         self.next_offset = max(self.next_offset, offset)

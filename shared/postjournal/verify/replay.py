@@ -1,4 +1,4 @@
-"""The application replayed: what each command must have become, and what sinks must hold."""
+"""Replays the application: the expected outcome of each command and the expected outputs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,18 @@ C = TypeVar("C", bound=Command)
 E = TypeVar("E")
 
 DEADLETTER = "deadletter"
-LONGEST_TYPE = 64
-LETTER_CHARACTERS = 1024
-LONGEST_REASON = 64
-MOST_EVENTS_BYTES = 2_000_000
-MOST_LEVELS = 100
+
+# The engine has the same limits; what exceeds them makes the command fail.
+MAX_TYPE_LENGTH = 64
+MAX_REASON_LENGTH = 64
+MAX_EVENTS_BYTES = 2_000_000
+MAX_NESTING = 100
+
+DEAD_LETTER_CHARACTERS = 1024
+"""A dead letter holds the beginning of the source record's value."""
 
 
-class Letter(Output, gc=False, kw_only=True):
+class DeadLetterRecord(Output, gc=False, kw_only=True):
     """A record of the dead-letter topic."""
 
     id: str
@@ -51,10 +55,10 @@ def _shard(key: bytes | None, shards: int) -> int:
     return shard_of(DEFAULT_KEY if key is None else key, shards)
 
 
-class Asked(msgspec.Struct, Generic[C], frozen=True, gc=False):
-    """A source record as read: a command, or (`poison`) why it is none.
+class SourceCommand(msgspec.Struct, Generic[C], frozen=True, gc=False):
+    """A source record as decoded: a command, or the reason why it is not a command.
 
-    `poison`: (reason, error); `type`: None when it cannot be told.
+    `type`: None when the record does not show one; `poison`: (reason, error).
     """
 
     id: str
@@ -64,12 +68,12 @@ class Asked(msgspec.Struct, Generic[C], frozen=True, gc=False):
 
 
 class Replay(Generic[S, C, E]):
-    """State and dedupe window as they are after the entries applied so far."""
+    """State and dedupe window after the entries applied so far."""
 
     def __init__(
         self, application: Application[S, C, E], shard: int, shards: int, dedupe_window: int
     ) -> None:
-        """Before the first entry."""
+        """Start before the first entry. `dedupe_window`: in commands, at least 1."""
         assert dedupe_window > 0
         self.state = application.initial_state()
         self.window: OrderedDict[str, Outcome[E]] = OrderedDict()
@@ -84,22 +88,17 @@ class Replay(Generic[S, C, E]):
         self._encode_in_order = msgspec.json.Encoder(order="deterministic").encode
         self._decode_events = msgspec.json.Decoder(events).decode
         self._tags: dict[type, str] = {}
-        self._sinks = {**application.sinks, DEADLETTER: self._letters}
+        self._sinks = {**application.sinks, DEADLETTER: self._dead_letters}
 
     def resume(self, outcomes: Iterable[Outcome[E]], state: S) -> None:
-        """Begin behind a snapshot, trusting it."""
+        """Start behind a snapshot whose content is trusted."""
         self.window = OrderedDict((outcome.id, outcome) for outcome in outcomes)
         self.state = state
 
-    @property
-    def sinks(self) -> tuple[str, ...]:
-        """The application's, and the dead letters."""
-        return tuple(self._sinks)
+    # --- decisions --------------------------------------------------------------------------------
 
-    # --- what must have been decided --------------------------------------------------------------
-
-    def read(self, topic: str, row: Row) -> Asked[C]:
-        """What a source record asks for."""
+    def read(self, topic: str, row: Row) -> SourceCommand[C]:
+        """Decode a source record; one that is not a command of this shard has `poison`."""
         offset, key, value = row
         try:
             command: C = self._decode(value)
@@ -107,44 +106,51 @@ class Replay(Generic[S, C, E]):
             return self._poison(topic, offset, value, "invalid", str(error))
         if self._shards > 1 and _shard(key, self._shards) != self._shard:
             return self._poison(topic, offset, value, "wrong_shard", "key of another shard")
-        return Asked(command.id, self._tag(type(command)), command)
+        return SourceCommand(command.id, self._tag(type(command)), command)
 
-    def _poison(self, topic: str, offset: int, value: bytes, reason: str, error: str) -> Asked[C]:
+    def _poison(
+        self, topic: str, offset: int, value: bytes, reason: str, error: str
+    ) -> SourceCommand[C]:
         try:
             name = self._decode_name(value)
         except UNREADABLE:
             name = _Name()
         usable = 0 < len(name.id) <= MAX_ID_LENGTH
         command_id = name.id if usable else f"{topic}/{self._shard}@{offset}"
-        kind = name.type if name.type and len(name.type) <= LONGEST_TYPE else None
-        return Asked(command_id, kind, None, (reason, error))
+        kind = name.type if name.type and len(name.type) <= MAX_TYPE_LENGTH else None
+        return SourceCommand(command_id, kind, None, (reason, error))
 
-    def expected(self, topic: str, row: Row, asked: Asked[C], context: Context) -> Outcome[E]:
-        """The batch's item for a source record at the present state."""
-        if asked.id in self.window:
-            return Outcome(asked.id, replayed=True)
-        if asked.command is None:
-            return self._dead(topic, row, asked)
-        context.id = asked.id
+    def expected(
+        self, topic: str, row: Row, source: SourceCommand[C], context: Context
+    ) -> Outcome[E]:
+        """The outcome that the batch must have for a source record, given the current state.
+
+        Sets `context.id`.
+        """
+        if source.id in self.window:
+            return Outcome(source.id, replayed=True)
+        if source.command is None:
+            return self._dead_letter(topic, row, source)
+        context.id = source.id
         try:
-            decided = self._application.decide(self.state, asked.command, context)
+            decided = self._application.decide(self.state, source.command, context)
             if isinstance(decided, Rejected):
-                return Outcome(asked.id, asked.type, rejected=decided.reason)
-            return Outcome(asked.id, asked.type, tuple(decided))
-        except Exception as error:  # noqa: BLE001 - what `decide` raises is an outcome as well
+                return Outcome(source.id, source.type, rejected=decided.reason)
+            return Outcome(source.id, source.type, tuple(decided))
+        except Exception as error:  # noqa: BLE001 - an exception of `decide` is an outcome as well
             offset, _, value = row
-            told = f"{type(error).__name__}: {error}"
-            return self._dead(topic, row, self._poison(topic, offset, value, "failed", told))
+            text = f"{type(error).__name__}: {error}"
+            return self._dead_letter(topic, row, self._poison(topic, offset, value, "failed", text))
 
-    def _dead(self, topic: str, row: Row, asked: Asked[C]) -> Outcome[E]:
-        assert asked.poison is not None
-        reason, error = asked.poison
-        text = row[2].decode("utf-8", "replace")[:LETTER_CHARACTERS]
+    def _dead_letter(self, topic: str, row: Row, source: SourceCommand[C]) -> Outcome[E]:
+        assert source.poison is not None
+        reason, error = source.poison
+        text = row[2].decode("utf-8", "replace")[:DEAD_LETTER_CHARACTERS]
         letter = DeadLetter(topic, row[0], error, text)
-        return Outcome(asked.id, asked.type, rejected=reason, dead_letter=letter)
+        return Outcome(source.id, source.type, rejected=reason, dead_letter=letter)
 
     def same(self, item: Outcome[E], expected: Outcome[E]) -> bool:
-        """Whether two items say the same; the words of a dead letter's error are free."""
+        """Whether two items are equal as stored; the error text of a dead letter may differ."""
         if item == expected:
             return True
         is_decided = expected.dead_letter is None and not expected.replayed
@@ -154,27 +160,30 @@ class Replay(Generic[S, C, E]):
         if item.dead_letter is not None and expected.dead_letter is not None:
             letter = msgspec.structs.replace(expected.dead_letter, error=item.dead_letter.error)
             expected = msgspec.structs.replace(expected, dead_letter=letter)
-        # An event's own idea of equality does not matter: what is stored does.
+        # An application may define `__eq__` of its events; only what is stored matters here.
         return self._encode_in_order(item) == self._encode_in_order(expected)
 
     def _can_be_stored(self, decided: Outcome[E]) -> bool:
-        """Whether the journal would give back what `decide` returned; else the command failed."""
+        """Whether what `decide` returned survives encoding; if not, the command has failed."""
         if decided.events is None:
             reason: object = decided.rejected
             is_text = isinstance(reason, str) and reason.isprintable()
-            return is_text and len(str(reason)) <= LONGEST_REASON
+            return is_text and len(str(reason)) <= MAX_REASON_LENGTH
         try:
             stored = self._encode_in_order(decided.events)
             back = self._encode_in_order(self._decode_events(stored))
-            is_small = len(stored) <= MOST_EVENTS_BYTES and _levels(stored) <= MOST_LEVELS
-        except Exception:  # noqa: BLE001 - whatever the events are, they cannot be stored
+            is_small = len(stored) <= MAX_EVENTS_BYTES and _nesting(stored) <= MAX_NESTING
+        except Exception:  # noqa: BLE001 - any exception means that they cannot be stored
             return False
         return is_small and back == stored
 
-    # --- what follows from the journal ------------------------------------------------------------
+    # --- effects and outputs ----------------------------------------------------------------------
 
     def apply(self, item: Outcome[E]) -> Outcome[E]:
-        """Take the item's effect; what the sinks are given for it. Raises ApplicationFaulty."""
+        """Apply an item to state and window; returns the outcome that the sinks receive.
+
+        For a repeat that is the first outcome. Raises `ApplicationFaulty` when `evolve` fails.
+        """
         if item.replayed:
             first = self.window.get(item.id, item)
             return Outcome(first.id, first.type, first.events, first.rejected, replayed=True)
@@ -192,7 +201,10 @@ class Replay(Generic[S, C, E]):
     def outputs(
         self, sink: str, outcomes: Sequence[Outcome[E]], time: int, first_seq: int
     ) -> list[bytes]:
-        """The sink's records for one entry, as bytes. Raises ApplicationFaulty."""
+        """The sink's records for one entry, encoded, numbered from `first_seq`.
+
+        `outcomes`: from `apply`; `time`: the entry's. Raises `ApplicationFaulty` if the sink fails.
+        """
         context = Context(time=time, shard=self._shard)
         make = self._sinks[sink]
         try:
@@ -203,12 +215,12 @@ class Replay(Generic[S, C, E]):
             output.seq = seq
         return list(map(self._encode, outputs))
 
-    def _letters(self, outcome: Outcome[E], context: Context) -> Iterable[Output]:
+    def _dead_letters(self, outcome: Outcome[E], context: Context) -> Iterable[Output]:
         letter = outcome.dead_letter
         if letter is None:
             return ()
         return (
-            Letter(
+            DeadLetterRecord(
                 id=outcome.id,
                 topic=letter.topic,
                 partition=context.shard,
@@ -227,19 +239,19 @@ class Replay(Generic[S, C, E]):
         return tag
 
 
-def _levels(text: bytes) -> int:
-    """How deep arrays and objects are nested in one another. Raises RecursionError."""
-    # Not by msgspec: what a `msgspec.Raw` holds need not be what it takes.
-    deepest, parts = 0, [json.loads(text.decode("utf-8", "replace"))]
-    while parts := [part for whole in parts for part in _parts(whole)]:
-        deepest += 1
-    return deepest
+def _nesting(text: bytes) -> int:
+    """How deep arrays and objects are nested. Raises RecursionError."""
+    # Not msgspec: a `msgspec.Raw` may hold text that msgspec does not accept.
+    depth, level = 0, [json.loads(text.decode("utf-8", "replace"))]
+    while level := [child for value in level for child in _children(value)]:
+        depth += 1
+    return depth
 
 
-def _parts(whole: object) -> list[object]:
-    """What it holds; the empty ones' place is taken by None."""
-    if isinstance(whole, dict):
-        return [*whole.values()] or [None]
-    if isinstance(whole, list):
-        return [*whole] or [None]
+def _children(value: object) -> list[object]:
+    """An empty array or object counts as a level of its own, hence the None."""
+    if isinstance(value, dict):
+        return [*value.values()] or [None]
+    if isinstance(value, list):
+        return [*value] or [None]
     return []

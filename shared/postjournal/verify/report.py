@@ -1,4 +1,4 @@
-"""What an audit tells."""
+"""The result of an audit; `verify --json` prints it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SinkReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`outputs`: what the journal gives; `present`: of these, in the topic when it was read.
+    """One sink of a shard.
 
-    `unpublished`: stable, not there, and no mark says that they should be; `repeats`: records
-    that came again, equal to the first; `unchecked`: deleted by retention.
+    `outputs`: how many the journal defines; `present`: how many of these the topic held when it
+    was read; `unpublished`: stable outputs that are not in the topic and that no mark declares
+    published; `published`: the highest mark; `repeats`: records that came again, equal to the
+    first; `unchecked`: outputs deleted by retention.
     """
 
     outputs: int
@@ -30,7 +32,7 @@ class SinkReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The snapshot behind which an audit began, since the journal before it is deleted."""
+    """The snapshot behind which an audit started, because the journal before it is deleted."""
 
     snapshot: str
     offset: int
@@ -38,12 +40,13 @@ class StartReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One shard. `journal_end`: offsets below it were read; `accepted`, `void`: records by kind.
+    """One shard.
 
+    `journal_end`: offsets below it were read; `accepted`, `void`: records by kind;
     `void_reasons`: the same void records by reason; `commands` = `succeeded` + `rejected` +
-    `repeated`; `unchecked`: of these, not decided again, as their source records are deleted;
-    `replicas`: replica → how many of its digests were compared; `snapshots`: ids of those that
-    were compared; `findings`: the first of each rule, `broken`: rule → how many.
+    `repeated`; `unchecked`: how many of these were not decided again, because their source records
+    are deleted; `replicas`: replica → how many of its digests were compared; `snapshots`: ids of
+    those that were compared; `findings`: the first ones of each rule; `broken`: rule → how many.
     """
 
     shard: int
@@ -71,12 +74,12 @@ class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sound(self) -> bool:
-        """No rule is broken."""
+        """Whether no rule is broken."""
         return not self.broken
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole audit. `seconds`: of reading and checking."""
+    """The whole audit. `seconds`: the time for reading and checking."""
 
     sound: bool
     bootstrap: str

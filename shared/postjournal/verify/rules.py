@@ -1,18 +1,18 @@
-"""What a sound journal obeys, by name, and how a breach is told."""
+"""The rules that a sound journal obeys, and the findings about broken ones."""
 
 from __future__ import annotations
 
 from collections import Counter
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
-EXAMPLES = 20
-"""How many breaches of one rule are told in words; all are counted."""
+MAX_EXAMPLES = 20
+"""So many findings of one rule are kept with their text; all are counted."""
 
 
-class Rule(Enum):
-    """A rule's name is stable: scripts may rely on it. What each says is in `MEANING`."""
+class Rule(StrEnum):
+    """A rule's name is stable, because scripts may rely on it. `MEANING` has the sentences."""
 
     DIGEST_CHAIN = "digest-chain"
     SEQ_DENSE = "seq-dense"
@@ -39,32 +39,34 @@ class Rule(Enum):
 
 MEANING = {
     Rule.DIGEST_CHAIN: "an entry's digest_before is the running hash over the entries before it",
-    Rule.SEQ_DENSE: "no accepted entry is missing: what its leader wrote later proves that it was",
-    Rule.EPOCH_CLAIMED: "a record's epoch has been claimed before it",
-    Rule.CLAIM_HONEST: "a claim's `seen` lies before the claim itself",
+    Rule.SEQ_DENSE: "no accepted entry is missing that later records of its leader build on",
+    Rule.EPOCH_CLAIMED: "a record's epoch is claimed before the record",
+    Rule.CLAIM_HONEST: "a claim's `seen` is an offset before the claim itself",
     Rule.MARK_STABLE: "`published` is not beyond the outputs of the entries before the record",
     Rule.MARK_IN_SINK: "every output before a `published` mark is in the sink's topic",
     Rule.SOURCE_ORDER: "a batch names the commands of its source records, each once, in order",
     Rule.SOURCE_OFFSETS: "`sources` are the offsets after the records that the batch decides",
     Rule.SOURCE_PRESENT: "the source records that the journal decides are in their topics",
-    Rule.DECISION: "an outcome is what `decide` gives for that command, state and time",
+    Rule.DECISION: "an outcome is what `decide` returns for that command, state and time",
     Rule.REPEAT: "a command id is decided once within the dedupe window; later ones are repeats",
     Rule.APPLICATION: "`evolve` and the sinks do not fail",
     Rule.SINK_ENDS: "`sinks` are the sequences after the outputs of the entry",
     Rule.SINK_READABLE: "a sink's record is a JSON object with a `seq`",
-    Rule.SINK_DENSE: "the sequences of a sink come without a gap",
+    Rule.SINK_DENSE: "the sequences in a sink's topic have no gap",
     Rule.SINK_CONTENT: "record k of a sink is, byte for byte, output k of the journal",
-    Rule.SINK_REPEAT: "a sequence that comes again is the same record",
-    Rule.SINK_EXPLAINED: "a sink holds no output that the journal does not explain",
+    Rule.SINK_REPEAT: "a record whose sequence appears again is the same record",
+    Rule.SINK_EXPLAINED: "every output in a sink's topic follows from the journal",
     Rule.REPLICA_DIGEST: "a replica's digest at its seq is the journal's",
-    Rule.SNAPSHOT_READABLE: "a snapshot is stored as its manifest says",
-    Rule.SNAPSHOT_CONTENT: "a snapshot holds what the journal up to its offset gives",
+    Rule.SNAPSHOT_READABLE: "a snapshot's object matches its manifest",
+    Rule.SNAPSHOT_CONTENT: "a snapshot holds what the journal up to its offset results in",
 }
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One breach of a rule, by the record at `offset` of `topic`/`partition`, or by a stored
-    snapshot: then `topic` is its object's name, and there is no offset."""
+    """One violation of a rule, found at the record at `offset` of `topic`/`partition`.
+
+    For a stored snapshot, `topic` is the object's name and `offset` is None.
+    """
 
     rule: str
     topic: str
@@ -73,7 +75,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """topic/partition@offset, or the object's name."""
         if self.offset is None:
             return self.topic
@@ -81,20 +83,19 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Findings:
-    """The breaches of one shard: all counted, the first of each rule kept in words."""
+    """The findings of one shard: all are counted, the first ones of each rule are kept."""
 
-    def __init__(self, partition: int) -> None:
-        """`partition`: the shard."""
-        self._partition = partition
+    def __init__(self, shard: int) -> None:
+        self._shard = shard
         self.counts: Counter[str] = Counter()
         self.examples: list[Finding] = []
 
     def add(self, rule: Rule, topic: str, offset: int | None, text: str) -> None:
-        """Note a breach; see `Finding`."""
+        """Count a finding and keep it if it is among the first; arguments as in `Finding`."""
         self.counts[rule.value] += 1
-        if self.counts[rule.value] <= EXAMPLES:
+        if self.counts[rule.value] <= MAX_EXAMPLES:
             finding = Finding(
-                rule=rule.value, topic=topic, partition=self._partition, offset=offset, text=text
+                rule=rule.value, topic=topic, partition=self._shard, offset=offset, text=text
             )
             self.examples.append(finding)
 

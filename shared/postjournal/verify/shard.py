@@ -1,4 +1,4 @@
-"""The audit of one shard: the journal read once, everything else along with it."""
+"""Audits one shard: reads the journal once, and everything else in step with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from postjournal.core.application import Application, Context
 from postjournal.core.errors import ApplicationFaulty
-from postjournal.core.records import Claim, Codec, Entry, Heartbeat, Outcome, Record
+from postjournal.core.records import Codec, Entry, Heartbeat, Outcome, Record
 from postjournal.verify.decisions import Decisions
 from postjournal.verify.journal import JournalFold
 from postjournal.verify.marks import Mark, Unpublished
@@ -28,7 +28,7 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Sink:
-    """`settled_end`: the topic's end before the journal's end was asked for."""
+    """A sink's partition; `settled_end`: its end offset before the journal's end was fetched."""
 
     partition: Partition
     settled_end: int
@@ -36,11 +36,13 @@ class Sink:
 
 @dataclass(frozen=True)
 class AuditInput:
-    """All that is known of one shard. `sources`: by full topic name; `sinks`: by short name;
-    `kept`, `unreadable`: its snapshots, and those that are none: name → why.
+    """Everything that the audit of one shard compares.
 
-    They are asked for in this order, so that a running system cannot look damaged: snapshots,
-    what replicas said and the sinks' settled ends; the journal; the sinks and the sources.
+    `sources`: by full topic name; `sinks`: by short name; `reported`: digests that replicas have
+    published; `snapshots`: those with a valid manifest; `unreadable_manifests`: name → reason.
+
+    The ends are fetched in this order, so that a running system does not look damaged: snapshots,
+    reported digests and the sinks' settled ends; the journal; the sinks and the sources.
     """
 
     shard: int
@@ -49,9 +51,9 @@ class AuditInput:
     sources: Mapping[str, Partition]
     sinks: Mapping[str, Sink]
     status_topic: str = ""
-    said: Sequence[ReportedDigest] = ()
-    kept: Sequence[StoredSnapshot] = ()
-    unreadable: Mapping[str, str] = field(default_factory=dict)
+    reported: Sequence[ReportedDigest] = ()
+    snapshots: Sequence[StoredSnapshot] = ()
+    unreadable_manifests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -61,7 +63,6 @@ class _Tally:
     repeated: int = 0
 
     def count(self, batch: Sequence[Outcome[Any]]) -> None:
-        """Take in the items of an entry."""
         repeated = sum(item.replayed for item in batch)
         rejected = sum(item.rejected is not None for item in batch)
         self.repeated += repeated
@@ -70,12 +71,11 @@ class _Tally:
 
     @property
     def commands(self) -> int:
-        """All of them."""
         return self.succeeded + self.rejected + self.repeated
 
 
 def ignore_progress(next_offset: int, commands: int) -> None:
-    """For callers that do not show it."""
+    """Do nothing: the default of `audit_shard`."""
     del next_offset, commands
 
 
@@ -85,7 +85,11 @@ def audit_shard(
     dedupe_window: int,
     on_progress: OnProgress = ignore_progress,
 ) -> ShardReport:
-    """Read everything, check everything. Raises `JournalUnavailable` when Kafka is away."""
+    """Read and check everything in `audit_input`.
+
+    Raises `JournalUnavailable` when Kafka does not answer, and `RecordsMissing` when the journal's
+    beginning is deleted and no sound snapshot replaces it.
+    """
     return _ShardAudit(application, audit_input, dedupe_window).run(on_progress)
 
 
@@ -93,7 +97,7 @@ class _ShardAudit:
     def __init__(
         self, application: Application[Any, Any, Any], audit_input: AuditInput, dedupe_window: int
     ) -> None:
-        self._application, self._evidence = application, audit_input
+        self._application, self._input = application, audit_input
         self._dedupe_window = dedupe_window
         self._findings = findings = Findings(audit_input.shard)
         self._topic = audit_input.journal.topic
@@ -103,11 +107,11 @@ class _ShardAudit:
             application, audit_input.shard, audit_input.shards, dedupe_window
         )
         self._snapshots = SnapshotAudit(
-            application, audit_input.kept, audit_input.unreadable, findings
+            application, audit_input.snapshots, audit_input.unreadable_manifests, findings
         )
         self._next_offset = audit_input.journal.first
         self._tally = _Tally()
-        self._start: StoredSnapshot | None = None
+        self._start_snapshot: StoredSnapshot | None = None
         first = self._resume() if audit_input.journal.first else None
         starts = first.header.published if first else {}
         self._marks = {name: Mark(starts.get(name, 0)) for name in audit_input.sinks}
@@ -115,7 +119,7 @@ class _ShardAudit:
             name: SinkCheck(sink.partition, findings, starts.get(name, 0))
             for name, sink in audit_input.sinks.items()
         }
-        self._named = set(first.header.sinks) if first else set[str]()
+        self._active_sinks = set(first.header.sinks) if first else set[str]()
         self._unpublished = {name: Unpublished(starts.get(name, 0)) for name in audit_input.sinks}
         self._decisions = Decisions(
             self._topic,
@@ -125,23 +129,23 @@ class _ShardAudit:
             first.header.sources if first else {},
         )
         self._replicas = ReplicaCheck(
-            audit_input.status_topic, audit_input.said, findings, self._fold.next_seq
+            audit_input.status_topic, audit_input.reported, findings, self._fold.next_seq
         )
         for name, outputs in first.outputs.items() if first else ():
             self._expect(name, outputs)
 
     def _resume(self) -> Content:
-        """Begin behind a snapshot: the journal before it is deleted."""
-        journal = self._evidence.journal
-        place = f"{self._topic}/{self._evidence.shard}"
-        self._start, content, state = self._snapshots.start(journal.first, place)
+        """Start behind a snapshot, because the journal before it is deleted."""
+        partition = f"{self._topic}/{self._input.shard}"
+        self._start_snapshot, content, state = self._snapshots.start(
+            self._input.journal.first, partition
+        )
         self._fold.resume(content.header)
         self._replay.resume(content.outcomes, state)
         self._next_offset = content.header.offset + 1
         return content
 
     def run(self, on_progress: OnProgress) -> ShardReport:
-        """The whole audit."""
         try:
             self._read_journal(on_progress)
         except ApplicationFaulty as failure:
@@ -152,53 +156,56 @@ class _ShardAudit:
 
     def _read_journal(self, on_progress: OnProgress) -> None:
         self._replicas.reached(self._fold.next_seq, self._fold.digest)
-        journal, decode = self._evidence.journal, self._codec.decode
+        journal, decode = self._input.journal, self._codec.decode
         for chunk in journal.chunks(self._next_offset):
             for offset, value in zip(chunk.offsets, chunk.values, strict=True):
                 self._next_offset = offset
-                self._take(offset, decode(value), value)
+                self._check_record(offset, decode(value), value)
                 if offset == self._snapshots.next_offset:
-                    self._snapshots.compare(self._standing(offset, value))
+                    self._snapshots.compare(self._expected_state(offset, value))
             self._next_offset = chunk.offsets[-1] + 1
             on_progress(self._next_offset, self._tally.commands)
 
-    def _take(self, offset: int, record: Record[Any], value: bytes) -> None:
-        taken = self._fold.take(offset, record, value)
-        if not taken:
-            self._look_for_proof(record)
-        for at, counted, next_seq, digest in taken:
+    def _check_record(self, offset: int, record: Record[Any], value: bytes) -> None:
+        accepted = self._fold.fold(offset, record, value)
+        if not accepted:
+            self._seek_gap_proof(record)
+        for at, counted, next_seq, digest in accepted:
             if isinstance(counted, Entry | Heartbeat):
-                self._take_marks(at, counted)
+                self._check_marks(at, counted)
             if type(counted) is Entry:
-                self._take_entry(at, counted)
+                self._check_entry(at, counted)
                 self._replicas.reached(next_seq, digest)
 
-    def _take_entry(self, offset: int, entry: Entry[Any]) -> None:
-        context = Context(time=entry.time, shard=self._evidence.shard)
-        outcomes = self._decisions.take(offset, entry, context)
+    def _check_entry(self, offset: int, entry: Entry[Any]) -> None:
+        context = Context(time=entry.time, shard=self._input.shard)
+        outcomes = self._decisions.check_entry(offset, entry, context)
         self._tally.count(entry.batch)
-        self._named |= entry.sinks.keys()  # a sink that came with an upgrade begins there
-        for name in self._named & self._sinks.keys():
+        self._active_sinks |= entry.sinks.keys()  # a sink added by an upgrade starts here
+        for name in self._active_sinks & self._sinks.keys():
             next_seq = self._sinks[name].next_seq
             self._expect(name, self._replay.outputs(name, outcomes, entry.time, next_seq))
         ends = self._sink_ends()
         if entry.sinks != ends:
-            text = f"sinks are {entry.sinks}; the outputs end at {ends}"
+            text = f"`sinks` is {entry.sinks}, but the outputs end at {ends}"
             self._findings.add(Rule.SINK_ENDS, self._topic, offset, text)
 
     def _sink_ends(self) -> dict[str, int]:
-        return {name: self._sinks[name].next_seq for name in self._named & self._sinks.keys()}
+        active = self._active_sinks & self._sinks.keys()
+        return {name: self._sinks[name].next_seq for name in active}
 
     def _expect(self, sink: str, outputs: list[bytes]) -> None:
         self._sinks[sink].expect(outputs)
         if self._snapshots.next_offset is not None:
             self._unpublished[sink].add(outputs)
 
-    def _take_marks(self, offset: int, record: Entry[Any] | Heartbeat) -> None:
-        """Called before the record's own outputs are told."""
+    def _check_marks(self, offset: int, record: Entry[Any] | Heartbeat) -> None:
+        """Called before the record's own outputs are added."""
         for name, next_seq in record.published.items():
             if next_seq > self._stable(name):
-                text = f"{name} is published up to {next_seq}, stable up to {self._stable(name)}"
+                text = (
+                    f"{name} is published up to {next_seq}, but stable up to {self._stable(name)}"
+                )
                 self._findings.add(Rule.MARK_STABLE, self._topic, offset, text)
             elif next_seq > self._marks[name].next_seq:
                 self._marks[name] = Mark(next_seq, offset)
@@ -207,22 +214,22 @@ class _ShardAudit:
     def _stable(self, sink: str) -> int:
         return self._sinks[sink].next_seq if sink in self._sinks else 0
 
-    def _look_for_proof(self, record: Record[Any]) -> None:
-        """A void record behind a gap may tell of outputs that only the missing entries gave."""
+    def _seek_gap_proof(self, record: Record[Any]) -> None:
+        """A void record behind a gap may prove outputs that only the missing entries produce."""
         if self._fold.gap is None or not isinstance(record, Entry | Heartbeat):
             return
         for name, next_seq in record.published.items():
             if record.epoch == self._fold.epoch and next_seq > self._stable(name):
-                self._fold.confirm_gap(f"{name} is published up to {next_seq} there")
+                self._fold.confirm_gap(f"a record behind it has {name} published up to {next_seq}")
 
-    def _standing(self, offset: int, value: bytes) -> ExpectedState:
+    def _expected_state(self, offset: int, value: bytes) -> ExpectedState:
         fold, marks = self._fold, self._marks
         return ExpectedState(
             header=Header(
                 application=self._application.name,
                 schema_version=self._application.schema_version,
-                shard=self._evidence.shard,
-                shards=self._evidence.shards,
+                shard=self._input.shard,
+                shards=self._input.shards,
                 dedupe_window=self._dedupe_window,
                 offset=offset,
                 record_digest=blake2b(value, digest_size=16).hexdigest(),
@@ -238,47 +245,47 @@ class _ShardAudit:
                 sinks=self._sink_ends(),
             ),
             outcomes=self._replay.window.values(),
-            outputs={name: kept.values for name, kept in self._unpublished.items()},
+            outputs={name: outputs.values for name, outputs in self._unpublished.items()},
             state=self._replay.state,
         )
 
     def _finish(self) -> None:
         for name, check in self._sinks.items():
-            check.finish(self._evidence.sinks[name].settled_end)
+            check.finish(self._input.sinks[name].settled_end)
             mark = self._marks[name]
             if mark.next_seq > max(check.present, check.unchecked):
-                text = f"{name} is published up to {mark.next_seq}, its topic ends before that"
+                text = f"{name} is published up to {mark.next_seq}, but its topic ends before that"
                 self._findings.add(Rule.MARK_IN_SINK, self._topic, mark.offset, text)
         self._snapshots.finish(self._next_offset)
         beyond = self._replicas.finish(self._fold.next_seq)
         if self._findings[Rule.SINK_EXPLAINED]:
-            self._fold.confirm_gap("a sink holds more than the journal gives")
+            self._fold.confirm_gap("a sink holds outputs that do not follow from the journal")
         if beyond:
-            self._fold.confirm_gap("replicas know more than the journal holds")
+            self._fold.confirm_gap("replicas have reported seqs beyond the journal's end")
 
     # --- the report -------------------------------------------------------------------------------
 
     def _report(self) -> ShardReport:
         fold, tally = self._fold, self._tally
         return ShardReport(
-            shard=self._evidence.shard,
+            shard=self._input.shard,
             start=self._start_report(),
-            journal_first=self._evidence.journal.first,
+            journal_first=self._input.journal.first,
             journal_end=self._next_offset,
             epoch=fold.epoch,
-            leader=_name(fold.leader),
+            leader=fold.leader.replica if fold.leader else None,
             seq=fold.next_seq,
             digest=fold.digest,
             accepted=dict(fold.accepted),
             void=dict(fold.void_kinds),
-            void_reasons=dict(fold.voids),
+            void_reasons=dict(fold.void_reasons),
             commands=tally.commands,
             succeeded=tally.succeeded,
             rejected=tally.rejected,
             repeated=tally.repeated,
             unchecked=self._decisions.unchecked,
-            sources={topic: self._source(topic) for topic in self._evidence.sources},
-            sinks={name: self._sink(name) for name in self._sinks},
+            sources={topic: self._source_report(topic) for topic in self._input.sources},
+            sinks={name: self._sink_report(name) for name in self._sinks},
             replicas=dict(self._replicas.agreed),
             snapshots=self._snapshots.compared,
             broken=dict(self._findings.counts),
@@ -286,17 +293,17 @@ class _ShardAudit:
         )
 
     def _start_report(self) -> StartReport | None:
-        if self._start is None:
+        if self._start_snapshot is None:
             return None
-        manifest = self._start.manifest
+        manifest = self._start_snapshot.manifest
         return StartReport(snapshot=manifest.id, offset=manifest.offset, seq=manifest.seq)
 
-    def _source(self, topic: str) -> SourceReport:
+    def _source_report(self, topic: str) -> SourceReport:
         decided = self._decisions.positions[topic]
-        end = self._evidence.sources[topic].end
+        end = self._input.sources[topic].end
         return SourceReport(decided=decided, waiting=max(end - decided, 0))
 
-    def _sink(self, name: str) -> SinkReport:
+    def _sink_report(self, name: str) -> SinkReport:
         check = self._sinks[name]
         return SinkReport(
             outputs=check.next_seq,
@@ -306,7 +313,3 @@ class _ShardAudit:
             repeats=check.repeats,
             unchecked=check.unchecked,
         )
-
-
-def _name(leader: Claim | None) -> str | None:
-    return None if leader is None else leader.replica

@@ -1,4 +1,4 @@
-"""The records of one sink held against the outputs that the journal gives."""
+"""Compares the records of one sink with the outputs that follow from the journal."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from postjournal.core.records import UNREADABLE
 from postjournal.verify.partition import Partition
 from postjournal.verify.rules import Findings, Rule
 
-INDEX_EVERY = 1_024
-"""For each so many sequences the offset of the first is kept: 8 bytes."""
+INDEX_INTERVAL = 1_024
+"""The offset of every so many-th sequence is kept: 8 bytes each."""
 
-MOST_REPEATS = 50_000
-"""Repeats waiting to be compared; then they are, by reading the first ones again."""
+MAX_PENDING_REPEATS = 50_000
+"""So many repeats are collected before the first records are read again to compare them."""
 
 
 class _Sequenced(msgspec.Struct):
@@ -26,7 +26,7 @@ class _Sequenced(msgspec.Struct):
 
 
 class _Repeat(msgspec.Struct, frozen=True, gc=False):
-    """A sequence seen again at `offset`."""
+    """A sequence that appears again, at `offset`."""
 
     seq: int
     offset: int
@@ -38,14 +38,15 @@ def _digest(value: bytes) -> bytes:
 
 
 class SinkCheck:
-    """Reads a sink along with the journal.
+    """Reads a sink in step with the journal.
 
-    `next_seq`: the outputs that the journal has given; `present`: the first of them that the
-    topic did not hold when the audit began; `unchecked`: outputs that retention has deleted.
+    `next_seq`: how many outputs the journal has produced; `present`: the end of those that the
+    topic held when the audit started; `unchecked`: how many outputs retention has deleted;
+    `repeats`: how many records came again.
     """
 
     def __init__(self, partition: Partition, findings: Findings, start_seq: int = 0) -> None:
-        """At output `start_seq`; what lies before cannot be checked."""
+        """Start at output `start_seq`; the outputs before it cannot be checked."""
         self._partition, self._findings = partition, findings
         self._topic = partition.topic
         self._chunks = partition.chunks(partition.first)
@@ -53,7 +54,7 @@ class SinkCheck:
         self._decode = msgspec.json.Decoder(_Sequenced).decode
         self._starts = array("q")
         self._repeats: list[_Repeat] = []
-        self._gap_told_at = -1
+        self._reported_gap_offset = -1
         self._exhausted = False
         self.next_seq = self.present = self.unchecked = start_seq
         self.repeats = 0
@@ -61,7 +62,7 @@ class SinkCheck:
         self._skip_to(start_seq)
 
     def expect(self, outputs: list[bytes]) -> None:
-        """The next outputs, in order, as the journal gives them."""
+        """Compare the next outputs, in order, with the topic's next records."""
         i, count = 0, len(outputs)
         first_seq, self.next_seq = self.next_seq, self.next_seq + count
         if self.next_seq <= self._first_seq:
@@ -78,9 +79,9 @@ class SinkCheck:
                 i += self._compare(first_seq + i, outputs[i])
 
     def finish(self, settled_end: int) -> None:
-        """All outputs are told: look at what is left, and at the repeats.
+        """Check the remaining records and the repeats, after the last output.
 
-        Records from `settled_end` on may have been published while the audit began.
+        Records from `settled_end` on may have been published while the audit started.
         """
         while self._fill():
             offset, value = self._chunk.offsets[self._at], self._chunk.values[self._at]
@@ -91,12 +92,12 @@ class SinkCheck:
             if seq < self.next_seq:
                 self._note_repeat(_Repeat(seq, offset, _digest(value)))
             elif offset < settled_end:
-                text = f"seq {seq}: the journal's outputs end before {self.next_seq}"
+                text = f"seq {seq}, but the journal's outputs end at {self.next_seq}"
                 self._findings.add(Rule.SINK_EXPLAINED, self._topic, offset, text)
-        self._settle_repeats()
+        self._compare_repeats()
 
     def _fill(self) -> bool:
-        """Whether there is a next record."""
+        """Read on if needed; whether there is a next record."""
         while self._at >= len(self._chunk.values):
             chunk = None if self._exhausted else next(self._chunks, None)
             if chunk is None:
@@ -106,14 +107,17 @@ class SinkCheck:
         return True
 
     def _note_found(self, seq: int, count: int) -> None:
-        """Outputs `seq` to `seq + count` are the next records."""
-        for wanted in range(len(self._starts) * INDEX_EVERY, seq + count, INDEX_EVERY):
+        """Pass the next records: they are the outputs `seq` to `seq + count`."""
+        for wanted in range(len(self._starts) * INDEX_INTERVAL, seq + count, INDEX_INTERVAL):
             self._starts.append(self._chunk.offsets[self._at + max(wanted - seq, 0)])
         self._at += count
         self.present = seq + count
 
     def _compare(self, wanted_seq: int, wanted: bytes) -> int:
-        """Look at one record that is not output `wanted_seq`; how many outputs that settles."""
+        """Handle one record that may not be output `wanted_seq`.
+
+        Returns how many outputs are done with: 0 or 1.
+        """
         offset, value = self._chunk.offsets[self._at], self._chunk.values[self._at]
         if value == wanted:
             self._note_found(wanted_seq, 1)
@@ -125,66 +129,66 @@ class SinkCheck:
                 self._note_repeat(_Repeat(seq, offset, _digest(value)))
             return 0
         if seq > wanted_seq:
-            self._tell_gap(wanted_seq, seq, offset)
+            self._note_gap(wanted_seq, seq, offset)
             return 1
-        text = f"seq {seq} is {_short(value)}, the journal gives {_short(wanted)}"
+        text = f"seq {seq} is {_short(value)}, expected {_short(wanted)}"
         self._findings.add(Rule.SINK_CONTENT, self._topic, offset, text)
         self._note_found(seq, 1)
         return 1
 
-    def _tell_gap(self, wanted_seq: int, seq: int, offset: int) -> None:
-        """Once for each gap, and not for what retention has deleted."""
+    def _note_gap(self, wanted_seq: int, seq: int, offset: int) -> None:
+        """Report each gap once, except for outputs that retention has deleted."""
         if wanted_seq < self._first_seq:
             self.unchecked += 1
-        elif self._gap_told_at != offset:
-            self._gap_told_at = offset
-            text = f"seq {wanted_seq} to {seq - 1} never came before seq {seq}"
+        elif self._reported_gap_offset != offset:
+            self._reported_gap_offset = offset
+            text = f"seq {wanted_seq} to {seq - 1} are missing before seq {seq}"
             self._findings.add(Rule.SINK_DENSE, self._topic, offset, text)
 
     def _seq_of(self, offset: int, value: bytes) -> int | None:
         try:
             return self._decode(value).seq
         except UNREADABLE as error:
-            text = f"no output ({error}): {_short(value)}"
+            text = f"not an output ({error}): {_short(value)}"
             self._findings.add(Rule.SINK_READABLE, self._topic, offset, text)
             return None
 
-    # --- repeats: what a deposed leader still had under way ---------------------------------------
+    # --- repeats: a deposed leader may still have had publications in flight ----------------------
 
     def _note_repeat(self, repeat: _Repeat) -> None:
         self.repeats += 1
         self._repeats.append(repeat)
-        if len(self._repeats) >= MOST_REPEATS:
-            self._settle_repeats()
+        if len(self._repeats) >= MAX_PENDING_REPEATS:
+            self._compare_repeats()
 
-    def _settle_repeats(self) -> None:
-        """Compare the repeats with the records that came first, read again block by block."""
+    def _compare_repeats(self) -> None:
+        """Compare the repeats with the first records, which are read again block by block."""
         blocks: dict[int, dict[int, list[_Repeat]]] = {}
         for repeat in self._repeats:
             if repeat.seq >= self._first_seq:
-                block = blocks.setdefault(repeat.seq // INDEX_EVERY, {})
+                block = blocks.setdefault(repeat.seq // INDEX_INTERVAL, {})
                 block.setdefault(repeat.seq, []).append(repeat)
         self._repeats.clear()
         for number, wanted in sorted(blocks.items()):
-            # A sequence beyond what was found in its place stands behind the last one that was.
-            known = self._starts[: number + 1]
-            self._settle_block(known[-1] if known else self._partition.first, wanted)
+            # A sequence beyond the index is behind the last indexed one.
+            indexed = self._starts[: number + 1]
+            self._compare_block(indexed[-1] if indexed else self._partition.first, wanted)
 
-    def _settle_block(self, start: int, wanted: dict[int, list[_Repeat]]) -> None:
+    def _compare_block(self, start: int, wanted: dict[int, list[_Repeat]]) -> None:
         for chunk in self._partition.chunks(start):
             for value in chunk.values:
                 try:
                     repeats = wanted.pop(self._decode(value).seq, [])
                 except UNREADABLE:
-                    continue  # told when it was first read
-                self._check_repeats(repeats, _digest(value))
+                    continue  # reported when it was read first
+                self._report_different(repeats, _digest(value))
             if not wanted:
                 return
 
-    def _check_repeats(self, repeats: list[_Repeat], first: bytes) -> None:
+    def _report_different(self, repeats: list[_Repeat], first: bytes) -> None:
         for repeat in repeats:
             if repeat.digest != first:
-                text = f"seq {repeat.seq} came before with other content"
+                text = f"seq {repeat.seq} appeared before with different content"
                 self._findings.add(Rule.SINK_REPEAT, self._topic, repeat.offset, text)
 
     # --- retention --------------------------------------------------------------------------------
@@ -197,19 +201,19 @@ class SinkCheck:
             self._at += 1
 
     def _find_first_seq(self) -> int:
-        """The first sequence that the topic still has, behind late repeats at its beginning."""
+        """The first sequence that the topic still has, without late repeats at its beginning."""
         if self._partition.first == self._partition.end:
-            return sys.maxsize  # it has none
+            return sys.maxsize  # the topic is empty
         first = highest = -1
         count = 0
         for chunk in self._partition.chunks(self._partition.first):
             for value in chunk.values:
-                with suppress(*UNREADABLE):  # told when it is compared
+                with suppress(*UNREADABLE):  # reported when it is compared
                     seq = self._decode(value).seq
                     first = seq if highest < 0 or seq > highest + 1 else first
                     highest = max(highest, seq)
             count += len(chunk.values)
-            if count >= INDEX_EVERY:
+            if count >= INDEX_INTERVAL:
                 break
         return max(first, 0)
 

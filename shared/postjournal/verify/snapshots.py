@@ -1,4 +1,4 @@
-"""Stored snapshots: read apart from the engine, and held against the journal at their offsets."""
+"""Reads stored snapshots without the engine and compares them with the journal."""
 
 from __future__ import annotations
 
@@ -17,32 +17,35 @@ from postjournal.core.records import UNREADABLE, Claim, Outcome
 from postjournal.core.snapshot.manifest import Manifest
 
 SLICE_BYTES = 65_536
-"""So much is unpacked at once: it bounds what is in memory, whatever it unpacks to."""
+"""Compressed bytes that are decompressed at once: bounds the memory for any compression ratio."""
 
-LARGEST_WINDOW_BYTES = 1 << 27
+MAX_WINDOW_BYTES = 1 << 27
 
-NOTHING = ("nothing", b"")
-"""Where a part was to come."""
+NO_PART = ("nothing", b"")
+"""Stands for a part that is missing."""
 
 
 class StoredSnapshot(Protocol):
-    """A snapshot of which there is a manifest."""
+    """A snapshot that has a manifest."""
 
     @property
     def manifest(self) -> Manifest:
-        """As it was when the audit began."""
+        """The manifest as it was when the audit started."""
 
     @property
     def path(self) -> str:
         """The object's name below the store's URL."""
 
     def read(self) -> Iterator[bytes]:
-        """The object as stored. Raises `SnapshotDamaged` when it is missing; FileNotFoundError when
-        it was deleted together with its manifest, as the retention of a running system does."""
+        """The object as stored.
+
+        Raises `SnapshotDamaged` when the object is missing, and FileNotFoundError when it was
+        deleted together with its manifest, as the retention of a running system does.
+        """
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What a snapshot holds besides the bulk: see design.md, section 2."""
+    """The first part of a snapshot, with the fields of docs/design.md."""
 
     application: str
     schema_version: int
@@ -64,7 +67,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OutputRun(msgspec.Struct, frozen=True):
-    """Outputs of one sink that were not yet known to be published."""
+    """Consecutive outputs of one sink, from sequence `first`, not known to be published."""
 
     sink: str
     first: int
@@ -73,9 +76,9 @@ class OutputRun(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ExpectedState:
-    """How things stand after the record at the header's offset, as the audit has worked it out.
+    """The state after the record at the header's offset, as the audit has computed it.
 
-    `outputs`: sink → those from its mark on.
+    `outputs`: sink → its outputs from the mark on.
     """
 
     header: Header
@@ -86,7 +89,7 @@ class ExpectedState:
 
 @dataclass
 class Content:
-    """A snapshot's content. `state` must be read last, and to its end: then all is checked."""
+    """A snapshot's content. Read `state` last and to its end: that checks hash and size."""
 
     header: Header
     outcomes: list[Outcome[Any]]
@@ -94,77 +97,77 @@ class Content:
     state: Iterator[bytes]
 
 
-def check(
-    kept: StoredSnapshot, application: Application[Any, Any, Any], expected: ExpectedState
+def compare(
+    snapshot: StoredSnapshot, application: Application[Any, Any, Any], expected: ExpectedState
 ) -> str | None:
-    """What the snapshot holds otherwise than the journal gives; None when nothing.
+    """The differences between a snapshot and what the journal results in; None when equal.
 
-    Raises `SnapshotDamaged`, FileNotFoundError.
+    Raises what `open_content` raises.
     """
-    content = open_content(kept, application)
-    told = [
+    content = open_content(snapshot, application)
+    differences = [
         *_header_differences(content.header, expected.header),
-        *_manifest_differences(kept.manifest, expected.header),
+        *_manifest_differences(snapshot.manifest, expected.header),
     ]
     if content.outcomes != list(expected.outcomes):
-        told.append("the dedupe window")
+        differences.append("the dedupe window")
     for sink, outputs in expected.outputs.items():
         if content.outputs.get(sink, []) != outputs:
-            told.append(f"the unpublished outputs of {sink}")
+            differences.append(f"the unpublished outputs of {sink}")
     if not _is_same_state(application, content, expected.state):
-        told.append("the application's state")
-    return ", ".join(told) or None
+        differences.append("the application's state")
+    return ", ".join(differences) or None
 
 
-def _header_differences(found: Header, wanted: Header) -> Iterator[str]:
+def _header_differences(header: Header, expected: Header) -> Iterator[str]:
     for name in Header.__struct_fields__:
-        its, right = _begun(getattr(found, name)), _begun(getattr(wanted, name))
-        if its != right and name != "schema_version":
-            yield f"{name} {its} instead of {right}"
+        actual, wanted = _nonzero(getattr(header, name)), _nonzero(getattr(expected, name))
+        if actual != wanted and name != "schema_version":
+            yield f"{name} {actual} instead of {wanted}"
 
 
-def _manifest_differences(manifest: Manifest, wanted: Header) -> Iterator[str]:
-    for name, right in (
-        ("epoch", wanted.epoch),
-        ("seq", wanted.next_seq),
-        ("digest", wanted.digest),
-        ("record_digest", wanted.record_digest),
-        ("sources", wanted.sources),
-        ("sinks", _begun(wanted.sinks)),
-        ("published", wanted.published),
+def _manifest_differences(manifest: Manifest, expected: Header) -> Iterator[str]:
+    for name, wanted in (
+        ("epoch", expected.epoch),
+        ("seq", expected.next_seq),
+        ("digest", expected.digest),
+        ("record_digest", expected.record_digest),
+        ("sources", expected.sources),
+        ("sinks", _nonzero(expected.sinks)),
+        ("published", expected.published),
     ):
-        its = _begun(getattr(manifest, name))
-        if its != right:
-            yield f"{name} {its} in the manifest instead of {right}"
+        actual = _nonzero(getattr(manifest, name))
+        if actual != wanted:
+            yield f"{name} {actual} in the manifest instead of {wanted}"
 
 
-def _begun(value: Any) -> Any:
-    """Of topics' places those that are not 0: which others are named tells of the release only."""
+def _nonzero(value: Any) -> Any:
+    """Without the topics at position 0: which of these are listed depends on the release."""
     if isinstance(value, dict):
-        return {name: place for name, place in value.items() if place}
+        return {name: position for name, position in value.items() if position}
     return value
 
 
 def _is_same_state(application: Application[Any, Any, Any], content: Content, state: Any) -> bool:
-    """Byte for byte; a state of an older schema goes the application's way first."""
+    """Compare byte for byte; a state of an older schema is first migrated by the application."""
     stored: Iterable[bytes] = content.state
     if content.header.schema_version != application.schema_version:
         stored = application.dump(load_state(application, content))
     same = True
     for piece, wanted in zip_longest(stored, application.dump(state)):
-        same = same and piece == wanted  # read on: the end of what is stored is checked there
+        same = same and piece == wanted  # no early exit: hash and size are checked at the end
     return same
 
 
 def load_state(application: Application[Any, Any, Any], content: Content) -> Any:
-    """The application's state. Raises `SnapshotDamaged`."""
+    """Decode the application's state. Raises `SnapshotDamaged`."""
     try:
         state = application.load(content.header.schema_version, content.state)
     except SnapshotDamaged:
         raise
     except Exception as error:
         raise SnapshotDamaged(f"the application cannot load it: {error}") from error
-    for _ in content.state:  # what `load` had no use for
+    for _ in content.state:  # `load` need not read to the end, but the hash is checked there
         pass
     return state
 
@@ -172,9 +175,10 @@ def load_state(application: Application[Any, Any, Any], content: Content) -> Any
 # --- the content ------------------------------------------------------------------------------
 
 
-def open_content(kept: StoredSnapshot, application: Application[Any, Any, Any]) -> Content:
-    """Everything but the state is read. Raises `SnapshotDamaged`, FileNotFoundError."""
-    parts = _parts(_unpacked(_hashed(kept)))
+def open_content(snapshot: StoredSnapshot, application: Application[Any, Any, Any]) -> Content:
+    """Read everything before the state. Raises `SnapshotDamaged`, and FileNotFoundError when the
+    snapshot was deleted meanwhile."""
+    parts = _parts(_decompressed(_hashed(snapshot)))
     events: Any = application.event_type
     outcomes_of = msgspec.json.Decoder(list[Outcome[events]]).decode
     run_of = msgspec.json.Decoder(OutputRun).decode
@@ -182,17 +186,17 @@ def open_content(kept: StoredSnapshot, application: Application[Any, Any, Any]) 
         header = msgspec.json.decode(_expect(parts, "header"), type=Header)
         outcomes: list[Outcome[Any]] = []
         outputs: dict[str, list[bytes]] = {}
-        name, body = next(parts, NOTHING)
+        name, body = next(parts, NO_PART)
         while name == "outcomes":
             outcomes += outcomes_of(body)
-            name, body = next(parts, NOTHING)
+            name, body = next(parts, NO_PART)
         while name == "outputs":
             run = run_of(body)
             before = outputs.setdefault(run.sink, [])
             if run.first != header.published.get(run.sink, 0) + len(before):
                 raise SnapshotDamaged(f"outputs of {run.sink} are missing before {run.first}")
             before += [bytes(value) for value in run.values]
-            name, body = next(parts, NOTHING)
+            name, body = next(parts, NO_PART)
     except UNREADABLE as error:
         raise SnapshotDamaged(f"its content cannot be read: {error}") from error
     return Content(header, outcomes, outputs, _state(chain([(name, body)], parts)))
@@ -201,74 +205,74 @@ def open_content(kept: StoredSnapshot, application: Application[Any, Any, Any]) 
 def _state(parts: Iterator[tuple[str, bytes]]) -> Iterator[bytes]:
     for name, body in parts:
         if name == "end":
-            for _ in parts:  # what is stored behind it is hashed as well
-                raise SnapshotDamaged("it goes on after its end")
+            for _ in parts:  # reads on: the hash covers everything that is stored
+                raise SnapshotDamaged("it continues after its end")
             return
         if name != "state":
-            raise SnapshotDamaged(f"it has a part {name!r} among those of the state")
+            raise SnapshotDamaged(f"it has a part {name!r} where only the state's parts may be")
         yield body
-    raise SnapshotDamaged("it breaks off")
+    raise SnapshotDamaged("it ends too early")
 
 
 def _expect(parts: Iterator[tuple[str, bytes]], wanted: str) -> bytes:
-    name, body = next(parts, NOTHING)
+    name, body = next(parts, NO_PART)
     if name != wanted:
-        raise SnapshotDamaged(f"it begins with {name!r}, not {wanted!r}")
+        raise SnapshotDamaged(f"it begins with {name!r}, expected {wanted!r}")
     return body
 
 
-class _Head(msgspec.Struct):
+class _PartHeader(msgspec.Struct):
     part: str
     length: int
 
 
 def _parts(content: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
-    """Each part is a line that tells its name and length, the body, and a line feed."""
+    """Each part is a line with its name and length, the body, and a line feed."""
     buffer = bytearray()
 
-    def read_on() -> bool:
+    def read_chunk() -> bool:
         chunk = next(content, None)
         buffer.extend(chunk or b"")
         return chunk is not None
 
     while True:
         while b"\n" not in buffer:
-            if not read_on():
+            if not read_chunk():
                 if buffer:
-                    raise SnapshotDamaged("it breaks off")
+                    raise SnapshotDamaged("it ends too early")
                 return
         line = bytes(buffer[: buffer.index(b"\n")])
-        head = msgspec.json.decode(line, type=_Head)
-        start, end = len(line) + 1, len(line) + 1 + head.length
+        part = msgspec.json.decode(line, type=_PartHeader)
+        start, end = len(line) + 1, len(line) + 1 + part.length
         while len(buffer) <= end:
-            if not read_on():
-                raise SnapshotDamaged("it breaks off")
+            if not read_chunk():
+                raise SnapshotDamaged("it ends too early")
         body = bytes(buffer[start:end])
         del buffer[: end + 1]
-        yield head.part, body
+        yield part.part, body
 
 
-def _unpacked(stored: Iterator[bytes]) -> Iterator[bytes]:
-    unpack = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW_BYTES).decompressobj()
+def _decompressed(stored: Iterator[bytes]) -> Iterator[bytes]:
+    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
     try:
         for chunk in stored:
             for start in range(0, len(chunk), SLICE_BYTES):
-                yield unpack.decompress(chunk[start : start + SLICE_BYTES])
+                yield decompressor.decompress(chunk[start : start + SLICE_BYTES])
     except zstandard.ZstdError as error:
-        for _ in stored:  # the hash has the first word
+        for _ in stored:  # a wrong hash is the better explanation, and is raised at the end
             pass
         raise SnapshotDamaged(f"it cannot be decompressed: {error}") from error
 
 
-def _hashed(kept: StoredSnapshot) -> Iterator[bytes]:
-    """What is stored; raises `SnapshotDamaged` at its end when it is not what was written."""
-    seen, size, manifest = hashlib.sha256(), 0, kept.manifest
-    for chunk in kept.read():
-        seen.update(chunk)
+def _hashed(snapshot: StoredSnapshot) -> Iterator[bytes]:
+    """The stored bytes; raises `SnapshotDamaged` at the end when they are not those written."""
+    sha256, size, manifest = hashlib.sha256(), 0, snapshot.manifest
+    for chunk in snapshot.read():
+        sha256.update(chunk)
         size += len(chunk)
         yield chunk
-    if (size, seen.hexdigest()) != (manifest.size, manifest.sha256):
+    if (size, sha256.hexdigest()) != (manifest.size, manifest.sha256):
         raise SnapshotDamaged(
-            f"{size} bytes with SHA-256 {seen.hexdigest()}; its manifest says {manifest.size} "
-            f"with {manifest.sha256}"
+            f"it has {size} bytes with SHA-256 {sha256.hexdigest()}; its manifest has "
+            f"{manifest.size} bytes with {manifest.sha256}"
         )

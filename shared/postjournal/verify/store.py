@@ -1,9 +1,9 @@
-"""The snapshots as they lie in their store."""
+"""Finds a shard's snapshots in an object store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from postjournal.adapters.snapshots.object_store import ObjectStore
 from postjournal.core.errors import SnapshotDamaged, SnapshotUnusable
@@ -25,20 +25,26 @@ class ObjectSnapshot:
         return f"{self.folder}/{self.manifest.object}"
 
     def read(self) -> Iterator[bytes]:
-        sizes = {each.name: each.size for each in self.store.list(self.folder)}
+        sizes = {file.name: file.size for file in self.store.list(self.folder)}
         if f"{self.folder}/{self.manifest.name}" not in sizes:
             raise FileNotFoundError(self.manifest.name)
         if self.path not in sizes:
-            raise SnapshotDamaged("the object is missing, though its manifest is there")
+            raise SnapshotDamaged("the object is missing, but its manifest exists")
         yield from self.store.read(self.path, sizes[self.path])
 
 
-def snapshots(
-    store: ObjectStore, namespace: str, shard: int
-) -> tuple[Sequence[StoredSnapshot], Mapping[str, str]]:
-    """Those of a shard, and the files that should be manifests and are none: name → why."""
+@dataclass(frozen=True)
+class StoredSnapshots:
+    """The snapshots of one shard; `unreadable`: name of an invalid manifest → reason."""
+
+    readable: Sequence[StoredSnapshot] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+
+def list_snapshots(store: ObjectStore, namespace: str, shard: int) -> StoredSnapshots:
+    """List a shard's snapshots. Raises `StoreUnavailable` and `StoreUnusable`."""
     folder = manifests.folder(namespace, shard)
-    kept: list[StoredSnapshot] = []
+    readable: list[StoredSnapshot] = []
     unreadable = {}
     for file in store.list(folder):
         if not file.name.endswith(manifests.SUFFIX):
@@ -46,9 +52,9 @@ def snapshots(
         try:
             data = store.get(file.name)
             manifest = manifests.decode(file.name.rpartition("/")[2], data)
-            kept.append(ObjectSnapshot(store, folder, manifest))
-        except FileNotFoundError:  # deleted a moment ago
+            readable.append(ObjectSnapshot(store, folder, manifest))
+        except FileNotFoundError:  # retention deleted it after the listing
             continue
         except SnapshotUnusable as error:
             unreadable[file.name] = str(error)
-    return kept, unreadable
+    return StoredSnapshots(readable, unreadable)

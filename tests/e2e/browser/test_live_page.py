@@ -102,7 +102,7 @@ def takeover(page: Page, system: LocalSystem, act: Callable[[str], object]) -> t
 def test_a_failover_is_seen_as_it_happens(page: Page, system: LocalSystem) -> None:
     visit(page, system)
     successor, took_s = takeover(page, system, system.kill)
-    expect(page.locator("#news")).to_contain_text(f"{successor} took over from")
+    expect(page.locator("#events")).to_contain_text(f"{successor} took over from")
     keep(page, "live-failover")
     (PICTURES / "live-failover.txt").write_text(f"seen {took_s * 1000:.0f} ms after SIGKILL\n")
 
@@ -111,7 +111,7 @@ def test_a_snapshot_is_taken_by_a_button(page: Page, system: LocalSystem) -> Non
     settled(system)
     visit(page, system)
     button = page.get_by_role("region", name="Snapshots").get_by_role("button").first
-    press(button, page.locator("#news"), "is asked for")
+    press(button, page.locator("#events"), "requested")
     expect(page.locator('#snapshot-list tr[data-state="done"]').first).to_be_visible()
 
 
@@ -122,7 +122,7 @@ def test_the_leadership_is_handed_over_by_a_button(page: Page, system: LocalSyst
     takeover(
         page,
         system,
-        lambda _: page.get_by_role("button", name="Make it the leader").first.click(),
+        lambda _: page.get_by_role("button", name="Make leader").first.click(),
     )
 
 
@@ -145,8 +145,8 @@ def test_an_account_is_asked_for_as_it_is(page: Page, system: LocalSystem) -> No
     send(system, type="deposit", account=account, amount=70)
     visit(page, system)
     page.get_by_label("Query").fill(account)
-    ask = page.get_by_role("button", name="Ask")
-    press(ask, page.locator("#query-answer"), '"balance": 70')
+    read = page.get_by_role("button", name="Read")
+    press(read, page.locator("#query-answer"), '"balance": 70')
 
 
 def test_an_account_is_asked_for_as_it_was(page: Page, system: LocalSystem) -> None:
@@ -159,14 +159,14 @@ def test_an_account_is_asked_for_as_it_was(page: Page, system: LocalSystem) -> N
     page.get_by_label("Query").fill(f"account={account}")
     page.get_by_label("As of").select_option("sequence")
     page.get_by_label("Point").fill(str(before))
-    page.get_by_role("button", name="Ask").click()
+    page.get_by_role("button", name="Read").click()
     answer = page.locator("#query-answer")
     expect(answer).to_contain_text('"balance": 70')
     expect(answer).to_contain_text(f"As of seq {before}")
     keep(page, "live-past")
     page.get_by_label("Point").fill("1000000")
-    page.get_by_role("button", name="Ask").click()
-    expect(answer).to_contain_text("not there yet")
+    page.get_by_role("button", name="Read").click()
+    expect(answer).to_contain_text("before the requested point")
 
 
 def test_without_the_token_buttons_ask_for_it(page: Page, system: LocalSystem) -> None:
@@ -175,11 +175,11 @@ def test_without_the_token_buttons_ask_for_it(page: Page, system: LocalSystem) -
     page.get_by_role("button", name="Hand over").click()
     dialog = page.get_by_role("dialog", name="Token")
     expect(dialog).to_be_visible()
-    page.get_by_label("What changes the system").fill(TOKEN)
+    page.get_by_label("Changes to the system").fill(TOKEN)
     page.keyboard.press("Enter")
     expect(dialog).to_be_hidden()
     button = page.get_by_role("button", name="Hand over")
-    press(button, page.locator("#news"), "is asked to hand over")
+    press(button, page.locator("#events"), "handover of shard 0 requested")
 
 
 def test_the_token_does_not_stay_in_the_address(page: Page, system: LocalSystem) -> None:
@@ -206,7 +206,7 @@ def test_the_page_finds_its_way_back_to_a_coordinator_that_was_away(
 ) -> None:
     visit(page, system)
     system.stop_replica("coordinator")
-    expect(page.locator("#link")).to_have_text("○ connecting again")
+    expect(page.locator("#link")).to_have_text("○ reconnecting")
     system.start_replica("coordinator")
     expect(page.locator("#link")).to_have_text("● live")
 

@@ -131,7 +131,7 @@ def _print(report: Report) -> None:
     for shard in report.shards:
         console.print(_shard_table(shard))
         for finding in shard.findings:
-            console.print(f"[red]✘[/] {finding.rule}: {finding.place}", soft_wrap=True)
+            console.print(f"[red]✘[/] {finding.rule}: {finding.location}", soft_wrap=True)
             console.print(f"  {finding.text}", markup=False, soft_wrap=True)
     broken = [rule for rule in MEANING if any(rule.value in s.broken for s in report.shards)]
     for rule in broken:

@@ -69,7 +69,7 @@ class Seen:
             key = (failover.shard, failover.epoch)
             if key not in known:
                 known.add(key)
-                yield failover.told
+                yield failover.summary
 
 
 def state_of(replica: Replica) -> str:
