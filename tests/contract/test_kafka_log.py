@@ -14,7 +14,7 @@ from postjournal.adapters.kafka.sink import RETRY_S
 from postjournal.cluster.status import Handover
 from postjournal.core import messages as m
 from postjournal.core.state.outbox import Outputs
-from tests.support.contract.real import KafkaHarness
+from tests.support.contract.kafka_log import KafkaHarness
 from tests.support.contract.shard_log import SINK, Listener
 
 pytestmark = pytest.mark.kafka

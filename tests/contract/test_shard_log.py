@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.contract.shard_log import SINK, Harness, Heard, Listener, outputs, rows, values
-from tests.support.contract.simulated import SimulatedHarness
+from tests.support.contract.simulated_log import SimulatedHarness
 
 
 @pytest.fixture(params=["simulated", pytest.param("kafka", marks=pytest.mark.kafka)])
@@ -16,7 +16,7 @@ def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
     if request.param == "simulated":
         made = SimulatedHarness()
     else:
-        from tests.support.contract.real import KafkaHarness
+        from tests.support.contract.kafka_log import KafkaHarness
 
         made = KafkaHarness(request.getfixturevalue("kafka"))
     yield made

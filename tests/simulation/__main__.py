@@ -11,8 +11,8 @@ import time
 
 from tests.simulation.planted.hunt import report
 from tests.simulation.runner import Report, run_seed, run_seeds, summary
+from tests.simulation.scenario_cluster import ScenarioCluster
 from tests.simulation.scenarios import SCENARIOS
-from tests.simulation.stage import Stage
 
 
 def main() -> int:
@@ -46,11 +46,11 @@ def _replay(seed: int) -> int:
 
 
 def _play(name: str) -> int:
-    stage = Stage()
+    cluster = ScenarioCluster()
     try:
-        SCENARIOS[name](stage)
+        SCENARIOS[name](cluster)
     finally:
-        sys.stdout.write("\n".join(stage.world.kernel.lines or []) + "\n")
+        sys.stdout.write("\n".join(cluster.simulated.loop.lines or []) + "\n")
     return 0
 
 

@@ -55,7 +55,7 @@ class Reader(Generic[T]):
     """One consumer of one partition: it has fetched all before `visible` and given out all
     before `position`."""
 
-    __slots__ = ("_fetching", "_held", "_host", "_on_gone", "_partition", "_ticket", "_wake",
+    __slots__ = ("_fetching", "_held", "_host", "_on_trimmed", "_partition", "_ticket", "_wake",
                  "position", "visible")  # fmt: skip
 
     def __init__(
@@ -63,11 +63,11 @@ class Reader(Generic[T]):
         host: Host,
         partition: Partition[T],
         wake: Callable[[], None],
-        on_gone: Callable[[], None] | None = None,
+        on_trimmed: Callable[[], None] | None = None,
     ) -> None:
-        """Closed at first. `wake` is called when there is something to take, `on_gone` when what
+        """Closed at first. `wake` is called when there is something to take, `on_trimmed` when what
         is to be fetched next was deleted."""
-        self._on_gone = on_gone
+        self._on_trimmed = on_trimmed
         self._host, self._partition, self._wake = host, partition, wake
         self._ticket = 0
         self._fetching = self._held = False
@@ -117,8 +117,8 @@ class Reader(Generic[T]):
 
     def _fetch(self) -> None:
         self._fetching = True
-        kernel = self._host.world.kernel
-        kernel.after(kernel.spread(self._host.fetch_us), self._fetched, self._ticket)
+        loop = self._host.cluster.loop
+        loop.after(loop.exponential(self._host.fetch_us), self._fetched, self._ticket)
 
     def _fetched(self, ticket: int) -> None:
         host = self._host
@@ -131,23 +131,23 @@ class Reader(Generic[T]):
             host.when_reachable(self._fetched, ticket)
             return
         until_us = max(host.stalled_until_us, self._partition.stalled_until_us)
-        if until_us > host.world.kernel.now_us:
-            host.world.kernel.at(until_us, self._fetched, ticket)
+        if until_us > host.cluster.loop.now_us:
+            host.cluster.loop.at(until_us, self._fetched, ticket)
         else:
             self._arrive()
 
     def _arrive(self) -> None:
         """Nearly always all there is; now and then a fetch stops earlier."""
-        end, kernel = len(self._partition.records), self._host.world.kernel
+        end, loop = len(self._partition.records), self._host.cluster.loop
         self._fetching = False
         if self.visible < self._partition.begin:
-            assert self._on_gone is not None
-            self._on_gone()
+            assert self._on_trimmed is not None
+            self._on_trimmed()
             return
         if end <= self.visible:
             return
-        if end - self.visible > 1 and kernel.random.random() < 0.2:
-            end = kernel.random.randint(self.visible + 1, end)
+        if end - self.visible > 1 and loop.random.random() < 0.2:
+            end = loop.random.randint(self.visible + 1, end)
         self.visible = end
         if end < len(self._partition.records):
             self._fetch()

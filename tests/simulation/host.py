@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.kernel import MS
+from tests.simulation.event_loop import MS
 
 if TYPE_CHECKING:
-    from tests.simulation.pipes import Pipe
-    from tests.simulation.seat import Seat
-    from tests.simulation.world import World
+    from tests.simulation.cluster import SimulatedCluster
+    from tests.simulation.producers import SimProducer
+    from tests.simulation.shard_process import ShardProcess
 
 Deferred = tuple[str, Callable[..., None], tuple[Any, ...]]
 
@@ -21,7 +21,7 @@ class Killed(BaseException):
 
 
 @dataclass
-class Strike:
+class ScheduledFault:
     """A pause or a kill that waits for its moment: an effect of the process.
 
     `effect`: which kind, None for any; `skip`: how many of them pass before; `pause_us`: None to
@@ -42,11 +42,11 @@ class Strike:
 
 
 class Host:
-    """One process of the system under test, with one `Seat` for each shard."""
+    """One process of the system under test, with one `ShardProcess` for each shard."""
 
-    def __init__(self, world: World, name: str, replica_name: str) -> None:
+    def __init__(self, cluster: SimulatedCluster, name: str, replica_name: str) -> None:
         """Not started. `replica_name` is what it believes to be called: maybe another's name."""
-        self.world, self.name, self.replica_name = world, name, replica_name
+        self.cluster, self.name, self.replica_name = cluster, name, replica_name
         self.address = f"{name}:7071"
         self.life = 0
         self.alive = self.stopping = False
@@ -59,17 +59,17 @@ class Host:
         self.wall_offset_ms = 0
         self.mono_offset_us = 0
         self.drift = 0.0
-        self.seats: list[Seat] = []
-        self.pipes: list[Pipe[Any]] = []
-        self.strike: Strike | None = None
+        self.processes: list[ShardProcess] = []
+        self.producers: list[SimProducer[Any]] = []
+        self.scheduled_fault: ScheduledFault | None = None
         self._deferred: list[Deferred] | None = None
         self._when_reachable: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._when_running: list[Callable[[], None]] = []
-        self.be_normal()
+        self.reset_speed()
 
-    def be_normal(self) -> None:
+    def reset_speed(self) -> None:
         """As fast as this run's profile has it."""
-        profile = self.world.profile
+        profile = self.cluster.profile
         self.fetch_us, self.append_us = profile.fetch_us, profile.append_us
         self.publish_us, self.ack_us = profile.publish_us, profile.ack_us
 
@@ -78,38 +78,38 @@ class Host:
     def start(self) -> None:
         """A new process with nothing in memory."""
         assert not self.alive
-        world = self.world
+        cluster = self.cluster
         self.life += 1
         self.alive, self.stopping = True, False
-        profile = world.profile
-        self.drift = (world.kernel.random.random() * 2 - 1) * profile.drift
+        profile = cluster.profile
+        self.drift = (cluster.loop.random.random() * 2 - 1) * profile.drift
         if self.life > 1:
-            world.coverage.hit("restarts")
-        world.kernel.trace(self.name, "starts, life %d", self.life)
-        self.seats = [world.seat(self, topics) for topics in world.topics]
-        for seat in self.seats:
-            self.guard(seat.start)
+            cluster.coverage.hit("restarts")
+        cluster.loop.trace(self.name, "starts, life %d", self.life)
+        self.processes = [cluster.process(self, topics) for topics in cluster.topics]
+        for process in self.processes:
+            self.guard(process.start)
 
     def kill(self) -> None:
         """SIGKILL: memory is gone; what has left the process is on its way."""
         assert self.alive
-        self.world.coverage.hit("kills")
+        self.cluster.coverage.hit("kills")
         self.end("killed")
 
     def end(self, how: str) -> None:
         """The process is no more; its sockets close."""
-        self.world.kernel.trace(self.name, "is %s", how)
-        self.world.on_end(self)
+        self.cluster.loop.trace(self.name, "is %s", how)
+        self.cluster.on_end(self)
         self.alive = self.stopping = False
-        self.paused_until_us, self._deferred, self.strike = None, None, None
+        self.paused_until_us, self._deferred, self.scheduled_fault = None, None, None
         self._when_reachable.clear()
         self._when_running.clear()
-        for seat in self.seats:
-            seat.end()
-        for pipe in self.pipes:
-            pipe.on_death()
-        self.pipes = [pipe for pipe in self.pipes if pipe.queue]
-        self.world.tripwires.on_end(self)
+        for process in self.processes:
+            process.end()
+        for producer in self.producers:
+            producer.on_death()
+        self.producers = [producer for producer in self.producers if producer.queue]
+        self.cluster.tripwires.on_end(self)
 
     def guard(self, code: Callable[[], None]) -> None:
         """Run code of the process; it may be killed in the middle."""
@@ -118,8 +118,12 @@ class Host:
         except Killed:
             self.kill()
             return
-        if self.alive and self.stopping and all(seat.runtime.stopped for seat in self.seats):
-            self.world.kernel.at(self.clock_us(), self._exit, self.life)
+        if (
+            self.alive
+            and self.stopping
+            and all(process.runtime.stopped for process in self.processes)
+        ):
+            self.cluster.loop.at(self.clock_us(), self._exit, self.life)
 
     def _exit(self, life: int) -> None:
         if self.alive and self.life == life:
@@ -132,23 +136,23 @@ class Host:
         if self._deferred is not None:
             self._deferred.append((effect, action, args))
             return
-        strike = self.strike
-        if strike is None or not strike.is_due(effect):
+        fault = self.scheduled_fault
+        if fault is None or not fault.is_due(effect):
             action(*args)
             return
-        self.strike = None
-        if strike.after:
+        self.scheduled_fault = None
+        if fault.after:
             action(*args)
-        self._hit(strike)
-        if not strike.after:
+        self._trigger(fault)
+        if not fault.after:
             assert self._deferred is not None
             self._deferred.append((effect, action, args))
 
-    def _hit(self, strike: Strike) -> None:
-        if strike.pause_us is None:
-            self.world.coverage.hit("kills between two effects")
+    def _trigger(self, fault: ScheduledFault) -> None:
+        if fault.pause_us is None:
+            self.cluster.coverage.hit("kills between two effects")
             raise Killed
-        self.pause(strike.pause_us)
+        self.pause(fault.pause_us)
 
     # --- pauses -----------------------------------------------------------------------------
 
@@ -157,32 +161,32 @@ class Host:
         if self.paused_until_us is None and self.alive:
             self.pause(duration_us)
             self.mono_offset_us -= (self.paused_until_us or 0) - self.paused_at_us
-            self.world.coverage.hit("suspends")
+            self.cluster.coverage.hit("suspends")
 
     def pause(self, duration_us: int) -> None:
         """SIGSTOP now, SIGCONT after `duration_us`, between any two effects."""
         if self.paused_until_us is not None or not self.alive:
             return
-        now_us = self.world.kernel.now_us
-        until_us = self.world.cap(now_us + duration_us)
+        now_us = self.cluster.loop.now_us
+        until_us = self.cluster.cap(now_us + duration_us)
         self.paused_at_us, self.paused_until_us = now_us, until_us
         self.resumed_ms = self.monotonic_ms()
         self._deferred = []
-        self.world.coverage.hit("pauses")
-        self.world.kernel.trace(self.name, "is paused for %d ms", (until_us - now_us) // MS)
-        for pipe in self.pipes:
-            pipe.on_pause()
-        self.world.kernel.at(until_us, self.resume, self.life)
+        self.cluster.coverage.hit("pauses")
+        self.cluster.loop.trace(self.name, "is paused for %d ms", (until_us - now_us) // MS)
+        for producer in self.producers:
+            producer.on_pause()
+        self.cluster.loop.at(until_us, self.resume, self.life)
 
     def resume(self, life: int) -> None:
         """SIGCONT: the deferred effects come first, as if nothing had been between."""
         until_us = self.paused_until_us
-        if life != self.life or until_us is None or until_us > self.world.kernel.now_us:
+        if life != self.life or until_us is None or until_us > self.cluster.loop.now_us:
             return
         deferred, self._deferred, self.paused_until_us = self._deferred or [], None, None
         if deferred:
-            self.world.coverage.hit("pauses between two effects")
-        self.world.kernel.trace(self.name, "resumes; %d effects were waiting", len(deferred))
+            self.cluster.coverage.hit("pauses between two effects")
+        self.cluster.loop.trace(self.name, "resumes; %d effects were waiting", len(deferred))
         waiting, self._when_running = self._when_running, []
         for action in waiting:
             action()
@@ -202,19 +206,19 @@ class Host:
 
     def clock_us(self) -> int:
         """Now; to code that the simulation runs ahead of a pause: the pause's end."""
-        return self.paused_until_us or self.world.kernel.now_us
+        return self.paused_until_us or self.cluster.loop.now_us
 
     # --- the way to the broker --------------------------------------------------------------
 
     @property
     def reachable(self) -> bool:
         """Whether packets come through."""
-        return not (self.cut or self.world.broker_away)
+        return not (self.cut or self.cluster.broker_unavailable)
 
     def on_unreachable(self) -> None:
         """No packets come through any more."""
-        for seat in self.seats if self.alive else ():
-            seat.log.on_connection_lost()
+        for process in self.processes if self.alive else ():
+            process.log.on_connection_lost()
 
     def when_reachable(self, action: Callable[..., None], *args: Any) -> None:
         """Do it soon after packets come through again."""
@@ -225,11 +229,11 @@ class Host:
         if not self.reachable:
             return
         waiting, self._when_reachable = self._when_reachable, []
-        kernel = self.world.kernel
-        back_us = kernel.now_us
+        loop = self.cluster.loop
+        back_us = loop.now_us
         for action, args in waiting:  # in order
-            back_us += kernel.spread(300)
-            kernel.at(back_us, self._if_alive, self.life, action, args)
+            back_us += loop.exponential(300)
+            loop.at(back_us, self._if_alive, self.life, action, args)
 
     def _if_alive(self, life: int, action: Callable[..., None], args: tuple[Any, ...]) -> None:
         if self.alive and self.life == life:

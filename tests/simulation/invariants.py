@@ -21,8 +21,8 @@ from tests.simulation.reference import ACCEPTED, ALARM, Json, Point, ReferenceFo
 from tests.simulation.reference_shard import ReferenceShard, Unexplained, Version
 
 if TYPE_CHECKING:
-    from tests.simulation.seat import Seat
-    from tests.simulation.world import World
+    from tests.simulation.cluster import SimulatedCluster
+    from tests.simulation.shard_process import ShardProcess
 
 AnyReplica = Replica[Any, Any, Any]
 
@@ -67,11 +67,11 @@ class Query:
 class ShardAudit:
     """The invariants of one shard."""
 
-    def __init__(self, world: World, shard: int) -> None:
+    def __init__(self, cluster: SimulatedCluster, shard: int) -> None:
         """Nothing has landed."""
-        self.world, self.shard = world, shard
+        self.cluster, self.shard = cluster, shard
         self.fold = ReferenceFold()
-        profile = world.profile
+        profile = cluster.profile
         self.reference = ReferenceShard(
             shard, profile.limits.dedupe_window, self._source, self._is_own
         )
@@ -85,15 +85,17 @@ class ShardAudit:
         self.gaps: dict[int, int] = {}  # epoch → offset of its first record over a gap
         self.last_of_epoch: dict[int, int] = {}  # epoch → offset of its leader's last record
         self.effects: dict[str, int] = {}  # command id → times it took effect
-        self.imposed: set[int] = set()  # offsets of what an impostor wrote
-        self.usurped: dict[int, int] = {}  # epoch → offset of an impostor's first accepted entry
+        self.forged: set[int] = set()  # offsets of what an impostor wrote
+        self.forged_entries: dict[
+            int, int
+        ] = {}  # epoch → offset of an impostor's first accepted entry
 
     def _source(self, topic: str, offset: int) -> tuple[bytes | None, bytes | None]:
-        records = self.world.topics[self.shard].sources[topic].records
+        records = self.cluster.topics[self.shard].sources[topic].records
         return records[offset][1:3] if offset < len(records) else (None, None)
 
     def _is_own(self, key: bytes | None) -> bool:
-        shards = self.world.profile.shards
+        shards = self.cluster.profile.shards
         return shards == 1 or shard_of(key or DEFAULT_KEY, shards) == self.shard
 
     # --- when a journal record lands --------------------------------------------------------
@@ -105,7 +107,7 @@ class ShardAudit:
         verdict = self.fold.take(offset, value, record)
         self.verdicts.append(verdict)
         self._note(offset, record, verdict)
-        self.world.on_verdict(self, offset, record, verdict, before)
+        self.cluster.on_verdict(self, offset, record, verdict, before)
         if verdict == ACCEPTED:
             self.a_mark_is_never_ahead_of_the_sink(record.get("published", {}))
             if record["kind"] == "entry":
@@ -124,9 +126,9 @@ class ShardAudit:
         if kind not in ("entry", "heartbeat", "resign") or verdict == ALARM:
             return
         epoch = record["epoch"]
-        if offset in self.imposed:
+        if offset in self.forged:
             if kind == "entry" and verdict == ACCEPTED:
-                self.usurped.setdefault(epoch, offset)
+                self.forged_entries.setdefault(epoch, offset)
             return
         self.last_of_epoch[epoch] = offset
         if kind == "resign":
@@ -134,7 +136,7 @@ class ShardAudit:
         if verdict != ACCEPTED and epoch == self.fold.epoch and record["seq"] > self.fold.next_seq:
             self.gaps.setdefault(epoch, offset)
             if kind == "entry":
-                self.world.coverage.hit("entries over a gap")
+                self.cluster.coverage.hit("entries over a gap")
 
     def every_source_record_is_decided_once_and_in_order(self, offset: int, entry: Json) -> None:
         """And by the rules of the ledger, repeats by those of the dedupe window."""
@@ -147,7 +149,7 @@ class ShardAudit:
             ) from error
         must(reference.next_seq == self.fold.next_seq, "seqs_are_dense", "at offset %d", offset)
         self.a_command_takes_effect_once(entry)
-        self.world.coverage.hit("duplicates after the window", len(reference.decided_again))
+        self.cluster.coverage.hit("duplicates after the window", len(reference.decided_again))
         version = reference.version()
         self.versions.append(version)
         self.by_seq[version.next_seq] = version
@@ -158,13 +160,13 @@ class ShardAudit:
             if item.get("events"):
                 command_id = item["id"]
                 self.effects[command_id] = self.effects.get(command_id, 0) + 1
-        if self.world.profile.limits.dedupe_window >= 1_000:
+        if self.cluster.profile.limits.dedupe_window >= 1_000:
             twice = [each for each, count in self.effects.items() if count > 1]
             must(not twice, "a_command_takes_effect_once", "%s", twice)
 
     def an_entry_keeps_to_the_bounds(self, entry: Json) -> None:
         """Not too many commands, and none while too many outputs were not acknowledged."""
-        limits, name = self.world.profile.limits, "an_entry_keeps_to_the_bounds"
+        limits, name = self.cluster.profile.limits, "an_entry_keeps_to_the_bounds"
         must(len(entry["batch"]) <= limits.batch_commands, name, "%s", entry)
         for sink, outputs in self.reference.outputs.items():
             backlog = len(outputs) - entry["published"][sink]
@@ -179,7 +181,7 @@ class ShardAudit:
     def a_mark_is_never_ahead_of_the_sink(self, marks: dict[str, int]) -> None:
         """`published` in the journal: all before it is in the sink's topic."""
         for sink, mark in marks.items():
-            there = self.world.topics[self.shard].sinks[sink].next_seq
+            there = self.cluster.topics[self.shard].sinks[sink].next_seq
             must(
                 mark <= there,
                 "a_mark_is_never_ahead_of_the_sink",
@@ -195,27 +197,27 @@ class ShardAudit:
         genuine = (
             verdict == ALARM
             and not str(record["digest_before"]).startswith("forged")
-            and record["epoch"] not in self.usurped
+            and record["epoch"] not in self.forged_entries
         )
         must(not genuine, "only_forgeries_raise_an_alarm", "at offset %d", offset)
 
     # --- after each turn of a replica -------------------------------------------------------
 
-    def after_turn(self, seat: Seat) -> None:
+    def after_turn(self, process: ShardProcess) -> None:
         """Everything that concerns one replica."""
-        replica = seat.replica
+        replica = process.replica
         if replica.role in ENDED:
             return
         if replica.leadership is not None:
             self.one_leader_an_epoch(replica)
-            self.a_failed_append_ends_the_leadership(seat, replica.leadership.epoch)
+            self.a_failed_append_ends_the_leadership(process, replica.leadership.epoch)
             self.a_gap_ends_the_leadership(replica, replica.leadership.epoch)
             self.an_impostors_entry_ends_the_leadership(replica, replica.leadership.epoch)
-        if replica.position == seat.audited:
+        if replica.position == process.audited:
             return
         if replica.leadership is None:
-            self.who_does_not_lead_neither_takes_in_nor_publishes(seat)
-        seat.audited = replica.position
+            self.who_does_not_lead_neither_takes_in_nor_publishes(process)
+        process.audited = replica.position
         self.every_replica_folds_every_prefix_the_same(replica)
         if replica.leadership is None or not replica.leadership.inflight:
             self.state_follows_from_the_journal(replica)
@@ -249,11 +251,11 @@ class ShardAudit:
             incarnation,
         )
 
-    def who_does_not_lead_neither_takes_in_nor_publishes(self, seat: Seat) -> None:
+    def who_does_not_lead_neither_takes_in_nor_publishes(self, process: ShardProcess) -> None:
         """Unless it is paused before it could close them."""
-        log, name = seat.log, "who_does_not_lead_neither_takes_in_nor_publishes"
-        busy = log.sink_pipes or any(reader.is_open for reader in log.sources.values())
-        must(not busy or seat.host.paused_until_us is not None, name, "%s", seat.host.name)
+        log, name = process.log, "who_does_not_lead_neither_takes_in_nor_publishes"
+        busy = log.sink_producers or any(reader.is_open for reader in log.sources.values())
+        must(not busy or process.host.paused_until_us is not None, name, "%s", process.host.name)
 
     def every_void_record_is_void_to_all(self, event: RecordVoid) -> None:
         """And raises the alarm everywhere or nowhere."""
@@ -266,10 +268,10 @@ class ShardAudit:
             verdict,
         )
 
-    def a_failed_append_ends_the_leadership(self, seat: Seat, epoch: int) -> None:
+    def a_failed_append_ends_the_leadership(self, process: ShardProcess, epoch: int) -> None:
         """The leadership that appended it, as soon as it is told."""
         name = "a_failed_append_ends_the_leadership"
-        must(seat.log.failed_epoch != epoch, name, "%s, epoch %d", seat.host.name, epoch)
+        must(process.log.failed_epoch != epoch, name, "%s, epoch %d", process.host.name, epoch)
 
     def a_gap_ends_the_leadership(self, replica: AnyReplica, epoch: int) -> None:
         """As soon as the leader reads a record of its own that comes after a lost one."""
@@ -279,7 +281,7 @@ class ShardAudit:
 
     def an_impostors_entry_ends_the_leadership(self, replica: AnyReplica, epoch: int) -> None:
         """As soon as the leader reads it accepted: what it decided ahead no longer fits."""
-        offset = self.usurped.get(epoch, replica.position)
+        offset = self.forged_entries.get(epoch, replica.position)
         name = "an_impostors_entry_ends_the_leadership"
         must(offset >= replica.position, name, "%s: entry at %d", replica.incarnation, offset)
 
@@ -308,15 +310,15 @@ class ShardAudit:
             mine = msgspec.json.decode(msgspec.json.encode(machine.window.get(command_id)))
             must(mine == first.item(), name, "%s: %s, not %s", command_id, mine, first.item())
 
-    def what_is_published_is_forgotten(self, seat: Seat) -> None:
+    def what_is_published_is_forgotten(self, process: ShardProcess) -> None:
         """Else memory would grow for ever. Whole entries are forgotten, or what there was in a
         snapshot."""
-        position, name = seat.replica.position, "what_is_published_is_forgotten"
-        opened, now = self.version_at[seat.conduct.opened_at], self.version_at[position]
+        position, name = process.replica.position, "what_is_published_is_forgotten"
+        opened, now = self.version_at[process.liveness.opened_at], self.version_at[position]
         ends = [version.sinks for version in self.versions[opened : now + 1]]
         for sink, mark in self.points[position][-1].items():
             begin = max((end[sink] for end in ends if end[sink] <= mark), default=0)
-            outbox = seat.replica.machine.outboxes[sink]
+            outbox = process.replica.machine.outboxes[sink]
             first = outbox.next_seq - len(outbox)
             must(first >= begin, name, "%s: kept from %d, mark %d", sink, first, mark)
 
@@ -378,7 +380,7 @@ class ShardAudit:
     def a_sink_has_no_gap(self, sink: str, seq: int, value: bytes) -> None:
         """A subscriber that drops repeats sees 0, 1, 2 …"""
         assert parsed(value)["seq"] == seq
-        expected = self.world.topics[self.shard].sinks[sink].next_seq
+        expected = self.cluster.topics[self.shard].sinks[sink].next_seq
         must(seq <= expected, "a_sink_has_no_gap", "%s: %d came, expected %d", sink, seq, expected)
 
     def on_reply(self, query: Query, result: object, seq: int) -> None:
@@ -420,7 +422,7 @@ class ShardAudit:
 
     def everything_is_decided(self) -> bool:
         """Every source record, whether it was a command or not."""
-        topics = self.world.topics[self.shard].sources
+        topics = self.cluster.topics[self.shard].sources
         return all(
             self.reference.sources.get(name, 0) == len(partition.records)
             for name, partition in topics.items()
@@ -428,7 +430,7 @@ class ShardAudit:
 
     def everything_is_published(self) -> bool:
         """Every output of every decision."""
-        sinks = self.world.topics[self.shard].sinks
+        sinks = self.cluster.topics[self.shard].sinks
         return all(
             sinks[name].next_seq == len(outputs) for name, outputs in self.reference.outputs.items()
         )

@@ -9,11 +9,11 @@ import msgspec
 
 from postjournal.core import messages as m
 from postjournal.ports import Event
-from tests.simulation.kernel import MS
+from tests.simulation.event_loop import MS
 
 if TYPE_CHECKING:
+    from tests.simulation.cluster import SimulatedCluster
     from tests.simulation.host import Host
-    from tests.simulation.world import World
 
 WALL_AT_START_MS = 1_700_000_000_000
 
@@ -33,7 +33,7 @@ class SimClock:
         """See `Clock`."""
         host = self._host
         wall_ms = WALL_AT_START_MS + host.clock_us() // MS + host.wall_offset_ms
-        return wall_ms - wall_ms % host.world.profile.wall_grain_ms
+        return wall_ms - wall_ms % host.cluster.profile.wall_grain_ms
 
 
 class SimInbox:
@@ -64,10 +64,10 @@ class SimInbox:
         self._host.perform("reply", self._reply, token, result, seq, epoch, error)
 
     def _reply(self, token: int, result: object, seq: int, epoch: int, error: str | None) -> None:
-        world = self._host.world
+        cluster = self._host.cluster
         told = None if result is None else msgspec.json.decode(msgspec.json.encode(result))
-        world.kernel.trace(self._host.name, "answers %d: %s at %d, %s", token, told, seq, error)
-        world.audit.on_reply(token, told, seq, error)
+        cluster.loop.trace(self._host.name, "answers %d: %s at %d, %s", token, told, seq, error)
+        cluster.audit.on_reply(token, told, seq, error)
 
 
 class SimObserver:
@@ -79,22 +79,22 @@ class SimObserver:
 
     def observe(self, event: Event) -> None:
         """See `Observer`."""
-        world = self._host.world
+        cluster = self._host.cluster
         if isinstance(event, m.TookOver):
-            world.coverage.hit("takeovers")
-            if self._host.seats[self._shard].snapshots.is_taking:
-                world.coverage.hit("snapshots over a takeover")
-            world.coverage.hit(f"takeovers: {event.cause}")
+            cluster.coverage.hit("takeovers")
+            if self._host.processes[self._shard].snapshots.is_taking:
+                cluster.coverage.hit("snapshots over a takeover")
+            cluster.coverage.hit(f"takeovers: {event.cause}")
         elif isinstance(event, m.RoleChanged):
-            self._host.seats[self._shard].conduct.on_role(event)
+            self._host.processes[self._shard].liveness.on_role(event)
             if event.role == "standby" and event.reason.startswith("own "):
-                world.coverage.hit("void own records, no rebuild")
+                cluster.coverage.hit("void own records, no rebuild")
         elif isinstance(event, m.SnapshotProgressed) and event.state == "failed":
             if event.error != "by chance":
-                world.coverage.hit("snapshot orders refused")
+                cluster.coverage.hit("snapshot orders refused")
         elif isinstance(event, m.RecordVoid):
-            world.audit.shards[self._shard].every_void_record_is_void_to_all(event)
-        world.kernel.trace(self._host.name, "observes %s", event)
+            cluster.audit.shards[self._shard].every_void_record_is_void_to_all(event)
+        cluster.loop.trace(self._host.name, "observes %s", event)
 
 
 class SimTripwire:
@@ -162,9 +162,9 @@ class SimTripwire:
 class Tripwires:
     """All connections between processes."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, cluster: SimulatedCluster) -> None:
         """None yet."""
-        self._world = world
+        self._cluster = cluster
         self.all: list[SimTripwire] = []
 
     def connect(self, wire: SimTripwire) -> None:
@@ -176,46 +176,46 @@ class Tripwires:
 
     def on_end(self, host: Host) -> None:
         """A process's sockets close; its peers see that soon, late, or never."""
-        kernel, danger = self._world.kernel, self._world.danger
+        loop, fault_probability = self._cluster.loop, self._cluster.fault_probability
         for wire in self.all:
             if wire.address != host.address or wire.life != host.life:
                 continue
-            delay_us = kernel.between(0, 5 * MS)
-            if kernel.chance(danger("tripwire_never")):
-                self._world.coverage.hit("missing tripwires")
+            delay_us = loop.uniform(0, 5 * MS)
+            if loop.chance(fault_probability("tripwire_never")):
+                self._cluster.coverage.hit("missing tripwires")
                 continue
-            if kernel.chance(danger("tripwire_late")):
-                self._world.coverage.hit("late tripwires")
-                delay_us = kernel.between(20 * MS, 1_500 * MS)
+            if loop.chance(fault_probability("tripwire_late")):
+                self._cluster.coverage.hit("late tripwires")
+                delay_us = loop.uniform(20 * MS, 1_500 * MS)
             self._fire_after(wire, delay_us)
 
     def fire_falsely(self) -> None:
         """Some connection breaks though the process at its other end lives."""
         wires = [w for w in self.all if w.address is not None and self._target(w).alive]
         if wires:
-            self._world.coverage.hit("false tripwires")
-            self._world.kernel.random.choice(wires).fire()
+            self._cluster.coverage.hit("false tripwires")
+            self._cluster.loop.random.choice(wires).fire()
 
     def fire_all(self, host: Host) -> None:
         """All connections to a process break at once, though it lives."""
         wires = [wire for wire in self.all if wire.address == host.address]
         if wires and host.alive:
-            self._world.coverage.hit("false tripwires", len(wires))
+            self._cluster.coverage.hit("false tripwires", len(wires))
             for wire in wires:
                 wire.fire()
 
     def _fire_after(self, wire: SimTripwire, delay_us: int) -> None:
-        self._world.kernel.after(delay_us, self._reconnect, wire, wire.ticket)
+        self._cluster.loop.after(delay_us, self._reconnect, wire, wire.ticket)
 
     def _reconnect(self, wire: SimTripwire, ticket: int) -> None:
         if ticket != wire.ticket or wire.address is None:
             return
         target = self._target(wire)
         if target.alive:
-            self._world.coverage.hit("tripwires after a restart")
+            self._cluster.coverage.hit("tripwires after a restart")
             wire.life = target.life
         else:
             wire.fire()
 
     def _target(self, wire: SimTripwire) -> Host:
-        return next(host for host in self._world.hosts if host.address == wire.address)
+        return next(host for host in self._cluster.hosts if host.address == wire.address)

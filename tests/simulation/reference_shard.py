@@ -44,11 +44,11 @@ class Version:
 
 
 class SourceRecord(NamedTuple):
-    """A record of a source; `trouble`: why it must be rejected whatever the state is."""
+    """A record of a source; `rejection`: why it must be rejected whatever the state is."""
 
     command: Any
     id: str
-    trouble: str | None
+    rejection: str | None
     value: bytes
 
 
@@ -105,10 +105,10 @@ class ReferenceShard:
             return
         self._replay(entry, readings[-1])
 
-    def foretold(self, topic: str, count: int, time: int) -> Json:
+    def predicted(self, topic: str, count: int, time: int) -> Json:
         """What an entry that decides the next `count` records of `topic` must say."""
         future, begin = self._copy(), self.sources.get(topic, 0)
-        told = {"dead_letter": {"error": "foretold"}}
+        told = {"dead_letter": {"error": "predicted"}}
         offsets = range(begin, begin + count)
         batch = [future._decide(topic, offset, told, time) for offset in offsets]
         sources = self.sources | {topic: begin + count}
@@ -156,35 +156,35 @@ class ReferenceShard:
         seen = self.seen.get((topic, offset))
         if seen is None:
             key, value = self.source(topic, offset)
-            command, trouble = parsed(value), None
+            command, rejection = parsed(value), None
             if not is_command(command):
-                trouble = "invalid"
+                rejection = "invalid"
             elif not self.is_own(key):
-                trouble = "wrong_shard"
+                rejection = "wrong_shard"
             elif command["type"] == "boom":
-                trouble = "failed"
-            good_id = None if trouble in ("invalid", "wrong_shard") else command["id"]
+                rejection = "failed"
+            good_id = None if rejection in ("invalid", "wrong_shard") else command["id"]
             command_id = good_id or self._poison_id(command, topic, offset)
             seen = self.seen[topic, offset] = SourceRecord(
-                command, command_id, trouble, value or b""
+                command, command_id, rejection, value or b""
             )
         return seen
 
     def _decide(self, topic: str, offset: int, item: Json, time: int) -> Json:
         """What the item must be."""
-        command, command_id, trouble, value = self._look(topic, offset)
+        command, command_id, rejection, value = self._look(topic, offset)
         first = self.window.get(command_id)
         if first is not None:
             self.repeated.append(command_id)
             self._emit(first, time, replayed=True)
             return {"id": command_id, "replayed": True}
-        if trouble is None:
+        if rejection is None:
             outcome = self._do(command)
         else:
             kind = (envelope(command) or {"type": None})["type"]
-            dead = {"topic": topic, "offset": offset, "error": _error(trouble, item)}
+            dead = {"topic": topic, "offset": offset, "error": _error(rejection, item)}
             dead["value"] = value.decode("utf-8", "replace")[:1024]
-            outcome = Outcome(command_id, kind, None, trouble, dead)
+            outcome = Outcome(command_id, kind, None, rejection, dead)
         self._remember(outcome)
         self._emit(outcome, time, replayed=False)
         return outcome.item()
@@ -232,10 +232,10 @@ class ReferenceShard:
                         "reason": outcome.reason, "partition": self.shard})  # fmt: skip
 
 
-def _error(trouble: str, item: Json) -> Any:
+def _error(rejection: str, item: Json) -> Any:
     """What a decoder says is its own affair."""
     known = {"failed": "ValueError: boom", "wrong_shard": "key of another shard"}
-    return known.get(trouble) or (item.get("dead_letter") or {}).get("error")
+    return known.get(rejection) or (item.get("dead_letter") or {}).get("error")
 
 
 def _interleavings(

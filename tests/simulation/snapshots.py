@@ -22,13 +22,13 @@ from postjournal.recovery import codec as snapshot_codec
 from postjournal.recovery.choice import AnyImage, Loader, recover
 from services.coordinator import policy
 from tests.simulation.application import SimLedger
-from tests.simulation.kernel import MS
+from tests.simulation.event_loop import MS
 
 if TYPE_CHECKING:
     from tests.simulation.broker import ShardTopics
+    from tests.simulation.cluster import SimulatedCluster
     from tests.simulation.host import Host
-    from tests.simulation.whole_state import WholeState
-    from tests.simulation.world import World
+    from tests.simulation.snapshot_invariants import SnapshotInvariants
 
 KEPT = 3
 LONG_US = 100 * MS
@@ -36,8 +36,8 @@ _LEDGER = SimLedger()
 
 
 @dataclass
-class SnapshotDangers:
-    """Of one run; the defaults are a world without snapshots. Times in µs, else probabilities."""
+class SnapshotFaults:
+    """Of one run; the defaults are a cluster without snapshots. Times in µs, else probabilities."""
 
     gap_us: int = 0  # mean time between orders; 0: none
     store_us: int = 2 * MS  # mean time until one is stored
@@ -51,11 +51,11 @@ class SnapshotDangers:
     resigned: float = 0.0  # one is ordered when a leader resigns, before another leads
 
 
-def drawn_snapshots(random: Random) -> SnapshotDangers:
-    """For most seeds; see `faults.drawn`."""
+def draw_snapshot_faults(random: Random) -> SnapshotFaults:
+    """For most seeds; see `faults.draw_profile`."""
     if random.random() < 0.25:
-        return SnapshotDangers()
-    dangers = SnapshotDangers(
+        return SnapshotFaults()
+    faults = SnapshotFaults(
         gap_us=random.choice((60, 150, 400)) * MS,
         store_us=random.choice((500, 2 * MS, 50 * MS, 400 * MS)),
         restore_us=random.choice((100, 1 * MS, 30 * MS)),
@@ -70,8 +70,8 @@ def drawn_snapshots(random: Random) -> SnapshotDangers:
         ("resigned", 0.9),
     ):
         if random.random() < 0.5:
-            setattr(dangers, name, random.random() * highest)
-    return dangers
+            setattr(faults, name, random.random() * highest)
+    return faults
 
 
 @dataclass
@@ -164,13 +164,13 @@ class SimSnapshots:
     def __init__(self, host: Host, topics: ShardTopics, wake: Callable[[], None]) -> None:
         """Nothing is under way."""
         self._host, self._topics, self._wake = host, topics, wake
-        self._world, self._kernel = host.world, host.world.kernel
-        self._dangers = host.world.profile.snapshots
+        self._cluster, self._loop = host.cluster, host.cluster.loop
+        self._faults = host.cluster.profile.snapshots
         self._ready: list[m.Message] = []
         self._generation = 0
         self._is_taking = False
-        place = ShardPlace(topics.shard, self._world.profile.shards)
-        window = self._world.profile.limits.dedupe_window
+        place = ShardPlace(topics.shard, self._cluster.profile.shards)
+        window = self._cluster.profile.limits.dedupe_window
         self._load: Loader = partial(
             snapshot_codec.restore, application=_LEDGER, place=place, dedupe_window=window
         )
@@ -181,8 +181,8 @@ class SimSnapshots:
         return self._is_taking
 
     @property
-    def _whole(self) -> WholeState:
-        return self._world.audit.whole(self._topics.shard)
+    def _whole(self) -> SnapshotInvariants:
+        return self._cluster.audit.snapshots(self._topics.shard)
 
     def poll(self) -> Sequence[m.Message]:
         """See `Snapshots`."""
@@ -196,7 +196,7 @@ class SimSnapshots:
     def end(self) -> None:
         """Nothing follows; a forked child dies with its parent."""
         if self._is_taking:
-            self._world.coverage.hit("snapshots given up")
+            self._cluster.coverage.hit("snapshots given up")
         self._generation += 1
         self._is_taking = False
         self._ready.clear()
@@ -213,8 +213,8 @@ class SimSnapshots:
         self._host.perform("restore", self._restore)
 
     def _restore(self) -> None:
-        delay_us = self._kernel.spread(self._dangers.restore_us)
-        self._kernel.after(delay_us, self._look, self._generation)
+        delay_us = self._loop.exponential(self._faults.restore_us)
+        self._loop.after(delay_us, self._look, self._generation)
 
     def _look(self, generation: int) -> None:
         """What is there at some instant between asking and having it."""
@@ -225,18 +225,18 @@ class SimSnapshots:
             return
         image = self._recover()
         self._whole.a_restored_image_is_the_journal_up_to_its_offset(image)
-        delay_us = self._kernel.spread(self._dangers.restore_us)
-        self._kernel.after(delay_us, self._tell, generation, m.Restored(image))
+        delay_us = self._loop.exponential(self._faults.restore_us)
+        self._loop.after(delay_us, self._tell, generation, m.Restored(image))
 
     def _recover(self) -> AnyImage | None:
-        store = self._world.stores[self._topics.shard]
-        hidden = self._world.danger_of_snapshots("hidden")
-        seen = [each for each in store.snapshots if not self._kernel.chance(hidden)]
+        store = self._cluster.stores[self._topics.shard]
+        hidden = self._cluster.snapshot_fault_probability("hidden")
+        seen = [each for each in store.snapshots if not self._loop.chance(hidden)]
         begin = self._topics.journal.begin
         if begin and not any(each.is_sound and each.reaches(begin) for each in seen):
             seen = store.snapshots  # it cannot do without
         found = recover(View(seen), SimJournal(self._topics), self._load)
-        hit, image = self._world.coverage.hit, found.image
+        hit, image = self._cluster.coverage.hit, found.image
         hit("damaged snapshots skipped", sum(1 for each in seen if not each.is_sound))
         if image is None:
             hit("restores from nothing", 1 if store.snapshots else 0)
@@ -244,7 +244,7 @@ class SimSnapshots:
             hit("restores from the newest snapshot")
         else:
             hit("restores from an older snapshot")
-        self._kernel.trace(self._host.name, "restores %s", image and image.snapshot_id)
+        self._loop.trace(self._host.name, "restores %s", image and image.snapshot_id)
         return image
 
     # --- taking -----------------------------------------------------------------------------
@@ -259,14 +259,14 @@ class SimSnapshots:
     def _take(self, asked: m.SnapshotRequested, header: Header, content: list[bytes]) -> None:
         self._is_taking = True
         whole = b"".join(content)
-        self._kernel.trace(self._host.name, "takes %s at %d", asked.snapshot_id, header.offset)
+        self._loop.trace(self._host.name, "takes %s at %d", asked.snapshot_id, header.offset)
         self._whole.a_snapshot_is_the_journal_up_to_its_offset(header, whole)
-        if self._host.seats[self._topics.shard].leads:
-            self._world.coverage.hit("snapshots of a leader")
-        delay_us = self._kernel.spread(self._dangers.store_us)
+        if self._host.processes[self._topics.shard].leads:
+            self._cluster.coverage.hit("snapshots of a leader")
+        delay_us = self._loop.exponential(self._faults.store_us)
         if delay_us > LONG_US:
-            self._world.coverage.hit("snapshots that took long")
-        self._kernel.after(delay_us, self._store, self._generation, asked, header, whole)
+            self._cluster.coverage.hit("snapshots that took long")
+        self._loop.after(delay_us, self._store, self._generation, asked, header, whole)
 
     def _store(
         self, generation: int, asked: m.SnapshotRequested, header: Header, content: bytes
@@ -277,9 +277,11 @@ class SimSnapshots:
             self._host.when_running(lambda: self._store(generation, asked, header, content))
             return
         self._is_taking = False
-        hit, name = self._world.coverage.hit, asked.snapshot_id
-        store = self._world.stores[self._topics.shard]
-        if self._kernel.chance(self._world.danger_of_snapshots("fails")) or store.holds(name):
+        hit, name = self._cluster.coverage.hit, asked.snapshot_id
+        store = self._cluster.stores[self._topics.shard]
+        if self._loop.chance(self._cluster.snapshot_fault_probability("fails")) or store.holds(
+            name
+        ):
             hit("snapshots failed")
             failed = m.SnapshotProgressed(name, asked.attempt, "failed", error="by chance")
             self._tell(generation, failed)
@@ -287,15 +289,15 @@ class SimSnapshots:
         stored = make_stored(name, self._host.name, header, content)
         hit("snapshots taken")
         store.put(stored, self._topics.journal.begin)
-        if self._kernel.chance(self._world.danger_of_snapshots("rots")):
+        if self._loop.chance(self._cluster.snapshot_fault_probability("rots")):
             hit("snapshots damaged in the store")
-            self._kernel.after(self._kernel.between(0, 500 * MS), self._rot, stored)
+            self._loop.after(self._loop.uniform(0, 500 * MS), self._rot, stored)
         self._tell(generation, m.SnapshotProgressed(name, asked.attempt, "done"))
 
     def _rot(self, stored: Stored) -> None:
-        store, begin = self._world.stores[self._topics.shard], self._topics.journal.begin
+        store, begin = self._cluster.stores[self._topics.shard], self._topics.journal.begin
         if stored.data and not store.needs(stored, begin):
-            stored.data = damaged(self._kernel.random, stored.data)
+            stored.data = damaged(self._loop.random, stored.data)
 
 
 def make_stored(snapshot_id: str, replica: str, header: Header, content: bytes) -> Stored:
@@ -335,59 +337,59 @@ def damaged(random: Random, data: bytes) -> bytes | None:
     return random.choice((None, data[:at], b"", data[:at] + flipped + data[at + 1 :]))
 
 
-class Keeper:
+class Maintenance:
     """Orders snapshots of anybody, at random times, and trims journals behind them."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, cluster: SimulatedCluster) -> None:
         """Idle until `start`."""
-        self._world, self._kernel = world, world.kernel
-        self._dangers = world.profile.snapshots
+        self._cluster, self._loop = cluster, cluster.loop
+        self._faults = cluster.profile.snapshots
         self._count = 0
-        world.on_resigned = self._on_resigned
+        cluster.on_resigned = self._on_resigned
 
     def start(self) -> None:
         """The first order comes after a while."""
-        if self._dangers.gap_us:
-            self._kernel.after(self._kernel.spread(self._dangers.gap_us), self._act)
+        if self._faults.gap_us:
+            self._loop.after(self._loop.exponential(self._faults.gap_us), self._act)
 
     def _act(self) -> None:
-        if self._world.calm:
+        if self._cluster.faults_over:
             return
-        random = self._kernel.random
-        shard = random.randrange(self._world.profile.shards)
-        self.order(random.choice(self._world.hosts), shard)
-        if self._kernel.chance(self._dangers.trims):
+        random = self._loop.random
+        shard = random.randrange(self._cluster.profile.shards)
+        self.request_snapshot(random.choice(self._cluster.hosts), shard)
+        if self._loop.chance(self._faults.trims):
             self.trim(shard)
-        self._kernel.after(self._kernel.spread(self._dangers.gap_us), self._act)
+        self._loop.after(self._loop.exponential(self._faults.gap_us), self._act)
 
     def _on_resigned(self, shard: int) -> None:
-        if self._kernel.chance(self._world.danger_of_snapshots("resigned")):
-            self.order(self._kernel.random.choice(self._world.hosts), shard)
+        if self._loop.chance(self._cluster.snapshot_fault_probability("resigned")):
+            self.request_snapshot(self._loop.random.choice(self._cluster.hosts), shard)
 
-    def order(self, host: Host, shard: int, *, allow_leader: bool | None = None) -> None:
+    def request_snapshot(self, host: Host, shard: int, *, allow_leader: bool | None = None) -> None:
         """Ask a replica, standby or not, for a snapshot. All hear it: by the control topic."""
         if not host.alive:
             return
         self._count += 1
         if allow_leader is None:
-            allow_leader = self._kernel.chance(self._dangers.leader)
+            allow_leader = self._loop.chance(self._faults.leader)
         asked = m.SnapshotRequested(host.replica_name, f"s{self._count}", 1, allow_leader)
         self._tell_all(asked, shard)
-        if self._kernel.chance(self._dangers.repeated):
-            self._world.coverage.hit("snapshot orders repeated")
+        if self._loop.chance(self._faults.repeated):
+            self._cluster.coverage.hit("snapshot orders repeated")
             self._tell_all(asked, shard)
 
     def _tell_all(self, asked: m.SnapshotRequested, shard: int) -> None:
-        for host in self._world.hosts:
+        for host in self._cluster.hosts:
             if host.alive:
-                host.seats[shard].inbox.put(asked)
+                host.processes[shard].inbox.put(asked)
 
     def trim(self, shard: int) -> None:
         """As the coordinator does it: before the oldest, when that is sound."""
-        store, journal = self._world.stores[shard], self._world.topics[shard].journal
+        store, journal = self._cluster.stores[shard], self._cluster.topics[shard].journal
         anchor = policy.trim_anchor([each.manifest for each in store.snapshots])
         if anchor is None or not store.snapshots[-1].is_sound or anchor.offset <= journal.begin:
             return
-        self._world.coverage.hit("journals trimmed")
-        self._kernel.trace("journal", "%d is trimmed before %d", shard, anchor.offset)
+        self._cluster.coverage.hit("journals trimmed")
+        self._loop.trace("journal", "%d is trimmed before %d", shard, anchor.offset)
         journal.trim(anchor.offset)

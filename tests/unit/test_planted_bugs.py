@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.planted.bugs import BUGS
-from tests.simulation.planted.hunt import Found, hunt
+from tests.simulation.planted.hunt import HuntResult, hunt
 from tests.simulation.planted.planting import Bug, DoesNotApply
 
 
@@ -33,7 +33,7 @@ def test_a_planted_bug_is_found_and_leaves_the_source_as_it_was() -> None:
     name = "a claim tells more than was read"
     before = BUGS[name].path.read_bytes()
     (found,) = hunt([name], 1)
-    assert found == Found(name, 1, "a_claim_tells_what_was_read")
+    assert found == HuntResult(name, 1, "a_claim_tells_what_was_read")
     assert BUGS[name].path.read_bytes() == before
 
 

@@ -1,4 +1,4 @@
-"""Whatever the simulated world does to a sound engine, the auditor finds nothing wrong with it."""
+"""Whatever the simulated cluster does to a sound engine, the auditor finds nothing wrong with it."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class Recorded:
 
 def simulated(seed: int) -> list[ShardReport]:
     simulation = Simulation(seed)
-    world = simulation.world
+    cluster = simulation.cluster
     sinks = [
-        {name: Recorded(sink) for name, sink in topics.sinks.items()} for topics in world.topics
+        {name: Recorded(sink) for name, sink in topics.sinks.items()} for topics in cluster.topics
     ]
     simulation.run()
-    window = world.profile.limits.dedupe_window
+    window = cluster.profile.limits.dedupe_window
     return [
-        audit_shard(SimLedger(), audit_input(world, shard, sinks[shard]), window)
-        for shard in range(world.profile.shards)
+        audit_shard(SimLedger(), audit_input(cluster, shard, sinks[shard]), window)
+        for shard in range(cluster.profile.shards)
     ]
 
 
-def audit_input(world: Any, shard: int, sinks: dict[str, Recorded]) -> AuditInput:
-    topics = world.topics[shard]
+def audit_input(cluster: Any, shard: int, sinks: dict[str, Recorded]) -> AuditInput:
+    topics = cluster.topics[shard]
     journal = [(None, value) for value in topics.journal.records]
     sources: dict[str, Partition] = {
         topic: Listed(topic, [(key, value or b"") for _, key, value in partition.records])
@@ -54,7 +54,7 @@ def audit_input(world: Any, shard: int, sinks: dict[str, Recorded]) -> AuditInpu
     listed = {name: Listed(f"ledger.{name}", each.values) for name, each in sinks.items()}
     return AuditInput(
         shard=shard,
-        shards=world.profile.shards,
+        shards=cluster.profile.shards,
         journal=Listed("ledger.journal", journal),
         sources=sources,
         sinks={name: Sink(partition, partition.end) for name, partition in listed.items()},

@@ -19,7 +19,7 @@ TIMEOUT_S = 600
 
 
 @dataclass(frozen=True)
-class Found:
+class HuntResult:
     """`seeds`: how many were needed, None: it was not found; `by`: the invariant, or why not."""
 
     name: str
@@ -31,29 +31,29 @@ class Found:
         return f"{'-' if self.seeds is None else self.seeds:>6}  {self.name}: {self.by}"
 
 
-def hunt(names: Sequence[str], processes: int) -> Iterator[Found]:
+def hunt(names: Sequence[str], processes: int) -> Iterator[HuntResult]:
     """In the order of the names."""
     with ThreadPoolExecutor(processes) as pool:
         yield from pool.map(_hunt_one, names)
 
 
-def _hunt_one(name: str) -> Found:
+def _hunt_one(name: str) -> HuntResult:
     command = [sys.executable, "-m", "tests.simulation.planted", name, "--seeds", str(MOST_SEEDS)]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return Found(name, None, f"not within {TIMEOUT_S} s")
+        return HuntResult(name, None, f"not within {TIMEOUT_S} s")
     if done.returncode != 0:
-        return Found(name, None, done.stderr.strip().rsplit("\n", 1)[-1])
+        return HuntResult(name, None, done.stderr.strip().rsplit("\n", 1)[-1])
     result = json.loads(done.stdout)
-    return Found(name, result["seeds"], result["invariant"] or f"not in {MOST_SEEDS} seeds")
+    return HuntResult(name, result["seeds"], result["invariant"] or f"not in {MOST_SEEDS} seeds")
 
 
 def report(names: Sequence[str], processes: int) -> int:
     """Prints a table as it grows; returns 1 if a bug was not found, or does not apply."""
-    started, lost = time.monotonic(), list[Found]()
+    started, lost = time.monotonic(), list[HuntResult]()
     sys.stdout.write(" seeds  planted bug: what found it\n")
     for found in hunt(names or list(BUGS), processes):
         sys.stdout.write(f"{found}\n")

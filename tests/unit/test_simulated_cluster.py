@@ -1,4 +1,4 @@
-"""The simulation is only worth as much as its world: that it can do what it says."""
+"""The simulation is only worth as much as its cluster: that it can do what it says."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import pytest
 from postjournal.core import messages as m
 from postjournal.core.state.outbox import Outputs
 from tests.simulation.broker import ShardTopics
-from tests.simulation.faults import Coverage, Profile
-from tests.simulation.host import Host, Killed, Strike
+from tests.simulation.cluster import SimulatedCluster
+from tests.simulation.event_loop import MS, EventLoop
+from tests.simulation.host import Host, Killed, ScheduledFault
 from tests.simulation.invariants import Violation
-from tests.simulation.journal_pipes import LOST, TWICE, UNACKNOWLEDGED
-from tests.simulation.kernel import MS, Kernel
+from tests.simulation.journal_producers import LOST, TWICE, UNACKNOWLEDGED
+from tests.simulation.profile import Coverage, Profile
 from tests.simulation.reference import ReferenceFold
 from tests.simulation.reference_ledger import ReferenceLedger, is_command
-from tests.simulation.shardlog import SimShardLog
-from tests.simulation.stage import Stage
-from tests.simulation.world import World
+from tests.simulation.scenario_cluster import ScenarioCluster
+from tests.simulation.shard_log import SimShardLog
 
 
 class Bench:
     """One process without a replica, its log, and what the log says."""
 
     def __init__(self) -> None:
-        self.world = World(Kernel(1), Profile(replicas=1))
+        self.cluster = SimulatedCluster(EventLoop(1), Profile(replicas=1))
         self.topics = ShardTopics(0, lambda *_: None, lambda *_: None)
-        self.host: Host = self.world.hosts[0]
+        self.host: Host = self.cluster.hosts[0]
         self.host.alive, self.host.life = True, 1
         self.log = SimShardLog(self.host, self.topics, lambda: None)
         self.log.open_journal(0)
 
     def heard(self, duration_ms: int = 2_500) -> list[m.Message]:
-        self.world.run_for(duration_ms * MS)
+        self.cluster.run_for(duration_ms * MS)
         return list(self.log.poll(0))
 
 
@@ -44,12 +44,12 @@ def bench() -> Bench:
 
 
 def test_events_run_in_the_order_of_time_then_of_asking() -> None:
-    kernel, seen = Kernel(1), list[str]()
+    loop, seen = EventLoop(1), list[str]()
     for time_us, name in ((5, "b"), (3, "a"), (5, "c")):
-        kernel.at(time_us, seen.append, name)
-    while kernel.next_at() is not None:
-        kernel.step()
-    assert (seen, kernel.now_us) == (["a", "b", "c"], 5)
+        loop.at(time_us, seen.append, name)
+    while loop.next_at() is not None:
+        loop.step()
+    assert (seen, loop.now_us) == (["a", "b", "c"], 5)
 
 
 def test_an_unknown_counter_is_a_mistake() -> None:
@@ -87,35 +87,35 @@ def test_appends_of_the_dead_land_later(bench: Bench) -> None:
 
 
 def test_appends_that_have_not_left_die_with_the_process(bench: Bench) -> None:
-    bench.world.set_broker(away=True)
+    bench.cluster.set_broker(available=False)
     bench.log.append(b"x")
     bench.heard()
     bench.host.end("killed")
-    bench.world.set_broker(away=False)
+    bench.cluster.set_broker(available=True)
     bench.heard()
     assert bench.topics.journal.records == []
 
 
 def test_nothing_lands_and_nothing_is_fetched_while_the_broker_is_away(bench: Bench) -> None:
-    bench.world.set_broker(away=True)
+    bench.cluster.set_broker(available=False)
     bench.log.append(b"x")
     bench.log.probe_end()
     assert [each for each in bench.heard() if each != m.JournalEnd(None)] == []
-    bench.world.set_broker(away=False)
+    bench.cluster.set_broker(available=True)
     heard = bench.heard()
     assert m.JournalRecords([(0, b"x")]) in heard
     assert m.AppendAcknowledged(1) in heard
 
 
 def test_a_pause_strikes_between_two_effects(bench: Bench) -> None:
-    bench.host.strike = Strike("append", skip=1, pause_us=5_000 * MS)
+    bench.host.scheduled_fault = ScheduledFault("append", skip=1, pause_us=5_000 * MS)
     bench.log.append(b"before")
     bench.log.append(b"after")
     bench.heard()
     assert bench.topics.journal.records == [b"before"]
     bench.heard(3_000)
     assert bench.topics.journal.records == [b"before", b"after"]
-    assert bench.world.coverage["pauses between two effects"] == 1
+    assert bench.cluster.coverage["pauses between two effects"] == 1
 
 
 def test_to_code_that_runs_ahead_of_a_pause_it_is_later(bench: Bench) -> None:
@@ -128,7 +128,7 @@ def test_to_code_that_runs_ahead_of_a_pause_it_is_later(bench: Bench) -> None:
 def test_a_kill_strikes_before_or_after_an_effect(
     bench: Bench, after: bool, landed: list[bytes]
 ) -> None:
-    bench.host.strike = Strike("append", after=after)
+    bench.host.scheduled_fault = ScheduledFault("append", after=after)
     with pytest.raises(Killed):
         bench.log.append(b"x")
     bench.heard()
@@ -142,12 +142,12 @@ def outputs(seq: int) -> Outputs:
 def test_a_sinks_first_request_can_be_lost_while_the_second_lands(bench: Bench) -> None:
     bench.log.open_sink("results")
     bench.heard()
-    pipe = bench.log.sink_pipes["results"]
+    producer = bench.log.sink_producers["results"]
     bench.log.publish("results", outputs(0))
     bench.log.publish("results", outputs(1))
-    pipe._lose_at_crash(1.0)
+    producer._lose_at_crash(1.0)
     bench.heard()
-    assert (bench.topics.sinks["results"].tail, len(pipe.queue)) == (2, 0)
+    assert (bench.topics.sinks["results"].tail, len(producer.queue)) == (2, 0)
 
 
 def test_of_an_established_sink_producer_a_prefix_lands(bench: Bench) -> None:
@@ -156,58 +156,58 @@ def test_of_an_established_sink_producer_a_prefix_lands(bench: Bench) -> None:
     bench.heard()
     for seq in range(1, 8):
         bench.log.publish("results", outputs(seq))
-    bench.log.sink_pipes["results"]._lose_at_crash(1.0)
+    bench.log.sink_producers["results"]._lose_at_crash(1.0)
     bench.heard()
     topic = bench.topics.sinks["results"]
     assert topic.tail == topic.next_seq < 8
 
 
 def test_a_stage_has_a_leader_and_all_is_well() -> None:
-    stage = Stage()
-    assert stage.world.is_well()
-    assert (stage.epoch, stage.published, len(stage.standbys)) == (1, 2, 2)
+    cluster = ScenarioCluster()
+    assert cluster.simulated.is_healthy()
+    assert (cluster.epoch, cluster.published, len(cluster.standbys)) == (1, 2, 2)
 
 
-Damage = Callable[[Stage], None]
+Damage = Callable[[ScenarioCluster], None]
 
 
-def _wrong_balance(stage: Stage) -> None:
-    stage.seat(stage.standbys[0]).replica.machine.state["a0"] += 1
+def _wrong_balance(cluster: ScenarioCluster) -> None:
+    cluster.process(cluster.standbys[0]).replica.machine.state["a0"] += 1
 
 
-def _wrong_fold(stage: Stage) -> None:
-    stage.seat(stage.standbys[0]).replica.journal.published["results"] = 99
+def _wrong_fold(cluster: ScenarioCluster) -> None:
+    cluster.process(cluster.standbys[0]).replica.journal.published["results"] = 99
 
 
-def _early_publish(stage: Stage) -> None:
-    stage.log(stage.leader).publish("results", outputs(2))
+def _early_publish(cluster: ScenarioCluster) -> None:
+    cluster.log(cluster.leader).publish("results", outputs(2))
 
 
-def _wrong_output(stage: Stage) -> None:
-    stage.log(stage.leader).publish("results", outputs(1))
+def _wrong_output(cluster: ScenarioCluster) -> None:
+    cluster.log(cluster.leader).publish("results", outputs(1))
 
 
-def _gap_in_the_sink(stage: Stage) -> None:
-    stage.world.topics[0].sinks["results"].land(5, b'{"seq":5}')
+def _gap_in_the_sink(cluster: ScenarioCluster) -> None:
+    cluster.simulated.topics[0].sinks["results"].land(5, b'{"seq":5}')
 
 
-def _wrong_answer(stage: Stage) -> None:
-    query = stage.ask(stage.leader)
-    token = stage.world.audit.queries.index(query)
-    stage.seat(stage.leader).inbox.reply(
+def _wrong_answer(cluster: ScenarioCluster) -> None:
+    query = cluster.query(cluster.leader)
+    token = cluster.simulated.audit.queries.index(query)
+    cluster.process(cluster.leader).inbox.reply(
         token, {"account": query.account, "balance": 3}, 1, 1, None
     )
 
 
-def _stale_answer(stage: Stage) -> None:
-    query = stage.ask(stage.leader)
-    token = stage.world.audit.queries.index(query)
-    stage.seat(stage.leader).inbox.reply(token, None, -1, 1, None)
+def _stale_answer(cluster: ScenarioCluster) -> None:
+    query = cluster.query(cluster.leader)
+    token = cluster.simulated.audit.queries.index(query)
+    cluster.process(cluster.leader).inbox.reply(token, None, -1, 1, None)
 
 
-def _unread_mark(stage: Stage) -> None:
+def _unread_mark(cluster: ScenarioCluster) -> None:
     heartbeat = b'{"kind":"heartbeat","epoch":1,"seq":2,"published":{"results":9},"time":0}'
-    stage.world.topics[0].journal.land(heartbeat)
+    cluster.simulated.topics[0].journal.land(heartbeat)
 
 
 @pytest.mark.parametrize(
@@ -224,13 +224,13 @@ def _unread_mark(stage: Stage) -> None:
     ],
 )
 def test_damage_is_noticed(damage: Damage, invariant: str) -> None:
-    stage = Stage()
+    cluster = ScenarioCluster()
     if damage is _wrong_output:
-        stage.log(stage.leader)._tails["results"] = 1
+        cluster.log(cluster.leader)._tails["results"] = 1
         invariant = "an_output_is_what_the_journal_says"
     with pytest.raises(Violation) as caught:
-        damage(stage)
-        stage.run(500)
+        damage(cluster)
+        cluster.run(500)
     assert caught.value.invariant == invariant
 
 

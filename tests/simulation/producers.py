@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from postjournal.core import messages as m
 from tests.simulation.broker import ShardTopics
-from tests.simulation.kernel import MS
+from tests.simulation.event_loop import MS
 
 if TYPE_CHECKING:
     from tests.simulation.host import Host
 
 V = TypeVar("V")
-Tell = Callable[[m.Message], None]
+Deliver = Callable[[m.Message], None]
 
 JOURNAL, SINK = "journal", "sink"
 """Topics for which a broker may refuse to take anything, though they can be read."""
@@ -28,34 +28,34 @@ JOURNAL, SINK = "journal", "sink"
 class Request(Generic[V]):
     """One request; `ticket` makes events of an earlier launch void."""
 
-    __slots__ = ("arrives_us", "asked_us", "departs_us", "era", "ticket", "value")
+    __slots__ = ("arrives_us", "asked_us", "departs_us", "generation", "ticket", "value")
 
-    def __init__(self, value: V, asked_us: int, era: int) -> None:
+    def __init__(self, value: V, asked_us: int, generation: int) -> None:
         """Not launched yet."""
         self.value = value
         self.asked_us = asked_us
-        self.era = era
+        self.generation = generation
         self.departs_us = self.arrives_us = self.ticket = 0
 
 
-class Pipe(Generic[V]):
+class SimProducer(Generic[V]):
     """The common course of requests. Subclasses say what landing is."""
 
     TO: ClassVar[str]
-    """Which topics: `World.refusing` may name them."""
+    """Which topics: `SimulatedCluster.refusing` may name them."""
 
-    def __init__(self, host: Host, topics: ShardTopics, tell: Tell) -> None:
+    def __init__(self, host: Host, topics: ShardTopics, tell: Deliver) -> None:
         """`tell(message)` puts a message before the process that sent the requests."""
-        self._host, self._topics, self._tell_now = host, topics, tell
+        self._host, self._topics, self._deliver = host, topics, tell
         self._life = host.life
-        self._kernel, self._coverage = host.world.kernel, host.world.coverage
+        self._loop, self._coverage = host.cluster.loop, host.cluster.coverage
         self._last_departs_us = self._last_arrives_us = self._last_told_us = 0
         self._stalled = False
         self.queue: deque[Request[V]] = deque()
         self.held = False
-        self.silenced = False
-        self.era = 0  # requests of an earlier one are not reported
-        host.pipes.append(self)
+        self.abandoned = False
+        self.generation = 0  # requests of an earlier one are not reported
+        host.producers.append(self)
 
     @property
     def gone(self) -> bool:
@@ -73,24 +73,24 @@ class Pipe(Generic[V]):
 
     def send(self, value: V) -> None:
         """Put a request behind those that are under way."""
-        request = Request(value, self._kernel.now_us, self.era)
+        request = Request(value, self._loop.now_us, self.generation)
         self.queue.append(request)
         if not self._stalled:
             self._launch(request)
 
     def forget(self) -> None:
-        """Tell nothing of what was sent so far."""
-        self.era += 1
+        """Deliver nothing of what was sent so far."""
+        self.generation += 1
 
-    def silence(self) -> None:
-        """Tell no more; drop what has not left the process. What has may land much later."""
-        self.silenced = True
+    def abandon(self) -> None:
+        """Deliver no more; drop what has not left the process. What has may land much later."""
+        self.abandoned = True
         self.drop_undeparted()
         self.on_pause()
 
     def drop_undeparted(self) -> int:
         """Forget what has not left the process; returns how many that were."""
-        now_us, before = self._kernel.now_us, len(self.queue)
+        now_us, before = self._loop.now_us, len(self.queue)
         kept = [r for r in self.queue if not self._stalled and r.departs_us <= now_us]
         if not self.held:
             self.queue = deque(kept)
@@ -101,16 +101,18 @@ class Pipe(Generic[V]):
         if self.held:
             return
         self._on_dropped(self.drop_undeparted())
-        self._lose_at_crash(self._host.world.danger("lost_at_crash"))
+        self._lose_at_crash(self._host.cluster.fault_probability("lost_at_crash"))
         self.on_pause()
 
     def on_pause(self) -> None:
         """What has left the process may land much later."""
-        if not self.queue or not self._kernel.chance(self._host.world.danger("zombie_delay")):
+        if not self.queue or not self._loop.chance(
+            self._host.cluster.fault_probability("zombie_delay")
+        ):
             return
-        late_us = self._kernel.between(20 * MS, 2_000 * MS)
+        late_us = self._loop.uniform(20 * MS, 2_000 * MS)
         for request in self.queue:
-            self._arrive_at(request, max(request.arrives_us, self._kernel.now_us) + late_us)
+            self._arrive_at(request, max(request.arrives_us, self._loop.now_us) + late_us)
 
     # --- for subclasses ---------------------------------------------------------------------
 
@@ -129,31 +131,31 @@ class Pipe(Generic[V]):
     def _on_dropped(self, count: int) -> None:
         """So many had not left the process when it died."""
 
-    def _tell(self, delay_us: int, era: int, message: m.Message) -> None:
-        """Tell the process in order, unless it is gone or does not want to know."""
-        self._last_told_us = max(self._kernel.now_us + delay_us, self._last_told_us)
-        self._kernel.at(self._last_told_us, self._told, era, message)
+    def _tell(self, delay_us: int, generation: int, message: m.Message) -> None:
+        """Deliver the process in order, unless it is gone or does not want to know."""
+        self._last_told_us = max(self._loop.now_us + delay_us, self._last_told_us)
+        self._loop.at(self._last_told_us, self._told, generation, message)
 
-    def _told(self, era: int, message: m.Message) -> None:
-        if self.silenced or self.gone or era != self.era:
+    def _told(self, generation: int, message: m.Message) -> None:
+        if self.abandoned or self.gone or generation != self.generation:
             return
         if self._host.reachable:
-            self._tell_now(message)
+            self._deliver(message)
         else:
-            self._host.when_reachable(self._told, era, message)
+            self._host.when_reachable(self._told, generation, message)
 
     # --- the course of a request ------------------------------------------------------------
 
     def _launch(self, request: Request[V]) -> None:
-        kernel = self._kernel
-        departs_us = kernel.now_us + (kernel.spread(100) if kernel.random.random() < 0.5 else 0)
+        loop = self._loop
+        departs_us = loop.now_us + (loop.exponential(100) if loop.random.random() < 0.5 else 0)
         request.departs_us = self._last_departs_us = max(departs_us, self._last_departs_us)
-        self._arrive_at(request, request.departs_us + kernel.spread(self._mean_us()))
+        self._arrive_at(request, request.departs_us + loop.exponential(self._mean_us()))
 
     def _arrive_at(self, request: Request[V], time_us: int) -> None:
         request.arrives_us = self._last_arrives_us = max(time_us, self._last_arrives_us)
         request.ticket += 1
-        self._kernel.at(request.arrives_us, self._arrived, request, request.ticket)
+        self._loop.at(request.arrives_us, self._arrived, request, request.ticket)
 
     def _arrived(self, request: Request[V], ticket: int) -> None:
         if ticket != request.ticket or self._stalled or request not in self.queue:
@@ -180,10 +182,10 @@ class Pipe(Generic[V]):
         if not host.reachable:
             host.when_reachable(self.unstall)
             return True
-        return self._is_refused()  # then `World` unstalls it at the end of that
+        return self._is_refused()  # then `SimulatedCluster` unstalls it at the end of that
 
     def _is_refused(self) -> bool:
-        return self._host.muted or self.TO in self._host.world.refusing
+        return self._host.muted or self.TO in self._host.cluster.refusing
 
     def unstall(self) -> None:
         """Send again what waits."""

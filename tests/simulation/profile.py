@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from random import Random
 
 from postjournal.core.limits import Limits
-from tests.simulation.kernel import MS
-from tests.simulation.snapshots import SnapshotDangers, drawn_snapshots
+from tests.simulation.event_loop import MS
+from tests.simulation.snapshots import SnapshotFaults, draw_snapshot_faults
 
 ACTIONS = (
     "kill",
     "kill_all",
     "pause",
     "cut",
-    "broker_away",
+    "broker_unavailable",
     "slow_fetch",
     "stall_fetch",
     "slow_append",
@@ -38,7 +38,7 @@ ACTIONS = (
     "forged_entry",
     "impostor",
 )
-"""What the nemesis does from time to time; each is a method of it."""
+"""What the fault_injector does from time to time; each is a method of it."""
 
 WEIGHTS = {"kill": 3, "pause": 3, "kill_all": 0.3, "stop_all": 0.3, "handover_storm": 0.3}
 """How often an action is to be had, others being 1."""
@@ -104,7 +104,7 @@ COUNTERS = (
     "tripwires of an earlier leader",
     "links cut",
     "processes muted",
-    "broker away",
+    "broker unavailable",
     "journal topics refuse",
     "sink topics refuse",
     "topics that nobody can read",
@@ -181,7 +181,7 @@ def merged(coverages: Iterable[Coverage]) -> Coverage:
 
 @dataclass
 class Profile:
-    """One run's dangers. The defaults are a quiet world; times in µs, the rest probabilities."""
+    """One run's faults. The defaults are a quiet world; times in µs, the rest probabilities."""
 
     replicas: int = 3
     shards: int = 1
@@ -219,13 +219,13 @@ class Profile:
     queries: int = 0
     accounts: int = 4
     limits: Limits = field(default_factory=Limits)
-    snapshots: SnapshotDangers = field(default_factory=SnapshotDangers)
+    snapshots: SnapshotFaults = field(default_factory=SnapshotFaults)
 
 
-def drawn(random: Random) -> Profile:
+def draw_profile(random: Random) -> Profile:
     """A profile of its own for each seed.
 
-    Swarm testing: most dangers are off in a run, so that one does not hide another and each
+    Swarm testing: most faults are off in a run, so that one does not hide another and each
     meets quiet stretches in which the system gets somewhere.
     """
     faults_us = random.choice((900, 1_500, 2_500)) * MS
@@ -255,8 +255,8 @@ def drawn(random: Random) -> Profile:
         poison=random.choice((0.0, 0.05)),
         queries=random.choice((0, 15, 30)),
         accounts=random.choice((2, 4, 8)),
-        limits=_drawn_limits(random),
-        snapshots=drawn_snapshots(random),
+        limits=_draw_limits(random),
+        snapshots=draw_snapshot_faults(random),
     )
     for name, highest in _RATES.items():
         if random.random() < often:
@@ -283,7 +283,7 @@ _RATES = {
 }
 
 
-def _drawn_limits(random: Random) -> Limits:
+def _draw_limits(random: Random) -> Limits:
     """Small bounds are reached often; the real ones now and then."""
     return Limits(
         batch_commands=random.choice((1, 3, 20, 500)),

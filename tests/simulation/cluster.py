@@ -1,4 +1,4 @@
-"""The world of one run: the broker, the processes, what goes on between them."""
+"""The cluster of one run: the broker, the processes, what goes on between them."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Any
 
 from tests.simulation.audit import Audit
 from tests.simulation.broker import ShardTopics
-from tests.simulation.faults import Coverage, Profile
+from tests.simulation.event_loop import MS, EventLoop
 from tests.simulation.host import Host
 from tests.simulation.invariants import ShardAudit, Violation
-from tests.simulation.kernel import MS, Kernel
 from tests.simulation.ports import Tripwires
+from tests.simulation.profile import Coverage, Profile
 from tests.simulation.reference import ACCEPTED, ALARM
-from tests.simulation.seat import Seat
+from tests.simulation.shard_process import ShardProcess
 from tests.simulation.snapshots import Store
 
 
-class World:
+class SimulatedCluster:
     """Everything, in virtual time. Drive it with `run_until`."""
 
-    def __init__(self, kernel: Kernel, profile: Profile) -> None:
+    def __init__(self, loop: EventLoop, profile: Profile) -> None:
         """Processes are not started; `start` does."""
-        self.kernel, self.profile = kernel, profile
+        self.loop, self.profile = loop, profile
         self.coverage = Coverage()
-        self.calm = False  # no more faults
+        self.faults_over = False  # no more faults
         self.quiet = False  # and nothing is left of them
-        self.calm_at_us: int | None = None
-        self.broker_away = False
+        self.faults_end_us: int | None = None
+        self.broker_unavailable = False
         self.refusing: set[str] = set()  # topics that nobody can append to
         self.audit = Audit(self)
         self.tripwires = Tripwires(self)
@@ -51,57 +51,57 @@ class World:
             self.coverage.hit("two processes of one name")
         return hosts
 
-    def seat(self, host: Host, topics: ShardTopics) -> Seat:
+    def process(self, host: Host, topics: ShardTopics) -> ShardProcess:
         """A runtime for one shard."""
-        return Seat(host, topics)
+        return ShardProcess(host, topics)
 
     def start(self) -> None:
         """All processes, almost at once."""
         for host in self.hosts:
-            self.kernel.after(self.kernel.between(0, 20 * MS), host.start)
+            self.loop.after(self.loop.uniform(0, 20 * MS), host.start)
 
     # --- time -------------------------------------------------------------------------------
 
     def run_until(self, done: Callable[[], bool], bound_us: int, what: str) -> None:
         """Run events until `done()`; a `Violation` of liveness if it is not within `bound_us`."""
-        end_us = self.kernel.now_us + bound_us
+        end_us = self.loop.now_us + bound_us
         while not done():
-            next_us = self.kernel.next_at()
+            next_us = self.loop.next_at()
             if next_us is None or next_us > end_us:
                 raise Violation("liveness", f"not within {bound_us // MS} ms: {what}")
-            self.kernel.step()
+            self.loop.step()
 
     def run_for(self, duration_us: int) -> None:
         """Run the events of that time."""
-        self.kernel.run_to(self.kernel.now_us + duration_us)
+        self.loop.run_to(self.loop.now_us + duration_us)
 
     def cap(self, time_us: int) -> int:
         """No fault lasts longer than there are faults."""
-        return time_us if self.calm_at_us is None else min(time_us, self.calm_at_us)
+        return time_us if self.faults_end_us is None else min(time_us, self.faults_end_us)
 
-    # --- dangers ----------------------------------------------------------------------------
+    # --- faults ----------------------------------------------------------------------------
 
-    def danger(self, name: str) -> float:
+    def fault_probability(self, name: str) -> float:
         """The probability of a fault; none when it is calm."""
-        return 0.0 if self.calm else getattr(self.profile, name)
+        return 0.0 if self.faults_over else getattr(self.profile, name)
 
-    def danger_of_snapshots(self, name: str) -> float:
+    def snapshot_fault_probability(self, name: str) -> float:
         """The same for those of `profile.snapshots`."""
-        return 0.0 if self.calm else getattr(self.profile.snapshots, name)
+        return 0.0 if self.faults_over else getattr(self.profile.snapshots, name)
 
-    def set_broker(self, *, away: bool) -> None:
+    def set_broker(self, *, available: bool) -> None:
         """The broker goes away, or comes back."""
-        self.broker_away = away
-        self.kernel.trace("broker", "is %s", "away" if away else "back")
-        if away:
-            self.coverage.hit("broker away")
+        self.broker_unavailable = not available
+        self.loop.trace("broker", "is %s", "available" if available else "unavailable")
+        if not available:
+            self.coverage.hit("broker unavailable")
         for host in self.hosts:
-            host.on_unreachable() if away else host.on_reachable()
+            host.on_reachable() if available else host.on_unreachable()
 
     def set_cut(self, host: Host, *, cut: bool) -> None:
         """A process loses its way to the broker, or finds it again."""
         host.cut = cut
-        self.kernel.trace(host.name, "is %s", "cut off" if cut else "no longer cut off")
+        self.loop.trace(host.name, "is %s", "cut off" if cut else "no longer cut off")
         if not cut:
             host.on_reachable()
             return
@@ -112,7 +112,7 @@ class World:
         """Nothing that a process sends gets to the broker, or it does again."""
         if muted and not host.muted:
             self.coverage.hit("processes muted")
-            self.kernel.trace(host.name, "is muted")
+            self.loop.trace(host.name, "is muted")
         host.muted = muted
         self._unstall()
 
@@ -121,15 +121,15 @@ class World:
         if refusing:
             self.refusing.add(topics)
             self.coverage.hit(f"{topics} topics refuse")
-            self.kernel.trace("broker", "refuses %s topics", topics)
+            self.loop.trace("broker", "refuses %s topics", topics)
             return
         self.refusing.discard(topics)
         self._unstall()
 
     def _unstall(self) -> None:
         for host in self.hosts:
-            for pipe in host.pipes:
-                pipe.unstall()
+            for producer in host.producers:
+                producer.unstall()
 
     # --- what the coverage wants to know ----------------------------------------------------
 
@@ -138,7 +138,7 @@ class World:
     ) -> None:
         """The reference has judged a record that has just landed."""
         kind = record.get("kind") if isinstance(record, dict) else None
-        self.kernel.trace("journal", "%d/%d %s %s", audit.shard, offset, verdict, record)
+        self.loop.trace("journal", "%d/%d %s %s", audit.shard, offset, verdict, record)
         if kind == "claim":
             self._on_claim(audit.shard, record)
         if verdict == ACCEPTED:
@@ -184,23 +184,23 @@ class World:
         if (shard, old_epoch) in self.undecided:
             self.coverage.hit("takeovers with entries in flight")
         for host in self.hosts:
-            leadership = host.seats[shard].replica.leadership if host.alive else None
+            leadership = host.processes[shard].replica.leadership if host.alive else None
             if leadership is None or leadership.epoch != old_epoch:
                 continue
             if leadership.has_unconfirmed_entries:
                 self.coverage.hit("takeovers with entries in flight")
             if host.paused_until_us is not None:
                 self.coverage.hit("a paused leader deposed")
-            if self.kernel.chance(self.danger("zombie_sink_breaks")):
-                delay_us = self.kernel.between(0, 400 * MS)
-                self.kernel.after(delay_us, host.seats[shard].break_sink)
+            if self.loop.chance(self.fault_probability("zombie_sink_breaks")):
+                delay_us = self.loop.uniform(0, 400 * MS)
+                self.loop.after(delay_us, host.processes[shard].break_sink)
 
     def on_end(self, host: Host) -> None:
         """A process is about to end: remember what it had in flight."""
-        for seat in host.seats:
-            leadership = seat.replica.leadership
+        for process in host.processes:
+            leadership = process.replica.leadership
             if leadership is not None and leadership.has_unconfirmed_entries:
-                self.undecided.add((seat.topics.shard, leadership.epoch))
+                self.undecided.add((process.topics.shard, leadership.epoch))
 
     # --- what all hope for ------------------------------------------------------------------
 
@@ -208,17 +208,17 @@ class World:
         """Who leads: the journal says so, and the replica knows."""
         incarnation = self.audit.shards[shard].fold.leader
         for host in self.hosts:
-            seat = host.seats[shard] if host.alive else None
-            if seat is not None and seat.leads and seat.replica.incarnation == incarnation:
+            process = host.processes[shard] if host.alive else None
+            if process is not None and process.leads and process.replica.incarnation == incarnation:
                 return host
         return None
 
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         """One leader, all decided, all published, all replicas equal, nobody waits for anything."""
         shards = range(self.profile.shards)
-        return all(map(self._is_shard_well, shards)) and not self.audit.unanswered()
+        return all(map(self._is_shard_healthy, shards)) and not self.audit.unanswered()
 
-    def _is_shard_well(self, shard: int) -> bool:
+    def _is_shard_healthy(self, shard: int) -> bool:
         audit = self.audit.shards[shard]
         if audit.fold.resigned or not (
             audit.everything_is_decided() and audit.everything_is_published()
@@ -228,16 +228,16 @@ class World:
         for host in self.hosts:
             if not host.alive or host.stopping or host.paused_until_us is not None:
                 return False
-            if host.seats[shard].replica.position != end:
+            if host.processes[shard].replica.position != end:
                 return False
         return self.leader(shard) is not None
 
-    def unwell(self) -> str:
+    def why_unhealthy(self) -> str:
         """Why not: for the message."""
         lines = [f"unanswered: {self.audit.unanswered()}"]
         for shard, audit in enumerate(self.audit.shards):
-            seats = [
-                f"{h.name} {h.seats[shard].replica.role.value}@{h.seats[shard].replica.position}"
+            processes = [
+                f"{h.name} {h.processes[shard].replica.role.value}@{h.processes[shard].replica.position}"
                 f"{' stopping' if h.stopping else ''}"
                 for h in self.hosts
                 if h.alive
@@ -245,6 +245,6 @@ class World:
             lines.append(
                 f"shard {shard}: journal ends at {len(audit.points) - 1}, {audit.fold.point()}, "
                 f"decided {audit.everything_is_decided()}, "
-                f"published {audit.everything_is_published()}, {seats}"
+                f"published {audit.everything_is_published()}, {processes}"
             )
         return "; ".join(lines)

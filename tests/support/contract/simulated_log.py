@@ -9,20 +9,20 @@ import msgspec
 from postjournal.core import messages as m
 from postjournal.ports import ShardLog
 from tests.simulation.broker import ShardTopics
-from tests.simulation.faults import Profile
+from tests.simulation.cluster import SimulatedCluster
+from tests.simulation.event_loop import MS, EventLoop
 from tests.simulation.host import Host
-from tests.simulation.kernel import MS, Kernel
-from tests.simulation.shardlog import SimShardLog
-from tests.simulation.world import World
+from tests.simulation.profile import Profile
+from tests.simulation.shard_log import SimShardLog
 from tests.support.contract.shard_log import SINK, Harness
 
 
 class _PatientLog(SimShardLog):
-    """In the simulation proper the world turns outside of `poll`."""
+    """In the simulation proper the cluster turns outside of `poll`."""
 
     def poll(self, timeout_ms: int) -> Sequence[m.Message]:
         """See `ShardLog`."""
-        self._host.world.run_for(timeout_ms * MS)
+        self._host.cluster.run_for(timeout_ms * MS)
         return super().poll(0)
 
 
@@ -35,11 +35,13 @@ class SimulatedHarness:
     def __init__(self, first: SimulatedHarness | None = None) -> None:
         """`first`: share its broker."""
         self._seqs: list[int] = first._seqs if first else []
-        self._world: World = first._world if first else World(Kernel(7), Profile(replicas=2))
+        self._cluster: SimulatedCluster = (
+            first._cluster if first else SimulatedCluster(EventLoop(7), Profile(replicas=2))
+        )
         self._topics: ShardTopics = (
             first._topics if first else ShardTopics(0, _see_nothing, self._on_sink)
         )
-        host: Host = self._world.hosts[1 if first else 0]
+        host: Host = self._cluster.hosts[1 if first else 0]
         host.alive, host.life = True, 1
         self.log: ShardLog = _PatientLog(host, self._topics, lambda: None)
         self.log.open_journal(0)

@@ -14,17 +14,17 @@ from tests.simulation.reference import parsed
 
 if TYPE_CHECKING:
     from tests.simulation.invariants import ShardAudit
-    from tests.simulation.seat import Seat
+    from tests.simulation.shard_process import ShardProcess
 
-IN_OFFICE = ("leader", "resigning")
+LEADING_ROLES = ("leader", "resigning")
 
 
-class Conduct:
+class LivenessInvariants:
     """Remembers what one process was told, and when by its own clock (monotonic, ms)."""
 
-    def __init__(self, seat: Seat) -> None:
+    def __init__(self, process: ShardProcess) -> None:
         """Told nothing."""
-        self._seat = seat
+        self._process = process
         self._read: list[tuple[int, int]] = []  # (journal position reached, when)
         self._ends: list[tuple[int, int]] = []  # (end of the journal as the broker said, when)
         self._fired: list[tuple[int, int]] = []  # (epoch, when its leader's tripwire fired)
@@ -35,13 +35,13 @@ class Conduct:
 
     @property
     def _now_ms(self) -> int:
-        return self._seat.host.monotonic_ms()
+        return self._process.host.monotonic_ms()
 
     @property
     def _audit(self) -> ShardAudit:
-        return self._seat.host.world.audit.shards[self._seat.topics.shard]
+        return self._process.host.cluster.audit.shards[self._process.topics.shard]
 
-    def on_told(self, message: m.Message) -> None:
+    def on_delivered(self, message: m.Message) -> None:
         """The process is handed a message."""
         if type(message) is m.JournalRecords:
             self._read.append((message.records[-1][0] + 1, self._now_ms))
@@ -49,12 +49,12 @@ class Conduct:
             self._ends.append((message.end, self._now_ms))
         elif type(message) is m.TripwireFired:
             self._fired.append((message.epoch, self._now_ms))
-            if message.epoch < self._seat.replica.journal.epoch:
-                self._audit.world.coverage.hit("tripwires of an earlier leader")
+            if message.epoch < self._process.replica.journal.epoch:
+                self._audit.cluster.coverage.hit("tripwires of an earlier leader")
         elif type(message) is m.SinkTail:
-            outbox = self._seat.replica.machine.outboxes[message.sink]
+            outbox = self._process.replica.machine.outboxes[message.sink]
             if message.next_seq > outbox.next_seq:
-                self._audit.world.coverage.hit("sinks ahead of what was read")
+                self._audit.cluster.coverage.hit("sinks ahead of what was read")
 
     def on_open(self, offset: int) -> None:
         """An incarnation begins; what was before `offset` it has from a snapshot, by now."""
@@ -70,9 +70,9 @@ class Conduct:
 
     def on_claim(self, value: bytes) -> None:
         """A claim leaves the process."""
-        replica, audit = self._seat.replica, self._audit
+        replica, audit = self._process.replica, self._audit
         audit.a_claim_tells_what_was_read(replica.position, value)
-        must(not audit.world.quiet, "a_quiet_world_keeps_its_leader", "%s", value)
+        must(not audit.cluster.quiet, "a_quiet_world_keeps_its_leader", "%s", value)
         _, leader, alive_at, resigned, *_ = audit.points[replica.position]
         if leader is not None and not resigned:
             self.nobody_claims_from_a_leader_that_lives(parsed(value)["epoch"] - 1, alive_at)
@@ -80,9 +80,9 @@ class Conduct:
     def nobody_claims_from_a_leader_that_lives(self, epoch: int, alive_at: int) -> None:
         """Its tripwire fired and no life was seen later; or it was silent for long enough, and the
         journal's end, asked for after that, holds nothing unread."""
-        limits, now_ms = self._seat.host.world.profile.limits, self._now_ms
-        heard_ms, position = self._read_ms(alive_at), self._seat.replica.position
-        latest_ms = self._seat.host.resumed_ms  # what was told before may be taken in only then
+        limits, now_ms = self._process.host.cluster.profile.limits, self._now_ms
+        heard_ms, position = self._read_ms(alive_at), self._process.replica.position
+        latest_ms = self._process.host.resumed_ms  # what was told before may be taken in only then
         tripped = any(
             of == epoch and heard_ms < max(ms, latest_ms) + limits.tripwire_grace_ms
             for of, ms in self._fired
@@ -94,7 +94,7 @@ class Conduct:
             tripped or silent,
             "nobody_claims_from_a_leader_that_lives",
             "%s: epoch %d, heard of at %d, now %d, fired %s, ends %s",
-            self._seat.replica.incarnation,
+            self._process.replica.incarnation,
             epoch,
             heard_ms,
             now_ms,
@@ -109,20 +109,20 @@ class Conduct:
         before, self._role = self._role, event.role
         if event.role == "leader":
             self.led_epoch = event.epoch
-        elif before in IN_OFFICE and event.role not in IN_OFFICE:
+        elif before in LEADING_ROLES and event.role not in LEADING_ROLES:
             self.a_leadership_ends_for_a_reason(event.reason)
 
     def a_leadership_ends_for_a_reason(self, said: str) -> None:
         """Of which somebody else's void record is none."""
-        seat, audit, epoch = self._seat, self._audit, self.led_epoch
-        position = seat.replica.position
+        process, audit, epoch = self._process, self._audit, self.led_epoch
+        position = process.replica.position
         point = audit.points[position]
         is_over = point[0] > epoch or point[3]
         has_gap = audit.gaps.get(epoch, position) < position
-        is_usurped = audit.usurped.get(epoch, position) < position
+        is_usurped = audit.forged_entries.get(epoch, position) < position
         readback_stalled = audit.last_of_epoch.get(epoch, -1) >= position
-        was_trimmed = position < seat.topics.journal.begin
-        failed = seat.log.failed_epoch == epoch
+        was_trimmed = position < process.topics.journal.begin
+        failed = process.log.failed_epoch == epoch
         must(
             is_over
             or has_gap
@@ -130,10 +130,10 @@ class Conduct:
             or readback_stalled
             or was_trimmed
             or failed
-            or seat.host.stopping,
+            or process.host.stopping,
             "a_leadership_ends_for_a_reason",
             "%s, epoch %d, at position %d: %s",
-            seat.replica.incarnation,
+            process.replica.incarnation,
             epoch,
             position,
             said,
@@ -146,12 +146,12 @@ class Conduct:
 
     def a_turn_takes_in_what_there_is(self) -> None:
         """Tripwires that fired, what people ask."""
-        seat, name = self._seat, "a_turn_takes_in_what_there_is"
-        must(seat.tripwire.is_empty and seat.inbox.is_empty, name, "%s", seat.host.name)
+        process, name = self._process, "a_turn_takes_in_what_there_is"
+        must(process.tripwire.is_empty and process.inbox.is_empty, name, "%s", process.host.name)
 
     def a_leader_that_reads_nothing_back_resigns(self) -> None:
         """After `readback_ms` in which it knows that its records land."""
-        replica = self._seat.replica
+        replica = self._process.replica
         leadership = None if replica.role in ENDED else replica.leadership
         if leadership is None or leadership._acknowledged <= leadership._read_back:
             self._unread = None
@@ -160,12 +160,12 @@ class Conduct:
         place = (leadership.epoch, leadership._read_back)
         if self._unread is None or self._unread[0] != place:
             self._unread = (place, now_ms)
-        most_ms = self._seat.host.world.profile.limits.readback_ms
+        most_ms = self._process.host.cluster.profile.limits.readback_ms
         must(
             now_ms - self._unread[1] < most_ms,
             "a_leader_that_reads_nothing_back_resigns",
             "%s: nothing for %d ms",
-            self._seat.replica.incarnation,
+            self._process.replica.incarnation,
             now_ms - self._unread[1],
         )
 
@@ -173,7 +173,7 @@ class Conduct:
 
     def on_append(self, value: bytes) -> None:
         """A leader appends to the journal."""
-        leadership = self._seat.replica.leadership
+        leadership = self._process.replica.leadership
         if leadership is None:
             return
         if value.startswith(b'{"kind":"heartbeat"'):
@@ -183,5 +183,5 @@ class Conduct:
 
     def a_pipeline_is_bounded(self, entries: int) -> None:
         """Own records not yet read back."""
-        most = self._seat.host.world.profile.limits.pipeline_entries
+        most = self._process.host.cluster.profile.limits.pipeline_entries
         must(entries <= most, "a_pipeline_is_bounded", "%d, must be %d", entries, most)

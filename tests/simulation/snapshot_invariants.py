@@ -13,7 +13,7 @@ from tests.simulation.application import SimLedger
 from tests.simulation.invariants import must
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.cluster import SimulatedCluster
 
 _LEDGER = SimLedger()
 _CODEC: Codec[Any] = Codec(SimLedger.event_type)
@@ -22,11 +22,11 @@ _CODEC: Codec[Any] = Codec(SimLedger.event_type)
 class FullReplay:
     """The journal from its first record, without any snapshot, whoever has trimmed it since."""
 
-    def __init__(self, world: World, shard: int) -> None:
+    def __init__(self, cluster: SimulatedCluster, shard: int) -> None:
         """At the beginning."""
-        self._records = world.topics[shard].journal.records
-        self._place = ShardPlace(shard, world.profile.shards)
-        self._window = world.profile.limits.dedupe_window
+        self._records = cluster.topics[shard].journal.records
+        self._place = ShardPlace(shard, cluster.profile.shards)
+        self._window = cluster.profile.limits.dedupe_window
         self._restart()
 
     def _restart(self) -> None:
@@ -54,12 +54,12 @@ class FullReplay:
             self._machine.forget(self._journal.published)
 
 
-class WholeState:
+class SnapshotInvariants:
     """The invariants of one shard's snapshots."""
 
-    def __init__(self, world: World, shard: int) -> None:
+    def __init__(self, cluster: SimulatedCluster, shard: int) -> None:
         """Nothing was taken."""
-        self._replay = FullReplay(world, shard)
+        self._replay = FullReplay(cluster, shard)
 
     def a_snapshot_is_the_journal_up_to_its_offset(self, header: Header, content: bytes) -> None:
         """Whoever takes it, and however he came by his state."""

@@ -21,7 +21,7 @@ class TooManyEvents(Exception):
     """The run was broken off."""
 
 
-class Kernel:
+class EventLoop:
     """Runs events in the order of their times; those of one instant in the order of asking."""
 
     __slots__ = ("_asked", "_heap", "events", "lines", "now_us", "random")
@@ -70,11 +70,11 @@ class Kernel:
         """True that often; an impossible event draws nothing."""
         return probability > 0 and self.random.random() < probability
 
-    def spread(self, mean_us: float) -> int:
+    def exponential(self, mean_us: float) -> int:
         """An exponentially distributed delay."""
         return int(-mean_us * log(1.0 - self.random.random()))
 
-    def between(self, low_us: int, high_us: int) -> int:
+    def uniform(self, low_us: int, high_us: int) -> int:
         """A uniformly distributed delay."""
         return low_us + int(self.random.random() * (high_us - low_us))
 

@@ -1,0 +1,107 @@
+"""Somebody else writes as the leader, and the fold accepts it: only the journal's order counts."""
+
+from __future__ import annotations
+
+from postjournal.core import messages as m
+from tests.simulation.event_loop import MS
+from tests.simulation.forger import forge
+from tests.simulation.host import Host
+from tests.simulation.journal_producers import JournalProducer
+from tests.simulation.scenario_cluster import ScenarioCluster
+from tests.simulation.scenarios.registry import scenario
+
+
+@scenario
+def an_accepted_entry_of_somebody_else_ends_the_leadership_and_counts(
+    cluster: ScenarioCluster,
+) -> None:
+    old = cluster.leader
+    incarnation = cluster.process(old).replica.incarnation
+    _let_an_impostor_decide(cluster)
+    cluster.until(lambda: not cluster.process(old).leads, 50, "the leader has read it")
+    cluster.settle()
+    assert (cluster.epoch, cluster.audit.fold.next_seq, cluster.published) == (2, 3, 3)
+    assert cluster.process(old).replica.incarnation == incarnation, "nothing of its own was lost"
+
+
+@scenario
+def a_leader_whose_entries_in_flight_lose_to_somebody_elses_rebuilds(
+    cluster: ScenarioCluster,
+) -> None:
+    old = cluster.leader
+    producer = _hold_entries_in_flight(cluster, old)
+    forge(cluster.simulated, 0, "entry")
+    cluster.until(lambda: cluster.count("rebuilds") == 1, 50, "the leader has read it")
+    producer.release()
+    cluster.settle()
+    assert cluster.count("void entries") + cluster.count("alarms at forged entries") == 1
+    assert (cluster.epoch, cluster.audit.fold.next_seq, cluster.published) == (2, 5, 5)
+
+
+@scenario
+def a_leader_that_is_to_stop_stops_at_somebody_elses_entry(cluster: ScenarioCluster) -> None:
+    old = cluster.leader
+    producer = _hold_entries_in_flight(cluster, old)
+    old.stopping = True
+    cluster.process(old).inbox.put(m.StopRequested())
+    cluster.run(20)
+    assert old.alive, "it waits for what is in flight"
+    forge(cluster.simulated, 0, "entry")
+    cluster.until(lambda: not old.alive, 50, "it stops")
+    producer.release()
+    cluster.restart_exited()
+    cluster.settle()
+    assert (cluster.audit.fold.next_seq, cluster.published) == (5, 5)
+
+
+@scenario
+def a_lone_leader_leads_again_after_somebody_elses_entry(cluster: ScenarioCluster) -> None:
+    for other in cluster.standbys:
+        other.kill()
+    _let_an_impostor_decide(cluster)
+    cluster.until(lambda: cluster.epoch == 2, 700, "it leads again")
+    cluster.restart_exited()
+    cluster.settle()
+    assert (cluster.audit.fold.next_seq, cluster.published) == (3, 3)
+
+
+@scenario
+def somebody_elses_heartbeat_ends_nothing(cluster: ScenarioCluster) -> None:
+    leader = cluster.leader
+    producer = _hold_entries_in_flight(cluster, leader)
+    forge(cluster.simulated, 0, "heartbeat")
+    cluster.run(20)
+    producer.release()
+    cluster.settle()
+    assert (cluster.epoch, cluster.leader, cluster.published) == (1, leader, 5)
+
+
+@scenario
+def somebody_elses_resignation_ends_the_leadership(cluster: ScenarioCluster) -> None:
+    producer = _hold_entries_in_flight(cluster, cluster.leader)
+    forge(cluster.simulated, 0, "resign")
+    cluster.until(lambda: cluster.epoch == 2, 50, "somebody else leads")
+    producer.release()
+    cluster.settle()
+    assert (cluster.count("rebuilds"), cluster.audit.fold.next_seq, cluster.published) == (1, 5, 5)
+
+
+def _let_an_impostor_decide(cluster: ScenarioCluster) -> None:
+    """A command of which the leader has not read."""
+    source = cluster.simulated.topics[0].sources["ledger.commands"]
+    source.stalled_until_us = cluster.simulated.loop.now_us + 100 * MS
+    cluster.send()
+    forge(cluster.simulated, 0, "entry")
+
+
+def _hold_entries_in_flight(cluster: ScenarioCluster, leader: Host) -> JournalProducer:
+    """An entry of three commands does not get through."""
+    producer = cluster.log(leader).appends
+    producer.hold()
+    for _ in range(3):
+        cluster.send()
+    cluster.run(10)
+    leadership = cluster.process(leader).replica.leadership
+    assert leadership is not None
+    assert leadership.has_unconfirmed_entries
+    return producer
