@@ -46,16 +46,16 @@ class Audit:
         if replica.role in ENDED:
             return
         if replica.leadership is None or not replica.leadership.inflight:
-            shard.every_replica_folds_every_prefix_the_same(replica)
+            shard.every_replica_folds_a_prefix_to_the_same_state(replica)
             shard.state_follows_from_the_journal(replica)
-            shard.what_is_published_is_forgotten(process)
-            self.snapshots(shard.shard).a_replica_is_the_journal_up_to_its_position(replica)
+            shard.published_outputs_are_dropped(process)
+            self.snapshots(shard.shard).a_replica_equals_the_journal_up_to_its_position(replica)
         if replica.position != len(shard.points) - 1:
             return
         if replica.leadership is None or not replica.leadership.inflight:
-            shard.nothing_is_missing_in_memory(replica)
+            shard.the_dedupe_window_matches_the_reference(replica)
             if final:
-                shard.what_is_not_published_can_be(replica)
+                shard.unpublished_outputs_are_available(replica)
 
     def snapshots(self, shard: int) -> SnapshotInvariants:
         """What concerns snapshots."""
@@ -77,9 +77,9 @@ class Audit:
         if error is not None:
             must(error in ("not_leader", "not_ready", "behind"), "errors_are_known", "%s", error)
             if query.linearizable:
-                hit("linearizable answers refused")
+                hit("linearizable queries refused")
             return
-        hit("linearizable answers" if query.linearizable else "other answers")
+        hit("linearizable answers" if query.linearizable else "answers of any replica")
         self.shards[query.shard].on_reply(query, result, seq)
 
     def unanswered(self) -> list[Query]:

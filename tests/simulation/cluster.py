@@ -7,14 +7,15 @@ from typing import Any
 
 from tests.simulation.audit import Audit
 from tests.simulation.broker import ShardTopics
+from tests.simulation.coverage import Coverage
 from tests.simulation.event_loop import MS, EventLoop
 from tests.simulation.host import Host
 from tests.simulation.invariants import ShardAudit, Violation
 from tests.simulation.ports import Tripwires
-from tests.simulation.profile import Coverage, Profile
+from tests.simulation.profile import Profile
 from tests.simulation.reference import ACCEPTED, ALARM
 from tests.simulation.shard_process import ShardProcess
-from tests.simulation.snapshots import Store
+from tests.simulation.snapshot_store import SnapshotStore
 
 
 class SimulatedCluster:
@@ -34,7 +35,7 @@ class SimulatedCluster:
         self.topics = [self._make_topics(shard) for shard in range(profile.shards)]
         self.hosts = self._make_hosts()
         self.first_epochs: dict[tuple[int, str], int] = {}  # (shard, command id) → of its decision
-        self.stores = [Store() for _ in range(profile.shards)]
+        self.stores = [SnapshotStore() for _ in range(profile.shards)]
         self.claimants: dict[tuple[int, int], set[str]] = {}  # (shard, epoch) → incarnations
         self.on_resigned: Callable[[int], None] = lambda _: None
         self.undecided: set[tuple[int, int]] = set()  # (shard, epoch) whose leader died so
@@ -46,9 +47,9 @@ class SimulatedCluster:
     def _make_hosts(self) -> list[Host]:
         names = [f"r{number}" for number in range(self.profile.replicas)]
         hosts = [Host(self, name, name) for name in names]
-        if self.profile.doubles:
+        if self.profile.duplicate_names:
             hosts[-1].replica_name = hosts[0].replica_name
-            self.coverage.hit("two processes of one name")
+            self.coverage.hit("two processes with one name")
         return hosts
 
     def process(self, host: Host, topics: ShardTopics) -> ShardProcess:
@@ -149,7 +150,7 @@ class SimulatedCluster:
             elif kind == "resign":
                 self.on_resigned(audit.shard)
         elif verdict == ALARM:
-            self.coverage.hit("alarms at forged entries")
+            self.coverage.hit("alarms at corrupt entries")
         elif kind in ("claim", "entry", "heartbeat"):
             plural = "entries" if kind == "entry" else f"{kind}s"
             self.coverage.hit(f"void {plural}")
@@ -165,7 +166,7 @@ class SimulatedCluster:
         claimants = self.claimants.setdefault((shard, claim["epoch"]), set())
         claimants.add(claim["incarnation"])
         if len(claimants) == 2:
-            self.coverage.hit("claims of several at once")
+            self.coverage.hit("concurrent claims")
 
     def _on_entry(self, audit: ShardAudit, entry: Any) -> None:
         before, hit = audit.reference.sources, self.coverage.hit
@@ -174,11 +175,11 @@ class SimulatedCluster:
         for item in entry["batch"]:
             key = (audit.shard, item["id"])
             if item.get("replayed") and self.first_epochs[key] != entry["epoch"]:
-                hit("duplicates over a takeover")
+                hit("duplicates across a takeover")
             self.first_epochs.setdefault(key, entry["epoch"])
         sinks, most = self.topics[audit.shard].sinks, self.profile.limits.unpublished_outputs
         if any(end - sinks[sink].next_seq >= most for sink, end in entry["sinks"].items()):
-            hit("decisions held for a sink")
+            hit("decisions paused for a sink")
 
     def _on_new_leader(self, shard: int, old_epoch: int) -> None:
         if (shard, old_epoch) in self.undecided:
@@ -190,7 +191,7 @@ class SimulatedCluster:
             if leadership.has_unconfirmed_entries:
                 self.coverage.hit("takeovers with entries in flight")
             if host.paused_until_us is not None:
-                self.coverage.hit("a paused leader deposed")
+                self.coverage.hit("paused leaders deposed")
             if self.loop.chance(self.fault_probability("zombie_sink_breaks")):
                 delay_us = self.loop.uniform(0, 400 * MS)
                 self.loop.after(delay_us, host.processes[shard].break_sink)
@@ -233,18 +234,22 @@ class SimulatedCluster:
         return self.leader(shard) is not None
 
     def why_unhealthy(self) -> str:
-        """Why not: for the message."""
+        """For the message of a violation."""
         lines = [f"unanswered: {self.audit.unanswered()}"]
         for shard, audit in enumerate(self.audit.shards):
-            processes = [
-                f"{h.name} {h.processes[shard].replica.role.value}@{h.processes[shard].replica.position}"
-                f"{' stopping' if h.stopping else ''}"
-                for h in self.hosts
-                if h.alive
-            ]
             lines.append(
                 f"shard {shard}: journal ends at {len(audit.points) - 1}, {audit.fold.point()}, "
                 f"decided {audit.everything_is_decided()}, "
-                f"published {audit.everything_is_published()}, {processes}"
+                f"published {audit.everything_is_published()}, {self._replicas(shard)}"
             )
         return "; ".join(lines)
+
+    def _replicas(self, shard: int) -> list[str]:
+        """Role and position of each running replica."""
+        lines = []
+        for host in self.hosts:
+            if host.alive:
+                replica = host.processes[shard].replica
+                stopping = " stopping" if host.stopping else ""
+                lines.append(f"{host.name} {replica.role.value}@{replica.position}{stopping}")
+        return lines

@@ -130,12 +130,12 @@ class FaultInjector:
 
     def _start_again(self, host: Host) -> None:
         if not host.alive:
-            self._cluster.coverage.hit("restarts at once")
+            self._cluster.coverage.hit("immediate restarts")
             host.start()
 
     def kill_all(self) -> None:
         """A power cut."""
-        self._cluster.coverage.hit("all dead")
+        self._cluster.coverage.hit("all replicas killed")
         for host in self._cluster.hosts:
             self._kill_now(host)
 
@@ -175,7 +175,7 @@ class FaultInjector:
         partition = self._random.choice(partitions)
         until_us = self._loop.now_us + self._a_while(20, 2_000)
         partition.stalled_until_us = self._cluster.cap(until_us)
-        self._cluster.coverage.hit("topics that nobody can read")
+        self._cluster.coverage.hit("unreadable topics")
         self._loop.trace("broker", "gives nothing of a topic of shard %d", topics.shard)
 
     def cut(self) -> None:
@@ -228,20 +228,22 @@ class FaultInjector:
             host.stalled_until_us = self._cluster.cap(until_us)
             self._loop.trace(host.name, "fetches nothing for a while")
 
-    def clock_jump(self) -> None:
+    def wall_clock_jump(self) -> None:
         """One process's wall clock is set, forward or back, by a minute or by very little."""
         host = self._target()
         if host is not None:
             most_ms = self._random.choice((60_000, 100, 3))
             jump_ms = self._random.randint(-most_ms, most_ms)
-            self._cluster.coverage.hit("clock jumps back" if jump_ms < 0 else "clock jumps")
+            self._cluster.coverage.hit(
+                "wall clock jumps back" if jump_ms < 0 else "wall clock jumps forward"
+            )
             host.wall_offset_ms += jump_ms
 
-    def clock_leap(self) -> None:
+    def monotonic_jump(self) -> None:
         """One process's monotonic clock is suddenly later."""
         host = self._target()
         if host is not None:
-            self._cluster.coverage.hit("monotonic leaps")
+            self._cluster.coverage.hit("monotonic clock jumps")
             host.mono_offset_us += self._a_while(50, 5_000)
 
     def false_tripwire(self) -> None:
@@ -265,7 +267,7 @@ class FaultInjector:
         self._loop.trace(host.name, "is asked to hand over to %s", successor)
         self._random.choice(host.processes).inbox.put(m.HandoverRequested(successor))
 
-    def handover_storm(self) -> None:
+    def handover_burst(self) -> None:
         """Everybody is asked at once, by several people."""
         for _ in range(self._random.randint(2, 8)):
             self.handover()
@@ -294,7 +296,7 @@ class FaultInjector:
         """Something that is no record of ours gets into the journal."""
         self._random.choice(self._cluster.topics).journal.land(self._random.choice(FOREIGN))
 
-    def forged_entry(self) -> None:
+    def corrupt_entry(self) -> None:
         """An entry in which all is right but the running hash: a damaged log."""
         audit = self._random.choice(self._cluster.audit.shards)
         fold = audit.fold
@@ -311,7 +313,7 @@ class FaultInjector:
         }
         self._cluster.topics[audit.shard].journal.land(msgspec.json.encode(entry))
 
-    def impostor(self) -> None:
+    def forged_record(self) -> None:
         """Somebody with rights on the journal writes as its leader, and all of it is right."""
         shard = self._random.randrange(self._cluster.profile.shards)
         forge(self._cluster, shard, self._random.choice(("entry", "entry", "heartbeat", "resign")))

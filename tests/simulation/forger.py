@@ -60,6 +60,6 @@ def _land(cluster: SimulatedCluster, audit: ShardAudit, record: Json) -> None:
     leader = cluster.leader(audit.shard)
     leadership = leader.processes[audit.shard].replica.leadership if leader else None
     if kind == "entry" and leadership is not None and leadership.has_unconfirmed_entries:
-        cluster.coverage.hit("entries of an impostor, own in flight")
-    cluster.coverage.hit(f"{_COUNTED[kind]} of an impostor")
+        cluster.coverage.hit("entries of an forged_record, own in flight")
+    cluster.coverage.hit(f"{_COUNTED[kind]} of an forged_record")
     journal.land(msgspec.json.encode(record))

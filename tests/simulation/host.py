@@ -161,7 +161,7 @@ class Host:
         if self.paused_until_us is None and self.alive:
             self.pause(duration_us)
             self.mono_offset_us -= (self.paused_until_us or 0) - self.paused_at_us
-            self.cluster.coverage.hit("suspends")
+            self.cluster.coverage.hit("suspended machines")
 
     def pause(self, duration_us: int) -> None:
         """SIGSTOP now, SIGCONT after `duration_us`, between any two effects."""

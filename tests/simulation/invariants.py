@@ -85,10 +85,10 @@ class ShardAudit:
         self.gaps: dict[int, int] = {}  # epoch → offset of its first record over a gap
         self.last_of_epoch: dict[int, int] = {}  # epoch → offset of its leader's last record
         self.effects: dict[str, int] = {}  # command id → times it took effect
-        self.forged: set[int] = set()  # offsets of what an impostor wrote
+        self.forged: set[int] = set()  # offsets of what an forged_record wrote
         self.forged_entries: dict[
             int, int
-        ] = {}  # epoch → offset of an impostor's first accepted entry
+        ] = {}  # epoch → offset of an forged_record's first accepted entry
 
     def _source(self, topic: str, offset: int) -> tuple[bytes | None, bytes | None]:
         records = self.cluster.topics[self.shard].sources[topic].records
@@ -111,11 +111,11 @@ class ShardAudit:
         if verdict == ACCEPTED:
             self.a_mark_is_never_ahead_of_the_sink(record.get("published", {}))
             if record["kind"] == "entry":
-                self.an_entry_keeps_to_the_bounds(record)
+                self.an_entry_respects_the_limits(record)
                 self.every_source_record_is_decided_once_and_in_order(offset, record)
                 self.money_is_conserved()
-        self.only_forgeries_raise_an_alarm(offset, verdict, record)
-        must(self.fold.epoch >= before, "epochs_never_fall", "at offset %d", offset)
+        self.only_corrupt_entries_raise_an_alarm(offset, verdict, record)
+        must(self.fold.epoch >= before, "epochs_never_decrease", "at offset %d", offset)
         self.points.append(self.fold.point())
         self.version_at.append(len(self.versions) - 1)
 
@@ -164,9 +164,9 @@ class ShardAudit:
             twice = [each for each, count in self.effects.items() if count > 1]
             must(not twice, "a_command_takes_effect_once", "%s", twice)
 
-    def an_entry_keeps_to_the_bounds(self, entry: Json) -> None:
+    def an_entry_respects_the_limits(self, entry: Json) -> None:
         """Not too many commands, and none while too many outputs were not acknowledged."""
-        limits, name = self.cluster.profile.limits, "an_entry_keeps_to_the_bounds"
+        limits, name = self.cluster.profile.limits, "an_entry_respects_the_limits"
         must(len(entry["batch"]) <= limits.batch_commands, name, "%s", entry)
         for sink, outputs in self.reference.outputs.items():
             backlog = len(outputs) - entry["published"][sink]
@@ -191,15 +191,15 @@ class ShardAudit:
                 there,
             )
 
-    def only_forgeries_raise_an_alarm(self, offset: int, verdict: str, record: Any) -> None:
+    def only_corrupt_entries_raise_an_alarm(self, offset: int, verdict: str, record: Any) -> None:
         """The running hash fits in everything that a leader writes and that is right else, unless
-        an impostor's entry came first."""
+        an forged_record's entry came first."""
         genuine = (
             verdict == ALARM
             and not str(record["digest_before"]).startswith("forged")
             and record["epoch"] not in self.forged_entries
         )
-        must(not genuine, "only_forgeries_raise_an_alarm", "at offset %d", offset)
+        must(not genuine, "only_corrupt_entries_raise_an_alarm", "at offset %d", offset)
 
     # --- after each turn of a replica -------------------------------------------------------
 
@@ -209,27 +209,27 @@ class ShardAudit:
         if replica.role in ENDED:
             return
         if replica.leadership is not None:
-            self.one_leader_an_epoch(replica)
+            self.one_leader_per_epoch(replica)
             self.a_failed_append_ends_the_leadership(process, replica.leadership.epoch)
             self.a_gap_ends_the_leadership(replica, replica.leadership.epoch)
-            self.an_impostors_entry_ends_the_leadership(replica, replica.leadership.epoch)
+            self.a_forged_entry_ends_the_leadership(replica, replica.leadership.epoch)
         if replica.position == process.audited:
             return
         if replica.leadership is None:
-            self.who_does_not_lead_neither_takes_in_nor_publishes(process)
+            self.only_a_leader_reads_sources_or_publishes(process)
         process.audited = replica.position
-        self.every_replica_folds_every_prefix_the_same(replica)
+        self.every_replica_folds_a_prefix_to_the_same_state(replica)
         if replica.leadership is None or not replica.leadership.inflight:
             self.state_follows_from_the_journal(replica)
 
-    def every_replica_folds_every_prefix_the_same(self, replica: AnyReplica) -> None:
+    def every_replica_folds_a_prefix_to_the_same_state(self, replica: AnyReplica) -> None:
         """As the reference does."""
         j = replica.journal
         mine = (j.epoch, j.leader, j.alive_at, j.resigned, j.next_seq, j.digest, j.published)
         right = self.points[replica.position]
         must(
             mine == right,
-            "every_replica_folds_every_prefix_the_same",
+            "every_replica_folds_a_prefix_to_the_same_state",
             "%s at position %d has %s, must have %s",
             replica.incarnation,
             replica.position,
@@ -237,32 +237,32 @@ class ShardAudit:
             right,
         )
 
-    def one_leader_an_epoch(self, replica: AnyReplica) -> None:
+    def one_leader_per_epoch(self, replica: AnyReplica) -> None:
         """Who believes to lead an epoch is the one whom the journal says, and the only one."""
         assert replica.leadership is not None
         epoch, incarnation = replica.leadership.epoch, replica.incarnation
         other = self.leaders.setdefault(epoch, incarnation)
         must(
             other == incarnation == replica.journal.leader,
-            "one_leader_an_epoch",
+            "one_leader_per_epoch",
             "epoch %d: %s and %s",
             epoch,
             other,
             incarnation,
         )
 
-    def who_does_not_lead_neither_takes_in_nor_publishes(self, process: ShardProcess) -> None:
+    def only_a_leader_reads_sources_or_publishes(self, process: ShardProcess) -> None:
         """Unless it is paused before it could close them."""
-        log, name = process.log, "who_does_not_lead_neither_takes_in_nor_publishes"
+        log, name = process.log, "only_a_leader_reads_sources_or_publishes"
         busy = log.sink_producers or any(reader.is_open for reader in log.sources.values())
         must(not busy or process.host.paused_until_us is not None, name, "%s", process.host.name)
 
-    def every_void_record_is_void_to_all(self, event: RecordVoid) -> None:
+    def every_replica_agrees_that_a_record_is_void(self, event: RecordVoid) -> None:
         """And raises the alarm everywhere or nowhere."""
         verdict = self.verdicts[event.offset]
         must(
             verdict != ACCEPTED and event.alarm == (verdict == ALARM),
-            "every_void_record_is_void_to_all",
+            "every_replica_agrees_that_a_record_is_void",
             "%s, but it is %s",
             event,
             verdict,
@@ -279,10 +279,10 @@ class ShardAudit:
         name = "a_gap_ends_the_leadership"
         must(gap >= replica.position, name, "%s: gap at %d", replica.incarnation, gap)
 
-    def an_impostors_entry_ends_the_leadership(self, replica: AnyReplica, epoch: int) -> None:
+    def a_forged_entry_ends_the_leadership(self, replica: AnyReplica, epoch: int) -> None:
         """As soon as the leader reads it accepted: what it decided ahead no longer fits."""
         offset = self.forged_entries.get(epoch, replica.position)
-        name = "an_impostors_entry_ends_the_leadership"
+        name = "a_forged_entry_ends_the_leadership"
         must(offset >= replica.position, name, "%s: entry at %d", replica.incarnation, offset)
 
     def state_follows_from_the_journal(self, replica: AnyReplica) -> None:
@@ -301,19 +301,19 @@ class ShardAudit:
             right,
         )
 
-    def nothing_is_missing_in_memory(self, replica: AnyReplica) -> None:
+    def the_dedupe_window_matches_the_reference(self, replica: AnyReplica) -> None:
         """The dedupe window with its outcomes. Slow."""
         reference, machine = self.reference, replica.machine
-        name = "nothing_is_missing_in_memory"
+        name = "the_dedupe_window_matches_the_reference"
         must(len(machine.window) == len(reference.window), name, "window of %s", replica.role)
         for command_id, first in reference.window.items():
             mine = msgspec.json.decode(msgspec.json.encode(machine.window.get(command_id)))
             must(mine == first.item(), name, "%s: %s, not %s", command_id, mine, first.item())
 
-    def what_is_published_is_forgotten(self, process: ShardProcess) -> None:
+    def published_outputs_are_dropped(self, process: ShardProcess) -> None:
         """Else memory would grow for ever. Whole entries are forgotten, or what there was in a
         snapshot."""
-        position, name = process.replica.position, "what_is_published_is_forgotten"
+        position, name = process.replica.position, "published_outputs_are_dropped"
         opened, now = self.version_at[process.liveness.opened_at], self.version_at[position]
         ends = [version.sinks for version in self.versions[opened : now + 1]]
         for sink, mark in self.points[position][-1].items():
@@ -322,9 +322,9 @@ class ShardAudit:
             first = outbox.next_seq - len(outbox)
             must(first >= begin, name, "%s: kept from %d, mark %d", sink, first, mark)
 
-    def what_is_not_published_can_be(self, replica: AnyReplica) -> None:
+    def unpublished_outputs_are_available(self, replica: AnyReplica) -> None:
         """Only at the end: a standby makes outputs when asked, and a look would make them."""
-        machine, name = replica.machine, "what_is_not_published_can_be"
+        machine, name = replica.machine, "unpublished_outputs_are_available"
         for sink, outputs in self.reference.outputs.items():
             mark = self.fold.published.get(sink, 0)
             kept = machine.outboxes[sink].between(mark, len(outputs))
@@ -332,45 +332,50 @@ class ShardAudit:
             must(count == len(outputs) - mark, name, "outputs of %s", sink)
             for chunk in kept:
                 for seq, value in enumerate(chunk.values, chunk.first):
-                    self.an_output_is_what_the_journal_says(sink, seq, value)
+                    self.an_output_follows_from_the_journal(sink, seq, value)
 
     # --- outputs and answers ----------------------------------------------------------------
 
-    def no_life_is_shown_while_a_record_is_not_read_back(self, inflight: Sized) -> None:
+    def no_heartbeat_while_a_record_is_not_read_back(self, inflight: Sized) -> None:
         """Else a leader whose entries cannot land would stay in office for ever."""
-        name = "no_life_is_shown_while_a_record_is_not_read_back"
+        name = "no_heartbeat_while_a_record_is_not_read_back"
         must(len(inflight) <= 1, name, "%s", inflight)
 
-    def a_claim_tells_what_was_read(self, position: int, value: bytes) -> None:
+    def a_claim_carries_the_last_offset_read(self, position: int, value: bytes) -> None:
         """`seen` is the offset of the last journal record that the claimant has read."""
         seen = parsed(value)["seen"]
-        name = "a_claim_tells_what_was_read"
+        name = "a_claim_carries_the_last_offset_read"
         must(seen == position - 1, name, "seen %d, next to read is %d", seen, position)
 
     def on_publish(self, sink: str, outputs: Outputs, known: int) -> None:
         """Something leaves the process."""
-        self.nobody_publishes_what_it_knows_to_be_there(sink, outputs.first, known)
+        self.no_output_known_to_be_in_the_sink_is_published(sink, outputs.first, known)
         for seq, value in enumerate(outputs.values, outputs.first):
-            self.nothing_leaves_before_it_is_stable(sink, seq)
-            self.an_output_is_what_the_journal_says(sink, seq, value)
+            self.no_output_is_published_before_it_is_stable(sink, seq)
+            self.an_output_follows_from_the_journal(sink, seq, value)
 
-    def nobody_publishes_what_it_knows_to_be_there(self, sink: str, seq: int, known: int) -> None:
+    def no_output_known_to_be_in_the_sink_is_published(
+        self, sink: str, seq: int, known: int
+    ) -> None:
         """By the sink's tail, or by the marks when it took over; the rest may come twice."""
-        name = "nobody_publishes_what_it_knows_to_be_there"
+        name = "no_output_known_to_be_in_the_sink_is_published"
         must(seq >= known, name, "%s %d, all before %d is there", sink, seq, known)
 
-    def nothing_leaves_before_it_is_stable(self, sink: str, seq: int) -> None:
+    def no_output_is_published_before_it_is_stable(self, sink: str, seq: int) -> None:
         """Its entry stands accepted in the journal."""
-        stable, name = len(self.reference.outputs[sink]), "nothing_leaves_before_it_is_stable"
+        stable, name = (
+            len(self.reference.outputs[sink]),
+            "no_output_is_published_before_it_is_stable",
+        )
         must(seq < stable, name, "%s %d, stable is what is before %d", sink, seq, stable)
 
-    def an_output_is_what_the_journal_says(self, sink: str, seq: int, value: bytes) -> None:
+    def an_output_follows_from_the_journal(self, sink: str, seq: int, value: bytes) -> None:
         """Whoever publishes record k publishes the same record k."""
         right = self.reference.outputs[sink][seq]
         mine = parsed(value)
         must(
             mine == right,
-            "an_output_is_what_the_journal_says",
+            "an_output_follows_from_the_journal",
             "%s: %s, must be %s",
             sink,
             mine,
@@ -386,7 +391,7 @@ class ShardAudit:
     def on_reply(self, query: Query, result: object, seq: int) -> None:
         """An answer leaves the process."""
         self.an_answer_reflects_only_accepted_state(query, result, seq)
-        self.an_answer_accounts_for_what_the_reader_has_seen(query, seq)
+        self.an_answer_includes_min_seq(query, seq)
         if query.linearizable:
             self.a_linearizable_answer_is_not_stale(query, seq)
 
@@ -403,9 +408,9 @@ class ShardAudit:
         right = None if balance is None else {"account": query.account, "balance": balance}
         must(result == right, name, "%s at seq %d, must be %s", result, seq, right)
 
-    def an_answer_accounts_for_what_the_reader_has_seen(self, query: Query, seq: int) -> None:
+    def an_answer_includes_min_seq(self, query: Query, seq: int) -> None:
         """Whoever answers, and whatever has happened to it while it waited."""
-        name = "an_answer_accounts_for_what_the_reader_has_seen"
+        name = "an_answer_includes_min_seq"
         must(seq >= query.min_seq, name, "seq %d, asked for %d", seq, query.min_seq)
 
     def a_linearizable_answer_is_not_stale(self, query: Query, seq: int) -> None:

@@ -58,7 +58,7 @@ class JournalProducer(SimProducer[bytes]):
             self._coverage.hit("appends out of order")
 
     def _refuse(self, value: bytes) -> None:
-        self._coverage.hit("appends not taken by the producer")
+        self._coverage.hit("appends rejected by the producer")
         self.has_failed = True
         self._loop.after(0, self._told, self.generation, _failure("not taken", value))
 

@@ -54,7 +54,7 @@ class LivenessInvariants:
         elif type(message) is m.SinkTail:
             outbox = self._process.replica.machine.outboxes[message.sink]
             if message.next_seq > outbox.next_seq:
-                self._audit.cluster.coverage.hit("sinks ahead of what was read")
+                self._audit.cluster.coverage.hit("sinks ahead of the position read")
 
     def on_open(self, offset: int) -> None:
         """An incarnation begins; what was before `offset` it has from a snapshot, by now."""
@@ -71,13 +71,13 @@ class LivenessInvariants:
     def on_claim(self, value: bytes) -> None:
         """A claim leaves the process."""
         replica, audit = self._process.replica, self._audit
-        audit.a_claim_tells_what_was_read(replica.position, value)
+        audit.a_claim_carries_the_last_offset_read(replica.position, value)
         must(not audit.cluster.quiet, "a_quiet_world_keeps_its_leader", "%s", value)
         _, leader, alive_at, resigned, *_ = audit.points[replica.position]
         if leader is not None and not resigned:
-            self.nobody_claims_from_a_leader_that_lives(parsed(value)["epoch"] - 1, alive_at)
+            self.no_claim_against_a_live_leader(parsed(value)["epoch"] - 1, alive_at)
 
-    def nobody_claims_from_a_leader_that_lives(self, epoch: int, alive_at: int) -> None:
+    def no_claim_against_a_live_leader(self, epoch: int, alive_at: int) -> None:
         """Its tripwire fired and no life was seen later; or it was silent for long enough, and the
         journal's end, asked for after that, holds nothing unread."""
         limits, now_ms = self._process.host.cluster.profile.limits, self._now_ms
@@ -92,7 +92,7 @@ class LivenessInvariants:
         )
         must(
             tripped or silent,
-            "nobody_claims_from_a_leader_that_lives",
+            "no_claim_against_a_live_leader",
             "%s: epoch %d, heard of at %d, now %d, fired %s, ends %s",
             self._process.replica.incarnation,
             epoch,
@@ -141,15 +141,15 @@ class LivenessInvariants:
 
     def after_turn(self) -> None:
         """Everything that came has been taken in."""
-        self.a_turn_takes_in_what_there_is()
-        self.a_leader_that_reads_nothing_back_resigns()
+        self.a_turn_consumes_all_pending_messages()
+        self.a_leader_with_stalled_readback_resigns()
 
-    def a_turn_takes_in_what_there_is(self) -> None:
+    def a_turn_consumes_all_pending_messages(self) -> None:
         """Tripwires that fired, what people ask."""
-        process, name = self._process, "a_turn_takes_in_what_there_is"
+        process, name = self._process, "a_turn_consumes_all_pending_messages"
         must(process.tripwire.is_empty and process.inbox.is_empty, name, "%s", process.host.name)
 
-    def a_leader_that_reads_nothing_back_resigns(self) -> None:
+    def a_leader_with_stalled_readback_resigns(self) -> None:
         """After `readback_ms` in which it knows that its records land."""
         replica = self._process.replica
         leadership = None if replica.role in ENDED else replica.leadership
@@ -163,7 +163,7 @@ class LivenessInvariants:
         most_ms = self._process.host.cluster.profile.limits.readback_ms
         must(
             now_ms - self._unread[1] < most_ms,
-            "a_leader_that_reads_nothing_back_resigns",
+            "a_leader_with_stalled_readback_resigns",
             "%s: nothing for %d ms",
             self._process.replica.incarnation,
             now_ms - self._unread[1],
@@ -177,11 +177,11 @@ class LivenessInvariants:
         if leadership is None:
             return
         if value.startswith(b'{"kind":"heartbeat"'):
-            self._audit.no_life_is_shown_while_a_record_is_not_read_back(leadership.inflight)
+            self._audit.no_heartbeat_while_a_record_is_not_read_back(leadership.inflight)
         elif value.startswith(b'{"kind":"entry"'):
-            self.a_pipeline_is_bounded(len(leadership.inflight))
+            self.the_pipeline_is_bounded(len(leadership.inflight))
 
-    def a_pipeline_is_bounded(self, entries: int) -> None:
+    def the_pipeline_is_bounded(self, entries: int) -> None:
         """Own records not yet read back."""
         most = self._process.host.cluster.profile.limits.pipeline_entries
-        must(entries <= most, "a_pipeline_is_bounded", "%d, must be %d", entries, most)
+        must(entries <= most, "the_pipeline_is_bounded", "%d, must be %d", entries, most)

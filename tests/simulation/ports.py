@@ -83,7 +83,7 @@ class SimObserver:
         if isinstance(event, m.TookOver):
             cluster.coverage.hit("takeovers")
             if self._host.processes[self._shard].snapshots.is_taking:
-                cluster.coverage.hit("snapshots over a takeover")
+                cluster.coverage.hit("snapshots across a takeover")
             cluster.coverage.hit(f"takeovers: {event.cause}")
         elif isinstance(event, m.RoleChanged):
             self._host.processes[self._shard].liveness.on_role(event)
@@ -91,9 +91,9 @@ class SimObserver:
                 cluster.coverage.hit("void own records, no rebuild")
         elif isinstance(event, m.SnapshotProgressed) and event.state == "failed":
             if event.error != "by chance":
-                cluster.coverage.hit("snapshot orders refused")
+                cluster.coverage.hit("snapshot requests refused")
         elif isinstance(event, m.RecordVoid):
-            cluster.audit.shards[self._shard].every_void_record_is_void_to_all(event)
+            cluster.audit.shards[self._shard].every_replica_agrees_that_a_record_is_void(event)
         cluster.loop.trace(self._host.name, "observes %s", event)
 
 

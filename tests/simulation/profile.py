@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 
 from postjournal.core.limits import Limits
 from tests.simulation.event_loop import MS
-from tests.simulation.snapshots import SnapshotFaults, draw_snapshot_faults
 
 ACTIONS = (
     "kill",
@@ -21,12 +18,12 @@ ACTIONS = (
     "stall_fetch",
     "slow_append",
     "slow_publish",
-    "clock_jump",
-    "clock_leap",
+    "wall_clock_jump",
+    "monotonic_jump",
     "false_tripwire",
     "false_tripwires",
     "handover",
-    "handover_storm",
+    "handover_burst",
     "graceful_stop",
     "stop_all",
     "restart",
@@ -35,148 +32,52 @@ ACTIONS = (
     "refuse",
     "stall_topic",
     "foreign_record",
-    "forged_entry",
-    "impostor",
+    "corrupt_entry",
+    "forged_record",
 )
 """What the fault_injector does from time to time; each is a method of it."""
 
-WEIGHTS = {"kill": 3, "pause": 3, "kill_all": 0.3, "stop_all": 0.3, "handover_storm": 0.3}
+WEIGHTS = {"kill": 3, "pause": 3, "kill_all": 0.3, "stop_all": 0.3, "handover_burst": 0.3}
 """How often an action is to be had, others being 1."""
 
-COUNTERS = (
-    *(f"runs with {count} replicas" for count in range(1, 6)),
-    *(f"runs with {count} shards" for count in range(1, 4)),
-    "runs with drifting clocks",
-    "takeovers",
-    "takeovers: no_leader",
-    "takeovers: resigned",
-    "takeovers: silence",
-    "takeovers: tripwire",
-    "takeovers with entries in flight",
-    "void claims",
-    "void entries",
-    "entries over a gap",
-    "void heartbeats",
-    "void records of a resigned leader",
-    "void foreign records",
-    "alarms at forged entries",
-    "entries of an impostor",
-    "entries of an impostor, own in flight",
-    "heartbeats of an impostor",
-    "resignations of an impostor",
-    "appends lost",
-    "appends lost, a later one landed",
-    "indeterminate appends that landed",
-    "appends landed twice",
-    "appends not taken by the producer",
-    "appends reported late",
-    "appends out of order",
-    "appends dropped at a crash",
-    "zombie appends after a claim",
-    "zombie appends after death",
-    "claims lost",
-    "claims landed late",
-    "claims purged",
-    "claims of several at once",
-    "zombie publishes late",
-    "outputs in a sink twice",
-    "sink failures",
-    "sink failures with a prefix landed",
-    "sinks ahead of what was read",
-    "publishes lost at a crash",
-    "first requests of a producer lost",
-    "rebuilds",
-    "void own records, no rebuild",
-    "kills",
-    "kills between two effects",
-    "all dead",
-    "pauses",
-    "pauses between two effects",
-    "a paused leader deposed",
-    "suspends",
-    "restarts",
-    "restarts at once",
-    "two processes of one name",
-    "late tripwires",
-    "missing tripwires",
-    "false tripwires",
-    "tripwires after a restart",
-    "tripwires of an earlier leader",
-    "links cut",
-    "processes muted",
-    "broker unavailable",
-    "journal topics refuse",
-    "sink topics refuse",
-    "topics that nobody can read",
-    "probes unanswered",
-    "probes answered late",
-    "probes answered out of order",
-    "stalled fetches",
-    "clock jumps",
-    "clock jumps back",
-    "monotonic leaps",
-    "handovers",
-    "graceful stops",
-    "sources held",
-    "decisions held for a sink",
-    "duplicates",
-    "duplicates with another payload",
-    "duplicates over a takeover",
-    "duplicates after the window",
-    "poison",
-    "commands of another shard",
-    "linearizable answers",
-    "linearizable answers refused",
-    "other answers",
-    "two sources in an entry",
-    "snapshots taken",
-    "snapshots of a leader",
-    "snapshots failed",
-    "snapshots that took long",
-    "snapshots given up",
-    "snapshots damaged in the store",
-    "snapshots over a takeover",
-    "snapshot orders refused",
-    "snapshot orders repeated",
-    "damaged snapshots skipped",
-    "restores from the newest snapshot",
-    "restores from an older snapshot",
-    "restores from nothing",
-    "journals trimmed",
-    "readers overtaken by trimming",
-)
-"""Every one must have happened at least once over the seeds of a suite."""
+
+@dataclass
+class SnapshotFaults:
+    """Of one run; the defaults are a cluster without snapshots. Times in µs, else probabilities."""
+
+    gap_us: int = 0  # mean time between orders; 0: none
+    store_us: int = 2 * MS  # mean time until one is stored
+    restore_us: int = 1 * MS
+    fails: float = 0.0
+    rots: float = 0.0  # it is damaged after it was verified
+    hidden: float = 0.0  # a replica does not see one that is there
+    leader: float = 0.0  # an order allows the leader
+    repeated: float = 0.0  # an order comes twice
+    trims: float = 0.0  # with an order the journal is trimmed
+    resigned: float = 0.0  # one is ordered when a leader resigns, before another leads
 
 
-class Coverage(Counter[str]):
-    """How often each of `COUNTERS` happened."""
-
-    def hit(self, name: str, count: int = 1) -> None:
-        """It happened; an unknown name is a mistake in the simulation."""
-        assert name in _KNOWN, name
-        self[name] += count
-
-    def missing(self) -> list[str]:
-        """What never happened."""
-        return [name for name in COUNTERS if not self[name]]
-
-    def table(self) -> str:
-        """All counters in two columns."""
-        rows = [f"{self[name]:>10,}  {name}" for name in COUNTERS]
-        half = (len(rows) + 1) // 2
-        left, right = rows[:half], [*rows[half:], ""]
-        return "\n".join(f"{mine:<52}{row}" for mine, row in zip(left, right, strict=False))
-
-
-_KNOWN = frozenset(COUNTERS)
-
-
-def merged(coverages: Iterable[Coverage]) -> Coverage:
-    """The sum."""
-    total = Coverage()
-    for coverage in coverages:
-        total.update(coverage)
-    return total
+def draw_snapshot_faults(random: Random) -> SnapshotFaults:
+    """For most seeds; see `faults.draw_profile`."""
+    if random.random() < 0.25:
+        return SnapshotFaults()
+    faults = SnapshotFaults(
+        gap_us=random.choice((60, 150, 400)) * MS,
+        store_us=random.choice((500, 2 * MS, 50 * MS, 400 * MS)),
+        restore_us=random.choice((100, 1 * MS, 30 * MS)),
+    )
+    for name, highest in (
+        ("fails", 0.3),
+        ("rots", 0.4),
+        ("hidden", 0.4),
+        ("leader", 0.5),
+        ("repeated", 0.3),
+        ("trims", 0.9),
+        ("resigned", 0.9),
+    ):
+        if random.random() < 0.5:
+            setattr(faults, name, random.random() * highest)
+    return faults
 
 
 @dataclass
@@ -210,7 +111,7 @@ class Profile:
     probe_late: float = 0.0
     drift: float = 0.0  # of monotonic clocks, at most
     wall_grain_ms: int = 1  # wall clocks tell multiples of this
-    doubles: bool = False  # two processes have the same name
+    duplicate_names: bool = False  # two processes have the same name
     actions: dict[str, float] = field(default_factory=dict)  # name → weight
     action_gap_us: int = 0  # mean
     commands: int = 0
@@ -233,7 +134,7 @@ def draw_profile(random: Random) -> Profile:
     replicas = random.choice((1, 2, 2, 3, 3, 3, 4, 5))
     profile = Profile(
         replicas=replicas,
-        doubles=replicas > 1 and random.random() < 0.1,
+        duplicate_names=replicas > 1 and random.random() < 0.1,
         shards=random.choice((1, 1, 1, 1, 2, 3)),
         faults_us=faults_us,
         tick_us=random.choice((15, 25, 35, 50)) * MS,

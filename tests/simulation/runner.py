@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 from tests.simulation.cluster import SimulatedCluster
+from tests.simulation.coverage import Coverage, merged
 from tests.simulation.event_loop import MS, EventLoop, TooManyEvents
 from tests.simulation.fault_injector import FaultInjector
 from tests.simulation.invariants import Violation
 from tests.simulation.load import Load
+from tests.simulation.maintenance import Maintenance
 from tests.simulation.producers import JOURNAL, SINK
-from tests.simulation.profile import Coverage, Profile, draw_profile, merged
-from tests.simulation.snapshots import Maintenance
+from tests.simulation.profile import Profile, draw_profile
 
 TRACE_LINES = 60
 """How much of the trace a failure shows."""
@@ -133,7 +134,7 @@ def run_seed(seed: int, *, traced: bool = False, profile: Profile | None = None)
     except Violation as violation:
         invariant, detail = violation.invariant, violation.detail
     except TooManyEvents:
-        invariant, detail = "it_comes_to_an_end", simulation.cluster.why_unhealthy()
+        invariant, detail = "a_run_terminates", simulation.cluster.why_unhealthy()
     except Exception as error:  # noqa: BLE001 - an engine that raises has failed
         invariant, detail = f"no_{type(error).__name__}", traceback.format_exc(limit=-6).strip()
     loop = simulation.loop

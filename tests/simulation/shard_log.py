@@ -232,7 +232,7 @@ class SimShardLog:
 
     def pause_sources(self) -> None:
         """See `ShardLog`."""
-        self._host.cluster.coverage.hit("sources held")
+        self._host.cluster.coverage.hit("sources paused")
         self._perform("pause_sources", self._set_held, True)
 
     def resume_sources(self) -> None:

@@ -79,7 +79,7 @@ class SinkProducer(SimProducer[Outputs]):
             if topic.land(seq, value):
                 self._coverage.hit("outputs in a sink twice")
         if late:
-            self._coverage.hit("zombie publishes late")
+            self._coverage.hit("late zombie publishes")
 
     def _on_lost(self) -> None:
         """The broker refuses what comes after it: out of order sequence."""

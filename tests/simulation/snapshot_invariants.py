@@ -61,25 +61,29 @@ class SnapshotInvariants:
         """Nothing was taken."""
         self._replay = FullReplay(cluster, shard)
 
-    def a_snapshot_is_the_journal_up_to_its_offset(self, header: Header, content: bytes) -> None:
+    def a_snapshot_equals_the_journal_up_to_its_offset(
+        self, header: Header, content: bytes
+    ) -> None:
         """Whoever takes it, and however he came by his state."""
         right = self._replay.content(header.offset + 1)
-        name = "a_snapshot_is_the_journal_up_to_its_offset"
+        name = "a_snapshot_equals_the_journal_up_to_its_offset"
         must(content == right, name, "offset %d: %s, must be %s", header.offset, content, right)
 
-    def a_restored_image_is_the_journal_up_to_its_offset(
+    def a_restored_image_equals_the_journal_up_to_its_offset(
         self, image: Image[Any, Any, Any] | None
     ) -> None:
         """Out of whatever there was in the store, damaged or not."""
         if image is not None:
             mine, right = b"".join(image.content()), self._replay.content(image.offset + 1)
-            name = "a_restored_image_is_the_journal_up_to_its_offset"
+            name = "a_restored_image_equals_the_journal_up_to_its_offset"
             must(mine == right, name, "offset %d: %s, must be %s", image.offset, mine, right)
 
-    def a_replica_is_the_journal_up_to_its_position(self, replica: Replica[Any, Any, Any]) -> None:
+    def a_replica_equals_the_journal_up_to_its_position(
+        self, replica: Replica[Any, Any, Any]
+    ) -> None:
         """Restored or not, a leader with nothing in flight or a standby. Slow."""
         mine, right = b"".join(replica.image().content()), self._replay.content(replica.position)
-        name = "a_replica_is_the_journal_up_to_its_position"
+        name = "a_replica_equals_the_journal_up_to_its_position"
         must(
             mine == right,
             name,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.profile import merged
+from tests.simulation.coverage import merged
 from tests.simulation.runner import run_seed, run_seeds, summary
 
 SEEDS = int(os.environ.get("POSTJOURNAL_SIM_SEEDS", "10000"))

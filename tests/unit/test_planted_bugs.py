@@ -33,7 +33,7 @@ def test_a_planted_bug_is_found_and_leaves_the_source_as_it_was() -> None:
     name = "a claim tells more than was read"
     before = BUGS[name].path.read_bytes()
     (found,) = hunt([name], 1)
-    assert found == HuntResult(name, 1, "a_claim_tells_what_was_read")
+    assert found == HuntResult(name, 1, "a_claim_carries_the_last_offset_read")
     assert BUGS[name].path.read_bytes() == before
 
 

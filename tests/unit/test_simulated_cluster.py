@@ -11,11 +11,12 @@ from postjournal.core import messages as m
 from postjournal.core.state.outbox import Outputs
 from tests.simulation.broker import ShardTopics
 from tests.simulation.cluster import SimulatedCluster
+from tests.simulation.coverage import Coverage
 from tests.simulation.event_loop import MS, EventLoop
 from tests.simulation.host import Host, Killed, ScheduledFault
 from tests.simulation.invariants import Violation
 from tests.simulation.journal_producers import LOST, TWICE, UNACKNOWLEDGED
-from tests.simulation.profile import Coverage, Profile
+from tests.simulation.profile import Profile
 from tests.simulation.reference import ReferenceFold
 from tests.simulation.reference_ledger import ReferenceLedger, is_command
 from tests.simulation.scenario_cluster import ScenarioCluster
@@ -214,8 +215,8 @@ def _unread_mark(cluster: ScenarioCluster) -> None:
     ("damage", "invariant"),
     [
         (_wrong_balance, "state_follows_from_the_journal"),
-        (_wrong_fold, "every_replica_folds_every_prefix_the_same"),
-        (_early_publish, "nothing_leaves_before_it_is_stable"),
+        (_wrong_fold, "every_replica_folds_a_prefix_to_the_same_state"),
+        (_early_publish, "no_output_is_published_before_it_is_stable"),
         (_wrong_output, "nobody_publishes_what_it_saw_in_the_sink"),
         (_gap_in_the_sink, "a_sink_has_no_gap"),
         (_wrong_answer, "an_answer_reflects_only_accepted_state"),
@@ -227,7 +228,7 @@ def test_damage_is_noticed(damage: Damage, invariant: str) -> None:
     cluster = ScenarioCluster()
     if damage is _wrong_output:
         cluster.log(cluster.leader)._tails["results"] = 1
-        invariant = "an_output_is_what_the_journal_says"
+        invariant = "an_output_follows_from_the_journal"
     with pytest.raises(Violation) as caught:
         damage(cluster)
         cluster.run(500)

@@ -1,4 +1,4 @@
-"""Whatever the simulated cluster does to a sound engine, the auditor finds nothing wrong with it."""
+"""The auditor finds no fault in the history of a sound engine, whatever the simulation injects."""
 
 from __future__ import annotations
 

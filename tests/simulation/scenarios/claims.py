@@ -8,7 +8,7 @@ from tests.simulation.scenarios.registry import scenario
 
 
 @scenario
-def a_claim_that_has_not_seen_the_leader_alive_is_void(cluster: ScenarioCluster) -> None:
+def a_claim_that_missed_the_leaders_last_record_is_void(cluster: ScenarioCluster) -> None:
     leader, standby = cluster.leader, cluster.standbys[0]
     cluster.log(standby).journal.hold()
     cluster.run(150)  # the leader shows life, the standby does not see it
@@ -49,14 +49,14 @@ def a_late_claim_of_a_dead_process_is_void(cluster: ScenarioCluster) -> None:
 
 
 @scenario
-def a_killed_leader_is_replaced_within_thirty_ms(cluster: ScenarioCluster) -> None:
+def a_killed_leader_is_replaced_within_30_ms(cluster: ScenarioCluster) -> None:
     cluster.leader.kill()
     cluster.run(30)
     assert cluster.process(cluster.leader).replica.role is Role.LEADER
 
 
 @scenario
-def a_silent_leader_is_replaced_after_silence(cluster: ScenarioCluster) -> None:
+def a_silent_leader_is_replaced_after_silence_ms(cluster: ScenarioCluster) -> None:
     leader = cluster.leader
     leader.pause(2_000_000)
     cluster.run(390)
@@ -67,7 +67,7 @@ def a_silent_leader_is_replaced_after_silence(cluster: ScenarioCluster) -> None:
 
 
 @scenario
-def an_absent_broker_does_not_cost_the_leadership(cluster: ScenarioCluster) -> None:
+def an_unavailable_broker_does_not_end_the_leadership(cluster: ScenarioCluster) -> None:
     leader = cluster.leader
     cluster.send()
     cluster.simulated.set_broker(available=False)

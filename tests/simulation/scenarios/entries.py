@@ -29,7 +29,7 @@ def a_zombie_leaders_late_entry_is_void(cluster: ScenarioCluster) -> None:
 
 
 @scenario
-def a_leader_whose_entries_cannot_land_loses_office(cluster: ScenarioCluster) -> None:
+def a_leader_whose_entries_cannot_land_is_replaced(cluster: ScenarioCluster) -> None:
     old = cluster.leader
     producer = cluster.log(old).appends
     producer.hold()
@@ -58,7 +58,9 @@ def a_deposed_leader_whose_entries_never_landed_rebuilds(cluster: ScenarioCluste
 
 
 @scenario
-def a_deposed_leader_with_nothing_undecided_becomes_a_standby(cluster: ScenarioCluster) -> None:
+def a_deposed_leader_without_unconfirmed_entries_becomes_a_standby(
+    cluster: ScenarioCluster,
+) -> None:
     old = cluster.leader
     incarnation = cluster.process(old).replica.incarnation
     cluster.simulated.set_cut(old, cut=True)
@@ -70,7 +72,7 @@ def a_deposed_leader_with_nothing_undecided_becomes_a_standby(cluster: ScenarioC
 
 
 @scenario
-def a_gap_in_the_own_records_ends_leadership(cluster: ScenarioCluster) -> None:
+def a_gap_in_its_own_records_ends_the_leadership(cluster: ScenarioCluster) -> None:
     old = cluster.leader
     old.append_us = 20_000
     cluster.log(old).appends.fates.append(LOST)
@@ -85,7 +87,7 @@ def a_gap_in_the_own_records_ends_leadership(cluster: ScenarioCluster) -> None:
 
 
 @scenario
-def a_failed_append_ends_leadership_though_it_landed(cluster: ScenarioCluster) -> None:
+def a_failed_append_that_landed_still_ends_the_leadership(cluster: ScenarioCluster) -> None:
     old = cluster.leader
     cluster.log(old).appends.fates.append(UNACKNOWLEDGED)
     cluster.send()
@@ -110,7 +112,7 @@ def a_failed_append_ends_each_leadership_of_an_incarnation(cluster: ScenarioClus
 
 
 @scenario
-def a_broken_producer_costs_one_leadership_not_the_next(cluster: ScenarioCluster) -> None:
+def a_broken_producer_ends_one_leadership_and_not_the_next(cluster: ScenarioCluster) -> None:
     old = cluster.leader
     producer = cluster.log(old).appends
     producer.fates.append(LATE)  # of a heartbeat: what became of it is told much later
@@ -126,7 +128,7 @@ def a_broken_producer_costs_one_leadership_not_the_next(cluster: ScenarioCluster
 
 
 @scenario
-def a_failed_append_ends_its_own_leadership_whatever_of_earlier_ones_is_not_reported(
+def a_failed_append_ends_its_leadership_despite_unreported_earlier_appends(
     cluster: ScenarioCluster,
 ) -> None:
     old = cluster.leader
@@ -158,7 +160,7 @@ def _has_lost_office(cluster: ScenarioCluster, host: Host) -> bool:
 
 
 @scenario
-def an_append_that_lands_twice_ends_nothing(cluster: ScenarioCluster) -> None:
+def an_append_that_lands_twice_does_not_end_the_leadership(cluster: ScenarioCluster) -> None:
     leader = cluster.leader
     for count in range(1, 4):
         cluster.log(leader).appends.fates.append(TWICE)
@@ -173,11 +175,11 @@ def _has_landed_twice(cluster: ScenarioCluster, count: int) -> bool:
 
 
 @scenario
-def a_void_record_of_somebody_else_ends_nothing(cluster: ScenarioCluster) -> None:
+def a_void_foreign_record_does_not_end_the_leadership(cluster: ScenarioCluster) -> None:
     leader = cluster.leader
     for action in (
         cluster.simulation.fault_injector.foreign_record,
-        cluster.simulation.fault_injector.forged_entry,
+        cluster.simulation.fault_injector.corrupt_entry,
     ):
         for _ in range(10):
             action()

@@ -12,12 +12,12 @@ from tests.simulation.scenarios.registry import scenario
 
 
 @scenario
-def an_accepted_entry_of_somebody_else_ends_the_leadership_and_counts(
+def an_accepted_forged_entry_is_applied_and_ends_the_leadership(
     cluster: ScenarioCluster,
 ) -> None:
     old = cluster.leader
     incarnation = cluster.process(old).replica.incarnation
-    _let_an_impostor_decide(cluster)
+    _forge_an_entry(cluster)
     cluster.until(lambda: not cluster.process(old).leads, 50, "the leader has read it")
     cluster.settle()
     assert (cluster.epoch, cluster.audit.fold.next_seq, cluster.published) == (2, 3, 3)
@@ -25,7 +25,7 @@ def an_accepted_entry_of_somebody_else_ends_the_leadership_and_counts(
 
 
 @scenario
-def a_leader_whose_entries_in_flight_lose_to_somebody_elses_rebuilds(
+def a_leader_whose_entries_in_flight_lose_to_a_forged_entry_rebuilds(
     cluster: ScenarioCluster,
 ) -> None:
     old = cluster.leader
@@ -34,12 +34,12 @@ def a_leader_whose_entries_in_flight_lose_to_somebody_elses_rebuilds(
     cluster.until(lambda: cluster.count("rebuilds") == 1, 50, "the leader has read it")
     producer.release()
     cluster.settle()
-    assert cluster.count("void entries") + cluster.count("alarms at forged entries") == 1
+    assert cluster.count("void entries") + cluster.count("alarms at corrupt entries") == 1
     assert (cluster.epoch, cluster.audit.fold.next_seq, cluster.published) == (2, 5, 5)
 
 
 @scenario
-def a_leader_that_is_to_stop_stops_at_somebody_elses_entry(cluster: ScenarioCluster) -> None:
+def a_stopping_leader_stops_at_a_forged_entry(cluster: ScenarioCluster) -> None:
     old = cluster.leader
     producer = _hold_entries_in_flight(cluster, old)
     old.stopping = True
@@ -55,10 +55,10 @@ def a_leader_that_is_to_stop_stops_at_somebody_elses_entry(cluster: ScenarioClus
 
 
 @scenario
-def a_lone_leader_leads_again_after_somebody_elses_entry(cluster: ScenarioCluster) -> None:
+def a_lone_leader_leads_again_after_a_forged_entry(cluster: ScenarioCluster) -> None:
     for other in cluster.standbys:
         other.kill()
-    _let_an_impostor_decide(cluster)
+    _forge_an_entry(cluster)
     cluster.until(lambda: cluster.epoch == 2, 700, "it leads again")
     cluster.restart_exited()
     cluster.settle()
@@ -66,7 +66,7 @@ def a_lone_leader_leads_again_after_somebody_elses_entry(cluster: ScenarioCluste
 
 
 @scenario
-def somebody_elses_heartbeat_ends_nothing(cluster: ScenarioCluster) -> None:
+def a_forged_heartbeat_does_not_end_the_leadership(cluster: ScenarioCluster) -> None:
     leader = cluster.leader
     producer = _hold_entries_in_flight(cluster, leader)
     forge(cluster.simulated, 0, "heartbeat")
@@ -77,7 +77,7 @@ def somebody_elses_heartbeat_ends_nothing(cluster: ScenarioCluster) -> None:
 
 
 @scenario
-def somebody_elses_resignation_ends_the_leadership(cluster: ScenarioCluster) -> None:
+def a_forged_resignation_ends_the_leadership(cluster: ScenarioCluster) -> None:
     producer = _hold_entries_in_flight(cluster, cluster.leader)
     forge(cluster.simulated, 0, "resign")
     cluster.until(lambda: cluster.epoch == 2, 50, "somebody else leads")
@@ -86,7 +86,7 @@ def somebody_elses_resignation_ends_the_leadership(cluster: ScenarioCluster) -> 
     assert (cluster.count("rebuilds"), cluster.audit.fold.next_seq, cluster.published) == (1, 5, 5)
 
 
-def _let_an_impostor_decide(cluster: ScenarioCluster) -> None:
+def _forge_an_entry(cluster: ScenarioCluster) -> None:
     """A command of which the leader has not read."""
     source = cluster.simulated.topics[0].sources["ledger.commands"]
     source.stalled_until_us = cluster.simulated.loop.now_us + 100 * MS

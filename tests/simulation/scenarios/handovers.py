@@ -9,7 +9,7 @@ from tests.simulation.scenarios.registry import scenario
 
 
 @scenario
-def a_handover_takes_less_than_thirty_ms_and_goes_to_the_successor(
+def a_handover_takes_less_than_30_ms_and_goes_to_the_successor(
     cluster: ScenarioCluster,
 ) -> None:
     successor = cluster.standbys[1]
@@ -20,7 +20,7 @@ def a_handover_takes_less_than_thirty_ms_and_goes_to_the_successor(
 
 
 @scenario
-def a_handover_under_load_finishes_what_is_in_flight(cluster: ScenarioCluster) -> None:
+def a_handover_under_load_finishes_the_entries_in_flight(cluster: ScenarioCluster) -> None:
     old = cluster.leader
     for _ in range(20):
         cluster.send()
@@ -32,7 +32,7 @@ def a_handover_under_load_finishes_what_is_in_flight(cluster: ScenarioCluster) -
 
 
 @scenario
-def a_handover_to_a_dead_successor_goes_to_another(cluster: ScenarioCluster) -> None:
+def a_handover_to_a_dead_successor_goes_to_another_replica(cluster: ScenarioCluster) -> None:
     successor, other = cluster.standbys
     successor.kill()
     cluster.process(cluster.leader).inbox.put(m.HandoverRequested(successor.name))

@@ -8,7 +8,7 @@ from tests.simulation.scenarios.registry import scenario
 
 
 @scenario
-def a_leader_paused_with_a_question_does_not_answer_stale(cluster: ScenarioCluster) -> None:
+def a_leader_paused_before_a_query_does_not_answer_stale(cluster: ScenarioCluster) -> None:
     old = cluster.leader
     old.pause(1_000_000)
     cluster.until(lambda: cluster.epoch == 2, 700, "somebody else leads")
@@ -32,7 +32,7 @@ def a_leader_paused_before_its_barrier_does_not_answer_stale(cluster: ScenarioCl
 
 
 @scenario
-def a_leader_that_has_not_read_of_its_successor_does_not_answer_stale(
+def a_leader_that_has_not_read_its_successors_claim_does_not_answer_stale(
     cluster: ScenarioCluster,
 ) -> None:
     old = cluster.leader
@@ -50,7 +50,7 @@ def a_leader_that_has_not_read_of_its_successor_does_not_answer_stale(
 
 
 @scenario
-def a_heartbeat_that_landed_twice_does_not_pass_for_a_later_barrier(
+def a_heartbeat_that_landed_twice_does_not_confirm_a_later_barrier(
     cluster: ScenarioCluster,
 ) -> None:
     old = cluster.leader

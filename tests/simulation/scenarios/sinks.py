@@ -11,7 +11,7 @@ from tests.simulation.scenarios.registry import scenario
 
 
 @scenario
-def a_resumed_zombie_that_publishes_late_only_makes_duplicates(cluster: ScenarioCluster) -> None:
+def a_resumed_zombie_that_publishes_late_only_adds_duplicates(cluster: ScenarioCluster) -> None:
     old = cluster.leader
     cluster.schedule_fault(old, "publish", pause_ms=1_500)
     cluster.send()
@@ -31,7 +31,7 @@ def a_resumed_zombie_that_publishes_late_only_makes_duplicates(cluster: Scenario
 
 
 @scenario
-def after_a_crash_between_publish_and_mark_publishing_goes_on_at_the_tail(
+def after_a_crash_between_publish_and_mark_publishing_resumes_at_the_tail(
     cluster: ScenarioCluster,
 ) -> None:
     cluster.send()
@@ -46,7 +46,9 @@ def after_a_crash_between_publish_and_mark_publishing_goes_on_at_the_tail(
 
 
 @scenario
-def the_mark_counts_when_a_zombie_wrote_the_last_record(cluster: ScenarioCluster) -> None:
+def publishing_resumes_at_the_mark_when_a_zombie_wrote_the_last_record(
+    cluster: ScenarioCluster,
+) -> None:
     for _ in range(5):
         cluster.send()
         cluster.settle()
@@ -85,7 +87,7 @@ def the_first_publish_is_alone_in_flight(cluster: ScenarioCluster) -> None:
 
 
 @scenario
-def a_failed_sink_costs_neither_order_nor_leadership(cluster: ScenarioCluster) -> None:
+def a_failed_sink_preserves_order_and_leadership(cluster: ScenarioCluster) -> None:
     leader = cluster.leader
     cluster.simulated.profile.publish_fails = 0.5
     for _ in range(20):
@@ -98,7 +100,7 @@ def a_failed_sink_costs_neither_order_nor_leadership(cluster: ScenarioCluster) -
 
 
 @scenario
-def a_deposed_leader_that_sees_its_successors_outputs_is_not_halted(
+def a_deposed_leader_does_not_halt_at_its_successors_outputs(
     cluster: ScenarioCluster,
 ) -> None:
     old = cluster.leader
@@ -115,7 +117,7 @@ def a_deposed_leader_that_sees_its_successors_outputs_is_not_halted(
 
 
 @scenario
-def a_sink_that_is_really_ahead_halts_the_shard(cluster: ScenarioCluster) -> None:
+def a_sink_ahead_of_the_journal_halts_the_shard(cluster: ScenarioCluster) -> None:
     cluster.simulated.topics[0].sinks["results"].tail = 1_000
     cluster.leader.kill()
     with pytest.raises(SinkAhead):

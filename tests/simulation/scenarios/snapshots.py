@@ -5,9 +5,9 @@ from __future__ import annotations
 from tests.simulation.event_loop import MS
 from tests.simulation.host import Host
 from tests.simulation.journal_producers import LOST
+from tests.simulation.profile import SnapshotFaults
 from tests.simulation.scenario_cluster import ScenarioCluster
 from tests.simulation.scenarios.registry import scenario
-from tests.simulation.snapshots import SnapshotFaults
 
 
 def _take(cluster: ScenarioCluster, host: Host, *, leader: bool = False) -> None:
@@ -25,7 +25,7 @@ def _grow(cluster: ScenarioCluster, commands: int) -> None:
 
 
 @scenario
-def a_killed_replica_comes_back_from_the_newest_snapshot(cluster: ScenarioCluster) -> None:
+def a_killed_replica_restores_from_the_newest_snapshot(cluster: ScenarioCluster) -> None:
     victim, other = cluster.standbys
     for _ in range(2):
         _grow(cluster, 10)
@@ -38,7 +38,7 @@ def a_killed_replica_comes_back_from_the_newest_snapshot(cluster: ScenarioCluste
 
 
 @scenario
-def a_damaged_snapshot_is_passed_over_for_an_older_one(cluster: ScenarioCluster) -> None:
+def a_damaged_snapshot_is_skipped_for_an_older_one(cluster: ScenarioCluster) -> None:
     victim, other = cluster.standbys
     for _ in range(2):
         _grow(cluster, 10)
@@ -53,7 +53,9 @@ def a_damaged_snapshot_is_passed_over_for_an_older_one(cluster: ScenarioCluster)
 
 
 @scenario
-def all_dead_come_back_from_snapshots_and_lead(cluster: ScenarioCluster) -> None:
+def after_all_replicas_are_killed_one_restores_from_a_snapshot_and_leads(
+    cluster: ScenarioCluster,
+) -> None:
     _grow(cluster, 10)
     _take(cluster, cluster.standbys[0])
     for host in cluster.hosts:
@@ -82,7 +84,7 @@ def a_deposed_leader_with_void_entries_rebuilds_from_snapshot_and_tail(
 
 
 @scenario
-def a_takeover_does_not_wait_for_a_snapshot_and_does_not_spoil_it(cluster: ScenarioCluster) -> None:
+def a_takeover_neither_waits_for_a_snapshot_nor_damages_it(cluster: ScenarioCluster) -> None:
     taker, other = cluster.standbys
     _grow(cluster, 10)
     other.kill()  # so that the taker is the one that takes over
@@ -94,14 +96,14 @@ def a_takeover_does_not_wait_for_a_snapshot_and_does_not_spoil_it(cluster: Scena
     cluster.until(lambda: cluster.simulated.leader(0) is taker, 100, "the taker leads")
     cluster.send()
     cluster.until(lambda: cluster.count("snapshots taken") == 1, 5_000, "it is stored all the same")
-    assert cluster.count("snapshots over a takeover") == 1
+    assert cluster.count("snapshots across a takeover") == 1
     cluster.restart_exited()
     cluster.settle(5_000)
     assert cluster.count("restores from the newest snapshot") == 2
 
 
 @scenario
-def a_leaders_snapshot_is_of_a_moment_with_nothing_in_flight(cluster: ScenarioCluster) -> None:
+def a_leaders_snapshot_is_taken_with_nothing_in_flight(cluster: ScenarioCluster) -> None:
     for _ in range(20):
         cluster.send()
         cluster.run(0.3)
@@ -114,7 +116,7 @@ def a_leaders_snapshot_is_of_a_moment_with_nothing_in_flight(cluster: ScenarioCl
 
 
 @scenario
-def a_replica_that_dies_while_it_takes_a_snapshot_leaves_none(cluster: ScenarioCluster) -> None:
+def a_replica_killed_while_it_takes_a_snapshot_stores_none(cluster: ScenarioCluster) -> None:
     taker = cluster.standbys[0]
     cluster.simulated.profile.snapshots.store_us = 300 * MS
     cluster.simulation.maintenance.request_snapshot(taker, 0, allow_leader=False)
@@ -127,7 +129,7 @@ def a_replica_that_dies_while_it_takes_a_snapshot_leaves_none(cluster: ScenarioC
 
 
 @scenario
-def a_replica_overtaken_by_trimming_begins_anew_from_a_snapshot(cluster: ScenarioCluster) -> None:
+def a_replica_overtaken_by_trimming_restores_from_a_snapshot(cluster: ScenarioCluster) -> None:
     sleeper, other = cluster.standbys
     _grow(cluster, 3)
     cluster.log(sleeper).journal.hold()
@@ -145,7 +147,7 @@ def a_replica_overtaken_by_trimming_begins_anew_from_a_snapshot(cluster: Scenari
 
 
 @scenario
-def slow_restores_do_not_hold_up_those_that_lead(cluster: ScenarioCluster) -> None:
+def a_slow_restore_does_not_delay_the_leader(cluster: ScenarioCluster) -> None:
     victim, other = cluster.standbys
     _grow(cluster, 10)
     _take(cluster, other)
