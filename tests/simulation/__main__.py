@@ -1,6 +1,6 @@
-"""`python -m tests.simulation --seed 7` replays a seed; `--seeds 0..2000` runs many.
+"""`python -m tests.simulation --seed 7` replays a seed; `--seeds 0..2000` runs a range of seeds.
 
-`--planted-bugs` runs an engine with a bug, for each bug of a list, until a seed finds it.
+`--planted-bugs` plants each bug of a list in the engine and runs seeds until one finds it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.simulation.scenarios import SCENARIOS
 
 
 def main() -> int:
-    """Returns 1 if an invariant does not hold."""
+    """Return 1 if an invariant does not hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, help="replay this one and print its trace")
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="play it, print its trace")

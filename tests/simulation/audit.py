@@ -1,4 +1,4 @@
-"""All invariants of a run: one `ShardAudit` a shard, and the queries."""
+"""All invariants of a run: one `ShardAudit` per shard, and the queries."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ if TYPE_CHECKING:
     from tests.simulation.shard_process import ShardProcess
 
 THOROUGH_CHECK_PROBABILITY = 0.02
-"""How often after a turn the slow invariants are checked as well."""
+"""How often the slow invariants are checked after a turn."""
 
 
 class Audit:
-    """What the cluster tells of everything that happens."""
+    """Receives everything that happens in the cluster and checks the invariants."""
 
     def __init__(self, cluster: SimulatedCluster) -> None:
-        """For all shards of the cluster."""
         self._cluster = cluster
         self.shards = [ShardAudit(cluster, shard) for shard in range(cluster.profile.shards)]
         self.queries: list[Query] = []
-        self._whole: dict[int, SnapshotInvariants] = {}
+        self._snapshots: dict[int, SnapshotInvariants] = {}
 
     def after_turn(self, process: ShardProcess) -> None:
-        """A replica has taken in what came."""
+        """The process has taken a turn."""
         shard = self.shards[process.topics.shard]
         shard.after_turn(process)
         if process.host.paused_until_us is None:
@@ -38,9 +37,9 @@ class Audit:
             self.thorough(process)
 
     def thorough(self, process: ShardProcess, *, final: bool = False) -> None:
-        """The slow checks, and at the end those that may disturb.
+        """Check the slow invariants; if `final`, also those whose check changes the replica.
 
-        They need a replica that has read and decided just what is there.
+        They need a replica that has read the whole journal and has nothing in flight.
         """
         shard, replica = self.shards[process.topics.shard], process.replica
         if replica.role in ENDED:
@@ -58,18 +57,18 @@ class Audit:
                 shard.unpublished_outputs_are_available(replica)
 
     def snapshots(self, shard: int) -> SnapshotInvariants:
-        """What concerns snapshots."""
-        if shard not in self._whole:
-            self._whole[shard] = SnapshotInvariants(self._cluster, shard)
-        return self._whole[shard]
+        """The invariants of a shard's snapshots."""
+        if shard not in self._snapshots:
+            self._snapshots[shard] = SnapshotInvariants(self._cluster, shard)
+        return self._snapshots[shard]
 
-    def ask(self, query: Query) -> int:
-        """A query comes; returns its token."""
+    def on_query(self, query: Query) -> int:
+        """Record a query and return its token."""
         self.queries.append(query)
         return len(self.queries) - 1
 
     def on_reply(self, token: int, result: object, seq: int, error: str | None) -> None:
-        """A query is answered, or refused."""
+        """A query is answered or refused."""
         query = self.queries[token]
         must(not query.answered, "a_query_is_answered_once", "query %d", token)
         query.answered, query.error, query.seq = True, error, seq
@@ -83,16 +82,15 @@ class Audit:
         self.shards[query.shard].on_reply(query, result, seq)
 
     def unanswered(self) -> list[Query]:
-        """Queries to processes that still live."""
-        lives = {host.name: host.life for host in self._cluster.hosts if host.alive}
-        return [q for q in self.queries if not q.answered and lives.get(q.host) == q.life]
+        """Queries to hosts that still run."""
+        lives = {host.name: host.start_count for host in self._cluster.hosts if host.alive}
+        return [q for q in self.queries if not q.answered and lives.get(q.host) == q.start_count]
 
 
 class ProcessLogObserver(LogObserver):
-    """Sees what one replica asks of its log."""
+    """Passes what one replica does with its log to the invariants."""
 
     def __init__(self, audit: Audit, process: ShardProcess) -> None:
-        """For the replica in `process`."""
         self._audit, self._process = audit, process
 
     @property
@@ -100,22 +98,17 @@ class ProcessLogObserver(LogObserver):
         return self._audit.shards[self._process.topics.shard]
 
     def on_append(self, value: bytes) -> None:
-        """See `LogObserver`."""
         self._process.liveness.on_append(value)
 
     def on_claim(self, value: bytes) -> None:
-        """See `LogObserver`."""
         self._process.liveness.on_claim(value)
 
     def on_publish(self, sink: str, outputs: Outputs, tail: int) -> None:
-        """See `LogObserver`."""
         mark = self._shard.marks.get(self._process.liveness.led_epoch, {}).get(sink, 0)
         self._shard.on_publish(sink, outputs, max(tail, mark))
 
     def on_delivered(self, message: m.Message) -> None:
-        """See `LogObserver`."""
         self._process.liveness.on_delivered(message)
 
     def on_open(self, offset: int) -> None:
-        """See `LogObserver`."""
         self._process.liveness.on_open(offset)

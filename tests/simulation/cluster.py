@@ -1,4 +1,4 @@
-"""The cluster of one run: the broker, the processes, what goes on between them."""
+"""The simulated cluster of one run: the broker and the hosts, in virtual time."""
 
 from __future__ import annotations
 
@@ -19,26 +19,29 @@ from tests.simulation.snapshot_store import SnapshotStore
 
 
 class SimulatedCluster:
-    """Everything, in virtual time. Drive it with `run_until`."""
+    """Topics, hosts, tripwires and the audit of one run; `run_until` and `run_for` drive it."""
 
     def __init__(self, loop: EventLoop, profile: Profile) -> None:
-        """Processes are not started; `start` does."""
+        """Create the hosts; `start` starts them."""
         self.loop, self.profile = loop, profile
         self.coverage = Coverage()
-        self.faults_over = False  # no more faults
-        self.quiet = False  # and nothing is left of them
+        self.faults_over = False
         self.faults_end_us: int | None = None
         self.broker_unavailable = False
-        self.refusing: set[str] = set()  # topics that nobody can append to
+        self.refusing: set[str] = set()  # topics whose appends the broker rejects
         self.audit = Audit(self)
         self.tripwires = Tripwires(self)
         self.topics = [self._make_topics(shard) for shard in range(profile.shards)]
         self.hosts = self._make_hosts()
-        self.first_epochs: dict[tuple[int, str], int] = {}  # (shard, command id) → of its decision
+        self.first_epochs: dict[
+            tuple[int, str], int
+        ] = {}  # (shard, command id) → epoch of the first decision
         self.stores = [SnapshotStore() for _ in range(profile.shards)]
         self.claimants: dict[tuple[int, int], set[str]] = {}  # (shard, epoch) → incarnations
         self.on_resigned: Callable[[int], None] = lambda _: None
-        self.undecided: set[tuple[int, int]] = set()  # (shard, epoch) whose leader died so
+        self.undecided: set[tuple[int, int]] = (
+            set()
+        )  # (shard, epoch) whose leader died with unconfirmed entries
 
     def _make_topics(self, shard: int) -> ShardTopics:
         audit = self.audit.shards[shard]
@@ -53,18 +56,17 @@ class SimulatedCluster:
         return hosts
 
     def process(self, host: Host, topics: ShardTopics) -> ShardProcess:
-        """A runtime for one shard."""
         return ShardProcess(host, topics)
 
     def start(self) -> None:
-        """All processes, almost at once."""
+        """Start all hosts within 20 ms."""
         for host in self.hosts:
             self.loop.after(self.loop.uniform(0, 20 * MS), host.start)
 
     # --- time -------------------------------------------------------------------------------
 
     def run_until(self, done: Callable[[], bool], bound_us: int, what: str) -> None:
-        """Run events until `done()`; a `Violation` of liveness if it is not within `bound_us`."""
+        """Run events until `done()`; raise a liveness `Violation` after `bound_us`."""
         end_us = self.loop.now_us + bound_us
         while not done():
             next_us = self.loop.next_at()
@@ -73,25 +75,24 @@ class SimulatedCluster:
             self.loop.step()
 
     def run_for(self, duration_us: int) -> None:
-        """Run the events of that time."""
         self.loop.run_to(self.loop.now_us + duration_us)
 
     def cap(self, time_us: int) -> int:
-        """No fault lasts longer than there are faults."""
+        """The earlier of `time_us` and the end of the faults: no fault outlasts them."""
         return time_us if self.faults_end_us is None else min(time_us, self.faults_end_us)
 
-    # --- faults ----------------------------------------------------------------------------
+    # --- faults -----------------------------------------------------------------------------
 
     def fault_probability(self, name: str) -> float:
-        """The probability of a fault; none when it is calm."""
+        """The probability of a fault of `profile`; 0 when the faults are over."""
         return 0.0 if self.faults_over else getattr(self.profile, name)
 
     def snapshot_fault_probability(self, name: str) -> float:
-        """The same for those of `profile.snapshots`."""
+        """As `fault_probability`, for `profile.snapshots`."""
         return 0.0 if self.faults_over else getattr(self.profile.snapshots, name)
 
     def set_broker(self, *, available: bool) -> None:
-        """The broker goes away, or comes back."""
+        """Make the broker reachable or unreachable for all hosts."""
         self.broker_unavailable = not available
         self.loop.trace("broker", "is %s", "available" if available else "unavailable")
         if not available:
@@ -100,7 +101,7 @@ class SimulatedCluster:
             host.on_reachable() if available else host.on_unreachable()
 
     def set_cut(self, host: Host, *, cut: bool) -> None:
-        """A process loses its way to the broker, or finds it again."""
+        """Cut or restore one host's connection to the broker, in both directions."""
         host.cut = cut
         self.loop.trace(host.name, "is %s", "cut off" if cut else "no longer cut off")
         if not cut:
@@ -110,34 +111,34 @@ class SimulatedCluster:
         host.on_unreachable()
 
     def set_muted(self, host: Host, *, muted: bool) -> None:
-        """Nothing that a process sends gets to the broker, or it does again."""
+        """Block or unblock everything that a host sends to the broker; it still reads."""
         if muted and not host.muted:
             self.coverage.hit("processes muted")
             self.loop.trace(host.name, "is muted")
         host.muted = muted
-        self._unstall()
+        self._resume_producers()
 
     def set_refusing(self, topics: str, *, refusing: bool) -> None:
-        """The broker takes nothing for some topics (too few replicas in sync), or does again."""
+        """Reject or accept appends to some topics, as with too few in-sync replicas."""
         if refusing:
             self.refusing.add(topics)
             self.coverage.hit(f"{topics} topics refuse")
             self.loop.trace("broker", "refuses %s topics", topics)
             return
         self.refusing.discard(topics)
-        self._unstall()
+        self._resume_producers()
 
-    def _unstall(self) -> None:
+    def _resume_producers(self) -> None:
         for host in self.hosts:
             for producer in host.producers:
-                producer.unstall()
+                producer.resume()
 
-    # --- what the coverage wants to know ----------------------------------------------------
+    # --- coverage ---------------------------------------------------------------------------
 
     def on_verdict(
         self, audit: ShardAudit, offset: int, record: Any, verdict: str, epoch_before: int
     ) -> None:
-        """The reference has judged a record that has just landed."""
+        """Count what the reference's verdict on a new journal record shows."""
         kind = record.get("kind") if isinstance(record, dict) else None
         self.loop.trace("journal", "%d/%d %s %s", audit.shard, offset, verdict, record)
         if kind == "claim":
@@ -177,8 +178,8 @@ class SimulatedCluster:
             if item.get("replayed") and self.first_epochs[key] != entry["epoch"]:
                 hit("duplicates across a takeover")
             self.first_epochs.setdefault(key, entry["epoch"])
-        sinks, most = self.topics[audit.shard].sinks, self.profile.limits.unpublished_outputs
-        if any(end - sinks[sink].next_seq >= most for sink, end in entry["sinks"].items()):
+        sinks, limit = self.topics[audit.shard].sinks, self.profile.limits.unpublished_outputs
+        if any(end - sinks[sink].next_seq >= limit for sink, end in entry["sinks"].items()):
             hit("decisions paused for a sink")
 
     def _on_new_leader(self, shard: int, old_epoch: int) -> None:
@@ -197,16 +198,16 @@ class SimulatedCluster:
                 self.loop.after(delay_us, host.processes[shard].break_sink)
 
     def on_end(self, host: Host) -> None:
-        """A process is about to end: remember what it had in flight."""
+        """Remember which epochs end with unconfirmed entries because their leader's host ends."""
         for process in host.processes:
             leadership = process.replica.leadership
             if leadership is not None and leadership.has_unconfirmed_entries:
                 self.undecided.add((process.topics.shard, leadership.epoch))
 
-    # --- what all hope for ------------------------------------------------------------------
+    # --- health -----------------------------------------------------------------------------
 
     def leader(self, shard: int) -> Host | None:
-        """Who leads: the journal says so, and the replica knows."""
+        """The host that leads: by the journal and by its own replica."""
         incarnation = self.audit.shards[shard].fold.leader
         for host in self.hosts:
             process = host.processes[shard] if host.alive else None
@@ -215,7 +216,8 @@ class SimulatedCluster:
         return None
 
     def is_healthy(self) -> bool:
-        """One leader, all decided, all published, all replicas equal, nobody waits for anything."""
+        """Whether each shard has a leader, everything is decided and published, and all replicas
+        have read the whole journal and answered all queries."""
         shards = range(self.profile.shards)
         return all(map(self._is_shard_healthy, shards)) and not self.audit.unanswered()
 
@@ -234,7 +236,6 @@ class SimulatedCluster:
         return self.leader(shard) is not None
 
     def why_unhealthy(self) -> str:
-        """For the message of a violation."""
         lines = [f"unanswered: {self.audit.unanswered()}"]
         for shard, audit in enumerate(self.audit.shards):
             lines.append(

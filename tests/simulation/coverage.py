@@ -1,4 +1,4 @@
-"""Counts how often each fault and each remarkable event happened."""
+"""Counts how often each fault and each notable event happened."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ COUNTERS = (
     "void records of a resigned leader",
     "void foreign records",
     "alarms at corrupt entries",
-    "entries of an forged_record",
-    "entries of an forged_record, own in flight",
-    "heartbeats of an forged_record",
-    "resignations of an forged_record",
+    "forged entries",
+    "forged entries, own in flight",
+    "forged heartbeats",
+    "forged resignations",
     "appends lost",
     "appends lost, a later one landed",
     "indeterminate appends that landed",
@@ -107,19 +107,19 @@ COUNTERS = (
     "journals trimmed",
     "readers overtaken by trimming",
 )
-"""Every one must have happened at least once over the seeds of a suite."""
+"""Each must have happened at least once over the seeds of a suite."""
 
 
 class Coverage(Counter[str]):
     """How often each of `COUNTERS` happened."""
 
     def hit(self, name: str, count: int = 1) -> None:
-        """It happened; an unknown name is a mistake in the simulation."""
+        """Count an event of `COUNTERS`."""
         assert name in _KNOWN, name
         self[name] += count
 
     def missing(self) -> list[str]:
-        """What never happened."""
+        """The counters that are 0."""
         return [name for name in COUNTERS if not self[name]]
 
     def table(self) -> str:
@@ -134,7 +134,6 @@ _KNOWN = frozenset(COUNTERS)
 
 
 def merged(coverages: Iterable[Coverage]) -> Coverage:
-    """The sum."""
     total = Coverage()
     for coverage in coverages:
         total.update(coverage)

@@ -1,4 +1,4 @@
-"""Makes things go wrong, at random times, mostly for the leader."""
+"""Injects faults at random times, mostly into the leader."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FAULT_POINTS = (
     "watch",
     "probe_end",
 )
-"""Effects that a pause or a kill may wait for; None: any."""
+"""Effects that can trigger a pause or a kill; None: any effect."""
 
 FOREIGN = (
     b"not json",
@@ -55,31 +55,32 @@ FOREIGN = (
 
 
 class FaultInjector:
-    """Each action has a weight in the profile, or none."""
+    """Injects each fault of `Profile.actions` with its weight."""
 
     def __init__(self, cluster: SimulatedCluster) -> None:
-        """Idle until `start`."""
         self._cluster, self._loop, self._random = cluster, cluster.loop, cluster.loop.random
         self._names = list(cluster.profile.actions)
         self._weights = list(cluster.profile.actions.values())
 
     def start(self) -> None:
-        """The first action comes after a while."""
+        """Schedule the first fault."""
         if self._names:
-            self._loop.after(self._loop.exponential(self._cluster.profile.action_gap_us), self._act)
+            self._loop.after(
+                self._loop.exponential(self._cluster.profile.action_gap_us), self._inject
+            )
 
-    def _act(self) -> None:
+    def _inject(self) -> None:
         if self._cluster.faults_over:
             return
         name = self._random.choices(self._names, self._weights)[0]
         action: Callable[[], None] = getattr(self, name)
         action()
-        self._loop.after(self._loop.exponential(self._cluster.profile.action_gap_us), self._act)
+        self._loop.after(self._loop.exponential(self._cluster.profile.action_gap_us), self._inject)
 
-    # --- whom and how long ------------------------------------------------------------------
+    # --- targets and durations --------------------------------------------------------------
 
     def _target(self) -> Host | None:
-        """The leader rather than another."""
+        """A leader with a probability of 0.6, else any running host."""
         cluster = self._cluster
         if self._random.random() < 0.6:
             leader = cluster.leader(self._random.randrange(cluster.profile.shards))
@@ -88,17 +89,17 @@ class FaultInjector:
         alive = [host for host in cluster.hosts if host.alive]
         return self._random.choice(alive) if alive else None
 
-    def _a_while(self, low_ms: int, high_ms: int) -> int:
-        """Short ones as often as long ones."""
+    def _duration(self, low_ms: int, high_ms: int) -> int:
+        """Draw a duration in µs; its logarithm is uniformly distributed."""
         ratio = high_ms / low_ms
         return int(low_ms * MS * ratio ** self._random.random())
 
-    def _later(self, duration_us: int, action: Callable[[], None]) -> None:
-        """At the end of a fault; all end when it gets calm."""
+    def _at_end_of_fault(self, duration_us: int, action: Callable[[], None]) -> None:
+        """Call `action` at the end of a fault of this duration, or when all faults end."""
         self._loop.at(self._cluster.cap(self._loop.now_us + duration_us), action)
 
     def _kill_or_pause(self, host: Host, pause_us: int | None) -> None:
-        """At once, or between two effects that are still to come."""
+        """At once, or at one of the host's next effects."""
         if self._random.random() < 0.3:
             if pause_us is None:
                 self._kill_now(host)
@@ -109,10 +110,10 @@ class FaultInjector:
         skip = self._random.choice((0, 0, 1, 2, 5))
         host.scheduled_fault = ScheduledFault(effect, skip, self._random.random() < 0.4, pause_us)
 
-    # --- actions ----------------------------------------------------------------------------
+    # --- faults -----------------------------------------------------------------------------
 
     def kill(self) -> None:
-        """SIGKILL; it is started again after a while."""
+        """SIGKILL; the host is restarted later."""
         host = self._target()
         if host is not None:
             self._kill_or_pause(host, None)
@@ -122,19 +123,19 @@ class FaultInjector:
             host.kill()
 
     def restart(self) -> None:
-        """SIGKILL, and a supervisor that starts it again at once, under the same name."""
+        """SIGKILL and an immediate restart under the same name."""
         host = self._target()
         if host is not None:
             host.kill()
-            self._loop.after(self._loop.uniform(0, 10 * MS), self._start_again, host)
+            self._loop.after(self._loop.uniform(0, 10 * MS), self._restart_now, host)
 
-    def _start_again(self, host: Host) -> None:
+    def _restart_now(self, host: Host) -> None:
         if not host.alive:
             self._cluster.coverage.hit("immediate restarts")
             host.start()
 
     def kill_all(self) -> None:
-        """A power cut."""
+        """SIGKILL all hosts: a power failure."""
         self._cluster.coverage.hit("all replicas killed")
         for host in self._cluster.hosts:
             self._kill_now(host)
@@ -143,93 +144,90 @@ class FaultInjector:
         """SIGSTOP, then SIGCONT."""
         host = self._target()
         if host is not None:
-            self._kill_or_pause(host, self._a_while(20, 5_000))
+            self._kill_or_pause(host, self._duration(20, 5_000))
 
     def suspend(self) -> None:
-        """A virtual machine is stopped for a while; its monotonic clock stands still."""
+        """Pause a virtual machine: its monotonic clock stands still."""
         host = self._target()
         if host is not None:
-            host.suspend(self._a_while(20, 3_000))
+            host.suspend(self._duration(20, 3_000))
 
     def mute(self) -> None:
-        """Nothing that one process sends gets through."""
+        """Drop everything that one host sends."""
         host = self._target()
         if host is not None and not host.muted:
             self._cluster.set_muted(host, muted=True)
-            self._later(
-                self._a_while(20, 2_500), partial(self._cluster.set_muted, host, muted=False)
+            self._at_end_of_fault(
+                self._duration(20, 2_500), partial(self._cluster.set_muted, host, muted=False)
             )
 
     def refuse(self) -> None:
-        """The journal, or the sinks, cannot be appended to by anybody; all can be read."""
+        """Reject all appends to the journal, or to the sinks; they remain readable."""
         topics = self._random.choice((JOURNAL, SINK))
         if topics not in self._cluster.refusing:
             self._cluster.set_refusing(topics, refusing=True)
             end = partial(self._cluster.set_refusing, topics, refusing=False)
-            self._later(self._a_while(20, 2_500), end)
+            self._at_end_of_fault(self._duration(20, 2_500), end)
 
     def stall_topic(self) -> None:
-        """Nobody can read one topic for a while."""
+        """Make one topic unreadable for a while."""
         topics = self._random.choice(self._cluster.topics)
         partitions: tuple[Partition[Any], ...] = (topics.journal, *topics.sources.values())
         partition = self._random.choice(partitions)
-        until_us = self._loop.now_us + self._a_while(20, 2_000)
+        until_us = self._loop.now_us + self._duration(20, 2_000)
         partition.stalled_until_us = self._cluster.cap(until_us)
         self._cluster.coverage.hit("unreadable topics")
-        self._loop.trace("broker", "gives nothing of a topic of shard %d", topics.shard)
+        self._loop.trace("broker", "stalls a topic of shard %d", topics.shard)
 
     def cut(self) -> None:
-        """One process loses the broker."""
+        """Cut one host's connection to the broker."""
         host = self._target()
         if host is not None and not host.cut:
             self._cluster.set_cut(host, cut=True)
-            self._later(self._a_while(20, 3_000), lambda: self._end_cut(host))
+            self._at_end_of_fault(self._duration(20, 3_000), lambda: self._end_cut(host))
 
     def _end_cut(self, host: Host) -> None:
         if host.cut:
             self._cluster.set_cut(host, cut=False)
 
     def broker_unavailable(self) -> None:
-        """All lose the broker."""
+        """Make the broker unreachable for all hosts."""
         if not self._cluster.broker_unavailable:
             self._cluster.set_broker(available=False)
-            self._later(self._a_while(20, 2_500), self._end_outage)
+            self._at_end_of_fault(self._duration(20, 2_500), self._end_outage)
 
     def _end_outage(self) -> None:
         if self._cluster.broker_unavailable:
             self._cluster.set_broker(available=True)
 
     def slow_fetch(self) -> None:
-        """One process reads slowly."""
         self._slow("fetch_us", 300)
 
     def slow_append(self) -> None:
-        """One process's appends take long to land."""
         self._slow("append_us", 400)
 
     def slow_publish(self) -> None:
-        """One process's outputs take long to land."""
         self._slow("publish_us", 400)
 
     def _slow(self, what: str, highest_ms: int) -> None:
         host = self._target()
         if host is None:
             return
-        setattr(host, what, self._a_while(1, highest_ms))
+        setattr(host, what, self._duration(1, highest_ms))
         self._loop.trace(host.name, "%s is now %d", what, getattr(host, what))
-        self._later(self._a_while(50, 2_000), host.reset_speed)
+        self._at_end_of_fault(self._duration(50, 2_000), host.reset_speed)
 
     def stall_fetch(self) -> None:
-        """One process reads nothing for a while, though all else works."""
+        """Stop one host's fetches for a while; everything else works."""
         host = self._target()
         if host is not None:
             self._cluster.coverage.hit("stalled fetches")
-            until_us = self._loop.now_us + self._a_while(50, 3_000)
+            until_us = self._loop.now_us + self._duration(50, 3_000)
             host.stalled_until_us = self._cluster.cap(until_us)
-            self._loop.trace(host.name, "fetches nothing for a while")
+            self._loop.trace(host.name, "fetches are stalled")
 
     def wall_clock_jump(self) -> None:
-        """One process's wall clock is set, forward or back, by a minute or by very little."""
+        """Set one host's wall clock forward or back, by up to a minute."""
         host = self._target()
         if host is not None:
             most_ms = self._random.choice((60_000, 100, 3))
@@ -240,35 +238,35 @@ class FaultInjector:
             host.wall_offset_ms += jump_ms
 
     def monotonic_jump(self) -> None:
-        """One process's monotonic clock is suddenly later."""
+        """Advance one host's monotonic clock by up to 5 s."""
         host = self._target()
         if host is not None:
             self._cluster.coverage.hit("monotonic clock jumps")
-            host.mono_offset_us += self._a_while(50, 5_000)
+            host.mono_offset_us += self._duration(50, 5_000)
 
     def false_tripwire(self) -> None:
-        """A connection breaks though the process at its other end lives."""
+        """Break a connection although the host at its other end is running."""
         self._cluster.tripwires.fire_falsely()
 
     def false_tripwires(self) -> None:
-        """All connections to a process break at once, though it lives: all others claim."""
+        """Break all connections to a running host at once, so that all others claim."""
         host = self._target()
         if host is not None:
             self._cluster.tripwires.fire_all(host)
 
     def handover(self) -> None:
-        """Somebody asks a replica to resign in favour of another, or of any."""
+        """Request a replica to resign in favor of another, or of any."""
         host = self._target()
         if host is None:
             return
-        names = [each.replica_name for each in self._cluster.hosts]
+        names = [replica.replica_name for replica in self._cluster.hosts]
         self._cluster.coverage.hit("handovers")
-        successor = self._random.choice([*names, "nobody", None, None])
-        self._loop.trace(host.name, "is asked to hand over to %s", successor)
+        successor = self._random.choice([*names, "no-such-replica", None, None])
+        self._loop.trace(host.name, "is requested to hand over to %s", successor)
         self._random.choice(host.processes).inbox.put(m.HandoverRequested(successor))
 
     def handover_burst(self) -> None:
-        """Everybody is asked at once, by several people."""
+        """Request several handovers at once."""
         for _ in range(self._random.randint(2, 8)):
             self.handover()
 
@@ -279,7 +277,7 @@ class FaultInjector:
             self._stop(host)
 
     def stop_all(self) -> None:
-        """Everybody gets SIGTERM at about the same time."""
+        """SIGTERM all hosts within 50 ms."""
         for host in self._cluster.hosts:
             self._loop.after(self._loop.uniform(0, 50 * MS), self._stop, host)
 
@@ -287,17 +285,17 @@ class FaultInjector:
         if host.stopping or not host.alive:
             return
         self._cluster.coverage.hit("graceful stops")
-        self._loop.trace(host.name, "is asked to stop")
+        self._loop.trace(host.name, "is requested to stop")
         host.stopping = True
         for process in host.processes:
             process.inbox.put(m.StopRequested())
 
     def foreign_record(self) -> None:
-        """Something that is no record of ours gets into the journal."""
+        """Land a record that is not one of this protocol."""
         self._random.choice(self._cluster.topics).journal.land(self._random.choice(FOREIGN))
 
     def corrupt_entry(self) -> None:
-        """An entry in which all is right but the running hash: a damaged log."""
+        """Land an entry whose only error is its digest: a damaged journal."""
         audit = self._random.choice(self._cluster.audit.shards)
         fold = audit.fold
         entry = {
@@ -314,6 +312,6 @@ class FaultInjector:
         self._cluster.topics[audit.shard].journal.land(msgspec.json.encode(entry))
 
     def forged_record(self) -> None:
-        """Somebody with rights on the journal writes as its leader, and all of it is right."""
+        """Land a valid record that looks as if the leader had written it."""
         shard = self._random.randrange(self._cluster.profile.shards)
         forge(self._cluster, shard, self._random.choice(("entry", "entry", "heartbeat", "resign")))

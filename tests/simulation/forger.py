@@ -1,4 +1,4 @@
-"""Somebody with rights on the journal who writes as its leader: the fold accepts what he writes."""
+"""Forges journal records: written by another process as if by the leader, and accepted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COUNTED = {"entry": "entries", "heartbeat": "heartbeats", "resign": "resignatio
 
 
 def forge(cluster: SimulatedCluster, shard: int, kind: str) -> None:
-    """Append an `entry`, a `heartbeat` or a `resign` as the leader might have; else nothing."""
+    """Append an `entry`, `heartbeat` or `resign` that fits the journal; nothing if none would."""
     audit = cluster.audit.shards[shard]
     fold = audit.fold
     if fold.leader is None or fold.resigned:
@@ -37,7 +37,7 @@ def forge(cluster: SimulatedCluster, shard: int, kind: str) -> None:
 
 
 def _decided(cluster: SimulatedCluster, audit: ShardAudit, time: int) -> Json | None:
-    """The source records that are next, decided as a leader would, unless that had to wait."""
+    """Decide the next source records as a leader would; None if a leader would have to wait."""
     limits, reference = cluster.profile.limits, audit.reference
     backlogs = [
         len(outputs) - audit.fold.published.get(sink, 0)
@@ -47,11 +47,11 @@ def _decided(cluster: SimulatedCluster, audit: ShardAudit, time: int) -> Json | 
         topic: len(partition.records) - reference.sources.get(topic, 0)
         for topic, partition in cluster.topics[audit.shard].sources.items()
     }
-    topic = max(waiting, key=lambda each: waiting[each])
+    topic = max(waiting, key=lambda name: waiting[name])
     if not waiting[topic] or max(backlogs) >= limits.unpublished_outputs:
         return None
     count = cluster.loop.random.randint(1, min(waiting[topic], limits.batch_commands, 3))
-    return reference.predicted(topic, count, time)
+    return reference.predict(topic, count, time)
 
 
 def _land(cluster: SimulatedCluster, audit: ShardAudit, record: Json) -> None:
@@ -60,6 +60,6 @@ def _land(cluster: SimulatedCluster, audit: ShardAudit, record: Json) -> None:
     leader = cluster.leader(audit.shard)
     leadership = leader.processes[audit.shard].replica.leadership if leader else None
     if kind == "entry" and leadership is not None and leadership.has_unconfirmed_entries:
-        cluster.coverage.hit("entries of an forged_record, own in flight")
-    cluster.coverage.hit(f"{_COUNTED[kind]} of an forged_record")
+        cluster.coverage.hit("forged entries, own in flight")
+    cluster.coverage.hit(f"forged {_COUNTED[kind]}")
     journal.land(msgspec.json.encode(record))

@@ -1,7 +1,7 @@
-"""What must hold, whatever goes wrong. Each promise is a function with its name.
+"""The invariants: what must hold whatever fault happens. The name of a function is the promise.
 
-`ShardAudit` follows one shard: the reference takes in each journal record at the instant it
-lands, so at any time it knows everything that is accepted, and what it means.
+`ShardAudit` follows one shard: the reference folds each journal record at the instant it lands,
+so at any time it knows everything that is accepted, and the state that follows from it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 AnyReplica = Replica[Any, Any, Any]
 
 ENDED = (Role.REBUILDING, Role.STOPPED)
-"""Roles whose state is thrown away: it may hold what never became stable."""
+"""Roles whose state is discarded: it may contain what never became stable."""
 
 
 class Violation(Exception):
     """An invariant does not hold."""
 
     def __init__(self, invariant: str, detail: str) -> None:
-        """`invariant`: its name."""
+        """`invariant`: the name of the promise."""
         super().__init__(f"{invariant}: {detail}")
         self.invariant, self.detail = invariant, detail
 
@@ -47,9 +47,10 @@ def must(holds: bool, invariant: str, detail: str, *args: object) -> None:
 
 @dataclass
 class Query:
-    """A read under way. `floor`: how many commands were decided, for all to see, when it came.
+    """A query and its answer.
 
-    `min_seq`: the answer must account for it.
+    `floor`: how many commands were stable when the query was sent; `min_seq`: the answer must
+    include the command with this sequence.
     """
 
     shard: int
@@ -57,7 +58,7 @@ class Query:
     linearizable: bool
     floor: int
     host: str
-    life: int
+    start_count: int
     min_seq: int
     answered: bool = False
     error: str | None = None
@@ -65,10 +66,9 @@ class Query:
 
 
 class ShardAudit:
-    """The invariants of one shard."""
+    """The invariants of one shard, and what the reference knows about its journal."""
 
     def __init__(self, cluster: SimulatedCluster, shard: int) -> None:
-        """Nothing has landed."""
         self.cluster, self.shard = cluster, shard
         self.fold = ReferenceFold()
         profile = cluster.profile
@@ -80,15 +80,15 @@ class ShardAudit:
         self.version_at: list[int] = [0]  # journal position → index in `versions`
         self.verdicts: list[str] = []  # by offset
         self.by_seq: dict[int, Version] = {0: self.versions[0]}
-        self.leaders: dict[int, str] = {}  # epoch → incarnation that holds the leadership
+        self.leaders: dict[int, str] = {}  # epoch → leading incarnation
         self.marks: dict[int, dict[str, int]] = {}  # epoch → marks when its claim landed
         self.gaps: dict[int, int] = {}  # epoch → offset of its first record over a gap
         self.last_of_epoch: dict[int, int] = {}  # epoch → offset of its leader's last record
-        self.effects: dict[str, int] = {}  # command id → times it took effect
-        self.forged: set[int] = set()  # offsets of what an forged_record wrote
+        self.effects: dict[str, int] = {}  # command id → number of entries with its events
+        self.forged: set[int] = set()  # offsets of forged records
         self.forged_entries: dict[
             int, int
-        ] = {}  # epoch → offset of an forged_record's first accepted entry
+        ] = {}  # epoch → offset of its first accepted forged entry
 
     def _source(self, topic: str, offset: int) -> tuple[bytes | None, bytes | None]:
         records = self.cluster.topics[self.shard].sources[topic].records
@@ -101,7 +101,7 @@ class ShardAudit:
     # --- when a journal record lands --------------------------------------------------------
 
     def on_journal(self, offset: int, value: bytes) -> None:
-        """Take it into the reference."""
+        """Fold a record into the reference and check what it may be."""
         record = parsed(value)
         before = self.fold.epoch
         verdict = self.fold.take(offset, value, record)
@@ -139,7 +139,7 @@ class ShardAudit:
                 self.cluster.coverage.hit("entries over a gap")
 
     def every_source_record_is_decided_once_and_in_order(self, offset: int, entry: Json) -> None:
-        """And by the rules of the ledger, repeats by those of the dedupe window."""
+        """By the rules of the ledger; duplicates by those of the dedupe window."""
         reference = self.reference
         try:
             reference.accept(entry)
@@ -155,17 +155,17 @@ class ShardAudit:
         self.by_seq[version.next_seq] = version
 
     def a_command_takes_effect_once(self, entry: Json) -> None:
-        """Within the window; counted without regard to what the reference thinks."""
+        """Within the dedupe window, counted independently of the reference."""
         for item in entry["batch"]:
             if item.get("events"):
                 command_id = item["id"]
                 self.effects[command_id] = self.effects.get(command_id, 0) + 1
         if self.cluster.profile.limits.dedupe_window >= 1_000:
-            twice = [each for each, count in self.effects.items() if count > 1]
+            twice = [command_id for command_id, count in self.effects.items() if count > 1]
             must(not twice, "a_command_takes_effect_once", "%s", twice)
 
     def an_entry_respects_the_limits(self, entry: Json) -> None:
-        """Not too many commands, and none while too many outputs were not acknowledged."""
+        """At most `batch_commands`, and none while too many outputs are unpublished."""
         limits, name = self.cluster.profile.limits, "an_entry_respects_the_limits"
         must(len(entry["batch"]) <= limits.batch_commands, name, "%s", entry)
         for sink, outputs in self.reference.outputs.items():
@@ -173,13 +173,13 @@ class ShardAudit:
             must(backlog < limits.unpublished_outputs, name, "%s: %d", sink, backlog)
 
     def money_is_conserved(self) -> None:
-        """The balances' sum is deposits less withdrawals."""
+        """The sum of all balances is the sum of deposits less withdrawals."""
         ledger = self.reference.ledger
         total = sum(ledger.accounts.values())
         must(total == ledger.tally, "money_is_conserved", "%d, not %d", total, ledger.tally)
 
     def a_mark_is_never_ahead_of_the_sink(self, marks: dict[str, int]) -> None:
-        """`published` in the journal: all before it is in the sink's topic."""
+        """Everything before a mark (`published`) is in the sink's topic."""
         for sink, mark in marks.items():
             there = self.cluster.topics[self.shard].sinks[sink].next_seq
             must(
@@ -192,8 +192,7 @@ class ShardAudit:
             )
 
     def only_corrupt_entries_raise_an_alarm(self, offset: int, verdict: str, record: Any) -> None:
-        """The running hash fits in everything that a leader writes and that is right else, unless
-        an forged_record's entry came first."""
+        """The digest matches in every entry that a leader writes before the first forged one."""
         genuine = (
             verdict == ALARM
             and not str(record["digest_before"]).startswith("forged")
@@ -204,7 +203,7 @@ class ShardAudit:
     # --- after each turn of a replica -------------------------------------------------------
 
     def after_turn(self, process: ShardProcess) -> None:
-        """Everything that concerns one replica."""
+        """Check what concerns one replica."""
         replica = process.replica
         if replica.role in ENDED:
             return
@@ -223,7 +222,7 @@ class ShardAudit:
             self.state_follows_from_the_journal(replica)
 
     def every_replica_folds_a_prefix_to_the_same_state(self, replica: AnyReplica) -> None:
-        """As the reference does."""
+        """To the same state as the reference."""
         j = replica.journal
         mine = (j.epoch, j.leader, j.alive_at, j.resigned, j.next_seq, j.digest, j.published)
         right = self.points[replica.position]
@@ -238,7 +237,7 @@ class ShardAudit:
         )
 
     def one_leader_per_epoch(self, replica: AnyReplica) -> None:
-        """Who believes to lead an epoch is the one whom the journal says, and the only one."""
+        """A replica that considers itself the leader is so by the journal, and the only one."""
         assert replica.leadership is not None
         epoch, incarnation = replica.leadership.epoch, replica.incarnation
         other = self.leaders.setdefault(epoch, incarnation)
@@ -252,13 +251,13 @@ class ShardAudit:
         )
 
     def only_a_leader_reads_sources_or_publishes(self, process: ShardProcess) -> None:
-        """Unless it is paused before it could close them."""
+        """A paused host may not have closed them yet."""
         log, name = process.log, "only_a_leader_reads_sources_or_publishes"
         busy = log.sink_producers or any(reader.is_open for reader in log.sources.values())
         must(not busy or process.host.paused_until_us is not None, name, "%s", process.host.name)
 
     def every_replica_agrees_that_a_record_is_void(self, event: RecordVoid) -> None:
-        """And raises the alarm everywhere or nowhere."""
+        """And raises the alarm on all replicas or on none."""
         verdict = self.verdicts[event.offset]
         must(
             verdict != ACCEPTED and event.alarm == (verdict == ALARM),
@@ -269,24 +268,24 @@ class ShardAudit:
         )
 
     def a_failed_append_ends_the_leadership(self, process: ShardProcess, epoch: int) -> None:
-        """The leadership that appended it, as soon as it is told."""
+        """The leadership that appended it, as soon as the failure is reported."""
         name = "a_failed_append_ends_the_leadership"
         must(process.log.failed_epoch != epoch, name, "%s, epoch %d", process.host.name, epoch)
 
     def a_gap_ends_the_leadership(self, replica: AnyReplica, epoch: int) -> None:
-        """As soon as the leader reads a record of its own that comes after a lost one."""
+        """As soon as the leader reads a record of its own that follows a lost one."""
         gap = self.gaps.get(epoch, replica.position)
         name = "a_gap_ends_the_leadership"
         must(gap >= replica.position, name, "%s: gap at %d", replica.incarnation, gap)
 
     def a_forged_entry_ends_the_leadership(self, replica: AnyReplica, epoch: int) -> None:
-        """As soon as the leader reads it accepted: what it decided ahead no longer fits."""
+        """As soon as the leader reads it accepted: its own later decisions no longer fit."""
         offset = self.forged_entries.get(epoch, replica.position)
         name = "a_forged_entry_ends_the_leadership"
         must(offset >= replica.position, name, "%s: entry at %d", replica.incarnation, offset)
 
     def state_follows_from_the_journal(self, replica: AnyReplica) -> None:
-        """Balances, positions in the sources, ends of the sinks."""
+        """Application state, positions in the sources, ends of the sinks."""
         version = self.versions[self.version_at[replica.position]]
         machine = replica.machine
         mine = (machine.state, machine.sources, machine.sink_ends())
@@ -302,7 +301,7 @@ class ShardAudit:
         )
 
     def the_dedupe_window_matches_the_reference(self, replica: AnyReplica) -> None:
-        """The dedupe window with its outcomes. Slow."""
+        """With its outcomes. Slow."""
         reference, machine = self.reference, replica.machine
         name = "the_dedupe_window_matches_the_reference"
         must(len(machine.window) == len(reference.window), name, "window of %s", replica.role)
@@ -311,10 +310,10 @@ class ShardAudit:
             must(mine == first.item(), name, "%s: %s, not %s", command_id, mine, first.item())
 
     def published_outputs_are_dropped(self, process: ShardProcess) -> None:
-        """Else memory would grow for ever. Whole entries are forgotten, or what there was in a
-        snapshot."""
+        """Otherwise memory would grow without limit. They are dropped by whole entries, or all that
+        came from a snapshot at once."""
         position, name = process.replica.position, "published_outputs_are_dropped"
-        opened, now = self.version_at[process.liveness.opened_at], self.version_at[position]
+        opened, now = self.version_at[process.liveness.opened_offset], self.version_at[position]
         ends = [version.sinks for version in self.versions[opened : now + 1]]
         for sink, mark in self.points[position][-1].items():
             begin = max((end[sink] for end in ends if end[sink] <= mark), default=0)
@@ -323,7 +322,7 @@ class ShardAudit:
             must(first >= begin, name, "%s: kept from %d, mark %d", sink, first, mark)
 
     def unpublished_outputs_are_available(self, replica: AnyReplica) -> None:
-        """Only at the end: a standby makes outputs when asked, and a look would make them."""
+        """Only at the end: a standby makes outputs on demand, so the check makes them."""
         machine, name = replica.machine, "unpublished_outputs_are_available"
         for sink, outputs in self.reference.outputs.items():
             mark = self.fold.published.get(sink, 0)
@@ -337,7 +336,7 @@ class ShardAudit:
     # --- outputs and answers ----------------------------------------------------------------
 
     def no_heartbeat_while_a_record_is_not_read_back(self, inflight: Sized) -> None:
-        """Else a leader whose entries cannot land would stay in office for ever."""
+        """Otherwise a leader whose entries cannot land would lead forever."""
         name = "no_heartbeat_while_a_record_is_not_read_back"
         must(len(inflight) <= 1, name, "%s", inflight)
 
@@ -348,7 +347,7 @@ class ShardAudit:
         must(seen == position - 1, name, "seen %d, next to read is %d", seen, position)
 
     def on_publish(self, sink: str, outputs: Outputs, known: int) -> None:
-        """Something leaves the process."""
+        """Outputs leave the process."""
         self.no_output_known_to_be_in_the_sink_is_published(sink, outputs.first, known)
         for seq, value in enumerate(outputs.values, outputs.first):
             self.no_output_is_published_before_it_is_stable(sink, seq)
@@ -357,12 +356,12 @@ class ShardAudit:
     def no_output_known_to_be_in_the_sink_is_published(
         self, sink: str, seq: int, known: int
     ) -> None:
-        """By the sink's tail, or by the marks when it took over; the rest may come twice."""
+        """By the sink's tail, or the marks at the takeover; other outputs may be duplicated."""
         name = "no_output_known_to_be_in_the_sink_is_published"
-        must(seq >= known, name, "%s %d, all before %d is there", sink, seq, known)
+        must(seq >= known, name, "%s %d, all before %d is in the sink", sink, seq, known)
 
     def no_output_is_published_before_it_is_stable(self, sink: str, seq: int) -> None:
-        """Its entry stands accepted in the journal."""
+        """Its entry is accepted in the journal."""
         stable, name = (
             len(self.reference.outputs[sink]),
             "no_output_is_published_before_it_is_stable",
@@ -370,7 +369,7 @@ class ShardAudit:
         must(seq < stable, name, "%s %d, stable is what is before %d", sink, seq, stable)
 
     def an_output_follows_from_the_journal(self, sink: str, seq: int, value: bytes) -> None:
-        """Whoever publishes record k publishes the same record k."""
+        """Any two leaders publish the same output for a sequence."""
         right = self.reference.outputs[sink][seq]
         mine = parsed(value)
         must(
@@ -383,7 +382,7 @@ class ShardAudit:
         )
 
     def a_sink_has_no_gap(self, sink: str, seq: int, value: bytes) -> None:
-        """A subscriber that drops repeats sees 0, 1, 2 …"""
+        """A subscriber that drops duplicates sees 0, 1, 2 …"""
         assert parsed(value)["seq"] == seq
         expected = self.cluster.topics[self.shard].sinks[sink].next_seq
         must(seq <= expected, "a_sink_has_no_gap", "%s: %d came, expected %d", sink, seq, expected)
@@ -398,7 +397,7 @@ class ShardAudit:
     def an_answer_reflects_only_accepted_state(
         self, query: Query, result: object, seq: int
     ) -> None:
-        """It is true at `seq`, and `seq` is stable."""
+        """It is correct at `seq`, and `seq` is stable."""
         name = "an_answer_reflects_only_accepted_state"
         must(seq < self.fold.next_seq, name, "seq %d of %d", seq, self.fold.next_seq)
         version = self.by_seq.get(seq + 1)
@@ -409,12 +408,12 @@ class ShardAudit:
         must(result == right, name, "%s at seq %d, must be %s", result, seq, right)
 
     def an_answer_includes_min_seq(self, query: Query, seq: int) -> None:
-        """Whoever answers, and whatever has happened to it while it waited."""
+        """Whichever replica answers, and whatever happened to it since the query."""
         name = "an_answer_includes_min_seq"
-        must(seq >= query.min_seq, name, "seq %d, asked for %d", seq, query.min_seq)
+        must(seq >= query.min_seq, name, "seq %d, requested %d", seq, query.min_seq)
 
     def a_linearizable_answer_is_not_stale(self, query: Query, seq: int) -> None:
-        """Everything that was accepted when the question came is in it."""
+        """It includes everything that was accepted when the query was sent."""
         must(
             seq + 1 >= query.floor,
             "a_linearizable_answer_is_not_stale",
@@ -426,7 +425,7 @@ class ShardAudit:
     # --- at the end -------------------------------------------------------------------------
 
     def everything_is_decided(self) -> bool:
-        """Every source record, whether it was a command or not."""
+        """Whether every source record is decided, valid command or not."""
         topics = self.cluster.topics[self.shard].sources
         return all(
             self.reference.sources.get(name, 0) == len(partition.records)
@@ -434,7 +433,7 @@ class ShardAudit:
         )
 
     def everything_is_published(self) -> bool:
-        """Every output of every decision."""
+        """Whether every output of every decision is in its sink."""
         sinks = self.cluster.topics[self.shard].sinks
         return all(
             sinks[name].next_seq == len(outputs) for name, outputs in self.reference.outputs.items()

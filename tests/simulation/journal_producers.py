@@ -15,33 +15,32 @@ if TYPE_CHECKING:
     from tests.simulation.host import Host
 
 LOST, UNACKNOWLEDGED, TWICE, LATE = "lost", "unacknowledged", "twice", "late"
-"""Fates of an append that a scenario may ask for."""
+"""Outcomes of an append that a scenario can choose."""
 
 MOST_BYTES = 8_000_000
-"""`message.max.bytes` of production's producer."""
+"""`message.max.bytes` of the production producer."""
 
 CLAIM_TIMEOUT_US = 300 * MS
 
 
 class JournalProducer(SimProducer[bytes]):
-    """Entries, heartbeats, resignations."""
+    """Appends entries, heartbeats and resignations."""
 
     TO = JOURNAL
 
-    def __init__(self, host: Host, topics: ShardTopics, tell: Deliver) -> None:
-        """See `SimProducer`."""
-        super().__init__(host, topics, tell)
-        self.fates: deque[str] = deque()  # of the next appends to arrive: for scenarios
+    def __init__(self, host: Host, topics: ShardTopics, deliver: Deliver) -> None:
+        super().__init__(host, topics, deliver)
+        self.fates: deque[str] = deque()  # of the next appends to arrive, set by scenarios
         self.slowest_failure_us = 1_200 * MS
-        self.is_broken = False  # for good: librdkafka calls that a fatal error
+        self.is_broken = False  # fatally: no later append succeeds
         self.has_failed = False
         self._lost = False
 
     def send(self, value: bytes) -> None:
-        """Rarely overtakes the one before: that is what idempotence prevents.
+        """Queue an append; rarely it overtakes the one before, which idempotence prevents in Kafka.
 
-        Or the producer does not even take it, and says so at once, while of those before nothing
-        is known yet: its queue is full, or it is broken.
+        Or the producer rejects it and reports that at once, while the outcome of earlier appends is
+        still unknown: its queue is full, or it is broken.
         """
         fault_probability = self._host.cluster.fault_probability
         if self._loop.chance(fault_probability("append_refused")):
@@ -60,7 +59,7 @@ class JournalProducer(SimProducer[bytes]):
     def _refuse(self, value: bytes) -> None:
         self._coverage.hit("appends rejected by the producer")
         self.has_failed = True
-        self._loop.after(0, self._told, self.generation, _failure("not taken", value))
+        self._loop.after(0, self._deliver_report, self.generation, _failure("not taken", value))
 
     def _mean_us(self) -> int:
         return self._host.append_us
@@ -84,10 +83,10 @@ class JournalProducer(SimProducer[bytes]):
         if fate == LATE or self._loop.chance(self._host.cluster.fault_probability("report_late")):
             delay_us += self._loop.uniform(20 * MS, 1_000 * MS)
             self._coverage.hit("appends reported late")
-        self._tell(delay_us, request.generation, m.AppendAcknowledged(1))
+        self._report(delay_us, request.generation, m.AppendAcknowledged(1))
 
     def _draw_fate(self) -> str:
-        """Of what is lost: the producer gave it up. It then goes on, as a new one would."""
+        """LOST: the producer gave the append up and continues, as a new one would."""
         cluster, chance = self._host.cluster, self._loop.chance
         for fate in (LOST, UNACKNOWLEDGED, TWICE):
             if chance(cluster.fault_probability(f"append_{fate}")):
@@ -98,7 +97,7 @@ class JournalProducer(SimProducer[bytes]):
         hit = self._coverage.hit
         if self._lost:
             hit("appends lost, a later one landed")
-        if self.gone:
+        if self.sender_exited:
             hit("zombie appends after death")
         if fate == UNACKNOWLEDGED:
             hit("indeterminate appends that landed")
@@ -111,30 +110,29 @@ class JournalProducer(SimProducer[bytes]):
     def _fail(self, error: str, request: Request[bytes]) -> None:
         self.has_failed = True
         delay_us = self._loop.uniform(MS, self.slowest_failure_us)
-        self._tell(delay_us, request.generation, _failure(error, request.value))
+        self._report(delay_us, request.generation, _failure(error, request.value))
 
     def _lose_at_crash(self, probability: float) -> None:
-        kept = [r for r in self.queue if not self._loop.chance(probability)]
-        self._on_dropped(len(self.queue) - len(kept))
-        self.queue = deque(kept)
+        remaining = [r for r in self.queue if not self._loop.chance(probability)]
+        self._on_dropped(len(self.queue) - len(remaining))
+        self.queue = deque(remaining)
 
     def _on_dropped(self, count: int) -> None:
         self._coverage.hit("appends dropped at a crash", count)
 
 
 def _failure(error: str, value: bytes) -> m.AppendFailed:
-    """The error's last word is the epoch of the record: for the audit."""
+    """The last word of the error is the epoch of the record, for the audit."""
     record = parsed(value)
     return m.AppendFailed(f"{error}, epoch {record['epoch'] if isinstance(record, dict) else 0}")
 
 
 class ClaimProducer(SimProducer[bytes]):
-    """Claims: worth something only soon; never answered."""
+    """Appends claims: they expire after CLAIM_TIMEOUT_US and are never acknowledged."""
 
     TO = JOURNAL
 
     def send(self, value: bytes) -> None:
-        """Some are slow."""
         super().send(value)
         if not self._stalled and self._loop.chance(
             self._host.cluster.fault_probability("claim_late")
@@ -144,16 +142,16 @@ class ClaimProducer(SimProducer[bytes]):
             self._coverage.hit("claims landed late")
 
     def purge(self) -> None:
-        """Drop what has not left the process."""
+        """Drop what has not departed."""
         self._coverage.hit("claims purged", self.drop_undeparted())
 
     def _mean_us(self) -> int:
         return self._host.append_us
 
     def _land(self, request: Request[bytes]) -> None:
-        age_us = self._loop.now_us - request.asked_us
+        age_us = self._loop.now_us - request.sent_us
         if age_us > CLAIM_TIMEOUT_US and self._loop.random.random() < 0.7:
-            return  # timed out; what had just been sent is sometimes found to have landed
+            return  # expired; one that has just departed may still land
         if self._loop.chance(self._host.cluster.fault_probability("claim_lost")):
             self._coverage.hit("claims lost")
             return

@@ -1,8 +1,8 @@
-"""Producers: what is on its way from a process to the broker.
+"""Producers: the requests on their way from a host to the broker.
 
-A request departs (leaves the process), arrives at the broker, lands in its partition and is
-acknowledged. In order, unless a fault says otherwise; a request that cannot arrive holds up those
-behind it, as an idempotent producer does.
+A request departs (leaves the host), arrives at the broker, lands in its partition and is
+acknowledged. Requests stay in order unless a fault reorders them; a request that cannot arrive
+blocks those behind it, as with an idempotent producer.
 """
 
 from __future__ import annotations
@@ -22,82 +22,80 @@ V = TypeVar("V")
 Deliver = Callable[[m.Message], None]
 
 JOURNAL, SINK = "journal", "sink"
-"""Topics for which a broker may refuse to take anything, though they can be read."""
+"""Kinds of topics whose appends `SimulatedCluster.refusing` can reject."""
 
 
 class Request(Generic[V]):
-    """One request; `ticket` makes events of an earlier launch void."""
+    """One request; incrementing `ticket` invalidates the events scheduled for it."""
 
-    __slots__ = ("arrives_us", "asked_us", "departs_us", "generation", "ticket", "value")
+    __slots__ = ("arrives_us", "departs_us", "generation", "sent_us", "ticket", "value")
 
-    def __init__(self, value: V, asked_us: int, generation: int) -> None:
-        """Not launched yet."""
+    def __init__(self, value: V, sent_us: int, generation: int) -> None:
         self.value = value
-        self.asked_us = asked_us
+        self.sent_us = sent_us
         self.generation = generation
         self.departs_us = self.arrives_us = self.ticket = 0
 
 
 class SimProducer(Generic[V]):
-    """The common course of requests. Subclasses say what landing is."""
+    """The path of requests to the broker. Subclasses define what landing does."""
 
     TO: ClassVar[str]
-    """Which topics: `SimulatedCluster.refusing` may name them."""
+    """The kind of topics: JOURNAL or SINK."""
 
-    def __init__(self, host: Host, topics: ShardTopics, tell: Deliver) -> None:
-        """`tell(message)` puts a message before the process that sent the requests."""
-        self._host, self._topics, self._deliver = host, topics, tell
-        self._life = host.life
+    def __init__(self, host: Host, topics: ShardTopics, deliver: Deliver) -> None:
+        """`deliver(message)` delivers a report to the process that sent the request."""
+        self._host, self._topics, self._deliver = host, topics, deliver
+        self._start_count = host.start_count
         self._loop, self._coverage = host.cluster.loop, host.cluster.coverage
-        self._last_departs_us = self._last_arrives_us = self._last_told_us = 0
+        self._last_departs_us = self._last_arrives_us = self._last_report_us = 0
         self._stalled = False
         self.queue: deque[Request[V]] = deque()
         self.held = False
         self.abandoned = False
-        self.generation = 0  # requests of an earlier one are not reported
+        self.generation = 0  # requests of an earlier generation are not reported
         host.producers.append(self)
 
     @property
-    def gone(self) -> bool:
-        """Whether the process that sent these requests is dead."""
-        return not self._host.alive or self._host.life != self._life
+    def sender_exited(self) -> bool:
+        """Whether the process that sent these requests has exited."""
+        return not self._host.alive or self._host.start_count != self._start_count
 
     def hold(self) -> None:
-        """For scenarios: nothing arrives until `release`, even if the process dies."""
+        """For scenarios: block all arrivals until `release`, even if the process exits."""
         self.held = True
 
     def release(self) -> None:
-        """Things arrive again."""
         self.held = False
-        self.unstall()
+        self.resume()
 
     def send(self, value: V) -> None:
-        """Put a request behind those that are under way."""
+        """Queue a request behind those in flight."""
         request = Request(value, self._loop.now_us, self.generation)
         self.queue.append(request)
         if not self._stalled:
             self._launch(request)
 
-    def forget(self) -> None:
-        """Deliver nothing of what was sent so far."""
+    def forget_reports(self) -> None:
+        """Report nothing about the requests sent so far."""
         self.generation += 1
 
     def abandon(self) -> None:
-        """Deliver no more; drop what has not left the process. What has may land much later."""
+        """Report nothing more and drop what has not departed; the rest may land much later."""
         self.abandoned = True
         self.drop_undeparted()
         self.on_pause()
 
     def drop_undeparted(self) -> int:
-        """Forget what has not left the process; returns how many that were."""
+        """Drop the requests that have not departed; return how many."""
         now_us, before = self._loop.now_us, len(self.queue)
-        kept = [r for r in self.queue if not self._stalled and r.departs_us <= now_us]
+        remaining = [r for r in self.queue if not self._stalled and r.departs_us <= now_us]
         if not self.held:
-            self.queue = deque(kept)
+            self.queue = deque(remaining)
         return before - len(self.queue)
 
     def on_death(self) -> None:
-        """The process died: what has left it may land, perhaps much later, or be lost."""
+        """The process died: departed requests may land, perhaps much later, or be lost."""
         if self.held:
             return
         self._on_dropped(self.drop_undeparted())
@@ -105,7 +103,7 @@ class SimProducer(Generic[V]):
         self.on_pause()
 
     def on_pause(self) -> None:
-        """What has left the process may land much later."""
+        """Departed requests may land much later."""
         if not self.queue or not self._loop.chance(
             self._host.cluster.fault_probability("zombie_delay")
         ):
@@ -126,25 +124,25 @@ class SimProducer(Generic[V]):
         raise NotImplementedError
 
     def _on_lost(self) -> None:
-        """A request of a dead process did not reach the broker."""
+        """A request of an exited process did not reach the broker."""
 
     def _on_dropped(self, count: int) -> None:
-        """So many had not left the process when it died."""
+        """`count` requests had not departed when the process died."""
 
-    def _tell(self, delay_us: int, generation: int, message: m.Message) -> None:
-        """Deliver the process in order, unless it is gone or does not want to know."""
-        self._last_told_us = max(self._loop.now_us + delay_us, self._last_told_us)
-        self._loop.at(self._last_told_us, self._told, generation, message)
+    def _report(self, delay_us: int, generation: int, message: m.Message) -> None:
+        """Deliver a report, in order, unless the process has exited or ignores it."""
+        self._last_report_us = max(self._loop.now_us + delay_us, self._last_report_us)
+        self._loop.at(self._last_report_us, self._deliver_report, generation, message)
 
-    def _told(self, generation: int, message: m.Message) -> None:
-        if self.abandoned or self.gone or generation != self.generation:
+    def _deliver_report(self, generation: int, message: m.Message) -> None:
+        if self.abandoned or self.sender_exited or generation != self.generation:
             return
         if self._host.reachable:
             self._deliver(message)
         else:
-            self._host.when_reachable(self._told, generation, message)
+            self._host.when_reachable(self._deliver_report, generation, message)
 
-    # --- the course of a request ------------------------------------------------------------
+    # --- the path of a request --------------------------------------------------------------
 
     def _launch(self, request: Request[V]) -> None:
         loop = self._loop
@@ -168,27 +166,27 @@ class SimProducer(Generic[V]):
         if self._host.reachable and not self._is_refused():
             self._land(request)
         else:
-            self._on_lost()  # there is nobody any more who would send it again
+            self._on_lost()  # the process that would retry has exited
 
     def _must_wait(self, request: Request[V]) -> bool:
         host = self._host
         if self.held:
             return True
-        if self.gone:
+        if self.sender_exited:
             return False
         if host.paused_until_us is not None and request.departs_us > host.paused_at_us:
-            host.when_running(self.unstall)
+            host.when_running(self.resume)
             return True
         if not host.reachable:
-            host.when_reachable(self.unstall)
+            host.when_reachable(self.resume)
             return True
-        return self._is_refused()  # then `SimulatedCluster` unstalls it at the end of that
+        return self._is_refused()  # `set_muted` and `set_refusing` resume it
 
     def _is_refused(self) -> bool:
         return self._host.muted or self.TO in self._host.cluster.refusing
 
-    def unstall(self) -> None:
-        """Send again what waits."""
+    def resume(self) -> None:
+        """Send the waiting requests again."""
         if self._stalled:
             self._stalled = False
             for request in self.queue:

@@ -1,4 +1,4 @@
-"""What may go wrong in one run, how often; and the count of what really did."""
+"""The profile of a run: its size, its delays, and which faults happen how often."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ ACTIONS = (
     "corrupt_entry",
     "forged_record",
 )
-"""What the fault_injector does from time to time; each is a method of it."""
+"""Faults that `FaultInjector` injects; each is a method of it."""
 
 WEIGHTS = {"kill": 3, "pause": 3, "kill_all": 0.3, "stop_all": 0.3, "handover_burst": 0.3}
-"""How often an action is to be had, others being 1."""
+"""Relative frequency of a fault; 1 for the others."""
 
 
 @dataclass
 class SnapshotFaults:
-    """Of one run; the defaults are a cluster without snapshots. Times in µs, else probabilities."""
+    """Snapshot faults of one run; by default none are requested. µs, else probabilities."""
 
-    gap_us: int = 0  # mean time between orders; 0: none
-    store_us: int = 2 * MS  # mean time until one is stored
+    gap_us: int = 0  # mean time between requests; 0: none
+    store_us: int = 2 * MS  # mean time to store one
     restore_us: int = 1 * MS
     fails: float = 0.0
-    rots: float = 0.0  # it is damaged after it was verified
+    damage: float = 0.0  # a stored one is damaged after it was verified
     hidden: float = 0.0  # a replica does not see one that is there
-    leader: float = 0.0  # an order allows the leader
-    repeated: float = 0.0  # an order comes twice
-    trims: float = 0.0  # with an order the journal is trimmed
-    resigned: float = 0.0  # one is ordered when a leader resigns, before another leads
+    leader: float = 0.0  # a request allows the leader
+    repeated: float = 0.0  # a request is sent twice
+    trims: float = 0.0  # the journal is trimmed after a request
+    resigned: float = 0.0  # one is requested between a resignation and the next leader
 
 
 def draw_snapshot_faults(random: Random) -> SnapshotFaults:
-    """For most seeds; see `faults.draw_profile`."""
+    """Three of four seeds have snapshots; see `draw_profile`."""
     if random.random() < 0.25:
         return SnapshotFaults()
     faults = SnapshotFaults(
@@ -68,7 +68,7 @@ def draw_snapshot_faults(random: Random) -> SnapshotFaults:
     )
     for name, highest in (
         ("fails", 0.3),
-        ("rots", 0.4),
+        ("damage", 0.4),
         ("hidden", 0.4),
         ("leader", 0.5),
         ("repeated", 0.3),
@@ -82,38 +82,38 @@ def draw_snapshot_faults(random: Random) -> SnapshotFaults:
 
 @dataclass
 class Profile:
-    """One run's faults. The defaults are a quiet world; times in µs, the rest probabilities."""
+    """Size, delays and faults of one run, without faults by default. µs, else probabilities."""
 
     replicas: int = 3
     shards: int = 1
-    faults_us: int = 0  # how long there are faults
-    bound_us: int = 8_000 * MS  # how long after the last fault all must be well
-    tick_us: int = 20 * MS  # an idle process looks around this often
+    faults_us: int = 0  # duration of the phase with faults
+    bound_us: int = 8_000 * MS  # within which the cluster must be healthy after the last fault
+    tick_us: int = 20 * MS  # an idle process takes a turn this often
     append_us: int = 600  # mean time until an append lands
-    ack_us: int = 400  # mean time until an acknowledgement is back
+    ack_us: int = 400  # mean time until an acknowledgement arrives
     fetch_us: int = 500  # mean time until a landed record is fetched
     publish_us: int = 600
     probe_us: int = 1_000
     append_lost: float = 0.0
-    append_unacknowledged: float = 0.0  # it lands, its acknowledgement does not
+    append_unacknowledged: float = 0.0  # it lands, its acknowledgement is lost
     append_twice: float = 0.0
     append_swapped: float = 0.0
     claim_lost: float = 0.0
     claim_late: float = 0.0
     publish_fails: float = 0.0
-    zombie_sink_breaks: float = 0.0  # of a leader who is deposed and does not know it
-    zombie_delay: float = 0.0  # what is in flight at a crash or a pause lands much later
+    zombie_sink_breaks: float = 0.0  # of a deposed leader that has not read of its successor
+    zombie_delay: float = 0.0  # requests in flight at a crash or pause land much later
     lost_at_crash: float = 0.0
     tripwire_late: float = 0.0
     tripwire_never: float = 0.0
-    append_refused: float = 0.0  # the producer does not take it
+    append_refused: float = 0.0  # rejected by the producer
     report_late: float = 0.0
     probe_late: float = 0.0
-    drift: float = 0.0  # of monotonic clocks, at most
-    wall_grain_ms: int = 1  # wall clocks tell multiples of this
-    duplicate_names: bool = False  # two processes have the same name
+    drift: float = 0.0  # maximum drift of monotonic clocks
+    wall_grain_ms: int = 1  # resolution of wall clocks
+    duplicate_names: bool = False  # two hosts have the same replica name
     actions: dict[str, float] = field(default_factory=dict)  # name → weight
-    action_gap_us: int = 0  # mean
+    action_gap_us: int = 0  # mean time between two
     commands: int = 0
     duplicate: float = 0.0
     poison: float = 0.0
@@ -124,10 +124,10 @@ class Profile:
 
 
 def draw_profile(random: Random) -> Profile:
-    """A profile of its own for each seed.
+    """Draw the profile of a seed.
 
-    Swarm testing: most faults are off in a run, so that one does not hide another and each
-    meets quiet stretches in which the system gets somewhere.
+    Swarm testing: most faults are off in a run, so that one does not mask another and each
+    meets stretches without others in which the system makes progress.
     """
     faults_us = random.choice((900, 1_500, 2_500)) * MS
     often = random.choice((0.2, 0.4, 0.6))
@@ -185,7 +185,7 @@ _RATES = {
 
 
 def _draw_limits(random: Random) -> Limits:
-    """Small bounds are reached often; the real ones now and then."""
+    """Small limits are reached often; the defaults are drawn at times too."""
     return Limits(
         batch_commands=random.choice((1, 3, 20, 500)),
         batch_bytes=random.choice((150, 1_000_000)),

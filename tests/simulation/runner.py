@@ -1,4 +1,4 @@
-"""Runs one seed, or many; a failure says how to run it again."""
+"""Runs one seed or many; a failure shows how to run it again."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from tests.simulation.producers import JOURNAL, SINK
 from tests.simulation.profile import Profile, draw_profile
 
 TRACE_LINES = 60
-"""How much of the trace a failure shows."""
+"""How many lines of the trace a failure shows."""
 
 CHECK_INTERVAL_US = 20 * MS
-"""When it is calm, this often it is looked whether all is well."""
+"""How often the cluster is checked for health after the faults."""
 
 
 @dataclass
 class Report:
-    """What came of one seed."""
+    """The result of one seed."""
 
     seed: int
     events: int
     virtual_ms: int
     coverage: Coverage
-    invariant: str | None = None  # that does not hold
+    invariant: str | None = None  # the name of the violated invariant
     detail: str = ""
     trace_hash: str = ""
     lines: list[str] | None = None
 
     def failure(self) -> str:
-        """For people."""
+        """The message of a failed test."""
         lines = "\n".join((self.lines or [])[-TRACE_LINES:])
         return (
             f"{lines}\n\nseed {self.seed}, {self.virtual_ms} ms: {self.invariant}\n{self.detail}\n"
@@ -48,10 +48,10 @@ class Report:
 
 
 class Simulation:
-    """One run: a seed, a cluster, those who act in it."""
+    """One run: a seed, a cluster, its load, its faults and its maintenance."""
 
     def __init__(self, seed: int, *, traced: bool = False, profile: Profile | None = None) -> None:
-        """Without a profile the seed draws one."""
+        """Without a profile, the seed draws one."""
         self.seed = seed
         self.loop = EventLoop(seed, traced=traced)
         self.cluster = SimulatedCluster(self.loop, profile or draw_profile(self.loop.random))
@@ -60,7 +60,10 @@ class Simulation:
         self.maintenance = Maintenance(self.cluster)
 
     def run(self) -> None:
-        """Faults and load, then calm; raises `Violation`."""
+        """Run faults and load, end the faults, wait until the cluster is healthy.
+
+        Raises `Violation`.
+        """
         cluster = self.cluster
         cluster.faults_end_us = cluster.profile.faults_us
         self._count(cluster.profile)
@@ -82,7 +85,7 @@ class Simulation:
         hit("runs with drifting clocks", 1 if profile.drift else 0)
 
     def _restart_exited(self) -> None:
-        """A supervisor, of changing diligence."""
+        """Restart hosts that are down, as a supervisor does, sooner or later."""
         loop = self.loop
         for host in self.cluster.hosts:
             if not host.alive and loop.random.random() < 0.3:
@@ -91,7 +94,7 @@ class Simulation:
             loop.after(loop.uniform(5 * MS, 300 * MS), self._restart_exited)
 
     def end_faults(self) -> None:
-        """No more faults; the dead are started again."""
+        """End all faults and start all hosts."""
         cluster = self.cluster
         cluster.faults_over = True
         cluster.set_broker(available=True)
@@ -107,26 +110,26 @@ class Simulation:
                 host.start()
 
     def run_until_healthy(self) -> None:
-        """All is well within the bound, and everything is where it must be."""
+        """Run until the cluster is healthy, at most `bound_us`, then check the slow invariants."""
         cluster = self.cluster
         end_us = self.loop.now_us + cluster.profile.bound_us
         while not cluster.is_healthy():
             if self.loop.now_us > end_us:
                 raise Violation("liveness", cluster.why_unhealthy())
             cluster.run_for(CHECK_INTERVAL_US)
-            self._restart_stopped()
+            self._start_all()
         for host in cluster.hosts:
             for process in host.processes:
                 cluster.audit.thorough(process, final=True)
 
-    def _restart_stopped(self) -> None:
+    def _start_all(self) -> None:
         for host in self.cluster.hosts:
             if not host.alive:
                 host.start()
 
 
 def run_seed(seed: int, *, traced: bool = False, profile: Profile | None = None) -> Report:
-    """Run a seed; an engine that fails an assertion or halts has failed as well."""
+    """Run a seed; an engine that raises an exception or halts fails as well."""
     simulation = Simulation(seed, traced=traced, profile=profile)
     invariant, detail = None, ""
     try:
@@ -151,7 +154,7 @@ def run_seed(seed: int, *, traced: bool = False, profile: Profile | None = None)
 
 
 def with_trace(report: Report) -> Report:
-    """A failure again, with its trace."""
+    """Run a failed seed again to obtain its trace."""
     return run_seed(report.seed, traced=True) if report.invariant else report
 
 
@@ -159,8 +162,8 @@ def run_seeds(seeds: Iterable[int], processes: int = 2) -> Generator[Report]:
     """Run many; reports come in the order of the seeds, failures with their traces.
 
     The workers are spawned: forked ones inherit the threads' locks and the signal handlers of the
-    test run, and a pool that ends them by SIGTERM then waits for ever if the handler's exception is
-    lost. This one ends them by a message, and raises if one dies.
+    test run, and a pool that ends them by SIGTERM then hangs if the handler's exception is lost.
+    This one ends them by a message, and raises if one dies.
     """
     if processes == 1:
         yield from map(_run_with_trace, seeds)
@@ -177,7 +180,7 @@ def _run_with_trace(seed: int) -> Report:
 
 
 def summary(reports: list[Report]) -> str:
-    """The table of everything that happened."""
+    """The table of all counters."""
     coverage = merged(report.coverage for report in reports)
     events = sum(report.events for report in reports)
     virtual_s = sum(report.virtual_ms for report in reports) // 1_000

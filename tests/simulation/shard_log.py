@@ -20,28 +20,28 @@ T = TypeVar("T")
 
 
 class LogObserver:
-    """Sees what a process asks of its log, at the instant of asking. This one does not care."""
+    """Called at the instant a process calls its log. This one does nothing."""
 
     def on_append(self, value: bytes) -> None:
-        """An entry, a heartbeat, a resignation."""
+        """The process appends an entry, a heartbeat or a resignation."""
 
     def on_claim(self, value: bytes) -> None:
-        """A claim."""
+        """The process appends a claim."""
 
     def on_publish(self, sink: str, outputs: Outputs, tail: int) -> None:
-        """Outputs; `tail` is what the log said last about the end of the sink."""
+        """The process publishes; `tail` is the end of the sink as the log last reported it."""
 
     def on_delivered(self, message: m.Message) -> None:
-        """The process is handed a message."""
+        """The process receives a message."""
 
     def on_open(self, offset: int) -> None:
-        """A new incarnation begins to read the journal."""
+        """A new incarnation starts to read the journal."""
 
 
 class SimShardLog:
     """One shard's partitions as one process sees them.
 
-    Every effect goes through `Host.perform`, so that a pause or a kill can fault before it.
+    Every effect goes through `Host.perform`, so that a pause or a kill can happen before it.
     """
 
     def __init__(
@@ -51,27 +51,26 @@ class SimShardLog:
         wake: Callable[[], None],
         observer: LogObserver | None = None,
     ) -> None:
-        """Delivers nothing before `open_journal`. `wake`: something is ready."""
+        """Nothing is delivered before `open_journal`. `wake()`: messages can be polled."""
         self._observer = observer or LogObserver()
         self._tails: dict[str, int] = {}
         self._host, self._topics, self._wake = host, topics, wake
         self._loop = host.cluster.loop
         self._ready: list[m.Message] = []
         self._generation = 0
-        self._held = False
-        self._probes = self._probe_told = 0
-        self.failed_epoch = 0  # of the leadership whose append failed last, as it has been told
+        self._sources_paused = False
+        self._probes = self._latest_probe = 0
+        self.failed_epoch = 0  # of the leadership whose failed append was reported last
         self.journal: Reader[bytes] = Reader(host, topics.journal, wake, self._on_trimmed)
         self.sources = {
             name: Reader(host, partition, wake) for name, partition in topics.sources.items()
         }
-        self.appends = JournalProducer(host, topics, self._delivery())
-        self.claims = ClaimProducer(host, topics, self._delivery())
+        self.appends = JournalProducer(host, topics, self._make_deliver())
+        self.claims = ClaimProducer(host, topics, self._make_deliver())
         self.sink_producers: dict[str, SinkProducer] = {}
         self._perform = host.perform
 
     def end(self) -> None:
-        """The process is gone."""
         self._generation += 1
         self._ready.clear()
         self.journal.close()
@@ -80,7 +79,7 @@ class SimShardLog:
     # --- messages ---------------------------------------------------------------------------
 
     def poll(self, timeout_ms: int) -> Sequence[m.Message]:
-        """What is ready. Virtual time does not pass in here: the cluster turns when it has."""
+        """Return the messages that are ready; virtual time does not pass meanwhile."""
         arrived, self._ready = self._ready, []
         for message in arrived:
             self._observer.on_delivered(message)
@@ -91,43 +90,46 @@ class SimShardLog:
             records = list(zip(range(first, first + len(values)), values, strict=True))
             read = m.JournalRecords(records)
             self._observer.on_delivered(read)
-            self._place(arrived, read)
-        if not self._held:
+            self._insert(arrived, read)
+        if not self._sources_paused:
             for name, reader in self.sources.items():
                 if reader.position < reader.visible:
                     _, sources = self._take(reader)
-                    self._place(arrived, m.SourceRecords(name, 0, sources))
+                    self._insert(arrived, m.SourceRecords(name, 0, sources))
         return arrived
 
     def _take(self, reader: Reader[T]) -> tuple[int, list[T]]:
-        """Nearly always all that was fetched; sometimes more is left than fits into a poll."""
+        """Usually all that was fetched; in one of twenty polls a single record."""
         if self._loop.random.random() >= 0.05:
             return reader.take()
         self._wake()
         return reader.take(1)
 
-    def _place(self, arrived: list[m.Message], message: m.Message) -> None:
-        """What comes by different ways comes in any order."""
+    def _insert(self, arrived: list[m.Message], message: m.Message) -> None:
+        """Messages that arrive by different connections are in any order."""
         if arrived and self._loop.random.random() < 0.5:
             arrived.insert(0, message)
         else:
             arrived.append(message)
 
-    def _delivery(self) -> Deliver:
-        """Puts messages before the incarnation that asks now, and before no later one."""
+    def _make_deliver(self) -> Deliver:
+        """Return a function that delivers messages to the current incarnation only."""
         generation = self._generation
 
-        def tell(message: m.Message) -> None:
+        def deliver(message: m.Message) -> None:
             if generation == self._generation:
                 self._ready.append(message)
                 self._wake()
 
-        return tell
+        return deliver
+
+    def deliver(self, message: m.Message) -> None:
+        """For scenarios: deliver a message to the current incarnation."""
+        self._make_deliver()(message)
 
     # --- the journal ------------------------------------------------------------------------
 
     def append(self, value: bytes) -> None:
-        """See `ShardLog`."""
         self._observer.on_append(value)
         self._perform("append", self._append, value)
 
@@ -136,22 +138,20 @@ class SimShardLog:
         self.appends.send(value)
 
     def forget_appends(self) -> None:
-        """See `ShardLog`."""
         self._perform("forget_appends", self._forget_appends)
 
     def _forget_appends(self) -> None:
         reports = (m.AppendAcknowledged, m.AppendFailed)
-        self._ready = [each for each in self._ready if not isinstance(each, reports)]
-        self.appends.forget()
+        self._ready = [message for message in self._ready if not isinstance(message, reports)]
+        self.appends.forget_reports()
         if self.appends.has_failed:
             self._renew_appends()
 
     def _renew_appends(self) -> None:
         self.appends.abandon()
-        self.appends = JournalProducer(self._host, self._topics, self._delivery())
+        self.appends = JournalProducer(self._host, self._topics, self._make_deliver())
 
     def append_claim(self, value: bytes) -> None:
-        """See `ShardLog`."""
         self._observer.on_claim(value)
         self._perform("append_claim", self._append_claim, value)
 
@@ -160,19 +160,18 @@ class SimShardLog:
         self.claims.send(value)
 
     def purge_claims(self) -> None:
-        """See `ShardLog`."""
         self._perform("purge_claims", self.claims.purge)
 
     def probe_end(self, token: Any = None) -> None:
-        """See `ShardLog`. The broker looks at some instant between question and answer."""
-        self._perform("probe_end", self._ask_end, token)
+        """The broker reads the end at some instant between request and answer."""
+        self._perform("probe_end", self._request_end, token)
 
-    def _ask_end(self, token: Any) -> None:
+    def _request_end(self, token: Any) -> None:
         self._probes += 1
         probe = (self._probes, token)
-        self._loop.after(self._probe_us(), self._look_at_end, probe, self._delivery())
+        self._loop.after(self._probe_us(), self._read_end, probe, self._make_deliver())
 
-    def _look_at_end(self, probe: tuple[int, Any], tell: Deliver) -> None:
+    def _read_end(self, probe: tuple[int, Any], deliver: Deliver) -> None:
         end: int | None = len(self._topics.journal.records)
         cluster, delay_us = self._host.cluster, self._probe_us()
         if not self._host.reachable:
@@ -181,25 +180,24 @@ class SimShardLog:
         elif self._loop.chance(cluster.fault_probability("probe_late")):
             delay_us = self._loop.uniform(20 * MS, 1_500 * MS)
             cluster.coverage.hit("probes answered late")
-        self._loop.after(delay_us, self._tell_end, probe, tell, end)
+        self._loop.after(delay_us, self._deliver_end, probe, deliver, end)
 
-    def _tell_end(self, probe: tuple[int, Any], tell: Deliver, end: int | None) -> None:
+    def _deliver_end(self, probe: tuple[int, Any], deliver: Deliver, end: int | None) -> None:
         number, token = probe
-        if number < self._probe_told:
+        if number < self._latest_probe:
             self._host.cluster.coverage.hit("probes answered out of order")
-        self._probe_told = max(self._probe_told, number)
-        tell(m.JournalEnd(end, token))
+        self._latest_probe = max(self._latest_probe, number)
+        deliver(m.JournalEnd(end, token))
 
     def on_connection_lost(self) -> None:
-        """The client library notices, sometimes: an end that nobody asked for."""
+        """The client library may notice the lost connection and report an unknown end."""
         if self._loop.random.random() < 0.5:
-            self._loop.after(self._probe_us(), self._delivery(), m.JournalEnd(None))
+            self._loop.after(self._probe_us(), self._make_deliver(), m.JournalEnd(None))
 
     def _probe_us(self) -> int:
         return self._loop.exponential(self._host.cluster.profile.probe_us)
 
     def rewind(self) -> None:
-        """See `ShardLog`."""
         self._perform("rewind", self._rewind)
 
     def _rewind(self) -> None:
@@ -211,18 +209,16 @@ class SimShardLog:
         self.journal.close()
 
     def open_journal(self, offset: int) -> None:
-        """See `ShardLog`."""
         self._observer.on_open(offset)
         self._perform("open_journal", self.journal.open, offset)
 
     def _on_trimmed(self) -> None:
         self._host.cluster.coverage.hit("readers overtaken by trimming")
-        self._delivery()(m.JournalTrimmed())
+        self._make_deliver()(m.JournalTrimmed())
 
     # --- sources ----------------------------------------------------------------------------
 
     def open_sources(self, offsets: dict[str, int]) -> None:
-        """See `ShardLog`."""
         self._perform("open_sources", self._open_sources, dict(offsets))
 
     def _open_sources(self, offsets: dict[str, int]) -> None:
@@ -231,25 +227,22 @@ class SimShardLog:
             reader.open(offsets.get(name, 0))
 
     def pause_sources(self) -> None:
-        """See `ShardLog`."""
         self._host.cluster.coverage.hit("sources paused")
-        self._perform("pause_sources", self._set_held, True)
+        self._perform("pause_sources", self._set_sources_paused, True)
 
     def resume_sources(self) -> None:
-        """See `ShardLog`."""
-        self._perform("resume_sources", self._set_held, False)
+        self._perform("resume_sources", self._set_sources_paused, False)
 
-    def _set_held(self, held: bool) -> None:
-        self._held = held
+    def _set_sources_paused(self, paused: bool) -> None:
+        self._sources_paused = paused
         self._wake()
 
     def close_sources(self) -> None:
-        """See `ShardLog`."""
         self._perform("close_sources", self._close_sources)
 
     def _close_sources(self) -> None:
-        self._held = False
-        self._ready = [each for each in self._ready if type(each) is not m.SourceRecords]
+        self._sources_paused = False
+        self._ready = [message for message in self._ready if type(message) is not m.SourceRecords]
         self._close_readers()
 
     def _close_readers(self) -> None:
@@ -259,37 +252,36 @@ class SimShardLog:
     # --- sinks ------------------------------------------------------------------------------
 
     def open_sink(self, sink: str) -> None:
-        """See `ShardLog`. The tail is read at some instant between question and answer."""
+        """The tail is read at some instant between request and answer."""
         self._perform("open_sink", self._open_sink, sink)
 
     def _open_sink(self, sink: str) -> None:
         self._abandon_sink(sink)
-        producer = SinkProducer(self._host, self._topics, sink, self._delivery())
+        producer = SinkProducer(self._host, self._topics, sink, self._make_deliver())
         self.sink_producers[sink] = producer
-        self._loop.after(self._probe_us(), self._read_tail, sink, producer, self._delivery())
+        self._loop.after(self._probe_us(), self._read_tail, sink, producer, self._make_deliver())
 
-    def _read_tail(self, sink: str, producer: SinkProducer, tell: Deliver) -> None:
-        if producer.gone or producer.abandoned:
+    def _read_tail(self, sink: str, producer: SinkProducer, deliver: Deliver) -> None:
+        if producer.sender_exited or producer.abandoned:
             return
         if not self._host.reachable:
-            self._host.when_reachable(self._read_tail, sink, producer, tell)
+            self._host.when_reachable(self._read_tail, sink, producer, deliver)
             return
         tail = m.SinkTail(sink, self._topics.sinks[sink].tail)
-        self._loop.after(self._probe_us(), self._tell_tail, producer, tell, tail)
+        self._loop.after(self._probe_us(), self._deliver_tail, producer, deliver, tail)
 
-    def _tell_tail(self, producer: SinkProducer, tell: Deliver, tail: m.SinkTail) -> None:
+    def _deliver_tail(self, producer: SinkProducer, deliver: Deliver, tail: m.SinkTail) -> None:
         if not producer.abandoned:
             self._tails[tail.sink] = tail.next_seq
-            tell(tail)
+            deliver(tail)
 
     def _abandon_sink(self, sink: str) -> None:
         producer = self.sink_producers.pop(sink, None)
         if producer is not None:
             producer.abandon()
-        self._ready = [each for each in self._ready if getattr(each, "sink", None) != sink]
+        self._ready = [message for message in self._ready if getattr(message, "sink", None) != sink]
 
     def publish(self, sink: str, outputs: Outputs) -> None:
-        """See `ShardLog`."""
         self._observer.on_publish(sink, outputs, self._tails[sink])
         self._perform("publish", self._publish, sink, outputs)
 
@@ -302,14 +294,13 @@ class SimShardLog:
             producer.send(outputs.between(outputs.first + start, outputs.first + end))
 
     def _requests(self, count: int) -> list[tuple[int, int]]:
-        """One or two requests: as it comes."""
+        """Split the outputs into one or two requests."""
         if count < 2 or self._loop.random.random() < 0.5:
             return [(0, count)]
         cut = self._loop.random.randint(1, count - 1)
         return [(0, cut), (cut, count)]
 
     def close_sinks(self) -> None:
-        """See `ShardLog`."""
         self._perform("close_sinks", self._close_sinks)
 
     def _close_sinks(self) -> None:

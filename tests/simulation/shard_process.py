@@ -1,4 +1,4 @@
-"""One shard's runtime in one process: what is a thread in production."""
+"""One shard's runtime on one host: a thread in production."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ _APPLICATION = SimLedger()
 
 
 class ShardProcess:
-    """The production runtime over simulated ports, and when it turns.
+    """The production runtime over simulated ports, and the scheduling of its turns.
 
-    It turns soon after something is ready, and now and then when nothing is.
+    It takes a turn soon after something is ready, and every `Profile.tick_us` otherwise.
     """
 
     def __init__(self, host: Host, topics: ShardTopics) -> None:
-        """Nothing happens before `start`."""
         self.host, self.topics = host, topics
         self._loop = host.cluster.loop
         self._due_us = self._ticket = self._incarnations = 0
@@ -42,7 +41,7 @@ class ShardProcess:
             host, host.cluster.tripwires, self.wake, self.liveness.on_delivered
         )
         self.inbox = SimInbox(host, topics.shard, self.wake)
-        self.audited = -1  # the journal position that the audit saw last
+        self.audited = -1  # the journal position at which the audit checked it last
         observer = SimObserver(host, topics.shard)
         self.snapshots = SimSnapshots(host, topics, self.wake)
         ports = ShardPorts(
@@ -52,43 +51,41 @@ class ShardProcess:
 
     @property
     def replica(self) -> Replica[Any, Any, Any]:
-        """The incarnation of now."""
+        """The current incarnation."""
         replica = self.runtime.replica
         assert isinstance(replica, Replica)
         return replica
 
     @property
     def leads(self) -> bool:
-        """Whether it believes so."""
+        """Whether the replica itself considers that it leads."""
         return not self._ended and self.replica.leadership is not None
 
     def break_sink(self) -> None:
-        """A producer of outputs fails for good, with nothing in flight."""
+        """Fail the producer of a sink fatally, with nothing in flight."""
         producers = list(self.log.sink_producers.values())
         if self.leads and producers:
             self._loop.random.choice(producers).break_off()
 
     def start(self) -> None:
-        """The runtime's first effects, and its first turn."""
         self.runtime.start()
         self.wake()
 
     def end(self) -> None:
-        """The process is gone."""
         self._ended = True
         self.log.end()
         self.tripwire.end()
         self.snapshots.end()
 
     def wake(self) -> None:
-        """Something is ready: turn soon."""
+        """Schedule a turn soon: something is ready."""
         if self._loop.now_us < self._due_us <= self._loop.now_us + 60:
             return
         self._turn_at(self._loop.now_us + 20 + self._loop.exponential(60))
 
     def _turn_at(self, time_us: int) -> None:
         if self._due_us > self._loop.now_us and time_us >= self._due_us:
-            return  # it turns before that anyhow
+            return  # an earlier turn is scheduled
         self._due_us = time_us
         self._ticket += 1
         self._loop.at(time_us, self._turn, self._ticket)
@@ -111,7 +108,7 @@ class ShardProcess:
         self._incarnations += 1
         if self._incarnations > 1:
             self.host.cluster.coverage.hit("rebuilds")
-        return f"{self.host.name}-{self.host.life}.{self._incarnations}"
+        return f"{self.host.name}-{self.host.start_count}.{self._incarnations}"
 
     def _make_replica(self, incarnation: str) -> Replica[Any, Any, Any]:
         cluster = self.host.cluster

@@ -16,28 +16,27 @@ if TYPE_CHECKING:
 
 
 class SinkProducer(SimProducer[Outputs]):
-    """One producer of one sink: idempotent, so what lands is a prefix of what was sent.
+    """One idempotent producer of one sink: what lands is a prefix of what was sent.
 
-    But its very first request may be lost while the second lands: the broker knows nothing yet
-    of where this producer's sequence begins.
+    But its first request may be lost while the second lands: before the first, the broker does
+    not know where this producer's sequence begins.
     """
 
     TO = SINK
 
-    def __init__(self, host: Host, topics: ShardTopics, sink: str, tell: Deliver) -> None:
-        """See `SimProducer`."""
-        super().__init__(host, topics, tell)
+    def __init__(self, host: Host, topics: ShardTopics, sink: str, deliver: Deliver) -> None:
+        super().__init__(host, topics, deliver)
         self._sink = sink
         self._topic: SinkTopic = topics.sinks[sink]
         self._topic.publisher = self
         self._established = self._broken = self._failed = False
 
     def break_off(self) -> None:
-        """A fatal error, of which the process is told."""
+        """Fail fatally and report it."""
         if not self._failed:
             self._failed = self._broken = True
             self._coverage.hit("sink failures")
-            self._tell(0, self.generation, m.PublishFailed(self._sink, "the producer failed"))
+            self._report(0, self.generation, m.PublishFailed(self._sink, "the producer failed"))
 
     def _mean_us(self) -> int:
         return self._host.publish_us
@@ -56,10 +55,10 @@ class SinkProducer(SimProducer[Outputs]):
         self._established = True
         published = m.Published(self._sink, outputs.end)
         if not self._failed:
-            self._tell(self._loop.exponential(self._host.ack_us), self.generation, published)
+            self._report(self._loop.exponential(self._host.ack_us), self.generation, published)
 
     def _fail(self, outputs: Outputs) -> None:
-        """From somewhere in this request on nothing lands; or, of the first, only it does not."""
+        """Nothing lands from some output of this request on; a first request alone may be lost."""
         self._failed = True
         self._coverage.hit("sink failures")
         if self._established:
@@ -71,7 +70,7 @@ class SinkProducer(SimProducer[Outputs]):
         else:
             self._coverage.hit("first requests of a producer lost")
         error = m.PublishFailed(self._sink, "the producer failed")
-        self._tell(self._loop.uniform(MS, 500 * MS), self.generation, error)
+        self._report(self._loop.uniform(MS, 500 * MS), self.generation, error)
 
     def _append(self, outputs: Outputs) -> None:
         topic, late = self._topic, self._topic.publisher is not self
@@ -82,7 +81,7 @@ class SinkProducer(SimProducer[Outputs]):
             self._coverage.hit("late zombie publishes")
 
     def _on_lost(self) -> None:
-        """The broker refuses what comes after it: out of order sequence."""
+        """The broker rejects later requests as out of sequence."""
         self._broken = self._broken or self._established
 
     def _lose_at_crash(self, probability: float) -> None:

@@ -1,4 +1,4 @@
-"""Snapshot and tail are the whole journal: to the byte, at every offset that anybody looks at."""
+"""Invariants of snapshots: snapshot plus tail equals the whole journal, byte for byte."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ _CODEC: Codec[Any] = Codec(SimLedger.event_type)
 
 
 class FullReplay:
-    """The journal from its first record, without any snapshot, whoever has trimmed it since."""
+    """Replays the journal from its first record, without snapshots and ignoring any trimming."""
 
     def __init__(self, cluster: SimulatedCluster, shard: int) -> None:
-        """At the beginning."""
         self._records = cluster.topics[shard].journal.records
         self._place = ShardPlace(shard, cluster.profile.shards)
         self._window = cluster.profile.limits.dedupe_window
@@ -37,7 +36,7 @@ class FullReplay:
         )
 
     def content(self, position: int) -> bytes:
-        """Of a snapshot taken when all records before `position` have been read."""
+        """The content of a snapshot taken after all records before `position` were read."""
         if position < self._position:
             self._restart()
         while self._position < position:
@@ -55,16 +54,15 @@ class FullReplay:
 
 
 class SnapshotInvariants:
-    """The invariants of one shard's snapshots."""
+    """The invariants of one shard's snapshots and restored replicas."""
 
     def __init__(self, cluster: SimulatedCluster, shard: int) -> None:
-        """Nothing was taken."""
         self._replay = FullReplay(cluster, shard)
 
     def a_snapshot_equals_the_journal_up_to_its_offset(
         self, header: Header, content: bytes
     ) -> None:
-        """Whoever takes it, and however he came by his state."""
+        """Of any replica, however it obtained its state."""
         right = self._replay.content(header.offset + 1)
         name = "a_snapshot_equals_the_journal_up_to_its_offset"
         must(content == right, name, "offset %d: %s, must be %s", header.offset, content, right)
@@ -72,7 +70,7 @@ class SnapshotInvariants:
     def a_restored_image_equals_the_journal_up_to_its_offset(
         self, image: Image[Any, Any, Any] | None
     ) -> None:
-        """Out of whatever there was in the store, damaged or not."""
+        """Whatever the store contains, damaged or not."""
         if image is not None:
             mine, right = b"".join(image.content()), self._replay.content(image.offset + 1)
             name = "a_restored_image_equals_the_journal_up_to_its_offset"
@@ -81,7 +79,7 @@ class SnapshotInvariants:
     def a_replica_equals_the_journal_up_to_its_position(
         self, replica: Replica[Any, Any, Any]
     ) -> None:
-        """Restored or not, a leader with nothing in flight or a standby. Slow."""
+        """Of a standby, or a leader with nothing in flight, restored or not. Slow."""
         mine, right = b"".join(replica.image().content()), self._replay.content(replica.position)
         name = "a_replica_equals_the_journal_up_to_its_position"
         must(

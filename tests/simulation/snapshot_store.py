@@ -1,6 +1,6 @@
 """A snapshot store in memory.
 
-What is stored is what production stores: the engine's own content, compressed, with a manifest.
+It stores what production stores: the engine's own content, compressed, with a manifest.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ KEPT = 3
 
 @dataclass
 class StoredSnapshot:
-    """One snapshot; `data` is what the store gives back, None: the object is gone."""
+    """One snapshot; `data` is what the store returns, None if the object is missing."""
 
     manifest: Manifest
     data: bytes | None
 
     @property
     def is_sound(self) -> bool:
-        """Whether it is still what was written."""
+        """Whether the data is still what was written."""
         data = self.data
         return data is not None and hashlib.sha256(data).hexdigest() == self.manifest.sha256
 
     def reaches(self, begin: int) -> bool:
-        """Whether a journal that begins there goes on from it."""
+        """Whether a journal that begins at `begin` continues it."""
         return self.manifest.offset + 1 >= begin
 
 
@@ -47,69 +47,64 @@ class SnapshotStore:
     snapshots: list[StoredSnapshot] = field(default_factory=list)
 
     def put(self, stored: StoredSnapshot, begin: int) -> None:
-        """Keep it, and not more than `KEPT`, but always one for a journal that begins there."""
+        """Keep at most `KEPT`, but never delete the only one that a trimmed journal can use."""
         self.snapshots.append(stored)
-        self.snapshots.sort(key=lambda each: each.manifest.offset, reverse=True)
+        self.snapshots.sort(key=lambda snapshot: snapshot.manifest.offset, reverse=True)
         while len(self.snapshots) > KEPT and not self.needs(self.snapshots[-1], begin):
             self.snapshots.pop()
 
     def holds(self, name: str) -> bool:
-        """Whether another, of the same name, has stored it: a manifest is written once."""
-        return any(each.manifest.id == name for each in self.snapshots)
+        """Whether the name is taken: a manifest is written once."""
+        return any(stored.manifest.id == name for stored in self.snapshots)
 
     def needs(self, stored: StoredSnapshot, begin: int) -> bool:
-        """Whether a journal that was trimmed can be restored only from this one."""
-        useful = [each for each in self.snapshots if each.is_sound and each.reaches(begin)]
+        """Whether `stored` is the only one from which a trimmed journal can be restored."""
+        useful = [other for other in self.snapshots if other.is_sound and other.reaches(begin)]
         return begin > 0 and useful == [stored]
 
 
 class StoreView:
-    """See `SnapshotSource`: what one replica sees of the store."""
+    """A `SnapshotSource`: what one replica sees of the store."""
 
     def __init__(self, seen: list[StoredSnapshot]) -> None:
         """`seen`: newest first."""
-        self._seen = {each.manifest.id: each for each in seen}
+        self._seen = {stored.manifest.id: stored for stored in seen}
 
     @property
     def newest_first(self) -> Sequence[Manifest]:
-        """Their manifests."""
-        return [each.manifest for each in self._seen.values()]
+        return [stored.manifest for stored in self._seen.values()]
 
     @property
     def unusable(self) -> Mapping[str, str]:
-        """None."""
         return {}
 
     def read(self, manifest: Manifest) -> Iterator[bytes]:
-        """As `SnapshotStore.read`."""
+        """Yield the content; raise `SnapshotDamaged` if it is missing or does not match."""
         data = self._seen[manifest.id].data
         if data is None:
             raise SnapshotDamaged("its object is missing")
         yield data
         if hashlib.sha256(data).hexdigest() != manifest.sha256:
-            raise SnapshotDamaged("it is not what its manifest says")
+            raise SnapshotDamaged("its object does not match its manifest")
 
 
 class SimRecoveryJournal:
-    """See `RecoveryJournal`."""
+    """The `RecoveryJournal` of one shard."""
 
     def __init__(self, topics: ShardTopics) -> None:
-        """The journal of one shard."""
         self._journal = topics.journal
 
     def bounds(self) -> tuple[int, int]:
-        """First offset and end."""
         return self._journal.begin, len(self._journal.records)
 
     def value(self, offset: int) -> bytes | None:
-        """The record at `offset`."""
         return self._journal.records[offset] if offset >= self._journal.begin else None
 
 
 def make_stored_snapshot(
     snapshot_id: str, replica: str, header: Header, content: bytes
 ) -> StoredSnapshot:
-    """As a replica stores it."""
+    """Compress the content and describe it in a manifest, as a replica does."""
     data = b"".join(snapshot_codec.compress([content]))
     manifest = Manifest(
         format=FORMAT_VERSION,
@@ -139,7 +134,7 @@ def make_stored_snapshot(
 
 
 def damaged(random: Random, data: bytes) -> bytes | None:
-    """Gone, cut off, empty, or with a flipped bit."""
+    """The data deleted, truncated, emptied, or with one bit flipped."""
     at = random.randrange(len(data))
     flipped = bytes([data[at] ^ (1 << random.randrange(8))])
     return random.choice((None, data[:at], b"", data[:at] + flipped + data[at + 1 :]))

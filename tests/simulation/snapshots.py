@@ -1,8 +1,4 @@
-"""Snapshots in the simulation: a store in memory, a port that is slow and fails, and those who
-ask for snapshots and trim journals.
-
-What is stored is what production stores: the engine's own content, compressed, with a manifest.
-"""
+"""The `Snapshots` port of the simulation: slow and unreliable, over a store in memory."""
 
 from __future__ import annotations
 
@@ -30,7 +26,7 @@ if TYPE_CHECKING:
     from tests.simulation.host import Host
     from tests.simulation.snapshot_invariants import SnapshotInvariants
 
-LONG_US = 100 * MS
+SLOW_US = 100 * MS
 _LEDGER = SimLedger()
 
 
@@ -38,7 +34,6 @@ class SimSnapshots:
     """The `Snapshots` port of one replica."""
 
     def __init__(self, host: Host, topics: ShardTopics, wake: Callable[[], None]) -> None:
-        """Nothing is under way."""
         self._host, self._topics, self._wake = host, topics, wake
         self._cluster, self._loop = host.cluster, host.cluster.loop
         self._faults = host.cluster.profile.snapshots
@@ -53,31 +48,29 @@ class SimSnapshots:
 
     @property
     def is_taking(self) -> bool:
-        """Whether one is under way."""
+        """Whether a snapshot is being taken."""
         return self._is_taking
 
     @property
-    def _whole(self) -> SnapshotInvariants:
+    def _invariants(self) -> SnapshotInvariants:
         return self._cluster.audit.snapshots(self._topics.shard)
 
     def poll(self) -> Sequence[m.Message]:
-        """See `Snapshots`."""
         ready, self._ready = self._ready, []
         return ready
 
     def give_up(self) -> None:
-        """See `Snapshots`."""
         self._host.perform("give_up", self.end)
 
     def end(self) -> None:
-        """Nothing follows; a forked child dies with its parent."""
+        """Deliver nothing more; a forked child dies with its parent."""
         if self._is_taking:
             self._cluster.coverage.hit("snapshots abandoned")
         self._generation += 1
         self._is_taking = False
         self._ready.clear()
 
-    def _tell(self, generation: int, message: m.Message) -> None:
+    def _deliver(self, generation: int, message: m.Message) -> None:
         if generation == self._generation:
             self._ready.append(message)
             self._wake()
@@ -85,35 +78,34 @@ class SimSnapshots:
     # --- restoring --------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """See `Snapshots`."""
         self._host.perform("restore", self._restore)
 
     def _restore(self) -> None:
         delay_us = self._loop.exponential(self._faults.restore_us)
-        self._loop.after(delay_us, self._look, self._generation)
+        self._loop.after(delay_us, self._restore_now, self._generation)
 
-    def _look(self, generation: int) -> None:
-        """What is there at some instant between asking and having it."""
+    def _restore_now(self, generation: int) -> None:
+        """Restore from what is in the store at some instant between request and answer."""
         if generation != self._generation:
             return
         if not self._host.reachable:
-            self._host.when_reachable(self._look, generation)
+            self._host.when_reachable(self._restore_now, generation)
             return
         image = self._recover()
-        self._whole.a_restored_image_equals_the_journal_up_to_its_offset(image)
+        self._invariants.a_restored_image_equals_the_journal_up_to_its_offset(image)
         delay_us = self._loop.exponential(self._faults.restore_us)
-        self._loop.after(delay_us, self._tell, generation, m.Restored(image))
+        self._loop.after(delay_us, self._deliver, generation, m.Restored(image))
 
     def _recover(self) -> AnyImage | None:
         store = self._cluster.stores[self._topics.shard]
         hidden = self._cluster.snapshot_fault_probability("hidden")
-        seen = [each for each in store.snapshots if not self._loop.chance(hidden)]
+        seen = [stored for stored in store.snapshots if not self._loop.chance(hidden)]
         begin = self._topics.journal.begin
-        if begin and not any(each.is_sound and each.reaches(begin) for each in seen):
-            seen = store.snapshots  # it cannot do without
+        if begin and not any(stored.is_sound and stored.reaches(begin) for stored in seen):
+            seen = store.snapshots  # the trimmed journal cannot be restored otherwise
         found = recover(StoreView(seen), SimRecoveryJournal(self._topics), self._load)
         hit, image = self._cluster.coverage.hit, found.image
-        hit("damaged snapshots skipped", sum(1 for each in seen if not each.is_sound))
+        hit("damaged snapshots skipped", sum(1 for stored in seen if not stored.is_sound))
         if image is None:
             hit("restores without a snapshot", 1 if store.snapshots else 0)
         elif image.snapshot_id == store.snapshots[0].manifest.id:
@@ -125,52 +117,52 @@ class SimSnapshots:
 
     # --- taking -----------------------------------------------------------------------------
 
-    def take(self, asked: m.SnapshotRequested, image: Image[Any, Any, Any]) -> None:
-        """See `Snapshots`. The state is written down at the instant of the call, as by a fork."""
+    def take(self, request: m.SnapshotRequested, image: Image[Any, Any, Any]) -> None:
+        """The state is copied at the instant of the call, as by a fork."""
         assert not self._is_taking, "one at a time"
-        assert asked.replica == self._host.replica_name, "it was asked of another"
+        assert request.replica == self._host.replica_name, "requested of another replica"
         content = list(image.content())
-        self._host.perform("take", self._take, asked, image.header(), content)
+        self._host.perform("take", self._take, request, image.header(), content)
 
-    def _take(self, asked: m.SnapshotRequested, header: Header, content: list[bytes]) -> None:
+    def _take(self, request: m.SnapshotRequested, header: Header, content: list[bytes]) -> None:
         self._is_taking = True
-        whole = b"".join(content)
-        self._loop.trace(self._host.name, "takes %s at %d", asked.snapshot_id, header.offset)
-        self._whole.a_snapshot_equals_the_journal_up_to_its_offset(header, whole)
+        joined = b"".join(content)
+        self._loop.trace(self._host.name, "takes %s at %d", request.snapshot_id, header.offset)
+        self._invariants.a_snapshot_equals_the_journal_up_to_its_offset(header, joined)
         if self._host.processes[self._topics.shard].leads:
             self._cluster.coverage.hit("snapshots of a leader")
         delay_us = self._loop.exponential(self._faults.store_us)
-        if delay_us > LONG_US:
+        if delay_us > SLOW_US:
             self._cluster.coverage.hit("slow snapshots")
-        self._loop.after(delay_us, self._store, self._generation, asked, header, whole)
+        self._loop.after(delay_us, self._store, self._generation, request, header, joined)
 
     def _store(
-        self, generation: int, asked: m.SnapshotRequested, header: Header, content: bytes
+        self, generation: int, request: m.SnapshotRequested, header: Header, content: bytes
     ) -> None:
         if generation != self._generation:
             return
-        if self._host.paused_until_us is not None:  # the child goes on, its parent does not
-            self._host.when_running(lambda: self._store(generation, asked, header, content))
+        if self._host.paused_until_us is not None:  # its child continues, but cannot report yet
+            self._host.when_running(lambda: self._store(generation, request, header, content))
             return
         self._is_taking = False
-        hit, name = self._cluster.coverage.hit, asked.snapshot_id
+        hit, name = self._cluster.coverage.hit, request.snapshot_id
         store = self._cluster.stores[self._topics.shard]
         if self._loop.chance(self._cluster.snapshot_fault_probability("fails")) or store.holds(
             name
         ):
             hit("snapshots failed")
-            failed = m.SnapshotProgressed(name, asked.attempt, "failed", error="by chance")
-            self._tell(generation, failed)
+            failed = m.SnapshotProgressed(name, request.attempt, "failed", error="injected fault")
+            self._deliver(generation, failed)
             return
         stored = make_stored_snapshot(name, self._host.name, header, content)
         hit("snapshots taken")
         store.put(stored, self._topics.journal.begin)
-        if self._loop.chance(self._cluster.snapshot_fault_probability("rots")):
+        if self._loop.chance(self._cluster.snapshot_fault_probability("damage")):
             hit("snapshots damaged in the store")
-            self._loop.after(self._loop.uniform(0, 500 * MS), self._rot, stored)
-        self._tell(generation, m.SnapshotProgressed(name, asked.attempt, "done"))
+            self._loop.after(self._loop.uniform(0, 500 * MS), self._damage, stored)
+        self._deliver(generation, m.SnapshotProgressed(name, request.attempt, "done"))
 
-    def _rot(self, stored: StoredSnapshot) -> None:
+    def _damage(self, stored: StoredSnapshot) -> None:
         store, begin = self._cluster.stores[self._topics.shard], self._topics.journal.begin
         if stored.data and not store.needs(stored, begin):
             stored.data = damaged(self._loop.random, stored.data)

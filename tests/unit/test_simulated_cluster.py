@@ -30,7 +30,7 @@ class Bench:
         self.cluster = SimulatedCluster(EventLoop(1), Profile(replicas=1))
         self.topics = ShardTopics(0, lambda *_: None, lambda *_: None)
         self.host: Host = self.cluster.hosts[0]
-        self.host.alive, self.host.life = True, 1
+        self.host.alive, self.host.start_count = True, 1
         self.log = SimShardLog(self.host, self.topics, lambda: None)
         self.log.open_journal(0)
 

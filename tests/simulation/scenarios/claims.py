@@ -11,9 +11,9 @@ from tests.simulation.scenarios.registry import scenario
 def a_claim_that_missed_the_leaders_last_record_is_void(cluster: ScenarioCluster) -> None:
     leader, standby = cluster.leader, cluster.standbys[0]
     cluster.log(standby).journal.hold()
-    cluster.run(150)  # the leader shows life, the standby does not see it
+    cluster.run(150)  # the leader shows start_count, the standby does not see it
     cluster.process(standby).tripwire.fire()
-    cluster.run(60)  # what it reads later than that after the tripwire does prove life
+    cluster.run(60)  # what it reads later than that after the tripwire does prove start_count
     assert (cluster.count("void claims"), cluster.epoch, cluster.leader) == (1, 1, leader)
     cluster.log(standby).journal.release()
     cluster.settle()

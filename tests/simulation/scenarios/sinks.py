@@ -109,7 +109,7 @@ def a_deposed_leader_does_not_halt_at_its_successors_outputs(
     cluster.send()
     cluster.until(lambda: cluster.published == 3, 200, "the new leader publishes")
     assert cluster.process(old).leads, "as far as it knows"
-    cluster.log(old)._delivery()(m.PublishFailed("results", "the producer failed"))
+    cluster.log(old).deliver(m.PublishFailed("results", "the producer failed"))
     cluster.run(100)  # it reads a tail that its journal does not explain
     cluster.log(old).journal.release()
     cluster.settle()

@@ -42,7 +42,7 @@ class SimulatedHarness:
             first._topics if first else ShardTopics(0, _see_nothing, self._on_sink)
         )
         host: Host = self._cluster.hosts[1 if first else 0]
-        host.alive, host.life = True, 1
+        host.alive, host.start_count = True, 1
         self.log: ShardLog = _PatientLog(host, self._topics, lambda: None)
         self.log.open_journal(0)
 
