@@ -83,8 +83,8 @@ class Audit:
 
     def unanswered(self) -> list[Query]:
         """Queries to hosts that still run."""
-        lives = {host.name: host.start_count for host in self._cluster.hosts if host.alive}
-        return [q for q in self.queries if not q.answered and lives.get(q.host) == q.start_count]
+        starts = {host.name: host.start_count for host in self._cluster.hosts if host.alive}
+        return [q for q in self.queries if not q.answered and starts.get(q.host) == q.start_count]
 
 
 class ProcessLogObserver(LogObserver):

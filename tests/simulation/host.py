@@ -87,7 +87,7 @@ class Host:
         self.drift = (cluster.loop.random.random() * 2 - 1) * profile.drift
         if self.start_count > 1:
             cluster.coverage.hit("restarts")
-        cluster.loop.trace(self.name, "starts, start %d", self.start_count)
+        cluster.loop.trace(self.name, "starts (start %d)", self.start_count)
         self.processes = [cluster.process(self, topics) for topics in cluster.topics]
         for process in self.processes:
             self.guard(process.start)

@@ -319,17 +319,17 @@ class ShardAudit:
             begin = max((end[sink] for end in ends if end[sink] <= mark), default=0)
             outbox = process.replica.machine.outboxes[sink]
             first = outbox.next_seq - len(outbox)
-            must(first >= begin, name, "%s: kept from %d, mark %d", sink, first, mark)
+            must(first >= begin, name, "%s: retained from %d, mark %d", sink, first, mark)
 
     def unpublished_outputs_are_available(self, replica: AnyReplica) -> None:
         """Only at the end: a standby makes outputs on demand, so the check makes them."""
         machine, name = replica.machine, "unpublished_outputs_are_available"
         for sink, outputs in self.reference.outputs.items():
             mark = self.fold.published.get(sink, 0)
-            kept = machine.outboxes[sink].between(mark, len(outputs))
-            count = sum(len(chunk.values) for chunk in kept)
+            unpublished = machine.outboxes[sink].between(mark, len(outputs))
+            count = sum(len(chunk.values) for chunk in unpublished)
             must(count == len(outputs) - mark, name, "outputs of %s", sink)
-            for chunk in kept:
+            for chunk in unpublished:
                 for seq, value in enumerate(chunk.values, chunk.first):
                     self.an_output_follows_from_the_journal(sink, seq, value)
 

@@ -1,4 +1,4 @@
-"""The holes that design.md names, each as a schedule made by hand. Names are promises.
+"""Scripted schedules, among them every attack of docs/protocol.md. Their names are promises.
 
 `python -m tests.simulation --scenario NAME` prints a trace.
 """

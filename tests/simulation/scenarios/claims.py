@@ -1,4 +1,4 @@
-"""Who leads, and when somebody else does."""
+"""Claims: when the leadership moves and when it does not."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.simulation.scenarios.registry import scenario
 def a_claim_that_missed_the_leaders_last_record_is_void(cluster: ScenarioCluster) -> None:
     leader, standby = cluster.leader, cluster.standbys[0]
     cluster.log(standby).journal.hold()
-    cluster.run(150)  # the leader shows start_count, the standby does not see it
+    cluster.run(150)  # the leader appends heartbeats that the standby does not read
     cluster.process(standby).tripwire.fire()
-    cluster.run(60)  # what it reads later than that after the tripwire does prove start_count
+    cluster.run(60)  # a record read later than this after the tripwire would be a sign of life
     assert (cluster.count("void claims"), cluster.epoch, cluster.leader) == (1, 1, leader)
     cluster.log(standby).journal.release()
     cluster.settle()
@@ -63,6 +63,14 @@ def a_silent_leader_is_replaced_after_silence_ms(cluster: ScenarioCluster) -> No
     assert cluster.epoch == 1
     cluster.run(150)
     assert cluster.epoch == 2
+    cluster.settle()
+
+
+@scenario
+def a_cluster_without_faults_keeps_its_leader(cluster: ScenarioCluster) -> None:
+    leader = cluster.leader
+    cluster.run(10_000)
+    assert (cluster.epoch, cluster.leader, cluster.count("void claims")) == (1, leader, 0)
     cluster.settle()
 
 

@@ -1,4 +1,4 @@
-"""A command takes effect once, whoever leads."""
+"""A command takes effect once, across takeovers too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def a_repeat_after_a_takeover_is_answered_with_the_first_outcome(cluster: Scenar
     cluster.send(command | {"amount": 70_000})
     cluster.restart_exited()
     cluster.settle()
-    first, repeat = (each for each in cluster.results() if each["id"] == "once")
+    first, repeat = (result for result in cluster.results() if result["id"] == "once")
     assert (first["replayed"], repeat["replayed"]) == (False, True)
     assert first["balances"] == repeat["balances"] == {"a0": 107}
 
@@ -30,5 +30,5 @@ def a_rejection_is_remembered_over_a_takeover(cluster: ScenarioCluster) -> None:
     cluster.send(command)
     cluster.restart_exited()
     cluster.settle()
-    first, repeat = (each for each in cluster.results() if each["id"] == "once")
+    first, repeat = (result for result in cluster.results() if result["id"] == "once")
     assert first["reason"] == repeat["reason"] == "insufficient_funds"

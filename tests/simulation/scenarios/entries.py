@@ -1,4 +1,4 @@
-"""What a leader appends, and what its loss costs."""
+"""Entries of a leader: late, lost, failed and duplicated appends."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def a_leader_whose_entries_cannot_land_is_replaced(cluster: ScenarioCluster) -> 
     producer.hold()
     cluster.send()
     cluster.run(10)
-    under_way = len(producer.queue)
-    cluster.until(lambda: cluster.epoch == 2, 700, "somebody else leads")
-    assert (under_way, len(producer.queue)) == (1, 1), "no heartbeat while the entry is under way"
+    in_flight = len(producer.queue)
+    cluster.until(lambda: cluster.epoch == 2, 700, "another replica leads")
+    assert (in_flight, len(producer.queue)) == (1, 1), "no heartbeat while the entry is in flight"
     producer.release()
     cluster.settle()
     assert cluster.count("rebuilds") == 1
@@ -50,8 +50,8 @@ def a_deposed_leader_whose_entries_never_landed_rebuilds(cluster: ScenarioCluste
     cluster.log(old).appends.fates.append(LOST)
     cluster.send()
     cluster.until(lambda: cluster.count("appends lost") == 1, 50, "the entry is lost")
-    cluster.simulated.set_cut(old, cut=True)  # nor does it hear of the failure
-    cluster.until(lambda: cluster.epoch == 2, 700, "somebody else leads")
+    cluster.simulated.set_cut(old, cut=True)  # so that the failure is not reported to it
+    cluster.until(lambda: cluster.epoch == 2, 700, "another replica leads")
     cluster.simulated.set_cut(old, cut=False)
     cluster.settle()
     assert cluster.process(old).replica.incarnation != incarnation
@@ -64,7 +64,7 @@ def a_deposed_leader_without_unconfirmed_entries_becomes_a_standby(
     old = cluster.leader
     incarnation = cluster.process(old).replica.incarnation
     cluster.simulated.set_cut(old, cut=True)
-    cluster.until(lambda: cluster.epoch == 2, 700, "somebody else leads")
+    cluster.until(lambda: cluster.epoch == 2, 700, "another replica leads")
     cluster.simulated.set_cut(old, cut=False)
     cluster.settle()
     assert cluster.process(old).replica.incarnation == incarnation
@@ -78,10 +78,10 @@ def a_gap_in_its_own_records_ends_the_leadership(cluster: ScenarioCluster) -> No
     cluster.log(old).appends.fates.append(LOST)
     cluster.send()
     cluster.run(3)
-    for _ in range(300):  # a second entry joins the pipeline only when it is worth it
+    for _ in range(300):  # enough commands for a second entry in the pipeline
         cluster.send()
     cluster.until(lambda: cluster.count("void entries") > 0, 200, "an entry over a gap")
-    cluster.until(lambda: not cluster.process(old).leads, 10, "it has seen it")
+    cluster.until(lambda: not cluster.process(old).leads, 10, "the leader has read it")
     cluster.settle()
     assert (cluster.epoch, cluster.count("rebuilds")) == (2, 1)
 
@@ -91,7 +91,7 @@ def a_failed_append_that_landed_still_ends_the_leadership(cluster: ScenarioClust
     old = cluster.leader
     cluster.log(old).appends.fates.append(UNACKNOWLEDGED)
     cluster.send()
-    cluster.until(lambda: not cluster.process(old).leads, 1_300, "it hears of the failure")
+    cluster.until(lambda: not cluster.process(old).leads, 1_300, "the failure is reported")
     cluster.settle()
     assert (cluster.epoch, cluster.count("rebuilds")) == (2, 0), "the entry was read back before"
 
@@ -100,9 +100,11 @@ def a_failed_append_that_landed_still_ends_the_leadership(cluster: ScenarioClust
 def a_failed_append_ends_each_leadership_of_an_incarnation(cluster: ScenarioCluster) -> None:
     old = cluster.leader
     _lose_the_next_append(cluster, old)
-    cluster.until(partial(_has_lost_office, cluster, old), 150, "it ends by the failure alone")
+    cluster.until(
+        partial(_has_stopped_leading, cluster, old), 150, "the failure ends the leadership"
+    )
     cluster.settle()
-    _lose_the_next_append(cluster, old)  # the very first heartbeat when it leads again
+    _lose_the_next_append(cluster, old)  # the first heartbeat of its next leadership
     cluster.process(cluster.leader).inbox.put(m.HandoverRequested(old.name))
     cluster.until(partial(_is_epoch, cluster, 3), 50, "it leads again")
     cluster.run(50)
@@ -115,11 +117,11 @@ def a_failed_append_ends_each_leadership_of_an_incarnation(cluster: ScenarioClus
 def a_broken_producer_ends_one_leadership_and_not_the_next(cluster: ScenarioCluster) -> None:
     old = cluster.leader
     producer = cluster.log(old).appends
-    producer.fates.append(LATE)  # of a heartbeat: what became of it is told much later
+    producer.fates.append(LATE)  # a heartbeat that is acknowledged much later
     cluster.until(lambda: not producer.fates, 150, "a heartbeat that is not reported")
     producer.is_broken = True
-    cluster.until(partial(_has_lost_office, cluster, old), 150, "it cannot append")
-    cluster.until(partial(_is_epoch, cluster, 2), 700, "somebody else leads")
+    cluster.until(partial(_has_stopped_leading, cluster, old), 150, "it cannot append")
+    cluster.until(partial(_is_epoch, cluster, 2), 700, "another replica leads")
     cluster.process(cluster.leader).inbox.put(m.HandoverRequested(old.name))
     cluster.until(partial(_is_epoch, cluster, 3), 100, "it leads again")
     cluster.send()
@@ -136,12 +138,12 @@ def a_failed_append_ends_its_leadership_despite_unreported_earlier_appends(
     producer.fates.append(LATE)
     cluster.until(lambda: not producer.fates, 150, "a heartbeat that is not reported")
     cluster.process(old).inbox.put(m.HandoverRequested(None))
-    cluster.until(partial(_is_epoch, cluster, 2), 100, "somebody else leads")
+    cluster.until(partial(_is_epoch, cluster, 2), 100, "another replica leads")
     cluster.process(cluster.leader).inbox.put(m.HandoverRequested(old.name))
     cluster.until(partial(_is_epoch, cluster, 3), 100, "it leads again")
     cluster.run(20)
     cluster.log(old).appends.is_broken = True
-    cluster.until(partial(_has_lost_office, cluster, old), 150, "it cannot append")
+    cluster.until(partial(_has_stopped_leading, cluster, old), 150, "it cannot append")
     cluster.settle()
 
 
@@ -155,7 +157,7 @@ def _is_epoch(cluster: ScenarioCluster, epoch: int) -> bool:
     return cluster.epoch == epoch and cluster.simulated.leader(0) is not None
 
 
-def _has_lost_office(cluster: ScenarioCluster, host: Host) -> bool:
+def _has_stopped_leading(cluster: ScenarioCluster, host: Host) -> bool:
     return not cluster.process(host).leads
 
 

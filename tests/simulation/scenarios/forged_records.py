@@ -1,4 +1,4 @@
-"""Somebody else writes as the leader, and the fold accepts it: only the journal's order counts."""
+"""Another process writes valid records as the leader: every replica follows the journal's order."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ def a_forged_heartbeat_does_not_end_the_leadership(cluster: ScenarioCluster) -> 
 def a_forged_resignation_ends_the_leadership(cluster: ScenarioCluster) -> None:
     producer = _hold_entries_in_flight(cluster, cluster.leader)
     forge(cluster.simulated, 0, "resign")
-    cluster.until(lambda: cluster.epoch == 2, 50, "somebody else leads")
+    cluster.until(lambda: cluster.epoch == 2, 50, "another replica leads")
     producer.release()
     cluster.settle()
     assert (cluster.count("rebuilds"), cluster.audit.fold.next_seq, cluster.published) == (1, 5, 5)
 
 
 def _forge_an_entry(cluster: ScenarioCluster) -> None:
-    """A command of which the leader has not read."""
+    """Forge the entry for a command that the leader has not read."""
     source = cluster.simulated.topics[0].sources["ledger.commands"]
     source.stalled_until_us = cluster.simulated.loop.now_us + 100 * MS
     cluster.send()
@@ -95,7 +95,7 @@ def _forge_an_entry(cluster: ScenarioCluster) -> None:
 
 
 def _hold_entries_in_flight(cluster: ScenarioCluster, leader: Host) -> JournalProducer:
-    """An entry of three commands does not get through."""
+    """Block an entry of three commands on its way to the broker."""
     producer = cluster.log(leader).appends
     producer.hold()
     for _ in range(3):

@@ -48,7 +48,7 @@ def a_stop_is_not_lost_in_a_rebuild(cluster: ScenarioCluster) -> None:
     cluster.log(old).appends.fates.append(LOST)
     cluster.send()
     cluster.until(lambda: cluster.count("appends lost") == 1, 50, "the entry is lost")
-    old.pause(700_000)  # in which it is deposed; then both things are there at once
+    old.pause(700_000)  # it is deposed meanwhile, and then stops and rebuilds at once
     old.stopping = True
     cluster.process(old).inbox.put(m.StopRequested())
     cluster.until(lambda: not old.alive, 4_000, "it stops")

@@ -1,4 +1,4 @@
-"""Linearizable answers are never stale."""
+"""Linearizable answers are not stale, whatever happens to the leader."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.simulation.scenarios.registry import scenario
 def a_leader_paused_before_a_query_does_not_answer_stale(cluster: ScenarioCluster) -> None:
     old = cluster.leader
     old.pause(1_000_000)
-    cluster.until(lambda: cluster.epoch == 2, 700, "somebody else leads")
+    cluster.until(lambda: cluster.epoch == 2, 700, "another replica leads")
     cluster.send()
     cluster.until(lambda: cluster.published == 3, 100, "the new leader decides")
     query = cluster.query(old)
@@ -25,7 +25,7 @@ def a_leader_paused_before_its_barrier_does_not_answer_stale(cluster: ScenarioCl
     old = cluster.leader
     cluster.schedule_fault(old, "append", pause_ms=1_000)
     query = cluster.query(old)
-    cluster.until(lambda: cluster.epoch == 2, 700, "somebody else leads")
+    cluster.until(lambda: cluster.epoch == 2, 700, "another replica leads")
     cluster.settle()
     assert query.answered
     assert query.error in ("not_leader", "not_ready")
@@ -37,7 +37,7 @@ def a_leader_that_has_not_read_its_successors_claim_does_not_answer_stale(
 ) -> None:
     old = cluster.leader
     cluster.log(old).journal.hold()
-    cluster.until(lambda: cluster.epoch == 2, 700, "somebody else leads")
+    cluster.until(lambda: cluster.epoch == 2, 700, "another replica leads")
     cluster.send()
     cluster.until(lambda: cluster.published == 3, 100, "the new leader decides")
     query = cluster.query(old)
@@ -54,16 +54,18 @@ def a_heartbeat_that_landed_twice_does_not_confirm_a_later_barrier(
     cluster: ScenarioCluster,
 ) -> None:
     old = cluster.leader
-    cluster.simulated.profile.wall_grain_ms = 1_000_000_000  # the same instant all the time
+    cluster.simulated.profile.wall_grain_ms = 1_000_000_000  # all its heartbeats have the same time
     cluster.log(old).appends.fates.append(TWICE)
     first = cluster.query(old)
     cluster.until(lambda: first.answered, 50, "it has read its barrier back")
     cluster.log(old).journal.hold()
     for source in cluster.log(old).sources.values():
         source.hold()
-    cluster.until(lambda: cluster.count("appends landed twice") == 1, 5_000, "it landed again")
+    cluster.until(
+        lambda: cluster.count("appends landed twice") == 1, 5_000, "the heartbeat landed again"
+    )
     cluster.process(cluster.standbys[0]).tripwire.fire()
-    cluster.until(lambda: cluster.epoch == 2, 700, "somebody else leads")
+    cluster.until(lambda: cluster.epoch == 2, 700, "another replica leads")
     cluster.send()
     cluster.until(lambda: cluster.published == 3, 100, "the new leader decides")
     query = cluster.query(old)

@@ -1,4 +1,4 @@
-"""The list of scenarios."""
+"""The registry of all scenarios by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SCENARIOS: dict[str, Callable[[ScenarioCluster], None]] = {}
 
 
 def scenario(play: Callable[[ScenarioCluster], None]) -> Callable[[ScenarioCluster], None]:
-    """Put it on the list. Its name is a promise."""
+    """Register a scenario under the name of its function."""
     assert play.__name__ not in SCENARIOS
     SCENARIOS[play.__name__] = play
     return play

@@ -1,4 +1,4 @@
-"""What leaves the shard: in order, without a gap."""
+"""Outputs leave the shard in order and without a gap."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def a_resumed_zombie_that_publishes_late_only_adds_duplicates(cluster: ScenarioC
     cluster.schedule_fault(old, "publish", pause_ms=1_500)
     cluster.send()
     cluster.until(lambda: old.paused_until_us is not None, 50, "it is about to publish")
-    cluster.log(old).journal.hold()  # resumed, it publishes before it hears of the others
-    cluster.until(lambda: cluster.epoch == 2, 700, "somebody else leads")
+    cluster.log(old).journal.hold()  # so that it publishes before it reads of its successor
+    cluster.until(lambda: cluster.epoch == 2, 700, "another replica leads")
     cluster.send()
     cluster.until(lambda: cluster.published == 4, 200, "the new leader publishes both")
     cluster.until(lambda: cluster.count("outputs in a sink twice") > 0, 1_500, "the zombie too")
     cluster.log(old).journal.release()
     cluster.settle()
-    cluster.leader.kill()  # the sinks' last records are the zombie's now
+    cluster.leader.kill()  # the zombie wrote the last records of the sinks
     cluster.restart_exited()
     cluster.send()
     cluster.settle()
@@ -36,7 +36,7 @@ def after_a_crash_between_publish_and_mark_publishing_resumes_at_the_tail(
 ) -> None:
     cluster.send()
     cluster.until(lambda: cluster.published == 3, 50, "published")
-    assert cluster.audit.fold.published["results"] == 2, "and no record of the journal says so"
+    assert cluster.audit.fold.published["results"] == 2, "the journal does not show it yet"
     cluster.leader.kill()
     cluster.send()
     cluster.restart_exited()
@@ -52,7 +52,7 @@ def publishing_resumes_at_the_mark_when_a_zombie_wrote_the_last_record(
     for _ in range(5):
         cluster.send()
         cluster.settle()
-    cluster.run(250)  # a heartbeat brings the mark
+    cluster.run(250)  # a heartbeat carries the mark
     mark = cluster.audit.fold.published["results"]
     assert mark == 7
     cluster.simulated.topics[0].sinks["results"].tail = 2  # as if a zombie had repeated record 1
@@ -73,7 +73,7 @@ def the_first_publish_is_alone_in_flight(cluster: ScenarioCluster) -> None:
     for host in cluster.standbys:
         host.publish_us = 30_000
     old.kill()
-    cluster.until(lambda: cluster.simulated.leader(0) is not None, 100, "somebody else leads")
+    cluster.until(lambda: cluster.simulated.leader(0) is not None, 100, "another replica leads")
     producer = cluster.producer(cluster.leader)
     cluster.until(lambda: bool(producer.queue), 100, "it publishes")
     assert [len(request.value.values) for request in producer.queue] == [1]
@@ -104,13 +104,13 @@ def a_deposed_leader_does_not_halt_at_its_successors_outputs(
     cluster: ScenarioCluster,
 ) -> None:
     old = cluster.leader
-    cluster.log(old).journal.hold()  # it reads the journal no more; all else works
-    cluster.until(lambda: cluster.epoch == 2, 700, "somebody else leads")
+    cluster.log(old).journal.hold()  # it does not read the journal; everything else works
+    cluster.until(lambda: cluster.epoch == 2, 700, "another replica leads")
     cluster.send()
     cluster.until(lambda: cluster.published == 3, 200, "the new leader publishes")
-    assert cluster.process(old).leads, "as far as it knows"
+    assert cluster.process(old).leads, "it has not read of its successor"
     cluster.log(old).deliver(m.PublishFailed("results", "the producer failed"))
-    cluster.run(100)  # it reads a tail that its journal does not explain
+    cluster.run(100)  # it reads a tail that the journal it has read does not explain
     cluster.log(old).journal.release()
     cluster.settle()
     assert not cluster.process(old).leads

@@ -1,4 +1,4 @@
-"""Snapshots in the middle of everything else."""
+"""Snapshots during kills, takeovers and trimming."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.simulation.scenarios.registry import scenario
 
 
 def _take(cluster: ScenarioCluster, host: Host, *, leader: bool = False) -> None:
-    """Order one, and wait until it is in the store."""
+    """Request a snapshot and wait until it is stored."""
     before = cluster.count("snapshots taken")
     cluster.simulation.maintenance.request_snapshot(host, 0, allow_leader=leader)
     cluster.until(lambda: cluster.count("snapshots taken") > before, 500, "it is taken")
@@ -87,7 +87,7 @@ def a_deposed_leader_with_void_entries_rebuilds_from_snapshot_and_tail(
 def a_takeover_neither_waits_for_a_snapshot_nor_damages_it(cluster: ScenarioCluster) -> None:
     taker, other = cluster.standbys
     _grow(cluster, 10)
-    other.kill()  # so that the taker is the one that takes over
+    other.kill()  # so that the taker takes over
     cluster.simulated.profile.snapshots.store_us = 300 * MS
     cluster.simulation.maintenance.request_snapshot(taker, 0, allow_leader=False)
     cluster.run(5)
@@ -95,7 +95,7 @@ def a_takeover_neither_waits_for_a_snapshot_nor_damages_it(cluster: ScenarioClus
     cluster.leader.kill()
     cluster.until(lambda: cluster.simulated.leader(0) is taker, 100, "the taker leads")
     cluster.send()
-    cluster.until(lambda: cluster.count("snapshots taken") == 1, 5_000, "it is stored all the same")
+    cluster.until(lambda: cluster.count("snapshots taken") == 1, 5_000, "it is stored nevertheless")
     assert cluster.count("snapshots across a takeover") == 1
     cluster.restart_exited()
     cluster.settle(5_000)
