@@ -1,4 +1,4 @@
-"""The simulation is only worth as much as its cluster: that it can do what it says."""
+"""The simulated cluster can cause each fault, and the invariants notice damage."""
 
 from __future__ import annotations
 
@@ -9,42 +9,23 @@ import pytest
 
 from postjournal.core import messages as m
 from postjournal.core.state.outbox import Outputs
-from tests.simulation.broker import ShardTopics
-from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.coverage import Coverage
 from tests.simulation.event_loop import MS, EventLoop
-from tests.simulation.host import Host, Killed, ScheduledFault
+from tests.simulation.host import Killed, ScheduledFault
 from tests.simulation.invariants import Violation
 from tests.simulation.journal_producers import LOST, TWICE, UNACKNOWLEDGED
-from tests.simulation.profile import Profile
 from tests.simulation.reference import ReferenceFold
 from tests.simulation.reference_ledger import ReferenceLedger, is_command
 from tests.simulation.scenario_cluster import ScenarioCluster
-from tests.simulation.shard_log import SimShardLog
-
-
-class Bench:
-    """One process without a replica, its log, and what the log says."""
-
-    def __init__(self) -> None:
-        self.cluster = SimulatedCluster(EventLoop(1), Profile(replicas=1))
-        self.topics = ShardTopics(0, lambda *_: None, lambda *_: None)
-        self.host: Host = self.cluster.hosts[0]
-        self.host.alive, self.host.start_count = True, 1
-        self.log = SimShardLog(self.host, self.topics, lambda: None)
-        self.log.open_journal(0)
-
-    def heard(self, duration_ms: int = 2_500) -> list[m.Message]:
-        self.cluster.run_for(duration_ms * MS)
-        return list(self.log.poll(0))
+from tests.support.simulation import SingleHost
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench()
+def single() -> SingleHost:
+    return SingleHost()
 
 
-def test_events_run_in_the_order_of_time_then_of_asking() -> None:
+def test_events_run_in_the_order_of_time_and_then_of_scheduling() -> None:
     loop, seen = EventLoop(1), list[str]()
     for time_us, name in ((5, "b"), (3, "a"), (5, "c")):
         loop.at(time_us, seen.append, name)
@@ -53,7 +34,7 @@ def test_events_run_in_the_order_of_time_then_of_asking() -> None:
     assert (seen, loop.now_us) == (["a", "b", "c"], 5)
 
 
-def test_an_unknown_counter_is_a_mistake() -> None:
+def test_an_unknown_counter_is_an_error() -> None:
     with pytest.raises(AssertionError):
         Coverage().hit("something else")
 
@@ -67,103 +48,108 @@ def test_an_unknown_counter_is_a_mistake() -> None:
         (TWICE, 2, m.AppendAcknowledged),
     ],
 )
-def test_an_append_meets_its_fate(bench: Bench, fate: str, landed: int, answer: type) -> None:
+def test_an_append_has_the_chosen_outcome(
+    single: SingleHost, fate: str, landed: int, answer: type
+) -> None:
     if fate:
-        bench.log.appends.fates.append(fate)
-    bench.log.append(b"x")
-    heard = bench.heard()
-    assert bench.topics.journal.records == [b"x"] * landed
-    assert [type(each) for each in heard if type(each) is not m.JournalRecords] == [answer]
+        single.log.appends.fates.append(fate)
+    single.log.append(b"x")
+    messages = single.messages()
+    assert single.topics.journal.records == [b"x"] * landed
+    reports = [type(message) for message in messages if type(message) is not m.JournalRecords]
+    assert reports == [answer]
 
 
-def test_appends_of_the_dead_land_later(bench: Bench) -> None:
-    bench.log.appends.hold()
-    bench.log.append(b"x")
-    bench.host.end("killed")
-    bench.heard()
-    bench.log.appends.release()
-    heard = bench.heard()
-    assert bench.topics.journal.records == [b"x"]
-    assert m.AppendAcknowledged(1) not in heard
+def test_appends_of_a_killed_host_can_land_later(single: SingleHost) -> None:
+    single.log.appends.hold()
+    single.log.append(b"x")
+    single.host.end("killed")
+    single.messages()
+    single.log.appends.release()
+    messages = single.messages()
+    assert single.topics.journal.records == [b"x"]
+    assert m.AppendAcknowledged(1) not in messages
 
 
-def test_appends_that_have_not_left_die_with_the_process(bench: Bench) -> None:
-    bench.cluster.set_broker(available=False)
-    bench.log.append(b"x")
-    bench.heard()
-    bench.host.end("killed")
-    bench.cluster.set_broker(available=True)
-    bench.heard()
-    assert bench.topics.journal.records == []
+def test_appends_that_have_not_departed_are_lost_with_the_host(single: SingleHost) -> None:
+    single.cluster.set_broker(available=False)
+    single.log.append(b"x")
+    single.messages()
+    single.host.end("killed")
+    single.cluster.set_broker(available=True)
+    single.messages()
+    assert single.topics.journal.records == []
 
 
-def test_nothing_lands_and_nothing_is_fetched_while_the_broker_is_away(bench: Bench) -> None:
-    bench.cluster.set_broker(available=False)
-    bench.log.append(b"x")
-    bench.log.probe_end()
-    assert [each for each in bench.heard() if each != m.JournalEnd(None)] == []
-    bench.cluster.set_broker(available=True)
-    heard = bench.heard()
-    assert m.JournalRecords([(0, b"x")]) in heard
-    assert m.AppendAcknowledged(1) in heard
+def test_nothing_lands_and_nothing_is_fetched_while_the_broker_is_unavailable(
+    single: SingleHost,
+) -> None:
+    single.cluster.set_broker(available=False)
+    single.log.append(b"x")
+    single.log.probe_end()
+    assert [message for message in single.messages() if message != m.JournalEnd(None)] == []
+    single.cluster.set_broker(available=True)
+    messages = single.messages()
+    assert m.JournalRecords([(0, b"x")]) in messages
+    assert m.AppendAcknowledged(1) in messages
 
 
-def test_a_pause_strikes_between_two_effects(bench: Bench) -> None:
-    bench.host.scheduled_fault = ScheduledFault("append", skip=1, pause_us=5_000 * MS)
-    bench.log.append(b"before")
-    bench.log.append(b"after")
-    bench.heard()
-    assert bench.topics.journal.records == [b"before"]
-    bench.heard(3_000)
-    assert bench.topics.journal.records == [b"before", b"after"]
-    assert bench.cluster.coverage["pauses between two effects"] == 1
+def test_a_pause_happens_between_two_effects(single: SingleHost) -> None:
+    single.host.scheduled_fault = ScheduledFault("append", skip=1, pause_us=5_000 * MS)
+    single.log.append(b"before")
+    single.log.append(b"after")
+    single.messages()
+    assert single.topics.journal.records == [b"before"]
+    single.messages(3_000)
+    assert single.topics.journal.records == [b"before", b"after"]
+    assert single.cluster.coverage["pauses between two effects"] == 1
 
 
-def test_to_code_that_runs_ahead_of_a_pause_it_is_later(bench: Bench) -> None:
-    before_us = bench.host.clock_us()
-    bench.host.pause(700 * MS)
-    assert bench.host.clock_us() == before_us + 700 * MS
+def test_during_a_pause_the_clock_shows_its_end(single: SingleHost) -> None:
+    before_us = single.host.clock_us()
+    single.host.pause(700 * MS)
+    assert single.host.clock_us() == before_us + 700 * MS
 
 
 @pytest.mark.parametrize(("after", "landed"), [(False, []), (True, [b"x"])])
-def test_a_kill_strikes_before_or_after_an_effect(
-    bench: Bench, after: bool, landed: list[bytes]
+def test_a_kill_happens_before_or_after_an_effect(
+    single: SingleHost, after: bool, landed: list[bytes]
 ) -> None:
-    bench.host.scheduled_fault = ScheduledFault("append", after=after)
+    single.host.scheduled_fault = ScheduledFault("append", after=after)
     with pytest.raises(Killed):
-        bench.log.append(b"x")
-    bench.heard()
-    assert bench.topics.journal.records == landed
+        single.log.append(b"x")
+    single.messages()
+    assert single.topics.journal.records == landed
 
 
 def outputs(seq: int) -> Outputs:
     return Outputs(seq, [b'{"seq":%d}' % seq])
 
 
-def test_a_sinks_first_request_can_be_lost_while_the_second_lands(bench: Bench) -> None:
-    bench.log.open_sink("results")
-    bench.heard()
-    producer = bench.log.sink_producers["results"]
-    bench.log.publish("results", outputs(0))
-    bench.log.publish("results", outputs(1))
+def test_a_sinks_first_request_can_be_lost_while_the_second_lands(single: SingleHost) -> None:
+    single.log.open_sink("results")
+    single.messages()
+    producer = single.log.sink_producers["results"]
+    single.log.publish("results", outputs(0))
+    single.log.publish("results", outputs(1))
     producer._lose_at_crash(1.0)
-    bench.heard()
-    assert (bench.topics.sinks["results"].tail, len(producer.queue)) == (2, 0)
+    single.messages()
+    assert (single.topics.sinks["results"].tail, len(producer.queue)) == (2, 0)
 
 
-def test_of_an_established_sink_producer_a_prefix_lands(bench: Bench) -> None:
-    bench.log.open_sink("results")
-    bench.log.publish("results", outputs(0)) if bench.heard() else None
-    bench.heard()
+def test_of_an_established_sink_producer_a_prefix_lands(single: SingleHost) -> None:
+    single.log.open_sink("results")
+    single.log.publish("results", outputs(0)) if single.messages() else None
+    single.messages()
     for seq in range(1, 8):
-        bench.log.publish("results", outputs(seq))
-    bench.log.sink_producers["results"]._lose_at_crash(1.0)
-    bench.heard()
-    topic = bench.topics.sinks["results"]
+        single.log.publish("results", outputs(seq))
+    single.log.sink_producers["results"]._lose_at_crash(1.0)
+    single.messages()
+    topic = single.topics.sinks["results"]
     assert topic.tail == topic.next_seq < 8
 
 
-def test_a_stage_has_a_leader_and_all_is_well() -> None:
+def test_a_scenario_cluster_has_a_leader_and_is_healthy() -> None:
     cluster = ScenarioCluster()
     assert cluster.simulated.is_healthy()
     assert (cluster.epoch, cluster.published, len(cluster.standbys)) == (1, 2, 2)
@@ -185,6 +171,7 @@ def _early_publish(cluster: ScenarioCluster) -> None:
 
 
 def _wrong_output(cluster: ScenarioCluster) -> None:
+    cluster.log(cluster.leader)._tails["results"] = 1
     cluster.log(cluster.leader).publish("results", outputs(1))
 
 
@@ -217,7 +204,7 @@ def _unread_mark(cluster: ScenarioCluster) -> None:
         (_wrong_balance, "state_follows_from_the_journal"),
         (_wrong_fold, "every_replica_folds_a_prefix_to_the_same_state"),
         (_early_publish, "no_output_is_published_before_it_is_stable"),
-        (_wrong_output, "nobody_publishes_what_it_saw_in_the_sink"),
+        (_wrong_output, "an_output_follows_from_the_journal"),
         (_gap_in_the_sink, "a_sink_has_no_gap"),
         (_wrong_answer, "an_answer_reflects_only_accepted_state"),
         (_stale_answer, "a_linearizable_answer_is_not_stale"),
@@ -226,9 +213,6 @@ def _unread_mark(cluster: ScenarioCluster) -> None:
 )
 def test_damage_is_noticed(damage: Damage, invariant: str) -> None:
     cluster = ScenarioCluster()
-    if damage is _wrong_output:
-        cluster.log(cluster.leader)._tails["results"] = 1
-        invariant = "an_output_follows_from_the_journal"
     with pytest.raises(Violation) as caught:
         damage(cluster)
         cluster.run(500)
@@ -238,7 +222,7 @@ def test_damage_is_noticed(damage: Damage, invariant: str) -> None:
 # --- the reference -----------------------------------------------------------------------------
 
 
-def test_the_reference_fold_needs_all_life_seen() -> None:
+def test_the_reference_fold_rejects_a_claim_that_missed_a_record() -> None:
     fold = ReferenceFold()
     claim: dict[str, Any] = {"kind": "claim", "epoch": 1, "incarnation": "a", "seen": -1}
     assert fold.take(0, b"", claim) == "accepted"
@@ -246,7 +230,7 @@ def test_the_reference_fold_needs_all_life_seen() -> None:
     assert fold.take(2, b"", claim | {"epoch": 2, "incarnation": "b", "seen": 0}) == "accepted"
 
 
-def test_the_reference_ledger_refuses_what_it_must() -> None:
+def test_the_reference_ledger_rejects_invalid_commands() -> None:
     ledger = ReferenceLedger()
     steps: list[tuple[dict[str, Any], Any]] = [
         ({"type": "deposit", "account": "a", "amount": 1}, "unknown_account"),
@@ -272,5 +256,5 @@ def test_the_reference_ledger_refuses_what_it_must() -> None:
         (None, False),
     ],
 )
-def test_the_reference_knows_a_command(command: Any, valid: bool) -> None:
+def test_the_reference_recognizes_commands(command: Any, valid: bool) -> None:
     assert is_command(command) is valid
