@@ -33,15 +33,11 @@ class SimulatedCluster:
         self.tripwires = Tripwires(self)
         self.topics = [self._make_topics(shard) for shard in range(profile.shards)]
         self.hosts = self._make_hosts()
-        self.first_epochs: dict[
-            tuple[int, str], int
-        ] = {}  # (shard, command id) → epoch of the first decision
+        self.first_epochs: dict[tuple[int, str], int] = {}  # (shard, command id) → when decided
         self.stores = [SnapshotStore() for _ in range(profile.shards)]
         self.claimants: dict[tuple[int, int], set[str]] = {}  # (shard, epoch) → incarnations
         self.on_resigned: Callable[[int], None] = lambda _: None
-        self.undecided: set[tuple[int, int]] = (
-            set()
-        )  # (shard, epoch) whose leader died with unconfirmed entries
+        self.unconfirmed: set[tuple[int, int]] = set()  # (shard, epoch) when its leader died
 
     def _make_topics(self, shard: int) -> ShardTopics:
         audit = self.audit.shards[shard]
@@ -52,10 +48,10 @@ class SimulatedCluster:
         hosts = [Host(self, name, name) for name in names]
         if self.profile.duplicate_names:
             hosts[-1].replica_name = hosts[0].replica_name
-            self.coverage.hit("two processes with one name")
+            self.coverage.hit("two hosts with one name")
         return hosts
 
-    def process(self, host: Host, topics: ShardTopics) -> ShardProcess:
+    def make_process(self, host: Host, topics: ShardTopics) -> ShardProcess:
         return ShardProcess(host, topics)
 
     def start(self) -> None:
@@ -113,7 +109,7 @@ class SimulatedCluster:
     def set_muted(self, host: Host, *, muted: bool) -> None:
         """Block or unblock everything that a host sends to the broker; it still reads."""
         if muted and not host.muted:
-            self.coverage.hit("processes muted")
+            self.coverage.hit("hosts muted")
             self.loop.trace(host.name, "is muted")
         host.muted = muted
         self._resume_producers()
@@ -183,7 +179,7 @@ class SimulatedCluster:
             hit("decisions paused for a sink")
 
     def _on_new_leader(self, shard: int, old_epoch: int) -> None:
-        if (shard, old_epoch) in self.undecided:
+        if (shard, old_epoch) in self.unconfirmed:
             self.coverage.hit("takeovers with entries in flight")
         for host in self.hosts:
             leadership = host.processes[shard].replica.leadership if host.alive else None
@@ -202,7 +198,7 @@ class SimulatedCluster:
         for process in host.processes:
             leadership = process.replica.leadership
             if leadership is not None and leadership.has_unconfirmed_entries:
-                self.undecided.add((process.topics.shard, leadership.epoch))
+                self.unconfirmed.add((process.topics.shard, leadership.epoch))
 
     # --- health -----------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from tests.simulation.broker import Partition
 from tests.simulation.event_loop import MS
 from tests.simulation.forger import forge
 from tests.simulation.host import ScheduledFault
+from tests.simulation.invariants import CORRUPT_DIGEST
 from tests.simulation.producers import JOURNAL, SINK
 
 if TYPE_CHECKING:
@@ -55,18 +56,18 @@ FOREIGN = (
 
 
 class FaultInjector:
-    """Injects each fault of `Profile.actions` with its weight."""
+    """Injects each fault of `Profile.faults` with its weight."""
 
     def __init__(self, cluster: SimulatedCluster) -> None:
         self._cluster, self._loop, self._random = cluster, cluster.loop, cluster.loop.random
-        self._names = list(cluster.profile.actions)
-        self._weights = list(cluster.profile.actions.values())
+        self._names = list(cluster.profile.faults)
+        self._weights = list(cluster.profile.faults.values())
 
     def start(self) -> None:
         """Schedule the first fault."""
         if self._names:
             self._loop.after(
-                self._loop.exponential(self._cluster.profile.action_gap_us), self._inject
+                self._loop.exponential(self._cluster.profile.fault_gap_us), self._inject
             )
 
     def _inject(self) -> None:
@@ -75,7 +76,7 @@ class FaultInjector:
         name = self._random.choices(self._names, self._weights)[0]
         action: Callable[[], None] = getattr(self, name)
         action()
-        self._loop.after(self._loop.exponential(self._cluster.profile.action_gap_us), self._inject)
+        self._loop.after(self._loop.exponential(self._cluster.profile.fault_gap_us), self._inject)
 
     # --- targets and durations --------------------------------------------------------------
 
@@ -141,7 +142,7 @@ class FaultInjector:
             self._kill_now(host)
 
     def pause(self) -> None:
-        """SIGSTOP, then SIGCONT."""
+        """SIGSTOP; SIGCONT follows after up to 5 s."""
         host = self._target()
         if host is not None:
             self._kill_or_pause(host, self._duration(20, 5_000))
@@ -230,8 +231,8 @@ class FaultInjector:
         """Set one host's wall clock forward or back, by up to a minute."""
         host = self._target()
         if host is not None:
-            most_ms = self._random.choice((60_000, 100, 3))
-            jump_ms = self._random.randint(-most_ms, most_ms)
+            max_ms = self._random.choice((60_000, 100, 3))
+            jump_ms = self._random.randint(-max_ms, max_ms)
             self._cluster.coverage.hit(
                 "wall clock jumps back" if jump_ms < 0 else "wall clock jumps forward"
             )
@@ -259,7 +260,7 @@ class FaultInjector:
         host = self._target()
         if host is None:
             return
-        names = [replica.replica_name for replica in self._cluster.hosts]
+        names = [other.replica_name for other in self._cluster.hosts]
         self._cluster.coverage.hit("handovers")
         successor = self._random.choice([*names, "no-such-replica", None, None])
         self._loop.trace(host.name, "is requested to hand over to %s", successor)
@@ -271,7 +272,6 @@ class FaultInjector:
             self.handover()
 
     def graceful_stop(self) -> None:
-        """SIGTERM."""
         host = self._target()
         if host is not None:
             self._stop(host)
@@ -302,12 +302,12 @@ class FaultInjector:
             "kind": "entry",
             "epoch": fold.epoch,
             "seq": fold.next_seq,
-            "batch": self._random.choice(([], [{"id": "forged", "rejected": "invalid"}])),
+            "batch": self._random.choice(([], [{"id": "corrupt", "rejected": "invalid"}])),
             "sources": {},
             "sinks": {},
             "published": {},
             "time": 0,
-            "digest_before": "forged",
+            "digest_before": CORRUPT_DIGEST,
         }
         self._cluster.topics[audit.shard].journal.land(msgspec.json.encode(entry))
 

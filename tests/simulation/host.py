@@ -88,7 +88,7 @@ class Host:
         if self.start_count > 1:
             cluster.coverage.hit("restarts")
         cluster.loop.trace(self.name, "starts (start %d)", self.start_count)
-        self.processes = [cluster.process(self, topics) for topics in cluster.topics]
+        self.processes = [cluster.make_process(self, topics) for topics in cluster.topics]
         for process in self.processes:
             self.guard(process.start)
 

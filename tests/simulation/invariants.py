@@ -30,6 +30,10 @@ ENDED = (Role.REBUILDING, Role.STOPPED)
 """Roles whose state is discarded: it may contain what never became stable."""
 
 
+CORRUPT_DIGEST = "corrupt"
+"""The digest of entries that `FaultInjector.corrupt_entry` lands."""
+
+
 class Violation(Exception):
     """An invariant does not hold."""
 
@@ -86,9 +90,7 @@ class ShardAudit:
         self.last_of_epoch: dict[int, int] = {}  # epoch → offset of its leader's last record
         self.effects: dict[str, int] = {}  # command id → number of entries with its events
         self.forged: set[int] = set()  # offsets of forged records
-        self.forged_entries: dict[
-            int, int
-        ] = {}  # epoch → offset of its first accepted forged entry
+        self.forged_entries: dict[int, int] = {}  # epoch → offset of the first accepted one
 
     def _source(self, topic: str, offset: int) -> tuple[bytes | None, bytes | None]:
         records = self.cluster.topics[self.shard].sources[topic].records
@@ -181,21 +183,15 @@ class ShardAudit:
     def a_mark_is_never_ahead_of_the_sink(self, marks: dict[str, int]) -> None:
         """Everything before a mark (`published`) is in the sink's topic."""
         for sink, mark in marks.items():
-            there = self.cluster.topics[self.shard].sinks[sink].next_seq
-            must(
-                mark <= there,
-                "a_mark_is_never_ahead_of_the_sink",
-                "%s: mark %d, there %d",
-                sink,
-                mark,
-                there,
-            )
+            end = self.cluster.topics[self.shard].sinks[sink].next_seq
+            name = "a_mark_is_never_ahead_of_the_sink"
+            must(mark <= end, name, "%s: mark %d, the sink ends at %d", sink, mark, end)
 
     def only_corrupt_entries_raise_an_alarm(self, offset: int, verdict: str, record: Any) -> None:
         """The digest matches in every entry that a leader writes before the first forged one."""
         genuine = (
             verdict == ALARM
-            and not str(record["digest_before"]).startswith("forged")
+            and not str(record["digest_before"]).startswith(CORRUPT_DIGEST)
             and record["epoch"] not in self.forged_entries
         )
         must(not genuine, "only_corrupt_entries_raise_an_alarm", "at offset %d", offset)

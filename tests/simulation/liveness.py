@@ -25,9 +25,7 @@ class LivenessInvariants:
     def __init__(self, process: ShardProcess) -> None:
         self._process = process
         self._read: list[tuple[int, int]] = []  # (journal position reached, when)
-        self._ends: list[
-            tuple[int, int]
-        ] = []  # (end of the journal as the broker reported it, when)
+        self._ends: list[tuple[int, int]] = []  # (end of the journal that was reported, when)
         self._fired: list[tuple[int, int]] = []  # (epoch, when its leader's tripwire fired)
         self._role = ""
         self._unread: tuple[tuple[int, int], int] | None = None  # ((epoch, read back), since ms)
@@ -119,14 +117,14 @@ class LivenessInvariants:
         point = audit.points[position]
         is_over = point[0] > epoch or point[3]
         has_gap = audit.gaps.get(epoch, position) < position
-        is_usurped = audit.forged_entries.get(epoch, position) < position
+        has_forged_entry = audit.forged_entries.get(epoch, position) < position
         readback_stalled = audit.last_of_epoch.get(epoch, -1) >= position
         was_trimmed = position < process.topics.journal.begin
         failed = process.log.failed_epoch == epoch
         must(
             is_over
             or has_gap
-            or is_usurped
+            or has_forged_entry
             or readback_stalled
             or was_trimmed
             or failed
@@ -160,9 +158,9 @@ class LivenessInvariants:
         progress = (leadership.epoch, leadership._read_back)
         if self._unread is None or self._unread[0] != progress:
             self._unread = (progress, now_ms)
-        most_ms = self._process.host.cluster.profile.limits.readback_ms
+        limit_ms = self._process.host.cluster.profile.limits.readback_ms
         must(
-            now_ms - self._unread[1] < most_ms,
+            now_ms - self._unread[1] < limit_ms,
             "a_leader_with_stalled_readback_resigns",
             "%s: nothing for %d ms",
             self._process.replica.incarnation,

@@ -8,7 +8,7 @@ from random import Random
 from postjournal.core.limits import Limits
 from tests.simulation.event_loop import MS
 
-ACTIONS = (
+FAULTS = (
     "kill",
     "kill_all",
     "pause",
@@ -112,8 +112,8 @@ class Profile:
     drift: float = 0.0  # maximum drift of monotonic clocks
     wall_grain_ms: int = 1  # resolution of wall clocks
     duplicate_names: bool = False  # two hosts have the same replica name
-    actions: dict[str, float] = field(default_factory=dict)  # name → weight
-    action_gap_us: int = 0  # mean time between two
+    faults: dict[str, float] = field(default_factory=dict)  # name → weight
+    fault_gap_us: int = 0  # mean time between two
     commands: int = 0
     duplicate: float = 0.0
     poison: float = 0.0
@@ -145,12 +145,12 @@ def draw_profile(random: Random) -> Profile:
         probe_us=random.choice((500, 1_000, 10_000)),
         drift=random.choice((0.0, 0.001, 0.05)),
         wall_grain_ms=random.choice((1, 1, 1, 16)),
-        actions={
+        faults={
             name: random.random() * WEIGHTS.get(name, 1)
-            for name in ACTIONS
+            for name in FAULTS
             if random.random() < often
         },
-        action_gap_us=random.choice((60, 120, 250, 500)) * MS,
+        fault_gap_us=random.choice((60, 120, 250, 500)) * MS,
         commands=random.choice((20, 60, 60, 120)),
         duplicate=random.choice((0.0, 0.05, 0.2)),
         poison=random.choice((0.0, 0.05)),

@@ -118,7 +118,6 @@ class ReferenceShard:
         return {"batch": batch, "sources": sources, "sinks": future.version().sinks, "time": time}
 
     def _copy(self) -> ReferenceShard:
-        """An independent copy."""
         return replace(
             self,
             ledger=deepcopy(self.ledger),

@@ -51,7 +51,6 @@ class ShardProcess:
 
     @property
     def replica(self) -> Replica[Any, Any, Any]:
-        """The current incarnation."""
         replica = self.runtime.replica
         assert isinstance(replica, Replica)
         return replica

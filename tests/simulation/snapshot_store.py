@@ -67,7 +67,7 @@ class StoreView:
     """A `SnapshotSource`: what one replica sees of the store."""
 
     def __init__(self, seen: list[StoredSnapshot]) -> None:
-        """`seen`: newest first."""
+        """`seen`: the snapshots that the replica sees, newest first."""
         self._seen = {stored.manifest.id: stored for stored in seen}
 
     @property

@@ -147,9 +147,8 @@ class SimSnapshots:
         self._is_taking = False
         hit, name = self._cluster.coverage.hit, request.snapshot_id
         store = self._cluster.stores[self._topics.shard]
-        if self._loop.chance(self._cluster.snapshot_fault_probability("fails")) or store.holds(
-            name
-        ):
+        fails = self._loop.chance(self._cluster.snapshot_fault_probability("fails"))
+        if fails or store.holds(name):
             hit("snapshots failed")
             failed = m.SnapshotProgressed(name, request.attempt, "failed", error="injected fault")
             self._deliver(generation, failed)

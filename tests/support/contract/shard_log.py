@@ -58,7 +58,6 @@ class Received:
     trimmed: int = 0
 
     def take(self, message: m.Message) -> None:
-        """Add one message."""
         if isinstance(message, m.JournalRecords):
             assert message.records, "a message has records"
             self.journal += message.records
