@@ -1,4 +1,4 @@
-"""What only the log on a real Kafka promises: its topics are others' as well."""
+"""What only the log on a real Kafka promises: other processes write to its topics too."""
 
 from __future__ import annotations
 
@@ -14,68 +14,68 @@ from postjournal.adapters.kafka.sink import RETRY_S
 from postjournal.cluster.status import Handover
 from postjournal.core import messages as m
 from postjournal.core.state.outbox import Outputs
-from tests.support.contract.real import KafkaHarness
+from tests.support.contract.kafka_log import KafkaLogUnderTest
 from tests.support.contract.shard_log import SINK, Listener
 
 pytestmark = pytest.mark.kafka
 
 NESTED = b'{"x":' + b"[" * 100_000
-"""msgspec raises RecursionError for it."""
+"""A record for which msgspec raises RecursionError."""
 
 
 @pytest.fixture
-def harness(kafka: str) -> Iterator[KafkaHarness]:
-    made = KafkaHarness(kafka)
-    yield made
-    made.close()
+def under_test(kafka: str) -> Iterator[KafkaLogUnderTest]:
+    log = KafkaLogUnderTest(kafka)
+    yield log
+    log.close()
 
 
 @pytest.fixture
-def ear(harness: KafkaHarness) -> Listener:
-    return Listener(harness)
+def listener(under_test: KafkaLogUnderTest) -> Listener:
+    return Listener(under_test)
 
 
 # --- sinks -------------------------------------------------------------------------------------
 
 
-def test_a_foreign_record_at_a_sinks_end_holds_up_no_other_sink_and_only_until_it_is_gone(
-    harness: KafkaHarness, ear: Listener
+def test_a_foreign_record_at_a_sinks_end_delays_only_that_sink_until_a_valid_record_follows(
+    under_test: KafkaLogUnderTest, listener: Listener
 ) -> None:
-    harness.put(harness.topics.sink_topics[SINK], [NESTED])
-    harness.put(harness.topics.sink_topics["balances"], [b'{"seq":2}'])
-    harness.log.open_sink(SINK)
-    harness.log.open_sink("balances")
-    ear.until(lambda heard: heard.tails == [("balances", 3)])
-    ear.a_while()
-    harness.put(harness.topics.sink_topics[SINK], [b'{"seq":4}'])
-    ear.until(lambda heard: heard.tails == [("balances", 3), (SINK, 5)])
+    under_test.put(under_test.topics.sink_topics[SINK], [NESTED])
+    under_test.put(under_test.topics.sink_topics["balances"], [b'{"seq":2}'])
+    under_test.log.open_sink(SINK)
+    under_test.log.open_sink("balances")
+    listener.until(lambda received: received.tails == [("balances", 3)])
+    listener.listen_briefly()
+    under_test.put(under_test.topics.sink_topics[SINK], [b'{"seq":4}'])
+    listener.until(lambda received: received.tails == [("balances", 3), (SINK, 5)])
 
 
-def test_a_big_output_is_published(harness: KafkaHarness, ear: Listener) -> None:
-    harness.log.open_sink(SINK)
-    ear.until(lambda heard: heard.tails == [(SINK, 0)])
-    harness.log.publish(SINK, Outputs(0, [b'{"seq":0,"x":"%s"}' % (b"x" * 3_000_000)]))
-    ear.until(lambda heard: heard.published == [(SINK, 1)])
-    harness.log.open_sink(SINK)
-    ear.until(lambda heard: heard.tails == [(SINK, 0), (SINK, 1)])
+def test_a_big_output_is_published(under_test: KafkaLogUnderTest, listener: Listener) -> None:
+    under_test.log.open_sink(SINK)
+    listener.until(lambda received: received.tails == [(SINK, 0)])
+    under_test.log.publish(SINK, Outputs(0, [b'{"seq":0,"x":"%s"}' % (b"x" * 3_000_000)]))
+    listener.until(lambda received: received.published == [(SINK, 1)])
+    under_test.log.open_sink(SINK)
+    listener.until(lambda received: received.tails == [(SINK, 0), (SINK, 1)])
 
 
-def test_a_sink_that_failed_is_opened_again_after_a_pause(
-    harness: KafkaHarness, ear: Listener, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_sink_is_reopened_after_a_pause(
+    under_test: KafkaLogUnderTest, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = 0.0
     monkeypatch.setattr(kafka_log, "monotonic", lambda: clock)
-    harness.log.open_sink(SINK)
-    ear.until(lambda heard: heard.tails == [(SINK, 0)])
-    harness.log.publish(SINK, Outputs(0, [b"x" * 9_000_000]))
-    ear.until(lambda heard: bool(heard.failures))
-    ear.forget()
-    harness.log.open_sink(SINK)
-    harness.log.open_sink("balances")
-    ear.until(lambda heard: heard.tails == [("balances", 0)])
-    assert ear.a_while().tails == [("balances", 0)]
+    under_test.log.open_sink(SINK)
+    listener.until(lambda received: received.tails == [(SINK, 0)])
+    under_test.log.publish(SINK, Outputs(0, [b"x" * 9_000_000]))
+    listener.until(lambda received: bool(received.failures))
+    listener.reset()
+    under_test.log.open_sink(SINK)
+    under_test.log.open_sink("balances")
+    listener.until(lambda received: received.tails == [("balances", 0)])
+    assert listener.listen_briefly().tails == [("balances", 0)]
     clock = RETRY_S
-    ear.until(lambda heard: heard.tails == [("balances", 0), (SINK, 0)])
+    listener.until(lambda received: received.tails == [("balances", 0), (SINK, 0)])
 
 
 # --- the control topic -------------------------------------------------------------------------
@@ -85,38 +85,38 @@ def handover(successor: str) -> bytes:
     return msgspec.json.encode(Handover(shard=0, successor=successor, time=0))
 
 
-def test_a_replica_that_slept_longer_than_control_records_are_kept_hears_the_next_one(
-    harness: KafkaHarness, ear: Listener, caplog: pytest.LogCaptureFixture
+def test_a_replica_paused_beyond_the_retention_of_control_records_receives_the_next_one(
+    under_test: KafkaLogUnderTest, listener: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:
-    harness.log.append(b"first")
-    harness.feed("commands", [b"v0"])
-    harness.log.open_sources({})
-    ear.until(lambda heard: len(heard.journal) == 1 and bool(heard.sources))
-    asleep = TopicPartition(harness.topics.control, 0)
-    harness.kafka_log._consumer.pause([asleep])
-    harness.put(harness.topics.control, [handover("old")] * 3)
-    harness.empty(harness.topics.control)
-    harness.kafka_log._consumer.resume([asleep])
+    under_test.log.append(b"first")
+    under_test.feed("commands", [b"v0"])
+    under_test.log.open_sources({})
+    listener.until(lambda received: len(received.journal) == 1 and bool(received.sources))
+    paused = TopicPartition(under_test.topics.control, 0)
+    under_test.kafka_log._consumer.pause([paused])
+    under_test.put(under_test.topics.control, [handover("old")] * 3)
+    under_test.empty(under_test.topics.control)
+    under_test.kafka_log._consumer.resume([paused])
     while "going on at the end" not in caplog.text:
-        ear.a_while()
-    harness.put(harness.topics.control, [handover("new")])
-    ear.until(lambda heard: heard.failures == [m.HandoverRequested("new")])
-    harness.log.append(b"second")
-    harness.feed("commands", [b"v1"])
-    ear.until(lambda heard: len(heard.journal) == 2)
-    source = harness.topic("commands")
-    ear.until(lambda heard: len(heard.sources[source]) == 2)
-    heard = ear.a_while()
-    assert heard.failures == [m.HandoverRequested("new")]
-    assert heard.journal == [(0, b"first"), (1, b"second")]
-    assert heard.sources == {source: [(0, b"v0"), (1, b"v1")]}
+        listener.listen_briefly()
+    under_test.put(under_test.topics.control, [handover("new")])
+    listener.until(lambda received: received.failures == [m.HandoverRequested("new")])
+    under_test.log.append(b"second")
+    under_test.feed("commands", [b"v1"])
+    listener.until(lambda received: len(received.journal) == 2)
+    source = under_test.topic("commands")
+    listener.until(lambda received: len(received.sources[source]) == 2)
+    received = listener.listen_briefly()
+    assert received.failures == [m.HandoverRequested("new")]
+    assert received.journal == [(0, b"first"), (1, b"second")]
+    assert received.sources == {source: [(0, b"v0"), (1, b"v1")]}
 
 
 # --- the journal -------------------------------------------------------------------------------
 
 
-class Unanswering:
-    """A consumer whose broker does not tell the bounds of a partition."""
+class WithoutWatermarks:
+    """A consumer whose broker does not return the bounds of a partition."""
 
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
@@ -124,19 +124,19 @@ class Unanswering:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._consumer, name)
 
-    def get_watermark_offsets(self, *asked: Any, **how: Any) -> tuple[int, int]:
+    def get_watermark_offsets(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
 
-def test_a_trimmed_journal_is_told_as_such_when_kafka_does_not_tell_where_it_begins(
-    harness: KafkaHarness, ear: Listener, monkeypatch: pytest.MonkeyPatch
+def test_a_trimmed_journal_is_reported_when_kafka_does_not_return_its_bounds(
+    under_test: KafkaLogUnderTest, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for value in (b"v0", b"v1", b"v2"):
-        harness.log.append(value)
-    ear.until(lambda heard: len(heard.journal) == 3)
-    harness.trim(2)
-    harness.log.rewind()
-    log = harness.kafka_log
-    monkeypatch.setattr(log, "_consumer", Unanswering(log._consumer))
-    harness.log.open_journal(1)
-    ear.until(lambda heard: heard.trimmed == 1)
+        under_test.log.append(value)
+    listener.until(lambda received: len(received.journal) == 3)
+    under_test.trim(2)
+    under_test.log.rewind()
+    log = under_test.kafka_log
+    monkeypatch.setattr(log, "_consumer", WithoutWatermarks(log._consumer))
+    under_test.log.open_journal(1)
+    listener.until(lambda received: received.trimmed == 1)

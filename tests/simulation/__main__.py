@@ -1,6 +1,6 @@
-"""`python -m tests.simulation --seed 7` replays a seed; `--seeds 0..2000` runs many.
+"""`python -m tests.simulation --seed 7` replays a seed; `--seeds 0..2000` runs a range of seeds.
 
-`--planted-bugs` runs an engine with a bug, for each bug of a list, until a seed finds it.
+`--planted-bugs` plants each bug of a list in the engine and runs seeds until one finds it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import time
 
 from tests.simulation.planted.hunt import report
 from tests.simulation.runner import Report, run_seed, run_seeds, summary
+from tests.simulation.scenario_cluster import ScenarioCluster
 from tests.simulation.scenarios import SCENARIOS
-from tests.simulation.stage import Stage
 
 
 def main() -> int:
-    """Returns 1 if an invariant does not hold."""
+    """Return 1 if an invariant does not hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, help="replay this one and print its trace")
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="play it, print its trace")
@@ -46,11 +46,11 @@ def _replay(seed: int) -> int:
 
 
 def _play(name: str) -> int:
-    stage = Stage()
+    cluster = ScenarioCluster()
     try:
-        SCENARIOS[name](stage)
+        SCENARIOS[name](cluster)
     finally:
-        sys.stdout.write("\n".join(stage.world.kernel.lines or []) + "\n")
+        sys.stdout.write("\n".join(cluster.simulated.loop.lines or []) + "\n")
     return 0
 
 

@@ -1,6 +1,6 @@
-"""The ledger of the simulation: the sample's, and what that has no need of.
+"""The ledger of the simulation: the sample ledger plus commands that it does not need.
 
-`sweep` has any number of events, none included; `decide` raises at `boom`.
+`sweep` has any number of events, including none; `decide` raises at `boom`.
 """
 
 from __future__ import annotations
@@ -26,24 +26,23 @@ from postjournal.ledger import (
 
 
 class Sweep(Command, tag="sweep", frozen=True, gc=False, kw_only=True):
-    """Everything that all other accounts have goes to one."""
+    """Moves the balances of all other accounts to one."""
 
     to: AccountName
 
 
 class Boom(Command, tag="boom", frozen=True, gc=False, kw_only=True):
-    """Cannot be decided."""
+    """Raises an exception when it is decided."""
 
 
 class SimLedger(Ledger):
-    """See `Ledger`."""
+    """The sample ledger with `sweep` and `boom`."""
 
     command_type: ClassVar[Any] = LedgerCommand | Sweep | Boom
 
     def decide(
         self, state: Accounts, command: Any, context: Context
     ) -> Sequence[LedgerEvent] | Rejected:
-        """One event, or none, or many; a reason; an exception."""
         if type(command) is Boom:
             raise ValueError("boom")
         if type(command) is Sweep:
@@ -54,7 +53,7 @@ class SimLedger(Ledger):
     def sinks(
         self,
     ) -> Mapping[str, Callable[[Outcome[LedgerEvent], Context], Iterable[Output]]]:
-        """As the ledger's, for any number of events."""
+        """As the ledger's, for any number of events per command."""
         return {"results": _results, "balances": _balances}
 
 

@@ -1,4 +1,4 @@
-"""Kafka in memory: partitions as lists, consumers that fetch from them after a while."""
+"""Kafka in memory: partitions are lists, consumers fetch from them with a delay."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ T = TypeVar("T")
 SOURCES = ("ledger.commands", "ledger.feed")
 SINKS = ("results", "balances", "deadletter")
 RESTART_EVERY = 5
-"""After so many records a subscriber begins anew from the place that it has saved."""
+"""After so many records a subscriber restarts from the position that it has saved."""
 
 
 class Partition(Generic[T]):
-    """An append-only list that tells its readers, and one watcher before them.
+    """An append-only list that notifies its watcher first and then its readers.
 
-    Records before `begin` have been deleted: nobody can fetch them any more. Until
-    `stalled_until_us` nobody can fetch anything: the partition's leader is being replaced.
+    Records before `begin` have been deleted. Until `stalled_until_us` no fetch returns: the
+    partition's leader is being replaced.
     """
 
     __slots__ = ("begin", "readers", "records", "stalled_until_us", "watcher")
 
     def __init__(self, watcher: Callable[[int, T], None] | None = None) -> None:
-        """`watcher(offset, record)` sees each record at the instant it lands."""
+        """`watcher(offset, record)` is called at the instant a record lands."""
         self.records: list[T] = []
         self.begin = 0
         self.stalled_until_us = 0
@@ -37,11 +37,11 @@ class Partition(Generic[T]):
         self.watcher = watcher
 
     def trim(self, begin: int) -> None:
-        """Delete what lies before `begin`."""
+        """Delete the records before `begin`."""
         self.begin = max(self.begin, begin)
 
     def land(self, record: T) -> int:
-        """Append; returns the offset."""
+        """Append and return the offset."""
         offset = len(self.records)
         self.records.append(record)
         if self.watcher is not None:
@@ -52,10 +52,12 @@ class Partition(Generic[T]):
 
 
 class Reader(Generic[T]):
-    """One consumer of one partition: it has fetched all before `visible` and given out all
-    before `position`."""
+    """One consumer of one partition.
 
-    __slots__ = ("_fetching", "_held", "_host", "_on_gone", "_partition", "_ticket", "_wake",
+    It has fetched the records before `visible` and returned those before `position`.
+    """
+
+    __slots__ = ("_fetching", "_held", "_host", "_on_trimmed", "_partition", "_ticket", "_wake",
                  "position", "visible")  # fmt: skip
 
     def __init__(
@@ -63,11 +65,11 @@ class Reader(Generic[T]):
         host: Host,
         partition: Partition[T],
         wake: Callable[[], None],
-        on_gone: Callable[[], None] | None = None,
+        on_trimmed: Callable[[], None] | None = None,
     ) -> None:
-        """Closed at first. `wake` is called when there is something to take, `on_gone` when what
-        is to be fetched next was deleted."""
-        self._on_gone = on_gone
+        """Create a closed reader. `wake` is called when records can be taken, `on_trimmed` when the
+        next record to fetch was deleted."""
+        self._on_trimmed = on_trimmed
         self._host, self._partition, self._wake = host, partition, wake
         self._ticket = 0
         self._fetching = self._held = False
@@ -75,18 +77,16 @@ class Reader(Generic[T]):
 
     @property
     def is_open(self) -> bool:
-        """Whether it fetches."""
         return self in self._partition.readers
 
     def open(self, position: int) -> None:
-        """Fetch from `position`; what was fetched before is dropped."""
+        """Fetch from `position`; drop what was fetched before."""
         self.close()
         self.position = self.visible = position
         self._partition.readers.append(self)
         self._fetch()
 
     def close(self) -> None:
-        """Fetch no more."""
         self._ticket += 1
         self._fetching = False
         self.visible = self.position
@@ -94,11 +94,10 @@ class Reader(Generic[T]):
             self._partition.readers.remove(self)
 
     def hold(self) -> None:
-        """For scenarios: fetches give nothing until `release`."""
+        """For scenarios: fetches return nothing until `release`."""
         self._held = True
 
     def release(self) -> None:
-        """Fetches give something again."""
         self._held = False
         self._fetch()
 
@@ -107,18 +106,18 @@ class Reader(Generic[T]):
         if not self._fetching:
             self._fetch()
 
-    def take(self, most: int | None = None) -> tuple[int, list[T]]:
-        """What was fetched and not yet given out, `most` of it, and its first offset."""
+    def take(self, max_records: int | None = None) -> tuple[int, list[T]]:
+        """Return up to `max_records` records that were fetched, and the offset of the first."""
         first = self.position
         if first >= self.visible:
             return first, []
-        self.position = self.visible if most is None else first + most
+        self.position = self.visible if max_records is None else first + max_records
         return first, self._partition.records[first : self.position]
 
     def _fetch(self) -> None:
         self._fetching = True
-        kernel = self._host.world.kernel
-        kernel.after(kernel.spread(self._host.fetch_us), self._fetched, self._ticket)
+        loop = self._host.cluster.loop
+        loop.after(loop.exponential(self._host.fetch_us), self._fetched, self._ticket)
 
     def _fetched(self, ticket: int) -> None:
         host = self._host
@@ -131,23 +130,23 @@ class Reader(Generic[T]):
             host.when_reachable(self._fetched, ticket)
             return
         until_us = max(host.stalled_until_us, self._partition.stalled_until_us)
-        if until_us > host.world.kernel.now_us:
-            host.world.kernel.at(until_us, self._fetched, ticket)
+        if until_us > host.cluster.loop.now_us:
+            host.cluster.loop.at(until_us, self._fetched, ticket)
         else:
             self._arrive()
 
     def _arrive(self) -> None:
-        """Nearly always all there is; now and then a fetch stops earlier."""
-        end, kernel = len(self._partition.records), self._host.world.kernel
+        """Usually all there is; in one of five cases fewer."""
+        end, loop = len(self._partition.records), self._host.cluster.loop
         self._fetching = False
         if self.visible < self._partition.begin:
-            assert self._on_gone is not None
-            self._on_gone()
+            assert self._on_trimmed is not None
+            self._on_trimmed()
             return
         if end <= self.visible:
             return
-        if end - self.visible > 1 and kernel.random.random() < 0.2:
-            end = kernel.random.randint(self.visible + 1, end)
+        if end - self.visible > 1 and loop.random.random() < 0.2:
+            end = loop.random.randint(self.visible + 1, end)
         self.visible = end
         if end < len(self._partition.records):
             self._fetch()
@@ -155,27 +154,28 @@ class Reader(Generic[T]):
 
 
 class SinkTopic:
-    """A sink's partition, as its subscriber sees it: production's, restarted now and then."""
+    """A sink's partition as a subscriber sees it, with production's reader, restarted at times."""
 
     __slots__ = ("_name", "_records", "_subscriber", "next_seq", "publisher", "tail", "watcher")
 
     def __init__(self, name: str, watcher: Callable[[int, bytes], None]) -> None:
-        """`watcher(seq, value)` sees each record at the instant it lands."""
+        """`watcher(seq, value)` is called at the instant a record lands."""
         self.watcher = watcher
         self._name, self._records = name, 0
         self._subscriber = PartitionReader(name, 0)
-        self.next_seq = 0  # the subscriber has seen all before this, in order, each once
-        self.tail = 0  # the sequence after that of the last record
-        self.publisher: object = None  # who opened it last
+        self.next_seq = 0  # the subscriber has seen everything before, in order, once
+        self.tail = 0  # the sequence of the last record plus one
+        self.publisher: object = None  # the producer that was opened last
 
     def land(self, seq: int, value: bytes) -> bool:
-        """Append; returns whether it is a repeat. Raises `SequenceGap`."""
+        """Append and return whether the output is a duplicate. Raises `SequenceGap`."""
         self.watcher(seq, value)
         self.tail = seq + 1
         record = Received(self._name, 0, self._records, seq, value, 0)
         self._records += 1
         seen = self._subscriber.take(record, 0)
-        assert [each.seq for each in seen] in ([], [self.next_seq]), "a subscriber sees 0, 1, 2 …"
+        seqs = [output.seq for output in seen]
+        assert seqs in ([], [self.next_seq]), "a subscriber sees 0, 1, 2 …"
         self.next_seq += len(seen)
         if self._records % RESTART_EVERY == 0:
             self._subscriber = PartitionReader(self._name, 0, self._subscriber.position)
@@ -191,7 +191,7 @@ class ShardTopics:
         on_journal: Callable[[int, bytes], None],
         on_sink: Callable[[str, int, bytes], None],
     ) -> None:
-        """The callbacks see each record at the instant it lands."""
+        """The callbacks are called at the instant a record lands."""
         self.shard = shard
         self.journal: Partition[bytes] = Partition(on_journal)
         self.sources: dict[str, Partition[SourceRecord]] = {name: Partition() for name in SOURCES}

@@ -1,4 +1,4 @@
-"""A process: it can be killed or stopped between any two effects, and started again."""
+"""A host: it can be killed or paused between any two effects, and started again."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.kernel import MS
+from tests.simulation.event_loop import MS
 
 if TYPE_CHECKING:
-    from tests.simulation.pipes import Pipe
-    from tests.simulation.seat import Seat
-    from tests.simulation.world import World
+    from tests.simulation.cluster import SimulatedCluster
+    from tests.simulation.producers import SimProducer
+    from tests.simulation.shard_process import ShardProcess
 
 Deferred = tuple[str, Callable[..., None], tuple[Any, ...]]
 
 
 class Killed(BaseException):
-    """The process is gone in the middle of a step. No code of ours may catch it."""
+    """The host was killed in the middle of a step. Code under test must not catch it."""
 
 
 @dataclass
-class Strike:
-    """A pause or a kill that waits for its moment: an effect of the process.
+class ScheduledFault:
+    """A pause or a kill that is triggered by an effect of the host.
 
-    `effect`: which kind, None for any; `skip`: how many of them pass before; `pause_us`: None to
-    kill. It hits just before the effect, or just `after` it.
+    `effect`: the kind of effect, None for any; `skip`: how many of them pass before; `pause_us`:
+    None kills. It is triggered just before the effect, or just `after` it.
     """
 
     effect: str | None = None
@@ -34,7 +34,7 @@ class Strike:
     pause_us: int | None = None
 
     def is_due(self, effect: str) -> bool:
-        """Whether it hits at this effect."""
+        """Whether `effect` triggers it."""
         if self.effect not in (None, effect):
             return False
         self.skip -= 1
@@ -42,147 +42,157 @@ class Strike:
 
 
 class Host:
-    """One process of the system under test, with one `Seat` for each shard."""
+    """One host of the system under test, with one `ShardProcess` per shard.
 
-    def __init__(self, world: World, name: str, replica_name: str) -> None:
-        """Not started. `replica_name` is what it believes to be called: maybe another's name."""
-        self.world, self.name, self.replica_name = world, name, replica_name
+    `replica_name` is the name that it is configured with; two hosts may have the same.
+    """
+
+    def __init__(self, cluster: SimulatedCluster, name: str, replica_name: str) -> None:
+        self.cluster, self.name, self.replica_name = cluster, name, replica_name
         self.address = f"{name}:7071"
-        self.life = 0
+        self.start_count = 0
         self.alive = self.stopping = False
         self.cut = False  # no packet to or from the broker
-        self.muted = False  # nothing that it sends gets through; it reads and asks all the same
+        self.muted = False  # no packet to the broker
         self.paused_until_us: int | None = None
         self.paused_at_us = 0
-        self.resumed_ms = 0  # by its own clock: the end of the last pause
-        self.stalled_until_us = 0  # fetches give nothing
+        self.resumed_ms = 0  # the end of the last pause, by the host's own clock
+        self.stalled_until_us = 0  # fetches return nothing until then
         self.wall_offset_ms = 0
         self.mono_offset_us = 0
         self.drift = 0.0
-        self.seats: list[Seat] = []
-        self.pipes: list[Pipe[Any]] = []
-        self.strike: Strike | None = None
+        self.processes: list[ShardProcess] = []
+        self.producers: list[SimProducer[Any]] = []
+        self.scheduled_fault: ScheduledFault | None = None
         self._deferred: list[Deferred] | None = None
         self._when_reachable: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._when_running: list[Callable[[], None]] = []
-        self.be_normal()
+        self.reset_speed()
 
-    def be_normal(self) -> None:
-        """As fast as this run's profile has it."""
-        profile = self.world.profile
+    def reset_speed(self) -> None:
+        """Restore the delays of the run's profile."""
+        profile = self.cluster.profile
         self.fetch_us, self.append_us = profile.fetch_us, profile.append_us
         self.publish_us, self.ack_us = profile.publish_us, profile.ack_us
 
-    # --- life and death ---------------------------------------------------------------------
+    # --- start and end ----------------------------------------------------------------------
 
     def start(self) -> None:
-        """A new process with nothing in memory."""
+        """Start with empty memory."""
         assert not self.alive
-        world = self.world
-        self.life += 1
+        cluster = self.cluster
+        self.start_count += 1
         self.alive, self.stopping = True, False
-        profile = world.profile
-        self.drift = (world.kernel.random.random() * 2 - 1) * profile.drift
-        if self.life > 1:
-            world.coverage.hit("restarts")
-        world.kernel.trace(self.name, "starts, life %d", self.life)
-        self.seats = [world.seat(self, topics) for topics in world.topics]
-        for seat in self.seats:
-            self.guard(seat.start)
+        profile = cluster.profile
+        self.drift = (cluster.loop.random.random() * 2 - 1) * profile.drift
+        if self.start_count > 1:
+            cluster.coverage.hit("restarts")
+        cluster.loop.trace(self.name, "starts (start %d)", self.start_count)
+        self.processes = [cluster.make_process(self, topics) for topics in cluster.topics]
+        for process in self.processes:
+            self.guard(process.start)
 
     def kill(self) -> None:
-        """SIGKILL: memory is gone; what has left the process is on its way."""
+        """SIGKILL: memory is lost; requests that have departed are still on their way."""
         assert self.alive
-        self.world.coverage.hit("kills")
+        self.cluster.coverage.hit("kills")
         self.end("killed")
 
-    def end(self, how: str) -> None:
-        """The process is no more; its sockets close."""
-        self.world.kernel.trace(self.name, "is %s", how)
-        self.world.on_end(self)
+    def end(self, reason: str) -> None:
+        """End all shard processes; sockets close."""
+        self.cluster.loop.trace(self.name, "is %s", reason)
+        self.cluster.on_end(self)
         self.alive = self.stopping = False
-        self.paused_until_us, self._deferred, self.strike = None, None, None
+        self.paused_until_us, self._deferred, self.scheduled_fault = None, None, None
         self._when_reachable.clear()
         self._when_running.clear()
-        for seat in self.seats:
-            seat.end()
-        for pipe in self.pipes:
-            pipe.on_death()
-        self.pipes = [pipe for pipe in self.pipes if pipe.queue]
-        self.world.tripwires.on_end(self)
+        for process in self.processes:
+            process.end()
+        for producer in self.producers:
+            producer.on_death()
+        self.producers = [producer for producer in self.producers if producer.queue]
+        self.cluster.tripwires.on_end(self)
 
     def guard(self, code: Callable[[], None]) -> None:
-        """Run code of the process; it may be killed in the middle."""
+        """Run engine code, during which a scheduled fault may kill the host."""
         try:
             code()
         except Killed:
             self.kill()
             return
-        if self.alive and self.stopping and all(seat.runtime.stopped for seat in self.seats):
-            self.world.kernel.at(self.clock_us(), self._exit, self.life)
+        if (
+            self.alive
+            and self.stopping
+            and all(process.runtime.stopped for process in self.processes)
+        ):
+            self.cluster.loop.at(self.clock_us(), self._exit, self.start_count)
 
-    def _exit(self, life: int) -> None:
-        if self.alive and self.life == life:
-            self.end("stopped as asked")
+    def _exit(self, start_count: int) -> None:
+        if self.alive and self.start_count == start_count:
+            self.end("stopped on request")
 
     # --- effects ----------------------------------------------------------------------------
 
     def perform(self, effect: str, action: Callable[..., None], *args: Any) -> None:
-        """Carry out one effect: now, or when the process runs again, or never."""
+        """Carry out one effect: now, or when the host resumes, or never."""
         if self._deferred is not None:
             self._deferred.append((effect, action, args))
             return
-        strike = self.strike
-        if strike is None or not strike.is_due(effect):
+        fault = self.scheduled_fault
+        if fault is None or not fault.is_due(effect):
             action(*args)
             return
-        self.strike = None
-        if strike.after:
+        self.scheduled_fault = None
+        if fault.after:
             action(*args)
-        self._hit(strike)
-        if not strike.after:
+        self._trigger(fault)
+        if not fault.after:
             assert self._deferred is not None
             self._deferred.append((effect, action, args))
 
-    def _hit(self, strike: Strike) -> None:
-        if strike.pause_us is None:
-            self.world.coverage.hit("kills between two effects")
+    def _trigger(self, fault: ScheduledFault) -> None:
+        if fault.pause_us is None:
+            self.cluster.coverage.hit("kills between two effects")
             raise Killed
-        self.pause(strike.pause_us)
+        self.pause(fault.pause_us)
 
     # --- pauses -----------------------------------------------------------------------------
 
     def suspend(self, duration_us: int) -> None:
-        """A virtual machine stops for a while; its monotonic clock does not notice."""
+        """Pause the virtual machine: its monotonic clock stands still meanwhile."""
         if self.paused_until_us is None and self.alive:
             self.pause(duration_us)
             self.mono_offset_us -= (self.paused_until_us or 0) - self.paused_at_us
-            self.world.coverage.hit("suspends")
+            self.cluster.coverage.hit("suspended machines")
 
     def pause(self, duration_us: int) -> None:
-        """SIGSTOP now, SIGCONT after `duration_us`, between any two effects."""
+        """SIGSTOP now, SIGCONT after `duration_us`."""
         if self.paused_until_us is not None or not self.alive:
             return
-        now_us = self.world.kernel.now_us
-        until_us = self.world.cap(now_us + duration_us)
+        now_us = self.cluster.loop.now_us
+        until_us = self.cluster.cap(now_us + duration_us)
         self.paused_at_us, self.paused_until_us = now_us, until_us
         self.resumed_ms = self.monotonic_ms()
         self._deferred = []
-        self.world.coverage.hit("pauses")
-        self.world.kernel.trace(self.name, "is paused for %d ms", (until_us - now_us) // MS)
-        for pipe in self.pipes:
-            pipe.on_pause()
-        self.world.kernel.at(until_us, self.resume, self.life)
+        self.cluster.coverage.hit("pauses")
+        self.cluster.loop.trace(self.name, "is paused for %d ms", (until_us - now_us) // MS)
+        for producer in self.producers:
+            producer.on_pause()
+        self.cluster.loop.at(until_us, self.resume, self.start_count)
 
-    def resume(self, life: int) -> None:
-        """SIGCONT: the deferred effects come first, as if nothing had been between."""
+    def resume(self, start_count: int) -> None:
+        """SIGCONT: the deferred effects are carried out first."""
         until_us = self.paused_until_us
-        if life != self.life or until_us is None or until_us > self.world.kernel.now_us:
+        if (
+            start_count != self.start_count
+            or until_us is None
+            or until_us > self.cluster.loop.now_us
+        ):
             return
         deferred, self._deferred, self.paused_until_us = self._deferred or [], None, None
         if deferred:
-            self.world.coverage.hit("pauses between two effects")
-        self.world.kernel.trace(self.name, "resumes; %d effects were waiting", len(deferred))
+            self.cluster.coverage.hit("pauses between two effects")
+        self.cluster.loop.trace(self.name, "resumes with %d deferred effects", len(deferred))
         waiting, self._when_running = self._when_running, []
         for action in waiting:
             action()
@@ -193,44 +203,44 @@ class Host:
             self.perform(effect, action, *args)
 
     def when_running(self, action: Callable[[], None]) -> None:
-        """Do it at the end of the pause."""
+        """Call `action` at the end of the pause."""
         self._when_running.append(action)
 
     def monotonic_ms(self) -> int:
-        """The process's clock for durations."""
         return int((self.clock_us() + self.mono_offset_us) * (1.0 + self.drift)) // MS
 
     def clock_us(self) -> int:
-        """Now; to code that the simulation runs ahead of a pause: the pause's end."""
-        return self.paused_until_us or self.world.kernel.now_us
+        """Virtual time; during a pause the pause's end, at which code called now takes effect."""
+        return self.paused_until_us or self.cluster.loop.now_us
 
-    # --- the way to the broker --------------------------------------------------------------
+    # --- connection to the broker -----------------------------------------------------------
 
     @property
     def reachable(self) -> bool:
-        """Whether packets come through."""
-        return not (self.cut or self.world.broker_away)
+        """Whether packets reach the broker and come back."""
+        return not (self.cut or self.cluster.broker_unavailable)
 
     def on_unreachable(self) -> None:
-        """No packets come through any more."""
-        for seat in self.seats if self.alive else ():
-            seat.log.on_connection_lost()
+        for process in self.processes if self.alive else ():
+            process.log.on_connection_lost()
 
     def when_reachable(self, action: Callable[..., None], *args: Any) -> None:
-        """Do it soon after packets come through again."""
+        """Call the action soon after the broker is reachable again."""
         self._when_reachable.append((action, args))
 
     def on_reachable(self) -> None:
-        """Packets come through again."""
+        """Schedule the waiting actions, in order, if the broker is reachable again."""
         if not self.reachable:
             return
         waiting, self._when_reachable = self._when_reachable, []
-        kernel = self.world.kernel
-        back_us = kernel.now_us
-        for action, args in waiting:  # in order
-            back_us += kernel.spread(300)
-            kernel.at(back_us, self._if_alive, self.life, action, args)
+        loop = self.cluster.loop
+        back_us = loop.now_us
+        for action, args in waiting:
+            back_us += loop.exponential(300)
+            loop.at(back_us, self._if_alive, self.start_count, action, args)
 
-    def _if_alive(self, life: int, action: Callable[..., None], args: tuple[Any, ...]) -> None:
-        if self.alive and self.life == life:
+    def _if_alive(
+        self, start_count: int, action: Callable[..., None], args: tuple[Any, ...]
+    ) -> None:
+        if self.alive and self.start_count == start_count:
             action(*args)

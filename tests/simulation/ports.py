@@ -1,4 +1,4 @@
-"""The other ports of a simulated process: clock, inbox, observer, tripwires."""
+"""The other ports of a shard process: clock, inbox, observer, tripwire."""
 
 from __future__ import annotations
 
@@ -9,213 +9,197 @@ import msgspec
 
 from postjournal.core import messages as m
 from postjournal.ports import Observation
-from tests.simulation.kernel import MS
+from tests.simulation.event_loop import MS
 
 if TYPE_CHECKING:
+    from tests.simulation.cluster import SimulatedCluster
     from tests.simulation.host import Host
-    from tests.simulation.world import World
 
 WALL_AT_START_MS = 1_700_000_000_000
 
 
 class SimClock:
-    """A process's clocks: the monotonic one drifts and leaps, the wall clock jumps, both ways."""
+    """A host's clocks: the monotonic one drifts and jumps ahead, the wall clock jumps both ways."""
 
     def __init__(self, host: Host) -> None:
-        """Clocks of `host`."""
         self._host = host
 
     def monotonic_ms(self) -> int:
-        """See `Clock`."""
         return self._host.monotonic_ms()
 
     def wall_ms(self) -> int:
-        """See `Clock`."""
         host = self._host
         wall_ms = WALL_AT_START_MS + host.clock_us() // MS + host.wall_offset_ms
-        return wall_ms - wall_ms % host.world.profile.wall_grain_ms
+        return wall_ms - wall_ms % host.cluster.profile.wall_grain_ms
 
 
 class SimInbox:
-    """Queries, handovers, stops; answers go to the audit."""
+    """Queries, handovers and stop requests; replies go to the audit."""
 
     def __init__(self, host: Host, shard: int, wake: Callable[[], None]) -> None:
-        """An empty inbox."""
         self._host, self._shard, self._wake = host, shard, wake
         self._waiting: list[m.Message] = []
 
     def put(self, message: m.Message) -> None:
-        """Somebody asks something of the replica."""
         self._waiting.append(message)
         self._wake()
 
     def poll(self) -> Sequence[m.Message]:
-        """See `Inbox`."""
         waiting, self._waiting = self._waiting, []
         return waiting
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits to be taken in."""
         return not self._waiting
 
     def reply(self, token: Any, result: object, seq: int, epoch: int, error: str | None) -> None:
-        """See `Inbox`."""
         self._host.perform("reply", self._reply, token, result, seq, epoch, error)
 
     def _reply(self, token: int, result: object, seq: int, epoch: int, error: str | None) -> None:
-        world = self._host.world
-        told = None if result is None else msgspec.json.decode(msgspec.json.encode(result))
-        world.kernel.trace(self._host.name, "answers %d: %s at %d, %s", token, told, seq, error)
-        world.audit.on_reply(token, told, seq, error)
+        cluster = self._host.cluster
+        answer = None if result is None else msgspec.json.decode(msgspec.json.encode(result))
+        cluster.loop.trace(self._host.name, "answers %d: %s at %d, %s", token, answer, seq, error)
+        cluster.audit.on_reply(token, answer, seq, error)
 
 
 class SimObserver:
-    """Counts and traces."""
+    """Counts and traces the events of one replica."""
 
     def __init__(self, host: Host, shard: int) -> None:
-        """Of `host`'s replica of `shard`."""
         self._host, self._shard = host, shard
 
     def observe(self, event: Observation) -> None:
-        """See `Observer`."""
-        world = self._host.world
+        cluster = self._host.cluster
         if isinstance(event, m.TookOver):
-            world.coverage.hit("takeovers")
-            if self._host.seats[self._shard].snapshots.is_taking:
-                world.coverage.hit("snapshots over a takeover")
-            world.coverage.hit(f"takeovers: {event.cause}")
+            cluster.coverage.hit("takeovers")
+            if self._host.processes[self._shard].snapshots.is_taking:
+                cluster.coverage.hit("snapshots across a takeover")
+            cluster.coverage.hit(f"takeovers: {event.cause}")
         elif isinstance(event, m.RoleChanged):
-            self._host.seats[self._shard].conduct.on_role(event)
+            self._host.processes[self._shard].liveness.on_role(event)
             if event.role == "standby" and event.reason.startswith("own "):
-                world.coverage.hit("void own records, no rebuild")
+                cluster.coverage.hit("void own records, no rebuild")
         elif isinstance(event, m.SnapshotProgressed) and event.state == "failed":
-            if event.error != "by chance":
-                world.coverage.hit("snapshot orders refused")
+            if event.error != "injected fault":
+                cluster.coverage.hit("snapshot requests refused")
         elif isinstance(event, m.RecordVoid):
-            world.audit.shards[self._shard].every_void_record_is_void_to_all(event)
-        world.kernel.trace(self._host.name, "observes %s", event)
+            cluster.audit.shards[self._shard].every_replica_agrees_that_a_record_is_void(event)
+        cluster.loop.trace(self._host.name, "observes %s", event)
 
 
 class SimTripwire:
-    """One replica's connection to its leader's process."""
+    """One replica's connection to its leader's host."""
 
     def __init__(
         self,
         host: Host,
-        wires: Tripwires,
+        tripwires: Tripwires,
         wake: Callable[[], None],
-        told: Callable[[m.Message], None],
+        on_delivered: Callable[[m.Message], None],
     ) -> None:
-        """Watches nobody. `told(message)`: the process is handed one."""
-        self._told = told
-        self._host, self._wires, self._wake = host, wires, wake
+        """`on_delivered(message)` is called when the process receives a message."""
+        self._on_delivered = on_delivered
+        self._host, self._tripwires, self._wake = host, tripwires, wake
         self._waiting: list[m.Message] = []
         self.ticket = 0
         self.address: str | None = None
         self.epoch = 0
-        self.life = 0  # of the process at `address` that the connection is to
-        wires.all.append(self)
+        self.start_count = 0  # start of the host at `address` that the connection was made to
+        tripwires.all.append(self)
 
     def watch(self, address: str, epoch: int) -> None:
-        """See `Tripwire`."""
         self._host.perform("watch", self._watch, address, epoch)
 
     def _watch(self, address: str, epoch: int) -> None:
         self._unwatch()
         self.address, self.epoch = address, epoch
-        self._wires.connect(self)
+        self._tripwires.connect(self)
 
     def unwatch(self) -> None:
-        """See `Tripwire`."""
         self._host.perform("unwatch", self._unwatch)
 
     def _unwatch(self) -> None:
-        """What has fired already is still told, as by a thread that was quicker."""
+        """A message that is queued already is still delivered, as by a concurrent thread."""
         self.ticket += 1
         self.address = None
 
     def poll(self) -> Sequence[m.Message]:
-        """See `Tripwire`."""
         waiting, self._waiting = self._waiting, []
         for message in waiting:
-            self._told(message)
+            self._on_delivered(message)
         return waiting
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits to be taken in."""
         return not self._waiting
 
     def fire(self) -> None:
-        """The connection closed and a reconnect did not succeed: right or wrong."""
+        """The connection closed and a reconnect failed; the host may be running all the same."""
         self._waiting.append(m.TripwireFired(self.epoch))
         self.address = None
         self._wake()
 
     def end(self) -> None:
-        """The watching process is gone."""
         self._unwatch()
-        self._wires.all.remove(self)
+        self._tripwires.all.remove(self)
 
 
 class Tripwires:
-    """All connections between processes."""
+    """All tripwire connections between hosts."""
 
-    def __init__(self, world: World) -> None:
-        """None yet."""
-        self._world = world
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self._cluster = cluster
         self.all: list[SimTripwire] = []
 
-    def connect(self, wire: SimTripwire) -> None:
-        """To a dead process a connection cannot be made: that fires too."""
-        target = self._target(wire)
-        wire.life = target.life
+    def connect(self, tripwire: SimTripwire) -> None:
+        """A connection to a host that is down fires as well."""
+        target = self._target(tripwire)
+        tripwire.start_count = target.start_count
         if not target.alive:
-            self._fire_after(wire, 10 * MS)
+            self._fire_after(tripwire, 10 * MS)
 
     def on_end(self, host: Host) -> None:
-        """A process's sockets close; its peers see that soon, late, or never."""
-        kernel, danger = self._world.kernel, self._world.danger
-        for wire in self.all:
-            if wire.address != host.address or wire.life != host.life:
+        """A host's sockets close; its peers notice soon, late or never."""
+        loop, fault_probability = self._cluster.loop, self._cluster.fault_probability
+        for tripwire in self.all:
+            if tripwire.address != host.address or tripwire.start_count != host.start_count:
                 continue
-            delay_us = kernel.between(0, 5 * MS)
-            if kernel.chance(danger("tripwire_never")):
-                self._world.coverage.hit("missing tripwires")
+            delay_us = loop.uniform(0, 5 * MS)
+            if loop.chance(fault_probability("tripwire_never")):
+                self._cluster.coverage.hit("missing tripwires")
                 continue
-            if kernel.chance(danger("tripwire_late")):
-                self._world.coverage.hit("late tripwires")
-                delay_us = kernel.between(20 * MS, 1_500 * MS)
-            self._fire_after(wire, delay_us)
+            if loop.chance(fault_probability("tripwire_late")):
+                self._cluster.coverage.hit("late tripwires")
+                delay_us = loop.uniform(20 * MS, 1_500 * MS)
+            self._fire_after(tripwire, delay_us)
 
     def fire_falsely(self) -> None:
-        """Some connection breaks though the process at its other end lives."""
-        wires = [w for w in self.all if w.address is not None and self._target(w).alive]
-        if wires:
-            self._world.coverage.hit("false tripwires")
-            self._world.kernel.random.choice(wires).fire()
+        """Break one connection although the host at its other end is running."""
+        tripwires = [w for w in self.all if w.address is not None and self._target(w).alive]
+        if tripwires:
+            self._cluster.coverage.hit("false tripwires")
+            self._cluster.loop.random.choice(tripwires).fire()
 
     def fire_all(self, host: Host) -> None:
-        """All connections to a process break at once, though it lives."""
-        wires = [wire for wire in self.all if wire.address == host.address]
-        if wires and host.alive:
-            self._world.coverage.hit("false tripwires", len(wires))
-            for wire in wires:
-                wire.fire()
+        """Break all connections to a running host at once."""
+        tripwires = [tripwire for tripwire in self.all if tripwire.address == host.address]
+        if tripwires and host.alive:
+            self._cluster.coverage.hit("false tripwires", len(tripwires))
+            for tripwire in tripwires:
+                tripwire.fire()
 
-    def _fire_after(self, wire: SimTripwire, delay_us: int) -> None:
-        self._world.kernel.after(delay_us, self._reconnect, wire, wire.ticket)
+    def _fire_after(self, tripwire: SimTripwire, delay_us: int) -> None:
+        self._cluster.loop.after(delay_us, self._reconnect, tripwire, tripwire.ticket)
 
-    def _reconnect(self, wire: SimTripwire, ticket: int) -> None:
-        if ticket != wire.ticket or wire.address is None:
+    def _reconnect(self, tripwire: SimTripwire, ticket: int) -> None:
+        if ticket != tripwire.ticket or tripwire.address is None:
             return
-        target = self._target(wire)
+        target = self._target(tripwire)
         if target.alive:
-            self._world.coverage.hit("tripwires after a restart")
-            wire.life = target.life
+            self._cluster.coverage.hit("tripwires after a restart")
+            tripwire.start_count = target.start_count
         else:
-            wire.fire()
+            tripwire.fire()
 
-    def _target(self, wire: SimTripwire) -> Host:
-        return next(host for host in self._world.hosts if host.address == wire.address)
+    def _target(self, tripwire: SimTripwire) -> Host:
+        return next(host for host in self._cluster.hosts if host.address == tripwire.address)

@@ -1,7 +1,7 @@
-"""What the journal means, written a second time, straight from design.md: plain and slow.
+"""The protocol implemented a second time, plain and slow, from "The fold" in docs/protocol.md.
 
-Nothing of the engine is imported. `ReferenceFold` is section 1; `reference_ledger` is section 3;
-`reference_shard` replays accepted entries from the source records.
+It imports nothing from the engine. `ReferenceFold` is the fold of the journal, `reference_ledger`
+the application; `reference_shard` replays accepted entries from the source records.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def parsed(value: bytes | None) -> Any:
-    """JSON, or None."""
+    """The value decoded as JSON; None if it is not JSON."""
     try:
         return _decode(value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -31,21 +31,20 @@ def parsed(value: bytes | None) -> Any:
 
 
 class ReferenceFold:
-    """State: `epoch, leader, alive_at, resigned, next_seq, digest, published`."""
+    """The state `epoch, leader, alive_at, resigned, next_seq, digest, published` of a journal."""
 
     def __init__(self) -> None:
-        """Before the first record."""
         self.epoch, self.leader, self.alive_at = 0, None, -1
         self.resigned, self.next_seq, self.digest = False, 0, "0" * 32
         self.published: dict[str, int] = {}
 
     def point(self) -> Point:
-        """The state now."""
+        """A copy of the current state."""
         return (self.epoch, self.leader, self.alive_at, self.resigned, self.next_seq,
                 self.digest, dict(self.published))  # fmt: skip
 
     def take(self, offset: int, value: bytes, record: Json | None) -> str:
-        """The verdict on a record."""
+        """Fold a record and return the verdict on it."""
         kind = record.get("kind") if isinstance(record, dict) else None
         if kind not in KINDS or record is None:
             return VOID
@@ -67,7 +66,7 @@ class ReferenceFold:
             self.next_seq += len(record["batch"])
             self.digest = blake2b(self.digest.encode() + value, digest_size=16).hexdigest()
         for sink, mark in record["published"].items():
-            if mark > self.published.get(sink, 0):  # a mark never falls; none is as good as 0
+            if mark > self.published.get(sink, 0):  # marks never decrease
                 self.published[sink] = mark
         return ACCEPTED
 

@@ -1,4 +1,4 @@
-"""The rules of the ledger of the simulation (design.md, section 3), written a second time."""
+"""The rules of the simulation's ledger, implemented a second time."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ MAX_AMOUNT = 2**53 - 1
 
 
 class ReferenceLedger:
-    """Accounts and what may be done with them. `tally`: deposits less withdrawals."""
+    """Accounts and their commands. `tally`: the sum of deposits less withdrawals."""
 
     def __init__(self) -> None:
-        """No accounts."""
         self.accounts: dict[str, int] = {}
         self.tally = 0
 
     def decide(self, command: Json) -> list[Json] | str:
-        """The events, already applied, or the reason of the rejection."""
+        """Return the events, already applied, or the reason of the rejection."""
         kind = command["type"]
         if kind == "sweep":
             return self._sweep(command["to"])
@@ -36,7 +35,7 @@ class ReferenceLedger:
         return self._move(kind, command["account"], command["amount"])
 
     def _sweep(self, to: str) -> list[Json] | str:
-        """All money of all others, in the order of their names."""
+        """Move the balances of all other accounts, in the order of their names."""
         if to not in self.accounts:
             return "unknown_account"
         if sum(self.accounts.values()) > MAX_AMOUNT:
@@ -82,7 +81,7 @@ def balances_of(event: Json) -> dict[str, int]:
 
 
 def is_command(command: Any) -> bool:
-    """Whether the ledger's decoder takes it."""
+    """Whether the ledger's decoder accepts it."""
     if not isinstance(command, dict) or not _is_name(command.get("id")):
         return False
     kind = command.get("type")
@@ -109,7 +108,7 @@ def _is_name(value: Any) -> bool:
 
 
 def envelope(command: Any) -> Json | None:
-    """`id` and `type` of what is no command, if it is so far in order."""
+    """`id` and `type` of a record that is not a command, where they are valid."""
     if not isinstance(command, dict):
         return None
     command_id, kind = command.get("id", ""), command.get("type")

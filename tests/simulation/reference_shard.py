@@ -1,4 +1,4 @@
-"""What accepted entries mean: replayed from the source records, every outcome and every output."""
+"""Replays accepted entries from the source records: every outcome and every output."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ class Outcome:
     type: str | None
     events: list[Json] | None
     reason: str | None
-    dead: Json | None = None  # topic and offset
+    dead_letter: Json | None = None  # topic and offset
 
     def item(self) -> Json:
-        """As it stands in an entry's batch; nothing that is unset."""
-        item: Json = {"id": self.id}
-        for name, value in (("type", self.type), ("events", self.events),
-                            ("rejected", self.reason), ("dead_letter", self.dead)):  # fmt: skip
-            if value is not None:
-                item[name] = value
-        return item
+        """As in an entry's batch, without unset fields."""
+        fields = {
+            "id": self.id,
+            "type": self.type,
+            "events": self.events,
+            "rejected": self.reason,
+            "dead_letter": self.dead_letter,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 @dataclass
 class Version:
-    """The application after an accepted entry."""
+    """The state of the application after an accepted entry."""
 
     next_seq: int
     accounts: dict[str, int]
@@ -44,11 +46,11 @@ class Version:
 
 
 class SourceRecord(NamedTuple):
-    """A record of a source; `trouble`: why it must be rejected whatever the state is."""
+    """A record of a source; `rejection`: why it is rejected in any state, None if it is not."""
 
     command: Any
     id: str
-    trouble: str | None
+    rejection: str | None
     value: bytes
 
 
@@ -58,9 +60,10 @@ class Unexplained(Exception):
 
 @dataclass
 class ReferenceShard:
-    """One shard: replays accepted entries.
+    """Replays one shard's accepted entries.
 
-    `source(topic, offset)` gives (key, value); `is_own(key)` tells whether it is this shard's.
+    `source(topic, offset)` returns (key, value); `is_own(key)` returns whether the key belongs to
+    the shard.
     """
 
     shard: int
@@ -74,22 +77,22 @@ class ReferenceShard:
     outputs: dict[str, list[Json]] = field(
         default_factory=lambda: {"results": [], "balances": [], "deadletter": []}
     )
-    seen: dict[tuple[str, int], SourceRecord] = field(default_factory=dict)
+    source_records: dict[tuple[str, int], SourceRecord] = field(default_factory=dict)
     next_seq: int = 0
     forgotten: set[str] = field(default_factory=set)
-    repeated: list[str] = field(default_factory=list)  # ids, of the entry accepted last
+    repeated: list[str] = field(default_factory=list)  # ids in the entry accepted last
     decided_again: list[str] = field(default_factory=list)  # likewise, after the window
 
     def version(self) -> Version:
-        """A copy of what there is now."""
+        """A copy of the current state."""
         sinks = {sink: len(outputs) for sink, outputs in self.outputs.items()}
         return Version(self.next_seq, dict(self.ledger.accounts), dict(self.sources), sinks)
 
     def accept(self, entry: Json) -> None:
         """Replay an accepted entry. Raises `Unexplained`.
 
-        Which source records its items decide follows from their ids; when one id stands in two
-        topics there may be several ways to read that, of which one must be right.
+        The ids of its items show which source records it decides. If one id occurs in two topics,
+        there may be several ways to assign them, one of which must fit.
         """
         self.repeated, self.decided_again = [], []
         readings = list(islice(self._readings(entry), 16))
@@ -105,17 +108,16 @@ class ReferenceShard:
             return
         self._replay(entry, readings[-1])
 
-    def foretold(self, topic: str, count: int, time: int) -> Json:
-        """What an entry that decides the next `count` records of `topic` must say."""
+    def predict(self, topic: str, count: int, time: int) -> Json:
+        """The fields of the entry that decides the next `count` records of `topic`."""
         future, begin = self._copy(), self.sources.get(topic, 0)
-        told = {"dead_letter": {"error": "foretold"}}
+        item = {"dead_letter": {"error": "predicted"}}
         offsets = range(begin, begin + count)
-        batch = [future._decide(topic, offset, told, time) for offset in offsets]
+        batch = [future._decide(topic, offset, item, time) for offset in offsets]
         sources = self.sources | {topic: begin + count}
         return {"batch": batch, "sources": sources, "sinks": future.version().sinks, "time": time}
 
     def _copy(self) -> ReferenceShard:
-        """What befalls it leaves this one as it is."""
         return replace(
             self,
             ledger=deepcopy(self.ledger),
@@ -131,7 +133,7 @@ class ReferenceShard:
         """Ways to take the items' ids from the topics, each topic in order and to its end."""
         queues = {
             topic: [
-                (topic, offset, self._look(topic, offset).id)
+                (topic, offset, self._source_record(topic, offset).id)
                 for offset in range(self.sources.get(topic, 0), end)
             ]
             for topic, end in entry["sources"].items()
@@ -151,45 +153,45 @@ class ReferenceShard:
         if sinks != entry["sinks"]:
             raise Unexplained(f"sinks end at {entry['sinks']}, must at {sinks}")
 
-    def _look(self, topic: str, offset: int) -> SourceRecord:
-        """What stands in the source; looked at once."""
-        seen = self.seen.get((topic, offset))
-        if seen is None:
+    def _source_record(self, topic: str, offset: int) -> SourceRecord:
+        """The source record at `offset`, cached."""
+        source_records = self.source_records.get((topic, offset))
+        if source_records is None:
             key, value = self.source(topic, offset)
-            command, trouble = parsed(value), None
+            command, rejection = parsed(value), None
             if not is_command(command):
-                trouble = "invalid"
+                rejection = "invalid"
             elif not self.is_own(key):
-                trouble = "wrong_shard"
+                rejection = "wrong_shard"
             elif command["type"] == "boom":
-                trouble = "failed"
-            good_id = None if trouble in ("invalid", "wrong_shard") else command["id"]
+                rejection = "failed"
+            good_id = None if rejection in ("invalid", "wrong_shard") else command["id"]
             command_id = good_id or self._poison_id(command, topic, offset)
-            seen = self.seen[topic, offset] = SourceRecord(
-                command, command_id, trouble, value or b""
+            source_records = self.source_records[topic, offset] = SourceRecord(
+                command, command_id, rejection, value or b""
             )
-        return seen
+        return source_records
 
     def _decide(self, topic: str, offset: int, item: Json, time: int) -> Json:
-        """What the item must be."""
-        command, command_id, trouble, value = self._look(topic, offset)
+        """The item that must be in the batch, and its effect on state and outputs."""
+        command, command_id, rejection, value = self._source_record(topic, offset)
         first = self.window.get(command_id)
         if first is not None:
             self.repeated.append(command_id)
             self._emit(first, time, replayed=True)
             return {"id": command_id, "replayed": True}
-        if trouble is None:
-            outcome = self._do(command)
+        if rejection is None:
+            outcome = self._apply(command)
         else:
             kind = (envelope(command) or {"type": None})["type"]
-            dead = {"topic": topic, "offset": offset, "error": _error(trouble, item)}
-            dead["value"] = value.decode("utf-8", "replace")[:1024]
-            outcome = Outcome(command_id, kind, None, trouble, dead)
+            dead_letter = {"topic": topic, "offset": offset, "error": _error(rejection, item)}
+            dead_letter["value"] = value.decode("utf-8", "replace")[:1024]
+            outcome = Outcome(command_id, kind, None, rejection, dead_letter)
         self._remember(outcome)
         self._emit(outcome, time, replayed=False)
         return outcome.item()
 
-    def _do(self, command: Json) -> Outcome:
+    def _apply(self, command: Json) -> Outcome:
         decided = self.ledger.decide(command)
         if isinstance(decided, str):
             return Outcome(command["id"], command["type"], None, decided)
@@ -226,16 +228,19 @@ class ReferenceShard:
         for account, balance in changes:
             change = {"seq": len(sink), "account": account, "balance": balance, "id": outcome.id}
             sink.append(change)
-        if outcome.dead is not None:
-            dead = self.outputs["deadletter"]
-            dead.append(outcome.dead | {"seq": len(dead), "id": outcome.id, "time": time,
-                        "reason": outcome.reason, "partition": self.shard})  # fmt: skip
+        if outcome.dead_letter is not None:
+            dead_letters = self.outputs["deadletter"]
+            dead_letters.append(
+                outcome.dead_letter
+                | {"seq": len(dead_letters), "id": outcome.id, "time": time,
+                               "reason": outcome.reason, "partition": self.shard}
+                        )  # fmt: skip
 
 
-def _error(trouble: str, item: Json) -> Any:
-    """What a decoder says is its own affair."""
+def _error(rejection: str, item: Json) -> Any:
+    """The text of a decoding error is the engine's own and is not checked."""
     known = {"failed": "ValueError: boom", "wrong_shard": "key of another shard"}
-    return known.get(trouble) or (item.get("dead_letter") or {}).get("error")
+    return known.get(rejection) or (item.get("dead_letter") or {}).get("error")
 
 
 def _interleavings(

@@ -1,4 +1,4 @@
-"""Runs one seed, or many; a failure says how to run it again."""
+"""Runs one seed or many; a failure shows how to run it again."""
 
 from __future__ import annotations
 
@@ -8,37 +8,38 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-from tests.simulation.faults import Coverage, Profile, drawn, merged
+from tests.simulation.cluster import SimulatedCluster
+from tests.simulation.coverage import Coverage, merged
+from tests.simulation.event_loop import MS, EventLoop, TooManyEvents
+from tests.simulation.fault_injector import FaultInjector
 from tests.simulation.invariants import Violation
-from tests.simulation.kernel import MS, Kernel, TooManyEvents
 from tests.simulation.load import Load
-from tests.simulation.nemesis import Nemesis
-from tests.simulation.pipes import JOURNAL, SINK
-from tests.simulation.snapshots import Keeper
-from tests.simulation.world import World
+from tests.simulation.maintenance import Maintenance
+from tests.simulation.producers import JOURNAL, SINK
+from tests.simulation.profile import Profile, draw_profile
 
 TRACE_LINES = 60
-"""How much of the trace a failure shows."""
+"""How many lines of the trace a failure shows."""
 
-LOOK_US = 20 * MS
-"""When it is calm, this often it is looked whether all is well."""
+CHECK_INTERVAL_US = 20 * MS
+"""How often the cluster is checked for health after the faults."""
 
 
 @dataclass
 class Report:
-    """What came of one seed."""
+    """The result of one seed."""
 
     seed: int
     events: int
     virtual_ms: int
     coverage: Coverage
-    invariant: str | None = None  # that does not hold
+    invariant: str | None = None  # the name of the violated invariant
     detail: str = ""
     trace_hash: str = ""
     lines: list[str] | None = None
 
     def failure(self) -> str:
-        """For people."""
+        """The message of a failed test."""
         lines = "\n".join((self.lines or [])[-TRACE_LINES:])
         return (
             f"{lines}\n\nseed {self.seed}, {self.virtual_ms} ms: {self.invariant}\n{self.detail}\n"
@@ -47,85 +48,88 @@ class Report:
 
 
 class Simulation:
-    """One run: a seed, a world, those who act in it."""
+    """One run: a seed, a cluster, its load, its faults and its maintenance."""
 
     def __init__(self, seed: int, *, traced: bool = False, profile: Profile | None = None) -> None:
-        """Without a profile the seed draws one."""
+        """Without a profile, the seed draws one."""
         self.seed = seed
-        self.kernel = Kernel(seed, traced=traced)
-        self.world = World(self.kernel, profile or drawn(self.kernel.random))
-        self.load = Load(self.world)
-        self.nemesis = Nemesis(self.world)
-        self.keeper = Keeper(self.world)
+        self.loop = EventLoop(seed, traced=traced)
+        self.cluster = SimulatedCluster(self.loop, profile or draw_profile(self.loop.random))
+        self.load = Load(self.cluster)
+        self.fault_injector = FaultInjector(self.cluster)
+        self.maintenance = Maintenance(self.cluster)
 
     def run(self) -> None:
-        """Faults and load, then calm; raises `Violation`."""
-        world = self.world
-        world.calm_at_us = world.profile.faults_us
-        self._count(world.profile)
-        world.start()
-        self.nemesis.start()
-        self.keeper.start()
+        """Run faults and load, end the faults, wait until the cluster is healthy.
+
+        Raises `Violation`.
+        """
+        cluster = self.cluster
+        cluster.faults_end_us = cluster.profile.faults_us
+        self._count(cluster.profile)
+        cluster.start()
+        self.fault_injector.start()
+        self.maintenance.start()
         self.load.start()
-        self.kernel.after(LOOK_US, self._restart_the_dead)
-        world.run_for(world.profile.faults_us)
-        self.calm_down()
+        self.loop.after(CHECK_INTERVAL_US, self._restart_exited)
+        cluster.run_for(cluster.profile.faults_us)
+        self.end_faults()
         self.load.finish()
-        world.run_for(250 * MS)
-        self.until_well()
+        cluster.run_for(250 * MS)
+        self.run_until_healthy()
 
     def _count(self, profile: Profile) -> None:
-        hit = self.world.coverage.hit
+        hit = self.cluster.coverage.hit
         hit(f"runs with {profile.replicas} replicas")
         hit(f"runs with {profile.shards} shards")
         hit("runs with drifting clocks", 1 if profile.drift else 0)
 
-    def _restart_the_dead(self) -> None:
-        """A supervisor, of changing diligence."""
-        kernel = self.kernel
-        for host in self.world.hosts:
-            if not host.alive and kernel.random.random() < 0.3:
+    def _restart_exited(self) -> None:
+        """Restart hosts that are down, as a supervisor does, sooner or later."""
+        loop = self.loop
+        for host in self.cluster.hosts:
+            if not host.alive and loop.random.random() < 0.3:
                 host.start()
-        if not self.world.calm:
-            kernel.after(kernel.between(5 * MS, 300 * MS), self._restart_the_dead)
+        if not self.cluster.faults_over:
+            loop.after(loop.uniform(5 * MS, 300 * MS), self._restart_exited)
 
-    def calm_down(self) -> None:
-        """No more faults; the dead are started again."""
-        world = self.world
-        world.calm = True
-        world.set_broker(away=False)
+    def end_faults(self) -> None:
+        """End all faults and start all hosts."""
+        cluster = self.cluster
+        cluster.faults_over = True
+        cluster.set_broker(available=True)
         for topics in (JOURNAL, SINK):
-            world.set_refusing(topics, refusing=False)
-        for host in world.hosts:
-            world.set_muted(host, muted=False)
-            host.be_normal()
-            host.strike = None
-            host.stalled_until_us = min(host.stalled_until_us, self.kernel.now_us)
-            world.set_cut(host, cut=False)
+            cluster.set_refusing(topics, refusing=False)
+        for host in cluster.hosts:
+            cluster.set_muted(host, muted=False)
+            host.reset_speed()
+            host.scheduled_fault = None
+            host.stalled_until_us = min(host.stalled_until_us, self.loop.now_us)
+            cluster.set_cut(host, cut=False)
             if not host.alive:
                 host.start()
 
-    def until_well(self) -> None:
-        """All is well within the bound, and everything is where it must be."""
-        world = self.world
-        end_us = self.kernel.now_us + world.profile.bound_us
-        while not world.is_well():
-            if self.kernel.now_us > end_us:
-                raise Violation("liveness", world.unwell())
-            world.run_for(LOOK_US)
-            self._restart_stopped()
-        for host in world.hosts:
-            for seat in host.seats:
-                world.audit.thorough(seat, final=True)
+    def run_until_healthy(self) -> None:
+        """Run until the cluster is healthy, at most `bound_us`, then check the slow invariants."""
+        cluster = self.cluster
+        end_us = self.loop.now_us + cluster.profile.bound_us
+        while not cluster.is_healthy():
+            if self.loop.now_us > end_us:
+                raise Violation("liveness", cluster.why_unhealthy())
+            cluster.run_for(CHECK_INTERVAL_US)
+            self._start_all()
+        for host in cluster.hosts:
+            for process in host.processes:
+                cluster.audit.thorough(process, final=True)
 
-    def _restart_stopped(self) -> None:
-        for host in self.world.hosts:
+    def _start_all(self) -> None:
+        for host in self.cluster.hosts:
             if not host.alive:
                 host.start()
 
 
 def run_seed(seed: int, *, traced: bool = False, profile: Profile | None = None) -> Report:
-    """Run a seed; an engine that fails an assertion or halts has failed as well."""
+    """Run a seed; an engine that raises an exception or halts fails as well."""
     simulation = Simulation(seed, traced=traced, profile=profile)
     invariant, detail = None, ""
     try:
@@ -133,24 +137,24 @@ def run_seed(seed: int, *, traced: bool = False, profile: Profile | None = None)
     except Violation as violation:
         invariant, detail = violation.invariant, violation.detail
     except TooManyEvents:
-        invariant, detail = "it_comes_to_an_end", simulation.world.unwell()
+        invariant, detail = "a_run_terminates", simulation.cluster.why_unhealthy()
     except Exception as error:  # noqa: BLE001 - an engine that raises has failed
         invariant, detail = f"no_{type(error).__name__}", traceback.format_exc(limit=-6).strip()
-    kernel = simulation.kernel
+    loop = simulation.loop
     return Report(
         seed,
-        kernel.events,
-        kernel.now_us // MS,
-        simulation.world.coverage,
+        loop.events,
+        loop.now_us // MS,
+        simulation.cluster.coverage,
         invariant,
         detail,
-        kernel.trace_hash() if traced else "",
-        kernel.lines,
+        loop.trace_hash() if traced else "",
+        loop.lines,
     )
 
 
-def explained(report: Report) -> Report:
-    """A failure again, with its trace."""
+def with_trace(report: Report) -> Report:
+    """Run a failed seed again to obtain its trace."""
     return run_seed(report.seed, traced=True) if report.invariant else report
 
 
@@ -158,25 +162,25 @@ def run_seeds(seeds: Iterable[int], processes: int = 2) -> Generator[Report]:
     """Run many; reports come in the order of the seeds, failures with their traces.
 
     The workers are spawned: forked ones inherit the threads' locks and the signal handlers of the
-    test run, and a pool that ends them by SIGTERM then waits for ever if the handler's exception is
-    lost. This one ends them by a message, and raises if one dies.
+    test run, and a pool that ends them by SIGTERM then hangs if the handler's exception is lost.
+    This one ends them by a message, and raises if one dies.
     """
     if processes == 1:
-        yield from map(_run_and_explain, seeds)
+        yield from map(_run_with_trace, seeds)
         return
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
     try:
-        yield from pool.map(_run_and_explain, seeds, chunksize=20)
+        yield from pool.map(_run_with_trace, seeds, chunksize=20)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _run_and_explain(seed: int) -> Report:
-    return explained(run_seed(seed))
+def _run_with_trace(seed: int) -> Report:
+    return with_trace(run_seed(seed))
 
 
 def summary(reports: list[Report]) -> str:
-    """The table of everything that happened."""
+    """The table of all counters."""
     coverage = merged(report.coverage for report in reports)
     events = sum(report.events for report in reports)
     virtual_s = sum(report.virtual_ms for report in reports) // 1_000

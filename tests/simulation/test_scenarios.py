@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
+from tests.simulation.scenario_cluster import ScenarioCluster
 from tests.simulation.scenarios import SCENARIOS
-from tests.simulation.stage import Stage
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_scenario(name: str) -> None:
-    stage = Stage()
+    cluster = ScenarioCluster()
     try:
-        SCENARIOS[name](stage)
+        SCENARIOS[name](cluster)
     except BaseException:
-        print("\n".join((stage.world.kernel.lines or [])[-60:]))  # noqa: T201 - pytest shows it
+        print("\n".join((cluster.simulated.loop.lines or [])[-60:]))  # noqa: T201 - pytest shows it
         raise

@@ -1,4 +1,4 @@
-"""Thousands of seeds; POSTJOURNAL_SIM_SEEDS says how many, POSTJOURNAL_SIM_FIRST from where."""
+"""Thousands of seeds: POSTJOURNAL_SIM_SEEDS is their number, POSTJOURNAL_SIM_FIRST the first."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.faults import merged
+from tests.simulation.coverage import merged
 from tests.simulation.runner import run_seed, run_seeds, summary
 
 SEEDS = int(os.environ.get("POSTJOURNAL_SIM_SEEDS", "10000"))
 FIRST = int(os.environ.get("POSTJOURNAL_SIM_FIRST", "0"))
 ENOUGH_FOR_ALL = 2_000
-"""With fewer seeds some fault may never have happened by chance."""
+"""With fewer seeds, some fault may not happen by chance."""
 
 
 def test_all_invariants_hold_and_every_fault_happens(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,7 +23,7 @@ def test_all_invariants_hold_and_every_fault_happens(capsys: pytest.CaptureFixtu
         reports.append(report)
         assert report.invariant is None, report.failure()
     with capsys.disabled():
-        print(f"\n{summary(reports)}")  # noqa: T201 - the table is for people
+        print(f"\n{summary(reports)}")  # noqa: T201 - the table is part of the report
     if SEEDS >= ENOUGH_FOR_ALL:
         assert merged(report.coverage for report in reports).missing() == []
 
@@ -42,7 +42,7 @@ def test_a_trace_changes_nothing() -> None:
 
 
 def test_no_signal_is_needed_to_end_the_workers(tmp_path: Path) -> None:
-    """A SIGTERM, its handler that of the test run, now and then left the whole run hanging."""
+    """A SIGTERM while the test run's handler was installed hung the whole run now and then."""
     signalled = tmp_path / "signalled"
 
     def end(*_: object) -> None:

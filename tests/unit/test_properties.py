@@ -1,4 +1,4 @@
-"""What holds for every input: codecs, the ledger, the dedupe window, sharding, the fold."""
+"""Properties of codecs, ledger, dedupe window, sharding and fold that hold for every input."""
 
 from __future__ import annotations
 
@@ -76,19 +76,19 @@ CODEC: Codec[LedgerEvent] = Codec(Ledger.event_type)
 
 
 @given(records)
-def test_a_record_is_what_it_was_after_a_way_through_bytes(record: Record[LedgerEvent]) -> None:
+def test_a_record_survives_encoding_and_decoding(record: Record[LedgerEvent]) -> None:
     value = CODEC.encode(record)
     assert CODEC.decode(value) == record
     assert CODEC.encode(CODEC.decode(value)) == value
 
 
 @given(st.binary(max_size=200) | st.from_regex(rb'\{"kind":"(claim|entry)".*\}', fullmatch=True))
-def test_bytes_that_are_no_record_are_foreign_and_raise_nothing(value: bytes) -> None:
+def test_any_bytes_decode_as_a_record_or_as_unknown_and_raise_nothing(value: bytes) -> None:
     assert isinstance(CODEC.decode(value), UnknownRecord | Claim | Entry | Heartbeat | Resign)
 
 
 @given(records, st.data())
-def test_a_damaged_record_is_foreign_or_another_one_and_raises_nothing(
+def test_a_damaged_record_decodes_as_unknown_or_as_another_record_and_raises_nothing(
     record: Record[LedgerEvent], data: st.DataObject
 ) -> None:
     value = bytearray(CODEC.encode(record))
@@ -97,7 +97,7 @@ def test_a_damaged_record_is_foreign_or_another_one_and_raises_nothing(
     CODEC.decode(bytes(value))
 
 
-def test_a_record_nested_beyond_all_measure_is_foreign() -> None:
+def test_a_record_nested_too_deeply_decodes_as_unknown() -> None:
     for deep in (b'{"kind":"claim","x":' + b"[" * 100_000, b'{"kind":' * 100_000):
         assert isinstance(CODEC.decode(deep), UnknownRecord)
 
@@ -124,7 +124,7 @@ def command_of(order: Order) -> LedgerCommand:
 
 
 class LedgerRules(RuleBasedStateMachine):
-    """Any commands in any order."""
+    """Decides commands in any order and compares the state with a model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,8 +137,8 @@ class LedgerRules(RuleBasedStateMachine):
         before, command = copy.deepcopy(self.state), command_of(order)
         decided = self.ledger.decide(self.state, command, Context(0, 0, "x"))
         again = self.ledger.decide(self.state, command, Context(99, 0, "x"))
-        assert decided == again, "decide depends on something else"
-        assert self.state == before, "decide has changed the state"
+        assert decided == again, "decide depends on more than state and command"
+        assert self.state == before, "decide changed the state"
         reason, balances = expected_outcome(self.model, order)
         if isinstance(decided, Rejected):
             assert decided.reason == reason
@@ -150,7 +150,7 @@ class LedgerRules(RuleBasedStateMachine):
         self.paid_in += {"deposit": order.amount, "withdraw": -order.amount}.get(order.type, 0)
 
     @invariant()
-    def the_state_is_the_contracts(self) -> None:
+    def the_state_matches_the_model(self) -> None:
         assert self.state == self.model
 
     @invariant()
@@ -158,11 +158,11 @@ class LedgerRules(RuleBasedStateMachine):
         assert sum(self.state.values()) == self.paid_in
 
     @invariant()
-    def no_balance_leaves_its_bounds(self) -> None:
+    def every_balance_is_within_its_bounds(self) -> None:
         assert all(0 <= balance <= MAX_AMOUNT for balance in self.state.values())
 
     @invariant()
-    def a_dump_is_loaded_as_it_was(self) -> None:
+    def a_dump_loads_as_the_same_state(self) -> None:
         dump = self.ledger.dump(self.state)
         assert self.ledger.load(self.ledger.schema_version, dump) == self.state
 
@@ -171,7 +171,9 @@ TestLedgerRules = LedgerRules.TestCase
 
 
 @given(st.dictionaries(texts, amounts, max_size=3), st.lists(events, max_size=8))
-def test_evolve_takes_any_event_in_any_state(state: Accounts, happened: list[LedgerEvent]) -> None:
+def test_evolve_accepts_any_event_in_any_state(
+    state: Accounts, happened: list[LedgerEvent]
+) -> None:
     for event in happened:
         Ledger().evolve(state, event)
 
@@ -180,7 +182,7 @@ def test_evolve_takes_any_event_in_any_state(state: Accounts, happened: list[Led
 
 
 class WindowRules(RuleBasedStateMachine):
-    """Against a list that keeps everything."""
+    """Compares the window with a list of all outcomes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -203,20 +205,20 @@ class WindowRules(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 12))
     def apply_many(self, count: int) -> None:
-        """As a standby does with an entry: ids that were not remembered when each was decided."""
+        """As a standby applies an entry: its ids were not in the window when they were decided."""
         ids: list[str] = []
         for number in range(count):
             command_id = str((len(self.all) + number * 7) % 10)
             if command_id not in (self.all + ids)[-5:]:
                 ids.append(command_id)
         batch: list[Outcome[Any]] = [
-            Outcome(each, type=str(len(self.all) + n)) for n, each in enumerate(ids)
+            Outcome(command_id, type=str(len(self.all) + n)) for n, command_id in enumerate(ids)
         ]
         self.window.add_all(batch)
         self.all += ids
 
     @invariant()
-    def it_holds_the_last_ones_and_no_others(self) -> None:
+    def it_holds_the_last_outcomes_and_no_others(self) -> None:
         assert len(self.window) == len(self.remembered)
         known = {n for n in map(str, range(10)) if self.window.get(n) is not None}
         assert known == set(self.remembered)
@@ -241,7 +243,7 @@ def test_every_key_has_one_shard(key: bytes, shards: int) -> None:
 
 
 @given(st.binary(max_size=40))
-def test_murmur2_is_what_a_literal_translation_of_kafkas_java_gives(key: bytes) -> None:
+def test_murmur2_matches_a_literal_translation_of_kafkas_java(key: bytes) -> None:
     assert ctypes.c_int32(_murmur2(key)).value == java_murmur2(key)
 
 
@@ -285,7 +287,7 @@ Step = Callable[[JournalState], Record[Any]]
 
 
 def likely(good: Callable[[JournalState], int], low: int = 0) -> st.SearchStrategy[Any]:
-    """Mostly what would be accepted, else something near it."""
+    """Mostly a value that is accepted, else one near it."""
     near = st.integers(-2, 2).filter(bool)
     off = st.one_of(st.just(0), st.just(0), st.just(0), near)
     return off.map(lambda by: lambda state: max(good(state) + by, low))
@@ -309,8 +311,8 @@ def steps(draw: st.DrawFn) -> Step:
 
 
 @given(st.lists(steps(), max_size=40))
-def test_the_engines_fold_the_auditors_and_the_simulations_agree(drawn: list[Step]) -> None:
-    """Written three times, from the same page."""
+def test_the_folds_of_engine_auditor_and_simulation_agree(drawn: list[Step]) -> None:
+    """All three implement "The fold" in docs/protocol.md."""
     engine, reference = JournalState(), ReferenceFold()
     auditor = JournalFold("ledger.journal", CODEC, Findings(0))
     for offset, step in enumerate(drawn):

@@ -1,7 +1,7 @@
-"""`python -m tests.simulation.planted NAME --seeds N`: one planted bug; prints what found it.
+"""`python -m tests.simulation.planted NAME --seeds N` runs seeds with one planted bug.
 
-In a process of its own, since the engine is loaded once. Prints JSON: the number of seeds that
-were needed (null: not found) and the invariant that did not hold.
+It runs in a process of its own, since the engine is loaded only once per process. It prints JSON:
+the number of seeds until one failed (null: none did) and the invariant that was violated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.simulation.planted.planting import plant
 
 
 def main() -> None:
-    """Seeds from 0 on, until one fails."""
+    """Run seeds from 0 on until one fails."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.planted")
     parser.add_argument("name", choices=sorted(BUGS))
     parser.add_argument("--seeds", type=int, default=1_000)
@@ -25,10 +25,10 @@ def main() -> None:
     sys.stdout.write(json.dumps({"seeds": seeds, "invariant": invariant}) + "\n")
 
 
-def _hunt(most: int) -> tuple[int | None, str | None]:
-    from tests.simulation.runner import run_seed  # only now: it loads the engine
+def _hunt(max_seeds: int) -> tuple[int | None, str | None]:
+    from tests.simulation.runner import run_seed  # loads the engine: only after the bug is planted
 
-    for seed in range(most):
+    for seed in range(max_seeds):
         report = run_seed(seed)
         if report.invariant is not None:
             return seed + 1, report.invariant

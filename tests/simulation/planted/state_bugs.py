@@ -1,131 +1,133 @@
-"""Bugs of the state: deciding, applying, remembering; snapshots; new incarnations.
+"""Bugs of the state: deciding, applying, deduplicating; snapshots; new incarnations.
 
-`(right, wrong)` by what goes wrong: see `bugs`.
+See the package's docstring for the format.
 """
 
 from __future__ import annotations
 
-MACHINE = {
+from tests.simulation.planted.planting import Change
+
+STATE_MACHINE: dict[str, Change] = {
     "a rejection is not remembered": (
-        "            remember(outcome)\n",
-        "            events is None or remember(outcome)\n",
+        "remember(outcome)",
+        "events is None or remember(outcome)",
     ),
-    "a repeat is decided again": (
-        "            if first is not None:\n                into.append(",
-        "            if first is not None and first.rejected:\n                into.append(",
+    "a rejected duplicate is decided again": (
+        "if first is not None:\n    into.append(",
+        "if first is not None and first.rejected:\n    into.append(",
     ),
-    "a repeat is given anew what it was given first": (
+    "a duplicate is not marked as replayed": (
         "first.events, first.rejected, replayed=True",
         "first.events, first.rejected, replayed=False",
     ),
-    "of several events only the first is applied by the leader": (
-        "                for event in events or ():\n",
-        "                for event in (events or ())[:1]:\n",
+    "the leader applies only the first of several events": (
+        "for event in events or ():",
+        "for event in (events or ())[:1]:",
     ),
-    "of several events only the first is applied by standbys": (
-        "                for event in item.events or ():\n",
-        "                for event in (item.events or ())[:1]:\n",
+    "standbys apply only the first of several events": (
+        "for event in item.events or ():",
+        "for event in (item.events or ())[:1]:",
     ),
-    "a standby does not remember what it was told": (
-        "        window.add_all(batch[added:])\n",
+    "a standby does not remember outcomes": (
+        "window.add_all(batch[added:])",
         "",
     ),
     "a standby does not follow the sources": (
-        "        self.sources.update(entry.sources)\n",
+        "self.sources.update(entry.sources)",
         "",
     ),
-    "a standby makes outputs at another time": (
+    "a standby makes outputs with another time": (
         "partial(self._make, sink, outcomes, entry.time)",
         "partial(self._make, sink, outcomes, entry.time + 1)",
     ),
-    "the place in a source is that of the last command, not the next": (
+    "the position in a source is the last command instead of the next": (
         "self.sources[topic] = records[len(outcomes) - before - 1][0] + 1",
         "self.sources[topic] = records[len(outcomes) - before - 1][0]",
     ),
-    "an entry that is full counts all records of its source": (
+    "a full entry advances the source past commands that did not fit": (
         "self.sources[topic] = records[len(outcomes) - before - 1][0] + 1",
         "self.sources[topic] = records[-1][0] + 1",
     ),
-    "a command nested too deeply is an exception": (
+    "a command nested too deeply raises an exception": (
         "except (*UNREADABLE, TypeError) as error:",
         "except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:",
     ),
-    "commands of another shard are taken": (
+    "commands of another shard are decided": (
         "if sharded and not self._is_own(record[1]):",
         "if not sharded and not self._is_own(record[1]):",
     ),
-    "a poisoned command is not remembered": (
-        "        self.window.add(outcome)\n",
+    "a dead letter is not remembered": (
+        "self.window.add(outcome)",
         "",
     ),
 }
 
-DEDUPE = {
+DEDUPE: dict[str, Change] = {
     "a leader remembers one command more than a standby": (
         "if len(order) == self.size:",
         "if len(order) > self.size:",
     ),
-    "a standby forgets nothing": (
+    "a standby never forgets an outcome": (
         "for _ in range(len(order) + len(outcomes) - self.size):",
         "for _ in range(0):",
     ),
 }
 
-SNAPSHOT = {
-    "a snapshot forgets the dedupe window": (
+SNAPSHOT: dict[str, Change] = {
+    "a restored snapshot lacks the dedupe window": (
         "machine.window.add_all(_decode_with(decoder, body))",
         "_decode_with(decoder, body)",
     ),
-    "a snapshot forgets the places in the sources": (
+    "a restored snapshot lacks the positions in the sources": (
         "machine.sources = dict(header.sources)",
         "machine.sources = {}",
     ),
-    "a snapshot forgets the outputs that are not published": (
+    "a restored snapshot lacks the unpublished outputs": (
         "outbox.resume(Outputs(first, values[sink]))",
         "outbox.resume(Outputs(header.sinks[sink], []))",
     ),
-    "a snapshot forgets that the leader has resigned": (
-        "resigned=header.resigned,",
-        "resigned=False,",
+    "a restored snapshot lacks the leader's resignation": (
+        "resigned=header.resigned",
+        "resigned=False",
     ),
-    "a snapshot has a leader alive where it was taken": (
-        "        alive_at=header.alive_at,\n        resigned=header.resigned,",
-        "        alive_at=header.offset,\n        resigned=header.resigned,",
+    "a restored snapshot has the leader alive at its own offset": (
+        "alive_at=header.alive_at",
+        "alive_at=header.offset",
     ),
-    "a snapshot forgets the marks": (
-        "published=dict(header.published),",
-        "published={},",
+    "a restored snapshot lacks the marks": (
+        "published=dict(header.published)",
+        "published={}",
     ),
-    "a snapshot forgets who leads": (
-        "        leader=header.leader,\n",
-        "        leader=None,\n",
+    "a restored snapshot lacks the leader": (
+        "leader=header.leader",
+        "leader=None",
     ),
 }
 
-SNAPSHOT_TAKER = {
-    "a leader's snapshot holds what is in flight": (
-        "        if is_quiet:",
-        "        if request:",
+SNAPSHOT_TAKER: dict[str, Change] = {
+    "a leader's snapshot includes entries in flight": (
+        "if is_quiet:",
+        "if request:",
     ),
-    "an order for another replica is carried out": (
+    "a snapshot request for another replica is carried out": (
         "request.replica != self._replica or key in self._recent",
         "key in self._recent",
     ),
-    "two snapshots are taken at a time": (
-        "        if busy:",
-        "        if not request:",
+    "two snapshots are taken at the same time": (
+        "if busy:",
+        "if not request:",
     ),
 }
 
-RECOVERY = {
+RECOVERY: dict[str, Change] = {
     "a damaged snapshot ends the search": (
-        "            skipped[manifest.id] = str(error)",
-        "            break",
+        "skipped[manifest.id] = str(error)",
+        "break",
     ),
 }
 
-RUNTIME = {
-    "a new incarnation is told what was for the one before": (
+RUNTIME: dict[str, Change] = {
+    "a new incarnation receives messages for the one before": (
         "if self.replica.incarnation != incarnation:",
         "if not incarnation:",
     ),
@@ -134,18 +136,19 @@ RUNTIME = {
         "for effect in reversed(effects):",
     ),
     "a new incarnation has the name of the one before": (
-        "self.replica = self._make_replica(self._new_incarnation())\n        self._ports",
-        "self.replica = self._make_replica(self.replica.incarnation)\n        self._ports",
+        "self._make_replica(self._new_incarnation())",
+        "self._make_replica(self.replica.incarnation)",
     ),
-    "a new incarnation reads on where the one before was": (
-        "        self._ports.log.rewind()\n",
+    "a new incarnation continues at the position of the one before": (
+        "self._ports.log.rewind()",
         "",
     ),
-    "a new incarnation is given the snapshot of the one before": (
-        "        self._ports.log.rewind()\n        self._ports.snapshots.cancel()\n",
-        "        self._ports.log.rewind()\n",
+    "a new incarnation receives the snapshot of the one before": (
+        "self._ports.snapshots.cancel()",
+        "",
+        "Runtime._rebuild",
     ),
-    "tripwires are not looked at": (
+    "tripwires are not polled": (
         "[*ports.tripwire.poll(), *ports.inbox.poll()]",
         "[*ports.inbox.poll()]",
     ),

@@ -1,4 +1,4 @@
-"""The holes that design.md names, each as a schedule made by hand. Names are promises.
+"""Scripted schedules, among them every attack of docs/protocol.md. Their names are promises.
 
 `python -m tests.simulation --scenario NAME` prints a trace.
 """
@@ -7,8 +7,8 @@ from tests.simulation.scenarios import (
     claims,
     duplicates,
     entries,
+    forged_records,
     handovers,
-    impostors,
     reads,
     sinks,
     snapshots,
@@ -20,8 +20,8 @@ __all__ = [
     "claims",
     "duplicates",
     "entries",
+    "forged_records",
     "handovers",
-    "impostors",
     "reads",
     "sinks",
     "snapshots",

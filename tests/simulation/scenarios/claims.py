@@ -1,77 +1,85 @@
-"""Who leads, and when somebody else does."""
+"""Claims: when the leadership moves and when it does not."""
 
 from __future__ import annotations
 
 from postjournal.core.roles import Role
+from tests.simulation.scenario_cluster import ScenarioCluster
 from tests.simulation.scenarios.registry import scenario
-from tests.simulation.stage import Stage
 
 
 @scenario
-def a_claim_that_has_not_seen_the_leader_alive_is_void(stage: Stage) -> None:
-    leader, standby = stage.leader, stage.standbys[0]
-    stage.log(standby).journal.hold()
-    stage.run(150)  # the leader shows life, the standby does not see it
-    stage.seat(standby).tripwire.fire()
-    stage.run(60)  # what it reads later than that after the tripwire does prove life
-    assert (stage.count("void claims"), stage.epoch, stage.leader) == (1, 1, leader)
-    stage.log(standby).journal.release()
-    stage.settle()
-    assert (stage.epoch, stage.seat(standby).replica.role) == (1, Role.STANDBY)
+def a_claim_that_missed_the_leaders_last_record_is_void(cluster: ScenarioCluster) -> None:
+    leader, standby = cluster.leader, cluster.standbys[0]
+    cluster.log(standby).journal.hold()
+    cluster.run(150)  # the leader appends heartbeats that the standby does not read
+    cluster.process(standby).tripwire.fire()
+    cluster.run(60)  # a record read later than this after the tripwire would be a sign of life
+    assert (cluster.count("void claims"), cluster.epoch, cluster.leader) == (1, 1, leader)
+    cluster.log(standby).journal.release()
+    cluster.settle()
+    assert (cluster.epoch, cluster.process(standby).replica.role) == (1, Role.STANDBY)
 
 
 @scenario
-def of_two_claims_the_first_wins_and_the_other_is_void(stage: Stage) -> None:
-    stage.leader.kill()
-    stage.run(40)
-    assert stage.epoch == 2
-    assert stage.count("void claims") <= 1
-    stage.restart_dead()
-    stage.settle()
-    assert stage.epoch == 2
+def of_two_claims_the_first_wins_and_the_other_is_void(cluster: ScenarioCluster) -> None:
+    cluster.leader.kill()
+    cluster.run(40)
+    assert cluster.epoch == 2
+    assert cluster.count("void claims") <= 1
+    cluster.restart_exited()
+    cluster.settle()
+    assert cluster.epoch == 2
 
 
 @scenario
-def a_late_claim_of_a_dead_process_is_void(stage: Stage) -> None:
-    first, other = stage.standbys
-    stage.log(first).claims.hold()
-    stage.seat(first).tripwire.fire()
-    stage.run(20)
+def a_late_claim_of_a_dead_process_is_void(cluster: ScenarioCluster) -> None:
+    first, other = cluster.standbys
+    cluster.log(first).claims.hold()
+    cluster.process(first).tripwire.fire()
+    cluster.run(20)
     first.kill()
-    stage.send()
-    stage.run(20)
-    stage.log(first).claims.release()
-    stage.run(50)
-    assert (stage.count("void claims"), stage.epoch) == (1, 1)
-    stage.restart_dead()
-    stage.settle()
-    assert other in stage.standbys
+    cluster.send()
+    cluster.run(20)
+    cluster.log(first).claims.release()
+    cluster.run(50)
+    assert (cluster.count("void claims"), cluster.epoch) == (1, 1)
+    cluster.restart_exited()
+    cluster.settle()
+    assert other in cluster.standbys
 
 
 @scenario
-def a_killed_leader_is_replaced_within_thirty_ms(stage: Stage) -> None:
-    stage.leader.kill()
-    stage.run(30)
-    assert stage.seat(stage.leader).replica.role is Role.LEADER
+def a_killed_leader_is_replaced_within_30_ms(cluster: ScenarioCluster) -> None:
+    cluster.leader.kill()
+    cluster.run(30)
+    assert cluster.process(cluster.leader).replica.role is Role.LEADER
 
 
 @scenario
-def a_silent_leader_is_replaced_after_silence(stage: Stage) -> None:
-    leader = stage.leader
+def a_silent_leader_is_replaced_after_silence_ms(cluster: ScenarioCluster) -> None:
+    leader = cluster.leader
     leader.pause(2_000_000)
-    stage.run(390)
-    assert stage.epoch == 1
-    stage.run(150)
-    assert stage.epoch == 2
-    stage.settle()
+    cluster.run(390)
+    assert cluster.epoch == 1
+    cluster.run(150)
+    assert cluster.epoch == 2
+    cluster.settle()
 
 
 @scenario
-def an_absent_broker_does_not_cost_the_leadership(stage: Stage) -> None:
-    leader = stage.leader
-    stage.send()
-    stage.world.set_broker(away=True)
-    stage.run(5_000)
-    stage.world.set_broker(away=False)
-    stage.settle()
-    assert (stage.epoch, stage.leader) == (1, leader)
+def a_cluster_without_faults_keeps_its_leader(cluster: ScenarioCluster) -> None:
+    leader = cluster.leader
+    cluster.run(10_000)
+    assert (cluster.epoch, cluster.leader, cluster.count("void claims")) == (1, leader, 0)
+    cluster.settle()
+
+
+@scenario
+def an_unavailable_broker_does_not_end_the_leadership(cluster: ScenarioCluster) -> None:
+    leader = cluster.leader
+    cluster.send()
+    cluster.simulated.set_broker(available=False)
+    cluster.run(5_000)
+    cluster.simulated.set_broker(available=True)
+    cluster.settle()
+    assert (cluster.epoch, cluster.leader) == (1, leader)

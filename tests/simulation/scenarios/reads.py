@@ -1,70 +1,76 @@
-"""Linearizable answers are never stale."""
+"""Linearizable answers are not stale, whatever happens to the leader."""
 
 from __future__ import annotations
 
-from tests.simulation.journal_pipes import TWICE
+from tests.simulation.journal_producers import TWICE
+from tests.simulation.scenario_cluster import ScenarioCluster
 from tests.simulation.scenarios.registry import scenario
-from tests.simulation.stage import Stage
 
 
 @scenario
-def a_leader_paused_with_a_question_does_not_answer_stale(stage: Stage) -> None:
-    old = stage.leader
+def a_leader_paused_before_a_query_does_not_answer_stale(cluster: ScenarioCluster) -> None:
+    old = cluster.leader
     old.pause(1_000_000)
-    stage.until(lambda: stage.epoch == 2, 700, "somebody else leads")
-    stage.send()
-    stage.until(lambda: stage.published == 3, 100, "the new leader decides")
-    query = stage.ask(old)
-    stage.settle()
+    cluster.until(lambda: cluster.epoch == 2, 700, "another replica leads")
+    cluster.send()
+    cluster.until(lambda: cluster.published == 3, 100, "the new leader decides")
+    query = cluster.query(old)
+    cluster.settle()
     assert query.answered
     assert query.error in ("not_leader", "not_ready")
 
 
 @scenario
-def a_leader_paused_before_its_barrier_does_not_answer_stale(stage: Stage) -> None:
-    old = stage.leader
-    stage.strike(old, "append", pause_ms=1_000)
-    query = stage.ask(old)
-    stage.until(lambda: stage.epoch == 2, 700, "somebody else leads")
-    stage.settle()
+def a_leader_paused_before_its_barrier_does_not_answer_stale(cluster: ScenarioCluster) -> None:
+    old = cluster.leader
+    cluster.schedule_fault(old, "append", pause_ms=1_000)
+    query = cluster.query(old)
+    cluster.until(lambda: cluster.epoch == 2, 700, "another replica leads")
+    cluster.settle()
     assert query.answered
     assert query.error in ("not_leader", "not_ready")
 
 
 @scenario
-def a_leader_that_has_not_read_of_its_successor_does_not_answer_stale(stage: Stage) -> None:
-    old = stage.leader
-    stage.log(old).journal.hold()
-    stage.until(lambda: stage.epoch == 2, 700, "somebody else leads")
-    stage.send()
-    stage.until(lambda: stage.published == 3, 100, "the new leader decides")
-    query = stage.ask(old)
-    stage.run(100)
+def a_leader_that_has_not_read_its_successors_claim_does_not_answer_stale(
+    cluster: ScenarioCluster,
+) -> None:
+    old = cluster.leader
+    cluster.log(old).journal.hold()
+    cluster.until(lambda: cluster.epoch == 2, 700, "another replica leads")
+    cluster.send()
+    cluster.until(lambda: cluster.published == 3, 100, "the new leader decides")
+    query = cluster.query(old)
+    cluster.run(100)
     assert not query.answered
-    stage.log(old).journal.release()
-    stage.settle()
+    cluster.log(old).journal.release()
+    cluster.settle()
     assert query.answered
     assert query.error in ("not_leader", "not_ready")
 
 
 @scenario
-def a_heartbeat_that_landed_twice_does_not_pass_for_a_later_barrier(stage: Stage) -> None:
-    old = stage.leader
-    stage.world.profile.wall_grain_ms = 1_000_000_000  # the same instant all the time
-    stage.log(old).appends.fates.append(TWICE)
-    first = stage.ask(old)
-    stage.until(lambda: first.answered, 50, "it has read its barrier back")
-    stage.log(old).journal.hold()
-    for source in stage.log(old).sources.values():
+def a_heartbeat_that_landed_twice_does_not_confirm_a_later_barrier(
+    cluster: ScenarioCluster,
+) -> None:
+    old = cluster.leader
+    cluster.simulated.profile.wall_grain_ms = 1_000_000_000  # all its heartbeats have the same time
+    cluster.log(old).appends.fates.append(TWICE)
+    first = cluster.query(old)
+    cluster.until(lambda: first.answered, 50, "it has read its barrier back")
+    cluster.log(old).journal.hold()
+    for source in cluster.log(old).sources.values():
         source.hold()
-    stage.until(lambda: stage.count("appends landed twice") == 1, 5_000, "it landed again")
-    stage.seat(stage.standbys[0]).tripwire.fire()
-    stage.until(lambda: stage.epoch == 2, 700, "somebody else leads")
-    stage.send()
-    stage.until(lambda: stage.published == 3, 100, "the new leader decides")
-    query = stage.ask(old)
-    stage.run(20)
-    stage.log(old).journal.release()
-    stage.settle()
+    cluster.until(
+        lambda: cluster.count("appends landed twice") == 1, 5_000, "the heartbeat landed again"
+    )
+    cluster.process(cluster.standbys[0]).tripwire.fire()
+    cluster.until(lambda: cluster.epoch == 2, 700, "another replica leads")
+    cluster.send()
+    cluster.until(lambda: cluster.published == 3, 100, "the new leader decides")
+    query = cluster.query(old)
+    cluster.run(20)
+    cluster.log(old).journal.release()
+    cluster.settle()
     assert query.answered
     assert query.error in ("not_leader", "not_ready")

@@ -1,16 +1,16 @@
-"""The list of scenarios."""
+"""The registry of all scenarios by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.simulation.stage import Stage
+from tests.simulation.scenario_cluster import ScenarioCluster
 
-SCENARIOS: dict[str, Callable[[Stage], None]] = {}
+SCENARIOS: dict[str, Callable[[ScenarioCluster], None]] = {}
 
 
-def scenario(play: Callable[[Stage], None]) -> Callable[[Stage], None]:
-    """Put it on the list. Its name is a promise."""
+def scenario(play: Callable[[ScenarioCluster], None]) -> Callable[[ScenarioCluster], None]:
+    """Register a scenario under the name of its function."""
     assert play.__name__ not in SCENARIOS
     SCENARIOS[play.__name__] = play
     return play

@@ -1,4 +1,4 @@
-"""What leaves the shard: in order, without a gap."""
+"""Outputs leave the shard in order and without a gap."""
 
 from __future__ import annotations
 
@@ -6,113 +6,119 @@ import pytest
 
 from postjournal.core import messages as m
 from postjournal.core.errors import SinkAhead
+from tests.simulation.scenario_cluster import ScenarioCluster
 from tests.simulation.scenarios.registry import scenario
-from tests.simulation.stage import Stage
 
 
 @scenario
-def a_resumed_zombie_that_publishes_late_only_makes_duplicates(stage: Stage) -> None:
-    old = stage.leader
-    stage.strike(old, "publish", pause_ms=1_500)
-    stage.send()
-    stage.until(lambda: old.paused_until_us is not None, 50, "it is about to publish")
-    stage.log(old).journal.hold()  # resumed, it publishes before it hears of the others
-    stage.until(lambda: stage.epoch == 2, 700, "somebody else leads")
-    stage.send()
-    stage.until(lambda: stage.published == 4, 200, "the new leader publishes both")
-    stage.until(lambda: stage.count("outputs in a sink twice") > 0, 1_500, "the zombie too")
-    stage.log(old).journal.release()
-    stage.settle()
-    stage.leader.kill()  # the sinks' last records are the zombie's now
-    stage.restart_dead()
-    stage.send()
-    stage.settle()
-    assert stage.published == 5
+def a_resumed_zombie_that_publishes_late_only_adds_duplicates(cluster: ScenarioCluster) -> None:
+    old = cluster.leader
+    cluster.schedule_fault(old, "publish", pause_ms=1_500)
+    cluster.send()
+    cluster.until(lambda: old.paused_until_us is not None, 50, "it is about to publish")
+    cluster.log(old).journal.hold()  # so that it publishes before it reads of its successor
+    cluster.until(lambda: cluster.epoch == 2, 700, "another replica leads")
+    cluster.send()
+    cluster.until(lambda: cluster.published == 4, 200, "the new leader publishes both")
+    cluster.until(lambda: cluster.count("outputs in a sink twice") > 0, 1_500, "the zombie too")
+    cluster.log(old).journal.release()
+    cluster.settle()
+    cluster.leader.kill()  # the zombie wrote the last records of the sinks
+    cluster.restart_exited()
+    cluster.send()
+    cluster.settle()
+    assert cluster.published == 5
 
 
 @scenario
-def after_a_crash_between_publish_and_mark_publishing_goes_on_at_the_tail(stage: Stage) -> None:
-    stage.send()
-    stage.until(lambda: stage.published == 3, 50, "published")
-    assert stage.audit.fold.published["results"] == 2, "and no record of the journal says so"
-    stage.leader.kill()
-    stage.send()
-    stage.restart_dead()
-    stage.settle()
-    assert stage.published == 4
-    assert stage.count("outputs in a sink twice") == 0
+def after_a_crash_between_publish_and_mark_publishing_resumes_at_the_tail(
+    cluster: ScenarioCluster,
+) -> None:
+    cluster.send()
+    cluster.until(lambda: cluster.published == 3, 50, "published")
+    assert cluster.audit.fold.published["results"] == 2, "the journal does not show it yet"
+    cluster.leader.kill()
+    cluster.send()
+    cluster.restart_exited()
+    cluster.settle()
+    assert cluster.published == 4
+    assert cluster.count("outputs in a sink twice") == 0
 
 
 @scenario
-def the_mark_counts_when_a_zombie_wrote_the_last_record(stage: Stage) -> None:
+def publishing_resumes_at_the_mark_when_a_zombie_wrote_the_last_record(
+    cluster: ScenarioCluster,
+) -> None:
     for _ in range(5):
-        stage.send()
-        stage.settle()
-    stage.run(250)  # a heartbeat brings the mark
-    mark = stage.audit.fold.published["results"]
+        cluster.send()
+        cluster.settle()
+    cluster.run(250)  # a heartbeat carries the mark
+    mark = cluster.audit.fold.published["results"]
     assert mark == 7
-    stage.world.topics[0].sinks["results"].tail = 2  # as if a zombie had repeated record 1
-    stage.leader.kill()
-    stage.restart_dead()
-    stage.send()
-    stage.settle()
-    assert stage.count("outputs in a sink twice") == 0
+    cluster.simulated.topics[0].sinks["results"].tail = 2  # as if a zombie had repeated record 1
+    cluster.leader.kill()
+    cluster.restart_exited()
+    cluster.send()
+    cluster.settle()
+    assert cluster.count("outputs in a sink twice") == 0
 
 
 @scenario
-def the_first_publish_is_alone_in_flight(stage: Stage) -> None:
-    old = stage.leader
-    stage.pipe(old).hold()
+def the_first_publish_is_alone_in_flight(cluster: ScenarioCluster) -> None:
+    old = cluster.leader
+    cluster.producer(old).hold()
     for _ in range(3):
-        stage.send()
-        stage.run(20)
-    for host in stage.standbys:
+        cluster.send()
+        cluster.run(20)
+    for host in cluster.standbys:
         host.publish_us = 30_000
     old.kill()
-    stage.until(lambda: stage.world.leader(0) is not None, 100, "somebody else leads")
-    pipe = stage.pipe(stage.leader)
-    stage.until(lambda: bool(pipe.queue), 100, "it publishes")
-    assert [len(request.value.values) for request in pipe.queue] == [1]
-    stage.send()
-    stage.run(5)
-    sent = sum(len(request.value.values) for request in pipe.queue)
-    assert sent <= 1 or stage.published > 2, "no more before the first is acknowledged"
-    stage.restart_dead()
-    stage.settle()
-    assert stage.published == 6
+    cluster.until(lambda: cluster.simulated.leader(0) is not None, 100, "another replica leads")
+    producer = cluster.producer(cluster.leader)
+    cluster.until(lambda: bool(producer.queue), 100, "it publishes")
+    assert [len(request.value.values) for request in producer.queue] == [1]
+    cluster.send()
+    cluster.run(5)
+    sent = sum(len(request.value.values) for request in producer.queue)
+    assert sent <= 1 or cluster.published > 2, "no more before the first is acknowledged"
+    cluster.restart_exited()
+    cluster.settle()
+    assert cluster.published == 6
 
 
 @scenario
-def a_failed_sink_costs_neither_order_nor_leadership(stage: Stage) -> None:
-    leader = stage.leader
-    stage.world.profile.publish_fails = 0.5
+def a_failed_sink_preserves_order_and_leadership(cluster: ScenarioCluster) -> None:
+    leader = cluster.leader
+    cluster.simulated.profile.publish_fails = 0.5
     for _ in range(20):
-        stage.send()
-        stage.run(40)
-    stage.world.profile.publish_fails = 0.0
-    stage.settle()
-    assert stage.count("sink failures") > 3
-    assert (stage.epoch, stage.leader) == (1, leader)
+        cluster.send()
+        cluster.run(40)
+    cluster.simulated.profile.publish_fails = 0.0
+    cluster.settle()
+    assert cluster.count("sink failures") > 3
+    assert (cluster.epoch, cluster.leader) == (1, leader)
 
 
 @scenario
-def a_deposed_leader_that_sees_its_successors_outputs_is_not_halted(stage: Stage) -> None:
-    old = stage.leader
-    stage.log(old).journal.hold()  # it reads the journal no more; all else works
-    stage.until(lambda: stage.epoch == 2, 700, "somebody else leads")
-    stage.send()
-    stage.until(lambda: stage.published == 3, 200, "the new leader publishes")
-    assert stage.seat(old).leads, "as far as it knows"
-    stage.log(old)._teller()(m.PublishFailed("results", "the producer failed"))
-    stage.run(100)  # it reads a tail that its journal does not explain
-    stage.log(old).journal.release()
-    stage.settle()
-    assert not stage.seat(old).leads
+def a_deposed_leader_does_not_halt_at_its_successors_outputs(
+    cluster: ScenarioCluster,
+) -> None:
+    old = cluster.leader
+    cluster.log(old).journal.hold()  # it does not read the journal; everything else works
+    cluster.until(lambda: cluster.epoch == 2, 700, "another replica leads")
+    cluster.send()
+    cluster.until(lambda: cluster.published == 3, 200, "the new leader publishes")
+    assert cluster.process(old).leads, "it has not read of its successor"
+    cluster.log(old).deliver(m.PublishFailed("results", "the producer failed"))
+    cluster.run(100)  # it reads a tail that the journal it has read does not explain
+    cluster.log(old).journal.release()
+    cluster.settle()
+    assert not cluster.process(old).leads
 
 
 @scenario
-def a_sink_that_is_really_ahead_halts_the_shard(stage: Stage) -> None:
-    stage.world.topics[0].sinks["results"].tail = 1_000
-    stage.leader.kill()
+def a_sink_ahead_of_the_journal_halts_the_shard(cluster: ScenarioCluster) -> None:
+    cluster.simulated.topics[0].sinks["results"].tail = 1_000
+    cluster.leader.kill()
     with pytest.raises(SinkAhead):
-        stage.run(1_000)
+        cluster.run(1_000)

@@ -1,158 +1,162 @@
-"""Snapshots in the middle of everything else."""
+"""Snapshots during kills, takeovers and trimming."""
 
 from __future__ import annotations
 
+from tests.simulation.event_loop import MS
 from tests.simulation.host import Host
-from tests.simulation.journal_pipes import LOST
-from tests.simulation.kernel import MS
+from tests.simulation.journal_producers import LOST
+from tests.simulation.profile import SnapshotFaults
+from tests.simulation.scenario_cluster import ScenarioCluster
 from tests.simulation.scenarios.registry import scenario
-from tests.simulation.snapshots import SnapshotDangers
-from tests.simulation.stage import Stage
 
 
-def _take(stage: Stage, host: Host, *, leader: bool = False) -> None:
-    """Order one, and wait until it is in the store."""
-    before = stage.count("snapshots taken")
-    stage.simulation.keeper.order(host, 0, allow_leader=leader)
-    stage.until(lambda: stage.count("snapshots taken") > before, 500, "it is taken")
+def _take(cluster: ScenarioCluster, host: Host, *, leader: bool = False) -> None:
+    """Request a snapshot and wait until it is stored."""
+    before = cluster.count("snapshots taken")
+    cluster.simulation.maintenance.request_snapshot(host, 0, allow_leader=leader)
+    cluster.until(lambda: cluster.count("snapshots taken") > before, 500, "it is taken")
 
 
-def _grow(stage: Stage, commands: int) -> None:
+def _grow(cluster: ScenarioCluster, commands: int) -> None:
     for _ in range(commands):
-        stage.send()
-        stage.run(1)
-    stage.settle()
+        cluster.send()
+        cluster.run(1)
+    cluster.settle()
 
 
 @scenario
-def a_killed_replica_comes_back_from_the_newest_snapshot(stage: Stage) -> None:
-    victim, other = stage.standbys
+def a_killed_replica_restores_from_the_newest_snapshot(cluster: ScenarioCluster) -> None:
+    victim, other = cluster.standbys
     for _ in range(2):
-        _grow(stage, 10)
-        _take(stage, other)
-    _grow(stage, 5)
+        _grow(cluster, 10)
+        _take(cluster, other)
+    _grow(cluster, 5)
     victim.kill()
-    stage.restart_dead()
-    stage.settle()
-    assert stage.count("restores from the newest snapshot") == 1
+    cluster.restart_exited()
+    cluster.settle()
+    assert cluster.count("restores from the newest snapshot") == 1
 
 
 @scenario
-def a_damaged_snapshot_is_passed_over_for_an_older_one(stage: Stage) -> None:
-    victim, other = stage.standbys
+def a_damaged_snapshot_is_skipped_for_an_older_one(cluster: ScenarioCluster) -> None:
+    victim, other = cluster.standbys
     for _ in range(2):
-        _grow(stage, 10)
-        _take(stage, other)
-    newest = stage.world.stores[0].snapshots[0]
+        _grow(cluster, 10)
+        _take(cluster, other)
+    newest = cluster.simulated.stores[0].snapshots[0]
     assert newest.data is not None
     newest.data = newest.data[:-1]
     victim.kill()
-    stage.restart_dead()
-    stage.settle()
-    assert stage.count("restores from an older snapshot") == 1
+    cluster.restart_exited()
+    cluster.settle()
+    assert cluster.count("restores from an older snapshot") == 1
 
 
 @scenario
-def all_dead_come_back_from_snapshots_and_lead(stage: Stage) -> None:
-    _grow(stage, 10)
-    _take(stage, stage.standbys[0])
-    for host in stage.hosts:
+def after_all_replicas_are_killed_one_restores_from_a_snapshot_and_leads(
+    cluster: ScenarioCluster,
+) -> None:
+    _grow(cluster, 10)
+    _take(cluster, cluster.standbys[0])
+    for host in cluster.hosts:
         host.kill()
-    stage.restart_dead()
-    stage.settle(5_000)
-    assert stage.count("restores from the newest snapshot") == 3
-    _grow(stage, 5)
+    cluster.restart_exited()
+    cluster.settle(5_000)
+    assert cluster.count("restores from the newest snapshot") == 3
+    _grow(cluster, 5)
 
 
 @scenario
-def a_deposed_leader_with_void_entries_rebuilds_from_snapshot_and_tail(stage: Stage) -> None:
-    old = stage.leader
-    _grow(stage, 10)
-    _take(stage, stage.standbys[0])
-    stage.log(old).appends.fates.append(LOST)
-    stage.send()
-    stage.until(lambda: stage.count("appends lost") == 1, 50, "the entry is lost")
+def a_deposed_leader_with_void_entries_rebuilds_from_snapshot_and_tail(
+    cluster: ScenarioCluster,
+) -> None:
+    old = cluster.leader
+    _grow(cluster, 10)
+    _take(cluster, cluster.standbys[0])
+    cluster.log(old).appends.fates.append(LOST)
+    cluster.send()
+    cluster.until(lambda: cluster.count("appends lost") == 1, 50, "the entry is lost")
     old.pause(700 * MS)
-    stage.settle(5_000)
-    assert stage.count("rebuilds") == 1
-    assert stage.count("restores from the newest snapshot") == 1
-    assert stage.leader is not old
+    cluster.settle(5_000)
+    assert cluster.count("rebuilds") == 1
+    assert cluster.count("restores from the newest snapshot") == 1
+    assert cluster.leader is not old
 
 
 @scenario
-def a_takeover_does_not_wait_for_a_snapshot_and_does_not_spoil_it(stage: Stage) -> None:
-    taker, other = stage.standbys
-    _grow(stage, 10)
-    other.kill()  # so that the taker is the one that takes over
-    stage.world.profile.snapshots.store_us = 300 * MS
-    stage.simulation.keeper.order(taker, 0, allow_leader=False)
-    stage.run(5)
-    assert stage.seat(taker).snapshots.is_taking
-    stage.leader.kill()
-    stage.until(lambda: stage.world.leader(0) is taker, 100, "the taker leads")
-    stage.send()
-    stage.until(lambda: stage.count("snapshots taken") == 1, 5_000, "it is stored all the same")
-    assert stage.count("snapshots over a takeover") == 1
-    stage.restart_dead()
-    stage.settle(5_000)
-    assert stage.count("restores from the newest snapshot") == 2
+def a_takeover_neither_waits_for_a_snapshot_nor_damages_it(cluster: ScenarioCluster) -> None:
+    taker, other = cluster.standbys
+    _grow(cluster, 10)
+    other.kill()  # so that the taker takes over
+    cluster.simulated.profile.snapshots.store_us = 300 * MS
+    cluster.simulation.maintenance.request_snapshot(taker, 0, allow_leader=False)
+    cluster.run(5)
+    assert cluster.process(taker).snapshots.is_taking
+    cluster.leader.kill()
+    cluster.until(lambda: cluster.simulated.leader(0) is taker, 100, "the taker leads")
+    cluster.send()
+    cluster.until(lambda: cluster.count("snapshots taken") == 1, 5_000, "it is stored nevertheless")
+    assert cluster.count("snapshots across a takeover") == 1
+    cluster.restart_exited()
+    cluster.settle(5_000)
+    assert cluster.count("restores from the newest snapshot") == 2
 
 
 @scenario
-def a_leaders_snapshot_is_of_a_moment_with_nothing_in_flight(stage: Stage) -> None:
+def a_leaders_snapshot_is_taken_with_nothing_in_flight(cluster: ScenarioCluster) -> None:
     for _ in range(20):
-        stage.send()
-        stage.run(0.3)
-    stage.simulation.keeper.order(stage.leader, 0, allow_leader=True)
+        cluster.send()
+        cluster.run(0.3)
+    cluster.simulation.maintenance.request_snapshot(cluster.leader, 0, allow_leader=True)
     for _ in range(20):
-        stage.send()
-        stage.run(0.3)
-    stage.settle()
-    assert (stage.count("snapshots of a leader"), stage.count("snapshots taken")) == (1, 1)
+        cluster.send()
+        cluster.run(0.3)
+    cluster.settle()
+    assert (cluster.count("snapshots of a leader"), cluster.count("snapshots taken")) == (1, 1)
 
 
 @scenario
-def a_replica_that_dies_while_it_takes_a_snapshot_leaves_none(stage: Stage) -> None:
-    taker = stage.standbys[0]
-    stage.world.profile.snapshots.store_us = 300 * MS
-    stage.simulation.keeper.order(taker, 0, allow_leader=False)
-    stage.run(5)
+def a_replica_killed_while_it_takes_a_snapshot_stores_none(cluster: ScenarioCluster) -> None:
+    taker = cluster.standbys[0]
+    cluster.simulated.profile.snapshots.store_us = 300 * MS
+    cluster.simulation.maintenance.request_snapshot(taker, 0, allow_leader=False)
+    cluster.run(5)
     taker.kill()
-    stage.run(2_000)
-    assert stage.world.stores[0].snapshots == []
-    stage.restart_dead()
-    stage.settle()
+    cluster.run(2_000)
+    assert cluster.simulated.stores[0].snapshots == []
+    cluster.restart_exited()
+    cluster.settle()
 
 
 @scenario
-def a_replica_overtaken_by_trimming_begins_anew_from_a_snapshot(stage: Stage) -> None:
-    sleeper, other = stage.standbys
-    _grow(stage, 3)
-    stage.log(sleeper).journal.hold()
+def a_replica_overtaken_by_trimming_restores_from_a_snapshot(cluster: ScenarioCluster) -> None:
+    sleeper, other = cluster.standbys
+    _grow(cluster, 3)
+    cluster.log(sleeper).journal.hold()
     for _ in range(2):
         for _ in range(10):
-            stage.send()
-            stage.run(1)
-        _take(stage, other)
-    stage.simulation.keeper.trim(0)
-    assert stage.count("journals trimmed") == 1
-    stage.log(sleeper).journal.release()
-    stage.settle(6_000)
-    assert stage.count("readers overtaken by trimming") == 1
-    assert stage.count("restores from the newest snapshot") == 1
+            cluster.send()
+            cluster.run(1)
+        _take(cluster, other)
+    cluster.simulation.maintenance.trim(0)
+    assert cluster.count("journals trimmed") == 1
+    cluster.log(sleeper).journal.release()
+    cluster.settle(6_000)
+    assert cluster.count("readers overtaken by trimming") == 1
+    assert cluster.count("restores from the newest snapshot") == 1
 
 
 @scenario
-def slow_restores_do_not_hold_up_those_that_lead(stage: Stage) -> None:
-    victim, other = stage.standbys
-    _grow(stage, 10)
-    _take(stage, other)
-    stage.world.profile.snapshots = SnapshotDangers(restore_us=2_000 * MS)
+def a_slow_restore_does_not_delay_the_leader(cluster: ScenarioCluster) -> None:
+    victim, other = cluster.standbys
+    _grow(cluster, 10)
+    _take(cluster, other)
+    cluster.simulated.profile.snapshots = SnapshotFaults(restore_us=2_000 * MS)
     victim.kill()
     victim.start()
-    published = stage.published
+    published = cluster.published
     for _ in range(20):
-        stage.send()
-        stage.run(2)
-    assert stage.published >= published + 15
-    stage.settle(20_000)
+        cluster.send()
+        cluster.run(2)
+    assert cluster.published >= published + 15
+    cluster.settle(20_000)

@@ -1,4 +1,4 @@
-"""A `ShardLog` under test, and the world around it that the tests need to reach."""
+"""A `ShardLog` under test and its topics, and a listener to what it delivers."""
 
 from __future__ import annotations
 
@@ -14,60 +14,59 @@ SOURCES = ("commands", "feed")
 SINK = "results"
 
 
-class Harness(Protocol):
-    """What differs between the log in memory and the one on Kafka."""
+class LogUnderTest(Protocol):
+    """What differs between the simulated log and the one on Kafka."""
 
     log: ShardLog
-    timeout_ms: int  # how long something that must come may take
-    quiet_ms: int  # how long to listen for what must not come
+    timeout_ms: int  # how long to wait for a message that must arrive
+    quiet_ms: int  # how long to listen for a message that must not arrive
 
     def topic(self, source: str) -> str:
-        """The name of a source's topic, as SourceRecords has it."""
+        """The topic of a source, as in `SourceRecords`."""
 
     def feed(self, source: str, values: list[bytes]) -> None:
-        """Records in a source."""
+        """Produce records to a source."""
 
     def sink_seqs(self) -> list[int]:
         """The sequences in the topic of SINK, in order."""
 
     def trim(self, before: int) -> None:
-        """Delete the journal's records before that offset."""
+        """Delete the journal's records before an offset."""
 
     def empty_sink(self) -> None:
         """Delete all records of SINK, as retention does."""
 
-    def another(self) -> Harness:
-        """Another log of the same shard, as another process has it."""
+    def another(self) -> LogUnderTest:
+        """A log of the same shard as in another process."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close the log and those made by `another`."""
 
 
 @dataclass
-class Heard:
-    """Everything that a log has said, sorted."""
+class Received:
+    """Everything that a log has delivered, by kind."""
 
     journal: list[tuple[int, bytes]] = field(default_factory=list)
     sources: dict[str, list[tuple[int, bytes | None]]] = field(default_factory=dict)
-    landed: int = 0
+    acknowledged: int = 0
     failures: list[m.Message] = field(default_factory=list)
     ends: list[int | None] = field(default_factory=list)
-    end_tokens: list[object] = field(default_factory=list)  # of answers to questions
+    end_tokens: list[object] = field(default_factory=list)  # of answered probes
     tails: list[tuple[str, int]] = field(default_factory=list)
     published: list[tuple[str, int]] = field(default_factory=list)
     trimmed: int = 0
 
     def take(self, message: m.Message) -> None:
-        """Sort one message."""
         if isinstance(message, m.JournalRecords):
-            assert message.records, "a message says something"
+            assert message.records, "a message has records"
             self.journal += message.records
         elif isinstance(message, m.SourceRecords):
-            assert message.records, "a message says something"
+            assert message.records, "a message has records"
             rows = [(offset, value) for offset, _, value in message.records]
             self.sources.setdefault(message.topic, []).extend(rows)
         elif isinstance(message, m.AppendAcknowledged):
-            self.landed += message.count
+            self.acknowledged += message.count
         elif isinstance(message, m.JournalEnd):
             self.ends.append(message.end)
             self.end_tokens += [] if message.token is None else [message.token]
@@ -82,35 +81,34 @@ class Heard:
 
 
 class Listener:
-    """Polls a log and keeps what it says in `heard`."""
+    """Polls a log and collects what it delivers in `received`."""
 
-    def __init__(self, harness: Harness) -> None:
-        """Has heard nothing."""
-        self._harness = harness
-        self.heard = Heard()
+    def __init__(self, under_test: LogUnderTest) -> None:
+        self._under_test = under_test
+        self.received = Received()
 
-    def forget(self) -> None:
-        """Begin anew."""
-        self.heard = Heard()
+    def reset(self) -> None:
+        """Discard what was received."""
+        self.received = Received()
 
-    def until(self, done: Callable[[Heard], bool]) -> Heard:
-        """Listen until `done`; fail when it takes too long."""
+    def until(self, done: Callable[[Received], bool]) -> Received:
+        """Poll until `done`; fail after the timeout."""
         waited_ms = 0
-        while not done(self.heard):
-            assert waited_ms < self._harness.timeout_ms, f"it did not come: {self.heard}"
-            waited_ms += self._turn()
-        return self.heard
+        while not done(self.received):
+            assert waited_ms < self._under_test.timeout_ms, f"not received: {self.received}"
+            waited_ms += self._poll()
+        return self.received
 
-    def a_while(self) -> Heard:
-        """Listen for a moment, for what must not come."""
+    def listen_briefly(self) -> Received:
+        """Poll for a moment, to receive what must not arrive."""
         waited_ms = 0
-        while waited_ms < self._harness.quiet_ms:
-            waited_ms += self._turn()
-        return self.heard
+        while waited_ms < self._under_test.quiet_ms:
+            waited_ms += self._poll()
+        return self.received
 
-    def _turn(self) -> int:
-        for message in self._harness.log.poll(10):
-            self.heard.take(message)
+    def _poll(self) -> int:
+        for message in self._under_test.log.poll(10):
+            self.received.take(message)
         return 10
 
 

@@ -7,45 +7,44 @@ from typing import TYPE_CHECKING
 
 from postjournal.core import messages as m
 from tests.simulation.broker import ShardTopics
-from tests.simulation.kernel import MS
-from tests.simulation.pipes import JOURNAL, Pipe, Request, Tell
+from tests.simulation.event_loop import MS
+from tests.simulation.producers import JOURNAL, Deliver, Request, SimProducer
 from tests.simulation.reference import parsed
 
 if TYPE_CHECKING:
     from tests.simulation.host import Host
 
 LOST, UNACKNOWLEDGED, TWICE, LATE = "lost", "unacknowledged", "twice", "late"
-"""Fates of an append that a scenario may ask for."""
+"""Outcomes of an append that a scenario can choose."""
 
 MOST_BYTES = 8_000_000
-"""`message.max.bytes` of production's producer."""
+"""`message.max.bytes` of the production producer."""
 
 CLAIM_TIMEOUT_US = 300 * MS
 
 
-class JournalPipe(Pipe[bytes]):
-    """Entries, heartbeats, resignations."""
+class JournalProducer(SimProducer[bytes]):
+    """Appends entries, heartbeats and resignations."""
 
     TO = JOURNAL
 
-    def __init__(self, host: Host, topics: ShardTopics, tell: Tell) -> None:
-        """See `Pipe`."""
-        super().__init__(host, topics, tell)
-        self.fates: deque[str] = deque()  # of the next appends to arrive: for scenarios
+    def __init__(self, host: Host, topics: ShardTopics, deliver: Deliver) -> None:
+        super().__init__(host, topics, deliver)
+        self.fates: deque[str] = deque()  # of the next appends to arrive, set by scenarios
         self.slowest_failure_us = 1_200 * MS
-        self.is_broken = False  # for good: librdkafka calls that a fatal error
+        self.is_broken = False  # fatally: no later append succeeds
         self.has_failed = False
         self._lost = False
 
     def send(self, value: bytes) -> None:
-        """Rarely overtakes the one before: that is what idempotence prevents.
+        """Queue an append; rarely it overtakes the one before, which idempotence prevents in Kafka.
 
-        Or the producer does not even take it, and says so at once, while of those before nothing
-        is known yet: its queue is full, or it is broken.
+        Or the producer rejects it and reports that at once, while the outcome of earlier appends is
+        still unknown: its queue is full, or it is broken.
         """
-        danger = self._host.world.danger
-        if self._kernel.chance(danger("append_refused")):
-            self.is_broken = self._kernel.random.random() < 0.5
+        fault_probability = self._host.cluster.fault_probability
+        if self._loop.chance(fault_probability("append_refused")):
+            self.is_broken = self._loop.random.random() < 0.5
             self._refuse(value)
             return
         if self.is_broken or len(value) > MOST_BYTES:
@@ -53,14 +52,14 @@ class JournalPipe(Pipe[bytes]):
             return
         super().send(value)
         queue = self.queue
-        if len(queue) > 1 and self._kernel.chance(danger("append_swapped")):
+        if len(queue) > 1 and self._loop.chance(fault_probability("append_swapped")):
             queue[-1].value, queue[-2].value = queue[-2].value, queue[-1].value
             self._coverage.hit("appends out of order")
 
     def _refuse(self, value: bytes) -> None:
-        self._coverage.hit("appends not taken by the producer")
+        self._coverage.hit("appends rejected by the producer")
         self.has_failed = True
-        self._kernel.after(0, self._told, self.era, _failure("not taken", value))
+        self._loop.after(0, self._deliver_report, self.generation, _failure("not taken", value))
 
     def _mean_us(self) -> int:
         return self._host.append_us
@@ -78,19 +77,19 @@ class JournalPipe(Pipe[bytes]):
             self._fail("no acknowledgement came", request)
             return
         if fate == TWICE:
-            mean_us = self._kernel.random.choice((5, 50, 300)) * MS
-            self._kernel.after(self._kernel.spread(mean_us), self._land_again, request.value)
-        delay_us = self._kernel.spread(self._host.ack_us)
-        if fate == LATE or self._kernel.chance(self._host.world.danger("report_late")):
-            delay_us += self._kernel.between(20 * MS, 1_000 * MS)
+            mean_us = self._loop.random.choice((5, 50, 300)) * MS
+            self._loop.after(self._loop.exponential(mean_us), self._land_again, request.value)
+        delay_us = self._loop.exponential(self._host.ack_us)
+        if fate == LATE or self._loop.chance(self._host.cluster.fault_probability("report_late")):
+            delay_us += self._loop.uniform(20 * MS, 1_000 * MS)
             self._coverage.hit("appends reported late")
-        self._tell(delay_us, request.era, m.AppendAcknowledged(1))
+        self._report(delay_us, request.generation, m.AppendAcknowledged(1))
 
     def _draw_fate(self) -> str:
-        """Of what is lost: the producer gave it up. It then goes on, as a new one would."""
-        world, chance = self._host.world, self._kernel.chance
+        """LOST: the producer gave the append up and continues, as a new one would."""
+        cluster, chance = self._host.cluster, self._loop.chance
         for fate in (LOST, UNACKNOWLEDGED, TWICE):
-            if chance(world.danger(f"append_{fate}")):
+            if chance(cluster.fault_probability(f"append_{fate}")):
                 return fate
         return "landed"
 
@@ -98,7 +97,7 @@ class JournalPipe(Pipe[bytes]):
         hit = self._coverage.hit
         if self._lost:
             hit("appends lost, a later one landed")
-        if self.gone:
+        if self.sender_exited:
             hit("zombie appends after death")
         if fate == UNACKNOWLEDGED:
             hit("indeterminate appends that landed")
@@ -110,52 +109,53 @@ class JournalPipe(Pipe[bytes]):
 
     def _fail(self, error: str, request: Request[bytes]) -> None:
         self.has_failed = True
-        delay_us = self._kernel.between(MS, self.slowest_failure_us)
-        self._tell(delay_us, request.era, _failure(error, request.value))
+        delay_us = self._loop.uniform(MS, self.slowest_failure_us)
+        self._report(delay_us, request.generation, _failure(error, request.value))
 
     def _lose_at_crash(self, probability: float) -> None:
-        kept = [r for r in self.queue if not self._kernel.chance(probability)]
-        self._on_dropped(len(self.queue) - len(kept))
-        self.queue = deque(kept)
+        remaining = [r for r in self.queue if not self._loop.chance(probability)]
+        self._on_dropped(len(self.queue) - len(remaining))
+        self.queue = deque(remaining)
 
     def _on_dropped(self, count: int) -> None:
         self._coverage.hit("appends dropped at a crash", count)
 
 
 def _failure(error: str, value: bytes) -> m.AppendFailed:
-    """The error's last word is the epoch of the record: for the audit."""
+    """The last word of the error is the epoch of the record, for the audit."""
     record = parsed(value)
     return m.AppendFailed(f"{error}, epoch {record['epoch'] if isinstance(record, dict) else 0}")
 
 
-class ClaimPipe(Pipe[bytes]):
-    """Claims: worth something only soon; never answered."""
+class ClaimProducer(SimProducer[bytes]):
+    """Appends claims: they expire after CLAIM_TIMEOUT_US and are never acknowledged."""
 
     TO = JOURNAL
 
     def send(self, value: bytes) -> None:
-        """Some are slow."""
         super().send(value)
-        if not self._stalled and self._kernel.chance(self._host.world.danger("claim_late")):
-            late_us = self._kernel.between(MS, CLAIM_TIMEOUT_US)
+        if not self._stalled and self._loop.chance(
+            self._host.cluster.fault_probability("claim_late")
+        ):
+            late_us = self._loop.uniform(MS, CLAIM_TIMEOUT_US)
             self._arrive_at(self.queue[-1], self.queue[-1].arrives_us + late_us)
             self._coverage.hit("claims landed late")
 
     def purge(self) -> None:
-        """Drop what has not left the process."""
+        """Drop what has not departed."""
         self._coverage.hit("claims purged", self.drop_undeparted())
 
     def _mean_us(self) -> int:
         return self._host.append_us
 
     def _land(self, request: Request[bytes]) -> None:
-        age_us = self._kernel.now_us - request.asked_us
-        if age_us > CLAIM_TIMEOUT_US and self._kernel.random.random() < 0.7:
-            return  # timed out; what had just been sent is sometimes found to have landed
-        if self._kernel.chance(self._host.world.danger("claim_lost")):
+        age_us = self._loop.now_us - request.sent_us
+        if age_us > CLAIM_TIMEOUT_US and self._loop.random.random() < 0.7:
+            return  # expired; one that has just departed may still land
+        if self._loop.chance(self._host.cluster.fault_probability("claim_lost")):
             self._coverage.hit("claims lost")
             return
         self._topics.journal.land(request.value)
 
     def _lose_at_crash(self, probability: float) -> None:
-        self.queue = deque(r for r in self.queue if not self._kernel.chance(probability))
+        self.queue = deque(r for r in self.queue if not self._loop.chance(probability))

@@ -8,36 +8,35 @@ from typing import TYPE_CHECKING
 from postjournal.core import messages as m
 from postjournal.core.state.outbox import Outputs
 from tests.simulation.broker import ShardTopics, SinkTopic
-from tests.simulation.kernel import MS
-from tests.simulation.pipes import SINK, Pipe, Request, Tell
+from tests.simulation.event_loop import MS
+from tests.simulation.producers import SINK, Deliver, Request, SimProducer
 
 if TYPE_CHECKING:
     from tests.simulation.host import Host
 
 
-class SinkPipe(Pipe[Outputs]):
-    """One producer of one sink: idempotent, so what lands is a prefix of what was sent.
+class SinkProducer(SimProducer[Outputs]):
+    """One idempotent producer of one sink: what lands is a prefix of what was sent.
 
-    But its very first request may be lost while the second lands: the broker knows nothing yet
-    of where this producer's sequence begins.
+    But its first request may be lost while the second lands: before the first, the broker does
+    not know where this producer's sequence begins.
     """
 
     TO = SINK
 
-    def __init__(self, host: Host, topics: ShardTopics, sink: str, tell: Tell) -> None:
-        """See `Pipe`."""
-        super().__init__(host, topics, tell)
+    def __init__(self, host: Host, topics: ShardTopics, sink: str, deliver: Deliver) -> None:
+        super().__init__(host, topics, deliver)
         self._sink = sink
         self._topic: SinkTopic = topics.sinks[sink]
         self._topic.publisher = self
         self._established = self._broken = self._failed = False
 
     def break_off(self) -> None:
-        """A fatal error, of which the process is told."""
+        """Fail fatally and report it."""
         if not self._failed:
             self._failed = self._broken = True
             self._coverage.hit("sink failures")
-            self._tell(0, self.era, m.PublishFailed(self._sink, "the producer failed"))
+            self._report(0, self.generation, m.PublishFailed(self._sink, "the producer failed"))
 
     def _mean_us(self) -> int:
         return self._host.publish_us
@@ -46,21 +45,24 @@ class SinkPipe(Pipe[Outputs]):
         outputs = request.value
         if self._broken:
             return
-        if self._kernel.chance(self._host.world.danger("publish_fails")) and not self._failed:
+        if (
+            self._loop.chance(self._host.cluster.fault_probability("publish_fails"))
+            and not self._failed
+        ):
             self._fail(outputs)
             return
         self._append(outputs)
         self._established = True
         published = m.Published(self._sink, outputs.end)
         if not self._failed:
-            self._tell(self._kernel.spread(self._host.ack_us), self.era, published)
+            self._report(self._loop.exponential(self._host.ack_us), self.generation, published)
 
     def _fail(self, outputs: Outputs) -> None:
-        """From somewhere in this request on nothing lands; or, of the first, only it does not."""
+        """Nothing lands from some output of this request on; a first request alone may be lost."""
         self._failed = True
         self._coverage.hit("sink failures")
         if self._established:
-            landing = self._kernel.random.randint(0, len(outputs.values))
+            landing = self._loop.random.randint(0, len(outputs.values))
             if landing:
                 self._append(outputs.between(outputs.first, outputs.first + landing))
                 self._coverage.hit("sink failures with a prefix landed")
@@ -68,7 +70,7 @@ class SinkPipe(Pipe[Outputs]):
         else:
             self._coverage.hit("first requests of a producer lost")
         error = m.PublishFailed(self._sink, "the producer failed")
-        self._tell(self._kernel.between(MS, 500 * MS), self.era, error)
+        self._report(self._loop.uniform(MS, 500 * MS), self.generation, error)
 
     def _append(self, outputs: Outputs) -> None:
         topic, late = self._topic, self._topic.publisher is not self
@@ -76,18 +78,18 @@ class SinkPipe(Pipe[Outputs]):
             if topic.land(seq, value):
                 self._coverage.hit("outputs in a sink twice")
         if late:
-            self._coverage.hit("zombie publishes late")
+            self._coverage.hit("late zombie publishes")
 
     def _on_lost(self) -> None:
-        """The broker refuses what comes after it: out of order sequence."""
+        """The broker rejects later requests as out of sequence."""
         self._broken = self._broken or self._established
 
     def _lose_at_crash(self, probability: float) -> None:
-        if not self.queue or not self._kernel.chance(probability):
+        if not self.queue or not self._loop.chance(probability):
             return
         self._coverage.hit("publishes lost at a crash")
         if self._established:
-            keep = self._kernel.random.randrange(len(self.queue))
+            keep = self._loop.random.randrange(len(self.queue))
             self.queue = deque(list(self.queue)[:keep])
             self._broken = self._broken or not keep
         else:

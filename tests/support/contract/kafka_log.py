@@ -1,4 +1,4 @@
-"""The log on a real Kafka, in topics of its own."""
+"""The log on a real Kafka, in its own topics."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from postjournal.adapters.kafka.journal_trimmer import JournalTrimmer
 from postjournal.adapters.kafka.shard_log import KafkaLog
 from postjournal.cluster.topics import Topics
 from postjournal.ports import ShardLog
-from tests.support.contract.shard_log import SINK, SOURCES, Harness
+from tests.support.contract.shard_log import SINK, SOURCES, LogUnderTest
 from tests.support.services import patient_producer
 
 _numbers = count()
 
 
-class KafkaHarness:
-    """See `Harness`."""
+class KafkaLogUnderTest:
+    """A `LogUnderTest` on a real Kafka."""
 
     timeout_ms = 60_000
     quiet_ms = 400
 
     def __init__(self, bootstrap: str, topics: Topics | None = None) -> None:
-        """Without `topics`: new ones."""
+        """Create new topics unless `topics` is given."""
         self._bootstrap = bootstrap
         self.topics = topics or self._new_topics()
         self._producer = patient_producer(bootstrap)
-        self._others: list[KafkaHarness] = []
+        self._others: list[KafkaLogUnderTest] = []
         self.kafka_log = KafkaLog(bootstrap, self.topics, 0)
         self.log: ShardLog = self.kafka_log
         self.log.open_journal(0)
@@ -44,21 +44,18 @@ class KafkaHarness:
         return topics
 
     def topic(self, source: str) -> str:
-        """See `Harness`."""
         return self.topics.topic(source)
 
     def feed(self, source: str, values: list[bytes]) -> None:
-        """See `Harness`."""
         self.put(self.topic(source), values)
 
     def put(self, topic: str, values: list[bytes]) -> None:
-        """Records in any topic."""
+        """Produce records to any topic."""
         for value in values:
             self._producer.produce(topic, value, key=b"main", partition=0)
         assert self._producer.flush(60) == 0
 
     def sink_seqs(self) -> list[int]:
-        """See `Harness`."""
         topic = self.topics.sink_topics[SINK]
         settings = kafka_settings.follower_consumer(self._bootstrap)
         consumer = Consumer(settings | {"auto.offset.reset": "earliest"})
@@ -74,25 +71,21 @@ class KafkaHarness:
         return seqs
 
     def trim(self, before: int) -> None:
-        """See `Harness`."""
         JournalTrimmer(self._bootstrap, self.topics.journal).trim(0, before)
 
     def empty_sink(self) -> None:
-        """See `Harness`."""
         self.empty(self.topics.sink_topics[SINK])
 
     def empty(self, topic: str) -> None:
         """Delete all records of any topic."""
         JournalTrimmer(self._bootstrap, topic).trim(0, OFFSET_END)
 
-    def another(self) -> Harness:
-        """See `Harness`."""
-        other = KafkaHarness(self._bootstrap, self.topics)
+    def another(self) -> LogUnderTest:
+        other = KafkaLogUnderTest(self._bootstrap, self.topics)
         self._others.append(other)
         return other
 
     def close(self) -> None:
-        """See `Harness`."""
         for other in self._others:
             other.close()
         self.kafka_log.close()

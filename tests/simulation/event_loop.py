@@ -1,4 +1,4 @@
-"""Virtual time, one source of randomness, a heap of events, a trace. Nothing else is shared."""
+"""Virtual time, one source of randomness, a heap of events and a trace."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from random import Random
 from typing import Any
 
 MS = 1_000
-"""Virtual time is counted in microseconds."""
+"""Virtual time is in microseconds: one millisecond."""
 
 
 MAX_EVENTS = 200_000
-"""More in one run means that something goes round in circles."""
+"""A run with more events is stuck in a cycle (a normal run has about 1,000)."""
 
 
 class TooManyEvents(Exception):
-    """The run was broken off."""
+    """A run exceeded `MAX_EVENTS`."""
 
 
-class Kernel:
-    """Runs events in the order of their times; those of one instant in the order of asking."""
+class EventLoop:
+    """Runs events in the order of their times; events of one instant in the order of scheduling."""
 
     __slots__ = ("_asked", "_heap", "events", "lines", "now_us", "random")
 
     def __init__(self, seed: int, *, traced: bool = False) -> None:
-        """`traced`: keep one line for each thing that happens."""
+        """`traced`: record one trace line per event."""
         self.random = Random(seed)
         self.now_us = 0
         self.events = 0
@@ -36,26 +36,24 @@ class Kernel:
         self._asked = 0
 
     def at(self, time_us: int, action: Callable[..., None], *args: Any) -> None:
-        """Call `action(*args)` at `time_us`."""
         self._asked += 1
         assert time_us >= self.now_us, "time goes forward"
         heapq.heappush(self._heap, (time_us, self._asked, action, args))
 
     def after(self, delay_us: int, action: Callable[..., None], *args: Any) -> None:
-        """Call `action(*args)` `delay_us` from now."""
         self._asked += 1
         heapq.heappush(self._heap, (self.now_us + delay_us, self._asked, action, args))
 
     def next_at(self) -> int | None:
-        """When the next event is due; None: never."""
+        """Virtual time of the next event in µs; None if no event is scheduled."""
         return self._heap[0][0] if self._heap else None
 
     def step(self) -> None:
-        """Run the events of the next instant."""
+        """Run all events of the next instant."""
         self.run_to(self._heap[0][0])
 
     def run_to(self, end_us: int) -> None:
-        """Run all events up to `end_us`, which it is then."""
+        """Run all events up to and including `end_us` and advance the clock to it."""
         heap, pop = self._heap, heapq.heappop
         while heap and heap[0][0] <= end_us:
             time_us, _, action, args = pop(heap)
@@ -67,22 +65,22 @@ class Kernel:
         self.now_us = end_us
 
     def chance(self, probability: float) -> bool:
-        """True that often; an impossible event draws nothing."""
+        """Draw True with this probability; a probability of 0 draws no random number."""
         return probability > 0 and self.random.random() < probability
 
-    def spread(self, mean_us: float) -> int:
-        """An exponentially distributed delay."""
+    def exponential(self, mean_us: float) -> int:
+        """Draw an exponentially distributed delay."""
         return int(-mean_us * log(1.0 - self.random.random()))
 
-    def between(self, low_us: int, high_us: int) -> int:
-        """A uniformly distributed delay."""
+    def uniform(self, low_us: int, high_us: int) -> int:
+        """Draw a uniformly distributed delay."""
         return low_us + int(self.random.random() * (high_us - low_us))
 
     def trace(self, who: str, what: str, *args: object) -> None:
-        """One line of the trace; formatted only when somebody wants it."""
+        """Record one line; the message is formatted only if the run is traced."""
         if self.lines is not None:
             self.lines.append(f"{self.now_us / MS:10.3f} {who:<12} {what % args}")
 
     def trace_hash(self) -> str:
-        """Equal for equal runs."""
+        """A digest of the trace: equal for equal runs."""
         return blake2b("\n".join(self.lines or []).encode(), digest_size=8).hexdigest()

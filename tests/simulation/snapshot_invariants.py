@@ -1,4 +1,4 @@
-"""Snapshot and tail are the whole journal: to the byte, at every offset that anybody looks at."""
+"""Invariants of snapshots: snapshot plus tail equals the whole journal, byte for byte."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from tests.simulation.application import SimLedger
 from tests.simulation.invariants import must
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.cluster import SimulatedCluster
 
 _LEDGER = SimLedger()
 _CODEC: Codec[Any] = Codec(SimLedger.event_type)
 
 
 class FullReplay:
-    """The journal from its first record, without any snapshot, whoever has trimmed it since."""
+    """Replays the journal from its first record, without snapshots and ignoring any trimming."""
 
-    def __init__(self, world: World, shard: int) -> None:
-        """At the beginning."""
-        self._records = world.topics[shard].journal.records
-        self._place = ShardPlace(shard, world.profile.shards)
-        self._window = world.profile.limits.dedupe_window
+    def __init__(self, cluster: SimulatedCluster, shard: int) -> None:
+        self._records = cluster.topics[shard].journal.records
+        self._place = ShardPlace(shard, cluster.profile.shards)
+        self._window = cluster.profile.limits.dedupe_window
         self._restart()
 
     def _restart(self) -> None:
@@ -38,7 +37,7 @@ class FullReplay:
         )
 
     def content(self, position: int) -> bytes:
-        """Of a snapshot taken when all records before `position` have been read."""
+        """The content of a snapshot taken after all records before `position` were read."""
         if position < self._position:
             self._restart()
         while self._position < position:
@@ -55,32 +54,35 @@ class FullReplay:
             self._machine.forget(self._journal.published)
 
 
-class WholeState:
-    """The invariants of one shard's snapshots."""
+class SnapshotInvariants:
+    """The invariants of one shard's snapshots and restored replicas."""
 
-    def __init__(self, world: World, shard: int) -> None:
-        """Nothing was taken."""
-        self._replay = FullReplay(world, shard)
+    def __init__(self, cluster: SimulatedCluster, shard: int) -> None:
+        self._replay = FullReplay(cluster, shard)
 
-    def a_snapshot_is_the_journal_up_to_its_offset(self, header: Header, content: bytes) -> None:
-        """Whoever takes it, and however he came by his state."""
+    def a_snapshot_equals_the_journal_up_to_its_offset(
+        self, header: Header, content: bytes
+    ) -> None:
+        """Of any replica, however it obtained its state."""
         right = self._replay.content(header.offset + 1)
-        name = "a_snapshot_is_the_journal_up_to_its_offset"
+        name = "a_snapshot_equals_the_journal_up_to_its_offset"
         must(content == right, name, "offset %d: %s, must be %s", header.offset, content, right)
 
-    def a_restored_image_is_the_journal_up_to_its_offset(
+    def a_restored_image_equals_the_journal_up_to_its_offset(
         self, image: Image[Any, Any, Any] | None
     ) -> None:
-        """Out of whatever there was in the store, damaged or not."""
+        """Whatever the store contains, damaged or not."""
         if image is not None:
             mine, right = b"".join(image.content()), self._replay.content(image.offset + 1)
-            name = "a_restored_image_is_the_journal_up_to_its_offset"
+            name = "a_restored_image_equals_the_journal_up_to_its_offset"
             must(mine == right, name, "offset %d: %s, must be %s", image.offset, mine, right)
 
-    def a_replica_is_the_journal_up_to_its_position(self, replica: Replica[Any, Any, Any]) -> None:
-        """Restored or not, a leader with nothing in flight or a standby. Slow."""
+    def a_replica_equals_the_journal_up_to_its_position(
+        self, replica: Replica[Any, Any, Any]
+    ) -> None:
+        """Of a standby, or a leader with nothing in flight, restored or not. Slow."""
         mine, right = b"".join(replica.image().content()), self._replay.content(replica.position)
-        name = "a_replica_is_the_journal_up_to_its_position"
+        name = "a_replica_equals_the_journal_up_to_its_position"
         must(
             mine == right,
             name,
