@@ -1,21 +1,22 @@
-"""The options that all benches have."""
+"""Command-line options that several commands have, and their exit code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
-from loadtest.bench.report import REPORTS
+from loadtest.progress import print_line
+from postjournal.cli.local.layout import DEFAULT_DIRECTORY
 from postjournal.cli.output import check_writable
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+REPORTS = DEFAULT_DIRECTORY / "bench"
 
 
 def _writable(context: click.Context, _: click.Parameter, output: Path | None) -> Path | None:
-    """Also where nothing is said: a bench takes minutes, and then there must be a place."""
+    """Check the default path as well: a bench takes minutes, and writes its report at the end."""
     if not context.resilient_parsing:
         check_writable(output or REPORTS / "NAME-TIME.json", "--output")
     return output
@@ -38,16 +39,19 @@ replicas_option = click.option(
     type=click.IntRange(2, 20),
     default=3,
     show_default=True,
-    help="Of the bench's own system.",
+    help="Replicas of the bench's own system.",
 )
-seed_option = click.option("--seed", default=1, show_default=True, help="Of all random choices.")
+seed_option = click.option(
+    "--seed", default=1, show_default=True, help="Seed of all random choices."
+)
+accounts_option = click.option(
+    "--accounts", type=click.IntRange(2, 1_000_000), default=1_000, show_default=True
+)
 
 
-def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--json and --output."""
-    return json_option(output_option(command))
-
-
-def system_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--replicas and --attach."""
-    return replicas_option(attach_option(command))
+def exit_with(failures: Sequence[str]) -> None:
+    """Print what failed and exit with code 1; return if nothing did."""
+    for failure in failures:
+        print_line(failure)
+    if failures:
+        sys.exit(1)
