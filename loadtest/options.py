@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from loadtest.progress import print_line
 from postjournal.cli.local.layout import DEFAULT_DIRECTORY
 from postjournal.cli.output import check_writable
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 REPORTS = DEFAULT_DIRECTORY / "bench"
 
@@ -34,19 +37,22 @@ attach_option = click.option(
     is_flag=True,
     help="Use the system that `./postjournal up` started (in containers too), not its own.",
 )
-replicas_option = click.option(
-    "--replicas",
-    type=click.IntRange(2, 20),
-    default=3,
-    show_default=True,
-    help="Replicas of the bench's own system.",
-)
 seed_option = click.option(
     "--seed", default=1, show_default=True, help="Seed of all random choices."
 )
-accounts_option = click.option(
-    "--accounts", type=click.IntRange(2, 1_000_000), default=1_000, show_default=True
+
+
+def number_option(
+    name: str, kind: click.IntRange | click.FloatRange, default: float, text: str | None = None
+) -> Callable[[Command], Command]:
+    """An option that is a number within bounds; its help shows the default."""
+    return click.option(name, type=kind, default=default, show_default=True, help=text)
+
+
+replicas_option = number_option(
+    "--replicas", click.IntRange(2, 20), 3, "Replicas of the bench's own system."
 )
+accounts_option = number_option("--accounts", click.IntRange(2, 1_000_000), 1_000)
 
 
 def exit_with(failures: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from loadtest.bench.frame import BenchRun, CheckedReport, bench_frame
 from loadtest.bench.tables import distribution_tables
 from loadtest.faults.injector import FaultInjector
 from loadtest.faults.kinds import Fault
+from loadtest.options import number_option
 from loadtest.progress import print_line, show_status, step
 from loadtest.stats import Distribution, distribution, longest_gap, longest_gap_ms
 from loadtest.system import BenchSystem, leader_of, wait_until_settled
@@ -99,7 +100,7 @@ class FailoverReport(CheckedReport, frozen=True, kw_only=True, tag="failover"):
 
 
 @click.command("failover")
-@click.option("--kills", type=click.IntRange(1, 10_000), default=30, show_default=True)
+@number_option("--kills", click.IntRange(1, 10_000), 30, "How many faults to inject.")
 @click.option(
     "--how",
     type=click.Choice([fault.value for fault in FAULTS]),
@@ -108,17 +109,13 @@ class FailoverReport(CheckedReport, frozen=True, kw_only=True, tag="failover"):
     help="SIGKILL; SIGSTOP and after some time SIGCONT; a request to the leader to resign; or a "
     "container is disconnected from its networks for some time (with --attach to `up --docker`).",
 )
-@click.option(
-    "--rate",
-    type=Range(1, 5_000),
-    default=200,
-    show_default=True,
-    help="Commands per second; results cannot be less than 1/rate apart.",
+@number_option(
+    "--rate", Range(1, 5_000), 200, "Commands per second; results are at best 1/rate apart."
 )
-@click.option("--pause", "pause_s", type=Range(0.1, 60), default=3, show_default=True, help="s")
+@number_option("--pause", Range(0.1, 60), 3, "Seconds of each pause or disconnection.")
 @bench_frame(attachable=True)
 def bench_failover(
-    run: BenchRun, *, kills: int, how: str, rate: float, pause_s: float
+    run: BenchRun, *, kills: int, how: str, rate: float, pause: float
 ) -> FailoverReport:
     """Inject a fault in the leader repeatedly, and measure how long no results are published.
 
@@ -130,7 +127,7 @@ def bench_failover(
     system = run.start()
     load = run.open_load(system)
     load.start(rate)
-    rounds = _Rounds(system, load, fault, pause_s).run(kills)
+    rounds = _Rounds(system, load, fault, pause).run(kills)
     load.stop()
     first = [done.takeovers[0] for done in rounds if done.takeovers]
     return FailoverReport(
@@ -195,11 +192,8 @@ class _Rounds:
 
 
 def _phases(takeovers: list[Failover]) -> dict[str, Distribution]:
-    if not takeovers:
-        return {}
+    phases = ("detect", "claim", "resume", "total") if takeovers else ()
     return {
-        "detect": distribution([takeover.detect_ms for takeover in takeovers]),
-        "claim": distribution([takeover.claim_ms for takeover in takeovers]),
-        "resume": distribution([takeover.resume_ms for takeover in takeovers]),
-        "total": distribution([takeover.total_ms for takeover in takeovers]),
+        phase: distribution([getattr(takeover, f"{phase}_ms") for takeover in takeovers])
+        for phase in phases
     }

@@ -12,6 +12,7 @@ from loadtest.bench.cpu import CpuMeter, Usage, usage
 from loadtest.bench.echo import echo_ms
 from loadtest.bench.frame import AuditedReport, BenchRun, bench_frame
 from loadtest.bench.tables import cores_text, distribution_tables
+from loadtest.options import number_option
 from loadtest.progress import step
 from loadtest.stats import Distribution, distribution
 from loadtest.system import BenchSystem
@@ -75,8 +76,8 @@ class LatencyReport(AuditedReport, frozen=True, kw_only=True, tag="latency"):
     show_default=True,
     help="Commands per second; may be given several times.",
 )
-@click.option("--seconds", type=Range(1, 3600), default=20, show_default=True)
-@click.option("--warm-up", type=Range(0, 60), default=3, show_default=True, help="s")
+@number_option("--seconds", Range(1, 3600), 20, "Of each measurement.")
+@number_option("--warm-up", Range(0, 60), 3, "Seconds before each measurement.")
 @bench_frame(attachable=True)
 def bench_latency(
     run: BenchRun, *, rates: tuple[float, ...], seconds: float, warm_up: float

@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from loadtest.bench.cpu import CpuMeter, Usage, usage
 from loadtest.bench.frame import AuditedReport, BenchRun, bench_frame
 from loadtest.bench.tables import cores_text, distribution_tables
+from loadtest.options import number_option
 from loadtest.progress import check_mark, show_status, step
 from loadtest.stats import Distribution, distribution
 from loadtest.system import BenchSystem
@@ -89,22 +90,15 @@ class ReadsReport(AuditedReport, frozen=True, kw_only=True, tag="reads"):
 
 
 @click.command("reads")
-@click.option(
-    "--tries", type=click.IntRange(1, 10_000_000), default=100_000, show_default=True, help="Reads."
-)
-@click.option(
+@number_option("--tries", click.IntRange(1, 10_000_000), 100_000, "Reads.")
+@number_option(
     "--connections",
-    type=click.IntRange(1, 64),
-    default=8,
-    show_default=True,
-    help="Distributed over the standbys; each sends its next query when it has an answer.",
+    click.IntRange(1, 64),
+    8,
+    "Distributed over the standbys; each sends its next query when it has an answer.",
 )
-@click.option(
-    "--rate",
-    type=Range(1, 20_000),
-    default=500,
-    show_default=True,
-    help="Commands per second that the leader decides meanwhile.",
+@number_option(
+    "--rate", Range(1, 20_000), 500, "Commands per second that the leader decides meanwhile."
 )
 @bench_frame(attachable=True)
 def bench_reads(run: BenchRun, *, tries: int, connections: int, rate: float) -> ReadsReport:

@@ -13,7 +13,7 @@ from rich.console import RenderableType
 
 from loadtest.bench.frame import BenchReport, BenchRun, bench_frame
 from loadtest.bench.tables import plain_table
-from loadtest.options import accounts_option
+from loadtest.options import accounts_option, number_option
 from loadtest.progress import print_line, show_status, step
 from loadtest.system import BenchSystem, wait_until_settled
 from loadtest.waiting import wait_for
@@ -89,20 +89,10 @@ class RecoveryReport(BenchReport, frozen=True, kw_only=True, tag="recovery"):
 
 
 @click.command("recovery")
-@click.option(
-    "--commands",
-    type=click.IntRange(10_000, 50_000_000),
-    default=5_000_000,
-    show_default=True,
-    help="In the journal at the end.",
+@number_option(
+    "--commands", click.IntRange(10_000, 50_000_000), 5_000_000, "In the journal at the end."
 )
-@click.option(
-    "--tail",
-    type=click.IntRange(1_000, 5_000_000),
-    default=50_000,
-    show_default=True,
-    help="Commands after the snapshot.",
-)
+@number_option("--tail", click.IntRange(1_000, 5_000_000), 50_000, "Commands after the snapshot.")
 @accounts_option
 @bench_frame(attachable=False)
 def bench_recovery(run: BenchRun, *, commands: int, tail: int, accounts: int) -> RecoveryReport:

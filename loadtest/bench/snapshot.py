@@ -19,6 +19,7 @@ from loadtest.bench.warm_up import warm_up_broker
 from loadtest.faults.injector import FaultInjector
 from loadtest.faults.kinds import Fault
 from loadtest.kafka import create_topics
+from loadtest.options import number_option
 from loadtest.progress import print_line, step
 from loadtest.stats import Distribution, distribution, longest_gap_ms
 from loadtest.system import BenchSystem, leader_of, wait_until_settled
@@ -118,19 +119,18 @@ class SnapshotReport(CheckedReport, frozen=True, kw_only=True, tag="snapshot"):
 
 
 @click.command("snapshot")
-@click.option("--accounts", type=click.IntRange(1_000, 5_000_000), default=1_000_000)
-@click.option("--rate", type=Range(1, 5_000), default=500, show_default=True)
-@click.option("--rounds", type=click.IntRange(1, 1_000), default=5, show_default=True)
-@click.option("--kills", type=click.IntRange(1, 1_000), default=5, show_default=True)
+@number_option("--accounts", click.IntRange(1_000, 5_000_000), 1_000_000)
+@number_option("--rate", Range(1, 5_000), 500, "Commands per second.")
+@number_option("--rounds", click.IntRange(1, 1_000), 5, "Snapshots without a fault.")
+@number_option("--kills", click.IntRange(1, 1_000), 5, "Snapshots with a SIGKILL of the leader.")
 @bench_frame(attachable=False)
 def bench_snapshot(
     run: BenchRun, *, accounts: int, rate: float, rounds: int, kills: int
 ) -> SnapshotReport:
     """Take snapshots of a large state under load, and kill the leader during some of them.
 
-    Three replicas and a coordinator of its own, 1,000,000 accounts by default. The replica that
-    takes the snapshot is queried continuously meanwhile: that shows how long it pauses, and how
-    old its state is.
+    Three replicas and a coordinator of its own. The replica that takes the snapshot is queried
+    continuously meanwhile: that shows how long it pauses, and how old its state is.
     """
     system = run.start_storage(3)
     _fill(system, accounts)
@@ -254,7 +254,7 @@ class _Snapshots:
         lags_ms = [
             behind_ms(
                 answer.seq,
-                (answer.asked_ns + answer.took_ns + to_wall_ns) / 1e6,
+                (answer.sent_ns + answer.took_ns + to_wall_ns) / 1e6,
                 stamps,
                 self._first_seq,
             )

@@ -15,6 +15,7 @@ from loadtest.bench.frame import BenchRun, CheckedReport, bench_frame
 from loadtest.bench.tables import distribution_tables
 from loadtest.faults.injector import FaultInjector
 from loadtest.faults.kinds import Fault
+from loadtest.options import number_option
 from loadtest.progress import print_line, show_status, step
 from loadtest.stats import Distribution, distribution, longest_gap_ms
 from loadtest.system import BenchSystem
@@ -73,28 +74,20 @@ class SoakReport(CheckedReport, frozen=True, kw_only=True, tag="soak"):
 
 
 @click.command("soak")
-@click.option("--minutes", type=Range(0.1, 10_000), default=10, show_default=True)
-@click.option(
+@number_option("--minutes", Range(0.1, 10_000), 10)
+@number_option(
     "--rate",
-    type=Range(1, 5_000),
-    default=500,
-    show_default=True,
-    help="Commands per second, of all types, valid and invalid, from several ledgers.",
+    Range(1, 5_000),
+    500,
+    "Commands per second, of all types, valid and invalid, from several ledgers.",
 )
-@click.option(
+@number_option(
     "--every",
-    type=Range(5, 600),
-    default=10,
-    show_default=True,
-    help="Seconds from one SIGKILL or pause (of 1-3 s) of a random replica to the next.",
+    Range(5, 600),
+    10,
+    "Seconds from one SIGKILL or pause (of 1-3 s) of a random replica to the next.",
 )
-@click.option(
-    "--shards",
-    type=click.IntRange(1, 16),
-    default=1,
-    show_default=True,
-    help="Shards of the bench's own system.",
-)
+@number_option("--shards", click.IntRange(1, 16), 1, "Shards of the bench's own system.")
 @bench_frame(attachable=True)
 def bench_soak(
     run: BenchRun, *, minutes: float, rate: float, every: float, shards: int

@@ -15,7 +15,7 @@ from loadtest.bench.frame import AuditedReport, BenchRun, bench_frame
 from loadtest.bench.tables import plain_table
 from loadtest.bench.throughput_results import LagSample, Rates, read_results, standby_lag
 from loadtest.bench.warm_up import warm_up_broker
-from loadtest.options import accounts_option
+from loadtest.options import accounts_option, number_option
 from loadtest.progress import step
 from loadtest.system import BenchSystem, wait_until_settled
 from loadtest.workload.preload import count_results, preload_feed
@@ -65,9 +65,9 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 @click.command("throughput")
-@click.option("--commands", type=click.IntRange(1_000, 50_000_000), default=1_500_000)
+@number_option("--commands", click.IntRange(1_000, 50_000_000), 1_500_000)
 @accounts_option
-@click.option("--standbys", type=click.IntRange(0, 9), default=1, show_default=True)
+@number_option("--standbys", click.IntRange(0, 9), 1)
 @click.option("--stages/--no-stages", default=True, help="Measure the leader's stages afterwards.")
 @bench_frame(attachable=False)
 def bench_throughput(
@@ -75,9 +75,9 @@ def bench_throughput(
 ) -> ThroughputReport:
     """Measure how many commands per second one shard takes.
 
-    Always on a system of its own: all commands (1,500,000 by default) are in the feed topic
-    before the replicas start. The rate is taken from Kafka's timestamps in the results topic;
-    during the run only that topic's end offset is requested, four times a second.
+    Always on a system of its own: all commands are in the feed topic before the replicas start.
+    The rate is taken from Kafka's timestamps in the results topic; during the run only that
+    topic's end offset is requested, four times a second.
     """
     transfers = run.transfers(accounts, commands)
     system = run.start_storage(1 + standbys)

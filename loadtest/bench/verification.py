@@ -13,7 +13,7 @@ import msgspec
 from rich.console import RenderableType
 
 from loadtest.bench.frame import BenchReport, BenchRun, bench_frame
-from loadtest.options import accounts_option
+from loadtest.options import accounts_option, number_option
 from loadtest.progress import step
 from loadtest.system import BenchSystem, wait_until_settled
 from loadtest.workload.preload import count_results, preload_feed
@@ -62,11 +62,11 @@ class VerificationReport(BenchReport, frozen=True, kw_only=True, tag="verify"):
 
 
 @click.command("verify")
-@click.option("--commands", type=click.IntRange(1_000, 50_000_000), default=1_000_000)
+@number_option("--commands", click.IntRange(1_000, 50_000_000), 1_000_000)
 @accounts_option
 @bench_frame(attachable=False)
 def bench_verify(run: BenchRun, *, commands: int, accounts: int) -> VerificationReport:
-    """Measure `./postjournal verify` on a journal of transfers (1,000,000 by default).
+    """Measure `./postjournal verify` on a journal of transfers.
 
     A leader and a standby decide and publish them first; both still run while it is verified.
     """

@@ -22,7 +22,7 @@ from loadtest.faults.proxied_system import proxied_system
 from loadtest.faults.schedule import ScheduledFault, draw
 from loadtest.faults.schedule_runner import ScheduleRunner
 from loadtest.machine import Machine, this_machine
-from loadtest.options import exit_with, json_option, seed_option
+from loadtest.options import exit_with, json_option, number_option, seed_option
 from loadtest.progress import print_line
 from loadtest.system import BenchSystem, wait_until_settled
 from loadtest.workload.load import opened
@@ -63,17 +63,16 @@ def _with_the_package(_: click.Context, __: click.Parameter, engine: Path | None
 
 
 @click.command()
-@click.option("--minutes", type=Range(0.4, 10_000), default=3, show_default=True)
+@number_option("--minutes", Range(0.4, 10_000), 3)
 @seed_option
-@click.option(
+@number_option(
     "--rate",
-    type=Range(1, 5_000),
-    default=200,
-    show_default=True,
-    help="Commands per second directly into Kafka; the gateway gets 20 more.",
+    Range(1, 5_000),
+    200,
+    "Commands per second directly into Kafka; the gateway gets 20 more.",
 )
-@click.option("--replicas", type=click.IntRange(2, 20), default=3, show_default=True)
-@click.option("--shards", type=click.IntRange(1, 16), default=1, show_default=True)
+@number_option("--replicas", click.IntRange(2, 20), 3)
+@number_option("--shards", click.IntRange(1, 16), 1)
 @click.option(
     "--engine",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

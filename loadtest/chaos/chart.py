@@ -30,7 +30,6 @@ class Chart:
         self._y = 16
 
     def svg(self) -> str:
-        """The whole file."""
         for shard, results in enumerate(self._timeline.results):
             self._curve(shard, results)
             self._leaders([led for led in self._timeline.leaders if led.shard == shard])

@@ -9,7 +9,7 @@ import click
 
 from loadtest.demo.display import Display
 from loadtest.demo.scenario import Scenario
-from loadtest.options import exit_with
+from loadtest.options import exit_with, number_option
 from loadtest.progress import print_line, step
 from loadtest.system import BenchSystem, wait_until_settled
 from loadtest.workload.load import Load, opened
@@ -29,13 +29,13 @@ REPLICAS, SHARDS = 3, 1
 @click.command()
 @click.option("--local", "mode", flag_value="local", help="Local processes, even with Docker.")
 @click.option("--docker", "mode", flag_value="docker", help="Docker Compose, or an error.")
-@click.option("--rate", type=Range(10, 2_000), default=200, show_default=True)
+@number_option("--rate", Range(10, 2_000), 200, "Commands per second.")
 @click.option("--keep", is_flag=True, help="Do not stop the system at the end.")
 @click.option("--without", multiple=True, metavar="SERVICE", help="With Docker: omit a service.")
 def demo(mode: str | None, rate: float, keep: bool, without: tuple[str, ...]) -> None:
     """Start a system, load it, kill, pause and replace its leader, and audit the results.
 
-    A running system is used if there is one, and not stopped. RATE: commands per second.
+    A running system is used if there is one, and not stopped.
     """
     with interruptible(), _system(mode, keep, without) as system:
         shard = shard_of(DEFAULT_KEY, system.plan.shards)

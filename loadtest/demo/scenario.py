@@ -29,7 +29,6 @@ class Scenario:
     """One fault after the other; each waits until all replicas are in sync again."""
 
     def __init__(self, system: BenchSystem, load: Load, shard: int, display: Display) -> None:
-        """`load` is running."""
         self._system, self._load, self._shard = system, load, shard
         self._display, self._injector = display, FaultInjector(system)
 

@@ -25,7 +25,7 @@ def fill(pid: int) -> None:
 
 
 def free(pid: int) -> None:
-    """Remove the limit."""
+    """Remove the limit that `fill` has set."""
     _limit(pid, None)
 
 

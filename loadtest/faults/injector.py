@@ -139,7 +139,6 @@ class FaultInjector:
         return deployment.proxies
 
     def _hand_over(self, shard: int) -> Heal:
-        """As `./postjournal handover`."""
         try:
             self._control.append(Handover(shard=shard, time=time.time_ns() // 1_000_000))
         except JournalUnavailable as error:

@@ -11,7 +11,7 @@ STORE = "snapshot store"
 
 
 class Fault(StrEnum):
-    """What `FaultInjector` can do."""
+    """A fault that `FaultInjector` can inject into a process or its connections."""
 
     KILL = "kill"
     PAUSE = "pause"
@@ -24,7 +24,7 @@ class Fault(StrEnum):
     DISK_FULL = "disk-full"
 
 
-class FaultKind(msgspec.Struct, frozen=True, kw_only=True):
+class FaultKind(msgspec.Struct, frozen=True):
     """`weight`: how often it is drawn, relative to others; `lasts_s`: from, to.
 
     `target`: a service, or None for a replica; `delay_ms`: from, to, each way.
@@ -39,90 +39,22 @@ class FaultKind(msgspec.Struct, frozen=True, kw_only=True):
     delay_ms: tuple[int, int] = (0, 0)
 
 
+FULL_DISK = "no running replica can write more than 4 kB; snapshots are requested"
 KINDS = (
-    FaultKind(name="kill", fault=Fault.KILL, weight=4, description="SIGKILL"),
+    FaultKind("kill", Fault.KILL, 4, "SIGKILL"),
+    FaultKind("pause", Fault.PAUSE, 4, "SIGSTOP, later SIGCONT", None, (0.2, 4)),
+    FaultKind("cut", Fault.CUT, 3, "connections to Kafka reset and refused", None, (0.2, 5)),
+    FaultKind("hang", Fault.HANG, 3, "connections to Kafka carry nothing", None, (0.2, 5)),
     FaultKind(
-        name="pause",
-        fault=Fault.PAUSE,
-        weight=4,
-        description="SIGSTOP, later SIGCONT",
-        lasts_s=(0.2, 4),
+        "delay", Fault.DELAY, 2, "all data from and to Kafka is late", None, (3, 8), (5, 120)
     ),
-    FaultKind(
-        name="cut",
-        fault=Fault.CUT,
-        weight=3,
-        description="connections to Kafka reset and refused",
-        lasts_s=(0.2, 5),
-    ),
-    FaultKind(
-        name="hang",
-        fault=Fault.HANG,
-        weight=3,
-        description="connections to Kafka carry nothing",
-        lasts_s=(0.2, 5),
-    ),
-    FaultKind(
-        name="delay",
-        fault=Fault.DELAY,
-        weight=2,
-        description="everything to and from Kafka is late",
-        lasts_s=(3, 8),
-        delay_ms=(5, 120),
-    ),
-    FaultKind(
-        name="handover",
-        fault=Fault.HANDOVER,
-        weight=2,
-        description="the leader is requested to resign",
-    ),
-    FaultKind(
-        name="broker-restart",
-        fault=Fault.RESTART,
-        weight=1,
-        description="SIGTERM, started again",
-        target=KAFKA,
-    ),
-    FaultKind(name="broker-kill", fault=Fault.KILL, weight=1, description="SIGKILL", target=KAFKA),
-    FaultKind(
-        name="broker-pause",
-        fault=Fault.PAUSE,
-        weight=1,
-        description="SIGSTOP",
-        target=KAFKA,
-        lasts_s=(0.5, 4),
-    ),
-    FaultKind(
-        name="redis-kill",
-        fault=Fault.KILL,
-        weight=1,
-        description="SIGKILL; all its data is lost",
-        target=REDIS,
-    ),
-    FaultKind(
-        name="redis-pause",
-        fault=Fault.PAUSE,
-        weight=1,
-        description="SIGSTOP",
-        target=REDIS,
-        lasts_s=(1, 6),
-    ),
-    FaultKind(
-        name="gateway-kill", fault=Fault.KILL, weight=1, description="SIGKILL", target=GATEWAY
-    ),
-    FaultKind(
-        name="coordinator-kill",
-        fault=Fault.KILL,
-        weight=1,
-        description="SIGKILL",
-        target=COORDINATOR,
-    ),
-    FaultKind(
-        name="disk-full",
-        fault=Fault.DISK_FULL,
-        weight=1.5,
-        description="no running replica can write more than 4 kB; snapshots are requested",
-        target=STORE,
-        lasts_s=(4, 15),
-    ),
+    FaultKind("handover", Fault.HANDOVER, 2, "the leader is requested to resign"),
+    FaultKind("broker-restart", Fault.RESTART, 1, "SIGTERM, started again", KAFKA),
+    FaultKind("broker-kill", Fault.KILL, 1, "SIGKILL", KAFKA),
+    FaultKind("broker-pause", Fault.PAUSE, 1, "SIGSTOP", KAFKA, (0.5, 4)),
+    FaultKind("redis-kill", Fault.KILL, 1, "SIGKILL; all its data is lost", REDIS),
+    FaultKind("redis-pause", Fault.PAUSE, 1, "SIGSTOP", REDIS, (1, 6)),
+    FaultKind("gateway-kill", Fault.KILL, 1, "SIGKILL", GATEWAY),
+    FaultKind("coordinator-kill", Fault.KILL, 1, "SIGKILL", COORDINATOR),
+    FaultKind("disk-full", Fault.DISK_FULL, 1.5, FULL_DISK, STORE, (4, 15)),
 )

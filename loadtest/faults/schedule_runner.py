@@ -62,7 +62,6 @@ class ScheduleRunner:
 
     @property
     def now_s(self) -> float:
-        """Seconds since `start`."""
         return time.monotonic() - self._started_s
 
     @property

@@ -78,7 +78,6 @@ class Transfers:
         return False
 
     def values(self) -> Iterator[bytes]:
-        """The records, in order."""
         for position in range(self.first_transfer):
             yield encode(self.spec(position), f"{self._prefix}{position}")
         # Formatted directly: the same bytes as `encode` makes, in a third of the time.

@@ -14,11 +14,11 @@ CONNECTION_ERRORS = (OSError, http.client.HTTPException, msgspec.DecodeError)
 class BalanceAnswer(msgspec.Struct, frozen=True, gc=False):
     """A replica's answer; `seq` is -1 and `balance` None if it answered with an `error`.
 
-    `asked_ns`, `took_ns`: when the request was sent, by the monotonic clock, and the time until
+    `sent_ns`, `took_ns`: when the request was sent, by the monotonic clock, and the time until
     the whole answer was read. `balance` is None for an unknown account as well.
     """
 
-    asked_ns: int
+    sent_ns: int
     took_ns: int
     account: str
     min_seq: int
@@ -48,14 +48,14 @@ class QueryConnection:
     def balance(self, account: str, min_seq: int | None = None) -> BalanceAnswer:
         """Query one account. Raises one of `CONNECTION_ERRORS`."""
         path = self._path + quote(account) + (f"&min_seq={min_seq}" if min_seq is not None else "")
-        asked_ns = time.monotonic_ns()
+        sent_ns = time.monotonic_ns()
         self._connection.request("GET", path)
         data = self._connection.getresponse().read()
-        took_ns = time.monotonic_ns() - asked_ns
+        took_ns = time.monotonic_ns() - sent_ns
         body = self._decode(data)
         balance = (body.result or {}).get("balance")
         return BalanceAnswer(
-            asked_ns,
+            sent_ns,
             took_ns,
             account,
             -1 if min_seq is None else min_seq,
