@@ -24,19 +24,18 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """No result came between `start` and `end`; in the unit of the times that were given."""
+    """No result came between `start` and `end`, which have the unit of the given times."""
 
     start: int
     end: int
 
     @property
     def length(self) -> int:
-        """How long it lasted."""
         return self.end - self.start
 
 
 def distribution(values: Sequence[float]) -> Distribution:
-    """Raises `OperationFailed` when there is nothing to describe."""
+    """Describe some values. Raises `OperationFailed` when there are none."""
     if not values:
         raise OperationFailed("nothing was measured: no result was seen; see the replicas' logs")
     ordered = sorted(values)
@@ -57,7 +56,7 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 
 
 def longest_gap(times: Sequence[int], start: int, end: int) -> Gap:
-    """The longest silence that touches the time from `start` to `end`.
+    """The longest silence that overlaps the time from `start` to `end`.
 
     `times`: when results were seen, ascending. A silence that began before `start` counts
     whole; one that has not ended by `end` counts up to the next result, or to `end` when there
@@ -72,3 +71,8 @@ def longest_gap(times: Sequence[int], start: int, end: int) -> Gap:
         touched.insert(0, start)
     gaps = [Gap(before, after) for before, after in pairwise(touched)]
     return max(gaps, key=lambda gap: gap.length, default=Gap(start, end))
+
+
+def longest_gap_ms(times_ns: Sequence[int], start_ns: int, end_ns: int, digits: int = 1) -> float:
+    """The length of the longest silence in ms, of times in ns."""
+    return round(longest_gap(times_ns, start_ns, end_ns).length / 1e6, digits)

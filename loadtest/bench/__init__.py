@@ -1,4 +1,4 @@
-"""`./postjournal bench …`: what the engine does under load and under fire, seen from outside."""
+"""`./postjournal bench …`: what the engine does under load and under faults, seen from outside."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["bench"]
 def bench() -> None:
     """Measure the engine, and verify that nothing was lost or applied twice.
 
-    Commands go straight into the source topic and the results topic is watched, as an outsider
-    would. Each bench starts Kafka and replicas of its own, in a temporary directory and on free
-    ports, warms the broker up (a young Java process is slow), and stops them at the end. With
-    --attach it uses the system that `./postjournal up` started, whose other services then take
-    their share of the CPU.
+    Commands are sent directly into the source topic and the results topic is followed, as an
+    external client does. Each bench starts Kafka and replicas of its own, in a temporary
+    directory and on free ports, warms the broker up (a Java process is slow at first), and stops
+    them at the end. With --attach it uses the system that `./postjournal up` started, whose other
+    services then take their share of the CPU.
     Exit code 1: something was lost, doubled, missing or wrong.
     """
 
 
-COMMANDS = (
+for command in (
     bench_failover,
     bench_latency,
     bench_throughput,
@@ -37,6 +37,6 @@ COMMANDS = (
     bench_recovery,
     bench_snapshot,
     bench_reads,
-)
-for command in (*COMMANDS, bench_verify):
+    bench_verify,
+):
     bench.add_command(command)

@@ -1,4 +1,4 @@
-"""Who uses the CPU: broker, replicas, this client, and others that should not be there."""
+"""CPU use by process: broker, replicas, this client, and everything else on the machine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Reading:
 class Usage(msgspec.Struct, frozen=True):
     """`processes`: cores (CPU seconds per second) by process; `threads`: within the leader.
 
-    `others`: all that is none of the system's, with what the hypervisor took away.
+    `others`: processes outside the system, and the time taken by the hypervisor.
     """
 
     processes: dict[str, float]
@@ -50,7 +50,7 @@ class CpuMeter:
     """Reads the CPU time of a system's processes."""
 
     def __init__(self, status: SystemStatus, shard: int = 0) -> None:
-        """The shard must have a leader: it is told apart."""
+        """The shard must have a leader, which is listed separately."""
         leader = status.leader(shard)
         rows = [row for row in status.replicas if row.shard == shard]
         pids = {"leader" if row.name == leader else f"standby {row.name}": row.pid for row in rows}
@@ -59,8 +59,8 @@ class CpuMeter:
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items() if pid}
 
     def read(self) -> Reading:
-        """As of now. A process that is gone counts no further."""
-        used = {name: _used_s(process) for name, process in self._processes.items()}
+        """The CPU time used until now; 0 for a process that has exited."""
+        used = {name: cpu_time_s(process) for name, process in self._processes.items()}
         whole = psutil.cpu_times()
         stolen = float(getattr(whole, "steal", 0.0))
         busy = float(whole.user + whole.system + getattr(whole, "irq", 0)) + stolen
@@ -70,24 +70,26 @@ class CpuMeter:
 
 
 def usage(before: Reading, after: Reading) -> Usage:
-    """Between two readings."""
+    """Cores used between two readings."""
     return _spent(before, after, after.at_s - before.at_s)
 
 
-def micros_each(before: Reading, after: Reading, commands: int) -> Usage:
-    """CPU microseconds per command instead of cores."""
+def micros_per_command(before: Reading, after: Reading, commands: int) -> Usage:
+    """CPU microseconds per command, instead of cores."""
     return _spent(before, after, commands / 1e6)
 
 
-def _spent(before: Reading, after: Reading, by: float) -> Usage:
+def _spent(before: Reading, after: Reading, divisor: float) -> Usage:
     used = {
-        name: _rounded(used_s - before.used_s.get(name, 0.0), by)
+        name: _rounded(used_s - before.used_s.get(name, 0.0), divisor)
         for name, used_s in after.used_s.items()
     }
-    return Usage(used, _by_kind(before.threads, after.threads, by))
+    return Usage(used, _by_kind(before.threads, after.threads, divisor))
 
 
-def _by_kind(before: dict[str, Thread], after: dict[str, Thread], by: float) -> dict[str, float]:
+def _by_kind(
+    before: dict[str, Thread], after: dict[str, Thread], divisor: float
+) -> dict[str, float]:
     """The engine's thread is the busiest of those that are not librdkafka's."""
     if not after:
         return {}
@@ -98,18 +100,18 @@ def _by_kind(before: dict[str, Thread], after: dict[str, Thread], by: float) -> 
     python, librdkafka = kinds
     engine_s = max(python)
     return {
-        ENGINE_THREAD: _rounded(engine_s, by),
-        LIBRDKAFKA: _rounded(sum(librdkafka), by),
-        OTHER_THREADS: _rounded(sum(python) - engine_s, by),
+        ENGINE_THREAD: _rounded(engine_s, divisor),
+        LIBRDKAFKA: _rounded(sum(librdkafka), divisor),
+        OTHER_THREADS: _rounded(sum(python) - engine_s, divisor),
     }
 
 
-def _rounded(used_s: float, by: float) -> float:
-    return round(max(used_s, 0.0) / by, 3)
+def _rounded(used_s: float, divisor: float) -> float:
+    return round(max(used_s, 0.0) / divisor, 3)
 
 
 def threads_of(pid: int) -> dict[str, Thread]:
-    """A process's threads by id; empty where there is no /proc."""
+    """A process's threads by id; empty on platforms without /proc."""
     found = {}
     for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
         with contextlib.suppress(OSError):  # the thread has ended
@@ -120,7 +122,8 @@ def threads_of(pid: int) -> dict[str, Thread]:
     return found
 
 
-def _used_s(process: psutil.Process) -> float:
+def cpu_time_s(process: psutil.Process) -> float:
+    """CPU seconds that a process has used so far; 0 if it has exited."""
     try:
         times = process.cpu_times()
     except psutil.Error:

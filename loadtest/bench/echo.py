@@ -1,4 +1,4 @@
-"""How much of a latency is the client's own, and one pass through Kafka."""
+"""How much of a latency is due to the client itself and to one pass through Kafka."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from itertools import count, takewhile
 
 import msgspec
 
-from loadtest.bench.scratch import scratch_topic
-from loadtest.bench_system import Stage
-from loadtest.workload.commands import Book, Mix
+from loadtest.kafka import temporary_topic
+from loadtest.system import BenchSystem
+from loadtest.workload.commands import SentCommands, Workload
 from loadtest.workload.sender import Sender
 from loadtest.workload.watcher import Watcher
 
@@ -18,31 +18,31 @@ class _Identified(msgspec.Struct):
     id: str
 
 
-def echo_ms(stage: Stage, rate: float, seconds: float, warm_up: float) -> list[float]:
-    """Latencies of the bench's own sender and watcher on one topic, without the engine.
+def echo_ms(system: BenchSystem, rate: float, seconds: float, warm_up_s: float) -> list[float]:
+    """Latencies in ms of the bench's own sender and watcher on one topic, without the engine.
 
-    In ms, for those sent after `warm_up` seconds of `seconds`.
+    Of the commands sent after `warm_up_s` seconds of `seconds`.
     """
-    with scratch_topic(stage, "bench-echo") as topic:
-        return _measure(stage.bootstrap, topic, rate, seconds, warm_up)
+    with temporary_topic(system.bootstrap, system.topics.topic("bench-echo")) as topic:
+        return _measure(system.bootstrap, topic, rate, seconds, warm_up_s)
 
 
 def _measure(
-    bootstrap: str, topic: str, rate: float, seconds: float, warm_up: float
+    bootstrap: str, topic: str, rate: float, seconds: float, warm_up_s: float
 ) -> list[float]:
-    book, mix = Book("echo"), Mix("echo", seed=1)
+    sent, workload = SentCommands("echo"), Workload("echo", seed=1)
     watcher = Watcher(bootstrap, [topic], 1)
-    sender = Sender(bootstrap, topic, 1, book)
+    sender = Sender(bootstrap, topic, 1, sent)
     end_s = time.monotonic() + seconds
-    orders = takewhile(lambda _: time.monotonic() < end_s, (mix.next() for _ in count()))
-    sender.start(orders, rate)
+    specs = takewhile(lambda _: time.monotonic() < end_s, (workload.next() for _ in count()))
+    sender.start(specs, rate)
     sender.join()
     time.sleep(0.2)
     watcher.close()
     decode = msgspec.json.Decoder(_Identified).decode
     latencies: list[float] = []
     for seen in watcher.take():
-        position = book.position(decode(seen.value).id)
-        if position is not None and position >= warm_up * rate:
+        position = sent.position(decode(seen.value).id)
+        if position is not None and position >= warm_up_s * rate:
             latencies.append((seen.seen_ns - sender.intended_ns[position]) / 1e6)
     return latencies

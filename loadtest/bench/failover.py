@@ -1,64 +1,44 @@
-"""`bench failover`: how long results stay away when the leader does."""
+"""`bench failover`: how long no results are published when the leader fails."""
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_right
 from collections import Counter
-from pathlib import Path
+from collections.abc import Sequence
 
 import click
 import msgspec
 from rich.console import RenderableType
 
-from loadtest.bench.options import report_options, seed_option, system_options
-from loadtest.bench.replicas_check import ReplicasCheck, check_faults, check_line, check_replicas
-from loadtest.bench.report import (
-    Machine,
-    conclude,
-    distribution_tables,
-    findings_faults,
-    findings_line,
-    publish,
-    this_machine,
-)
-from loadtest.bench.warm_up import warm_up_broker
-from loadtest.bench_system import (
-    Stage,
-    leader_of,
-    stage_for,
-    wait_until_settled,
-)
-from loadtest.faults.harm import DISCONNECT, HANDOVER, KILL, PAUSE, Harm
-from loadtest.progress import (
-    say,
-    show,
-    step,
-)
-from loadtest.stats import (
-    Distribution,
-    distribution,
-    longest_gap,
-)
-from loadtest.workload.audit import Findings
-from loadtest.workload.load import Load, load_on
+from loadtest.bench.frame import BenchRun, CheckedReport, bench_frame
+from loadtest.bench.tables import distribution_tables
+from loadtest.faults.injector import FaultInjector
+from loadtest.faults.kinds import Fault
+from loadtest.options import number_option
+from loadtest.progress import print_line, show_status, step
+from loadtest.stats import Distribution, distribution, longest_gap, longest_gap_ms
+from loadtest.system import BenchSystem, leader_of, wait_until_settled
+from loadtest.workload.load import Load
 from postjournal.cli.ranges import Range
 from postjournal.cluster.status import Failover
 from postjournal.cluster.topics import DEFAULT_KEY, shard_of
 
 QUIET_S = 1.0
-"""Nothing is asked of anybody for so long before each event; it shows the usual gaps as well."""
+"""No fault is injected for this long before each fault; it shows the usual gaps as well."""
 
 WATCH_S = 2.0
-"""So long after an event (after its end, if it is a pause) silences count as its doing."""
+"""For this long after a fault (after its end, if it lasts) silences are attributed to it."""
+
+FAULTS = (Fault.KILL, Fault.PAUSE, Fault.HANDOVER, Fault.DISCONNECT)
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
-    """One event; durations in ms.
+    """One fault; durations in ms. `at`: ms since the Unix epoch.
 
     `unavailable_ms`: the longest silence between two results as they were seen; `by_kafka_ms`:
     the same by Kafka's timestamps; `usual_ms`: the longest silence in the second before.
-    `takeovers`: what the new leaders told of themselves; there should be one.
+    `takeovers`: as reported by the new leaders; there should be one.
     """
 
     number: int
@@ -70,16 +50,24 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     usual_ms: float
     takeovers: list[Failover]
 
+    def summary(self) -> str:
+        takeover = self.takeovers[0] if self.takeovers else None
+        phases = (
+            f"{takeover.cause}: detect {takeover.detect_ms:.0f}, claim {takeover.claim_ms:.0f}, "
+            f"resume {takeover.resume_ms:.0f}"
+            if takeover
+            else "no takeover was reported"
+        )
+        return f"{self.previous} → {self.leader}  {self.unavailable_ms:7.1f} ms  ({phases})"
 
-class FailoverReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the JSON file holds. Distributions in ms; `phases` as the new leaders measured them.
 
-    The cadence of results is 1/rate: nothing is subtracted for it.
+class FailoverReport(CheckedReport, frozen=True, kw_only=True, tag="failover"):
+    """Distributions in ms; `phases` as the new leaders measured them.
+
+    Results are at best 1/rate apart, which is not subtracted.
     """
 
-    bench: str
-    how: str
-    machine: Machine
+    how: Fault
     replicas: int
     rate: float
     rounds: list[Round]
@@ -89,182 +77,123 @@ class FailoverReport(msgspec.Struct, frozen=True, kw_only=True):
     phases: dict[str, Distribution]
     causes: dict[str, int]
     rounds_with_further_takeovers: int
-    audit: Findings
-    check: ReplicasCheck
+
+    @property
+    def file_prefix(self) -> str:
+        return f"{super().file_prefix}-{self.how}"
+
+    def tables(self) -> Sequence[RenderableType]:
+        rows = {
+            "unavailable, as seen outside": self.unavailable,
+            "  by Kafka's timestamps": self.by_kafka,
+            "longest silence just before": self.usual,
+            **{f"new leader: {name}": phase for name, phase in self.phases.items()},
+        }
+        title = (
+            f"{len(self.rounds)} × {self.how} of the leader at {self.rate:g} commands/s "
+            f"(results are {1000 / self.rate:g} ms apart at best), {self.replicas} replicas"
+        )
+        causes = ", ".join(f"{cause} {count}" for cause, count in self.causes.items())
+        further = self.rounds_with_further_takeovers
+        line = f"causes: {causes or 'none reported'}; rounds with further takeovers: {further}"
+        return [*distribution_tables(title, "ms", rows), line]
 
 
 @click.command("failover")
-@click.option("--kills", type=click.IntRange(1, 10_000), default=30, show_default=True)
+@number_option("--kills", click.IntRange(1, 10_000), 30, "How many faults to inject.")
 @click.option(
     "--how",
-    type=click.Choice((KILL, PAUSE, HANDOVER, DISCONNECT)),
-    default=KILL,
+    type=click.Choice([fault.value for fault in FAULTS]),
+    default=Fault.KILL.value,
     show_default=True,
-    help="SIGKILL; SIGSTOP and after some time SIGCONT; the leader is asked to resign; or a "
-    "container is cut off its networks for some time (with --attach to `up --docker`).",
+    help="SIGKILL; SIGSTOP and after some time SIGCONT; a request to the leader to resign; or a "
+    "container is disconnected from its networks for some time (with --attach to `up --docker`).",
 )
-@click.option(
-    "--rate",
-    type=Range(1, 5_000),
-    default=200,
-    show_default=True,
-    help="Commands per second; results cannot be less than 1/rate apart.",
+@number_option(
+    "--rate", Range(1, 5_000), 200, "Commands per second; results are at best 1/rate apart."
 )
-@click.option("--pause", "pause_s", type=Range(0.1, 60), default=3, show_default=True, help="s")
-@seed_option
-@system_options
-@report_options
+@number_option("--pause", Range(0.1, 60), 3, "Seconds of each pause or disconnection.")
+@bench_frame(attachable=True)
 def bench_failover(
-    *,
-    kills: int,
-    how: str,
-    rate: float,
-    pause_s: float,
-    seed: int,
-    replicas: int,
-    attach: bool,
-    as_json: bool,
-    output: Path | None,
-) -> None:
-    """Harm the leader again and again, and measure how long results stay away.
+    run: BenchRun, *, kills: int, how: str, rate: float, pause: float
+) -> FailoverReport:
+    """Inject a fault in the leader repeatedly, and measure how long no results are published.
 
     Each round waits until one replica leads and all others are standby and in sync. Measured is
-    the longest silence between consecutive results around the event, as a follower of the
-    results topic sees them; the usual distance of 1/rate is in it.
+    the longest silence between consecutive results around the fault, as a follower of the
+    results topic sees them; it includes the usual distance of 1/rate.
     """
-    machine = this_machine()
-    with stage_for(attach=attach, replicas=replicas) as stage:
-        shard = shard_of(DEFAULT_KEY, stage.plan.shards)
-        wait_until_settled(stage, shard)
-        warm_up_broker(stage)
-        with load_on(stage, seed) as load:
-            load.start(rate)
-            rounds = _Rounds(stage, load, shard, how, pause_s).run(kills)
-            load.stop()
-            findings = load.findings()
-            check = check_replicas(stage, {shard: load.auditor.balances})
-        stage.keep = not (findings.ok and check.ok)
-        report = _report(
-            machine=machine,
-            how=how,
-            replicas=stage.plan.replicas,
-            rate=rate,
-            rounds=rounds,
-            findings=findings,
-            check=check,
-        )
-    tables = [*_tables(report), check_line(check), findings_line(findings)]
-    publish(f"failover-{how}", report, tables, as_json=as_json, output=output)
-    conclude(findings_faults(findings) + check_faults(check))
+    fault = Fault(how)
+    system = run.start()
+    load = run.open_load(system)
+    load.start(rate)
+    rounds = _Rounds(system, load, fault, pause).run(kills)
+    load.stop()
+    first = [done.takeovers[0] for done in rounds if done.takeovers]
+    return FailoverReport(
+        machine=run.machine,
+        audit=load.findings(),
+        check=run.check(system, load),
+        how=fault,
+        replicas=system.plan.replicas,
+        rate=rate,
+        rounds=rounds,
+        unavailable=distribution([done.unavailable_ms for done in rounds]),
+        by_kafka=distribution([done.by_kafka_ms for done in rounds]),
+        usual=distribution([done.usual_ms for done in rounds]),
+        phases=_phases(first),
+        causes=dict(Counter(takeover.cause for takeover in first)),
+        rounds_with_further_takeovers=sum(len(done.takeovers) > 1 for done in rounds),
+    )
 
 
 class _Rounds:
-    def __init__(self, stage: Stage, load: Load, shard: int, how: str, pause_s: float) -> None:
-        self._stage, self._load, self._shard = stage, load, shard
-        self._how, self._pause_s = how, pause_s
-        self._harm = Harm(stage)
+    def __init__(self, system: BenchSystem, load: Load, fault: Fault, pause_s: float) -> None:
+        self._system, self._load = system, load
+        self._fault, self._pause_s = fault, pause_s
+        self._shard = shard_of(DEFAULT_KEY, system.plan.shards)
+        self._injector = FaultInjector(system)
 
     def run(self, count: int) -> list[Round]:
         rounds = []
-        with step(f"{count} rounds of {self._how}"):
+        with step(f"{count} rounds of {self._fault}"):
             for number in range(1, count + 1):
-                show(f"round {number} of {count}: waiting until all are in sync")
+                show_status(f"round {number} of {count}: waiting until all are in sync")
                 rounds.append(self._round(number))
-                say(_told(rounds[-1], count))
+                print_line(f"{number:>3}/{count}  {rounds[-1].summary()}")
         return rounds
 
     def _round(self, number: int) -> Round:
-        leader = leader_of(wait_until_settled(self._stage, self._shard))
+        load, shard = self._load, self._shard
+        leader = leader_of(wait_until_settled(self._system, shard)).name
         time.sleep(QUIET_S)
-        self._load.catch_up()
-        known = len(self._load.failovers)
-        show(f"round {number}: {self._how} of {leader.name}")
-        at_ns, at_ms = self._harm.do(self._how, leader, self._pause_s)
+        load.poll()
+        known = len(load.failovers)
+        show_status(f"round {number}: {self._fault} of {leader}")
+        at_ns, at_ms = self._injector.inject(
+            self._fault, leader, lasts_s=self._pause_s, shard=shard
+        )
         time.sleep(WATCH_S)
         end_ns, end_ms = time.monotonic_ns(), time.time_ns() // 1_000_000
-        self._load.catch_up()
-        seen_ns, stamps_ms = self._load.fresh_ns[self._shard], self._load.fresh_ms[self._shard]
+        load.poll()
+        seen_ns = load.seen_ns[shard]
         before_ns = seen_ns[: bisect_right(seen_ns, at_ns)]
-        usual = longest_gap(before_ns, at_ns - int(QUIET_S * 1e9), before_ns[-1])
-        takeovers = [each for each in self._load.failovers[known:] if each.shard == self._shard]
+        takeovers = load.takeovers(shard, since=known)
         return Round(
             number=number,
             at=at_ms,
-            previous=leader.name,
-            leader=takeovers[-1].leader if takeovers else leader.name,
-            unavailable_ms=round(longest_gap(seen_ns, at_ns, end_ns).length / 1e6, 3),
-            by_kafka_ms=longest_gap(stamps_ms, at_ms, end_ms).length,
-            usual_ms=round(usual.length / 1e6, 3),
+            previous=leader,
+            leader=takeovers[-1].leader if takeovers else leader,
+            unavailable_ms=longest_gap_ms(seen_ns, at_ns, end_ns, digits=3),
+            by_kafka_ms=longest_gap(load.stamps_ms[shard], at_ms, end_ms).length,
+            usual_ms=longest_gap_ms(before_ns, at_ns - int(QUIET_S * 1e9), before_ns[-1], digits=3),
             takeovers=takeovers,
         )
 
 
-def _told(done: Round, count: int) -> str:
-    takeover = done.takeovers[0] if done.takeovers else None
-    phases = (
-        f"{takeover.cause}: detect {takeover.detect_ms:.0f}, claim {takeover.claim_ms:.0f}, "
-        f"resume {takeover.resume_ms:.0f}"
-        if takeover
-        else "no takeover was told"
-    )
-    return (
-        f"{done.number:>3}/{count}  {done.previous} → {done.leader}  "
-        f"{done.unavailable_ms:7.1f} ms  ({phases})"
-    )
-
-
-def _report(
-    *,
-    machine: Machine,
-    how: str,
-    replicas: int,
-    rate: float,
-    rounds: list[Round],
-    findings: Findings,
-    check: ReplicasCheck,
-) -> FailoverReport:
-    first = [each.takeovers[0] for each in rounds if each.takeovers]
-    return FailoverReport(
-        bench="failover",
-        how=how,
-        machine=machine,
-        replicas=replicas,
-        rate=rate,
-        rounds=rounds,
-        unavailable=distribution([each.unavailable_ms for each in rounds]),
-        by_kafka=distribution([each.by_kafka_ms for each in rounds]),
-        usual=distribution([each.usual_ms for each in rounds]),
-        phases=_phases(first),
-        causes=dict(Counter(each.cause for each in first)),
-        rounds_with_further_takeovers=sum(len(each.takeovers) > 1 for each in rounds),
-        audit=findings,
-        check=check,
-    )
-
-
 def _phases(takeovers: list[Failover]) -> dict[str, Distribution]:
-    if not takeovers:
-        return {}
+    phases = ("detect", "claim", "resume", "total") if takeovers else ()
     return {
-        "detect": distribution([each.detect_ms for each in takeovers]),
-        "claim": distribution([each.claim_ms for each in takeovers]),
-        "resume": distribution([each.resume_ms for each in takeovers]),
-        "total": distribution([each.total_ms for each in takeovers]),
+        phase: distribution([getattr(takeover, f"{phase}_ms") for takeover in takeovers])
+        for phase in phases
     }
-
-
-def _tables(report: FailoverReport) -> list[RenderableType]:
-    rows = {
-        "unavailable, as seen outside": report.unavailable,
-        "  by Kafka's timestamps": report.by_kafka,
-        "longest silence just before": report.usual,
-        **{f"new leader: {name}": phase for name, phase in report.phases.items()},
-    }
-    causes = ", ".join(f"{cause} {count}" for cause, count in report.causes.items())
-    title = (
-        f"{len(report.rounds)} × {report.how} of the leader at {report.rate:g} commands/s "
-        f"(results are {1000 / report.rate:g} ms apart at best), {report.replicas} replicas"
-    )
-    further = report.rounds_with_further_takeovers
-    told = f"causes: {causes or 'none told'}; rounds with further takeovers: {further}"
-    return [*distribution_tables(title, "ms", rows), told]

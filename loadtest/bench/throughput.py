@@ -2,62 +2,33 @@
 
 from __future__ import annotations
 
-import time
-import uuid
-from pathlib import Path
+from collections.abc import Sequence
 
 import click
 import msgspec
-from confluent_kafka import Consumer
 from rich.console import RenderableType
 from rich.table import Table
 
-from loadtest.bench.cpu import CpuMeter, Reading, Usage, micros_each, usage
-from loadtest.bench.options import report_options, seed_option
-from loadtest.bench.report import (
-    Machine,
-    conclude,
-    findings_faults,
-    findings_line,
-    plain_table,
-    publish,
-    this_machine,
-)
-from loadtest.bench.stages import StageCost, measure_stages
+from loadtest.bench.cpu import CpuMeter, Reading, Usage, micros_per_command, usage
+from loadtest.bench.engine_stages import StageCost, measure_stages
+from loadtest.bench.frame import AuditedReport, BenchRun, bench_frame
+from loadtest.bench.tables import plain_table
 from loadtest.bench.throughput_results import LagSample, Rates, read_results, standby_lag
 from loadtest.bench.warm_up import warm_up_broker
-from loadtest.bench_system import (
-    Stage,
-    own_stage,
-    wait_until_settled,
-)
-from loadtest.progress import (
-    show,
-    step,
-)
-from loadtest.workload.audit import Findings
-from loadtest.workload.preload import Transfers, preload_feed
-from loadtest.workload.watcher import end_of
-from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.cli.errors import OperationFailed
+from loadtest.options import accounts_option, number_option
+from loadtest.progress import step
+from loadtest.system import BenchSystem, wait_until_settled
+from loadtest.workload.preload import count_results, preload_feed
 
-POLL_S = 0.25
-STALLED_S = 30.0
 SHARD = 0
 STAGE_COMMANDS = 200_000
-"""Enough for the in-process stages to be steady."""
+"""Enough for the costs of the in-process stages to be steady."""
 
 
-class ThroughputReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the JSON file holds.
+class ThroughputReport(AuditedReport, frozen=True, kw_only=True, tag="throughput"):
+    """`cpu`: CPU microseconds per command at full speed, `cores`: CPU seconds per second;
+    `stages`: measured afterwards, in the bench's process."""
 
-    `cpu`: CPU microseconds per command while it ran at full speed, `cores`: CPU seconds per
-    second; `stages`: measured
-    afterwards, in this process.
-    """
-
-    bench: str
-    machine: Machine
     commands: int
     accounts: int
     standbys: int
@@ -68,7 +39,22 @@ class ThroughputReport(msgspec.Struct, frozen=True, kw_only=True):
     cores: Usage
     stages: list[StageCost]
     same_digest: bool
-    audit: Findings
+
+    def tables(self) -> Sequence[RenderableType]:
+        rates = self.rates
+        return [
+            f"[bold]{rates.whole:,.0f} commands/s[/] over the whole run of {self.commands:,} "
+            f"({rates.seconds:.2f} s from the first to the last result); "
+            f"steady part {rates.steady:,.0f}/s",
+            f"standby behind by at most {self.standby_lag_max_s:.2f} s "
+            f"({len(self.standby_lag)} samples); "
+            f"{'same' if self.same_digest else '[red]different[/]'} digest on all replicas",
+            _cpu_table(self.cpu, self.cores),
+            *(_stage_tables(self.stages) if self.stages else []),
+        ]
+
+    def failures(self) -> list[str]:
+        return super().failures() + ["the replicas' digests differ"] * (not self.same_digest)
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -79,104 +65,59 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 @click.command("throughput")
-@click.option("--commands", type=click.IntRange(1_000, 50_000_000), default=1_500_000)
-@click.option("--accounts", type=click.IntRange(2, 1_000_000), default=1_000, show_default=True)
-@click.option("--standbys", type=click.IntRange(0, 9), default=1, show_default=True)
+@number_option("--commands", click.IntRange(1_000, 50_000_000), 1_500_000)
+@accounts_option
+@number_option("--standbys", click.IntRange(0, 9), 1)
 @click.option("--stages/--no-stages", default=True, help="Measure the leader's stages afterwards.")
-@seed_option
-@report_options
+@bench_frame(attachable=False)
 def bench_throughput(
-    *,
-    commands: int,
-    accounts: int,
-    standbys: int,
-    stages: bool,
-    seed: int,
-    as_json: bool,
-    output: Path | None,
-) -> None:
+    run: BenchRun, *, commands: int, accounts: int, standbys: int, stages: bool
+) -> ThroughputReport:
     """Measure how many commands per second one shard takes.
 
-    Always on a system of its own: all commands (1,500,000 by default) lie in the feed topic
-    before the replicas start. The rate is taken from Kafka's timestamps in the results topic;
-    during the run only that topic's end is asked for, four times a second.
+    Always on a system of its own: all commands are in the feed topic before the replicas start.
+    The rate is taken from Kafka's timestamps in the results topic; during the run only that
+    topic's end offset is requested, four times a second.
     """
-    machine = this_machine()
-    transfers = Transfers(uuid.uuid4().hex[:6], accounts, commands, seed)
-    with own_stage(1 + standbys, launch=False) as stage:
-        warm_up_broker(stage)
-        preload_feed(stage, SHARD, transfers)
-        samples = _run(stage, transfers)
-        rows = wait_until_settled(stage, SHARD, same_seq=True)
-        report = _report(stage, transfers, samples, machine, stages)
-        same = len({row.digest for row in rows}) == 1
-        report = msgspec.structs.replace(report, standbys=standbys, same_digest=same)
-        stage.keep = not (report.audit.ok and same)
-    publish("throughput", report, _tables(report), as_json=as_json, output=output)
-    conclude(_faults(report))
-
-
-def _run(stage: Stage, transfers: Transfers) -> list[Sample]:
-    """Start the replicas; returns when all results are there."""
+    transfers = run.transfers(accounts, commands)
+    system = run.start_storage(1 + standbys)
+    warm_up_broker(system)
+    preload_feed(system, SHARD, transfers)
     with step("running"):
-        stage.launch_replicas()
-        consumer = Consumer(kafka_settings.follower_consumer(stage.bootstrap) | {"log_level": 2})
-        try:
-            return _sample(stage, consumer, len(transfers))
-        finally:
-            consumer.close()
-
-
-def _sample(stage: Stage, consumer: Consumer, wanted: int) -> list[Sample]:
-    topic = stage.topics.sink_topics["results"]
-    samples: list[Sample] = []
-    meter: CpuMeter | None = None
-    results, moved_s = 0, time.monotonic()
-    while results < wanted:
-        time.sleep(POLL_S)
-        end = end_of(consumer, topic, SHARD)
-        if end > results:
-            results, moved_s = end, time.monotonic()
-        elif time.monotonic() - moved_s > STALLED_S:
-            raise OperationFailed(f"no result came for {STALLED_S:g} s, after {results:,}")
-        if results and meter is None:
-            meter = _meter(stage)
-        if meter is not None:
-            samples.append(Sample(results, meter.read()))
-        show(f"{results:,} of {wanted:,} results")
-    return samples
-
-
-def _meter(stage: Stage) -> CpuMeter | None:
-    """As soon as there is a leader: it is told apart."""
-    status = stage.system.status()
-    return CpuMeter(status, SHARD) if status.leader(SHARD) else None
-
-
-def _report(
-    stage: Stage, transfers: Transfers, samples: list[Sample], machine: Machine, stages: bool
-) -> ThroughputReport:
+        system.launch_replicas()
+        cpu, cores = _cpu(_sample(system, len(transfers)))
+    rows = wait_until_settled(system, SHARD, same_seq=True)
     with step(f"verifying {len(transfers):,} results"):
-        results = read_results(stage, transfers)
-        lag = standby_lag(stage, results.stamps_ms)
+        results = read_results(system, transfers)
+        lag = standby_lag(system, results.stamps_ms)
     with step("measuring the leader's stages in this process"):
-        costs = measure_stages(stage, transfers, STAGE_COMMANDS) if stages else []
-    cpu, cores = _cpu(samples)
+        costs = measure_stages(system, transfers, STAGE_COMMANDS) if stages else []
     return ThroughputReport(
-        bench="throughput",
-        machine=machine,
-        commands=transfers.transfers,
-        accounts=transfers.accounts,
-        standbys=0,
+        machine=run.machine,
+        audit=results.findings,
+        commands=commands,
+        accounts=accounts,
+        standbys=standbys,
         rates=results.rates,
         standby_lag=lag,
         standby_lag_max_s=max((sample.lag_s for sample in lag), default=0.0),
         cpu=cpu,
         cores=cores,
         stages=costs,
-        same_digest=False,
-        audit=results.findings,
+        same_digest=len({row.digest for row in rows}) == 1,
     )
+
+
+def _sample(system: BenchSystem, end: int) -> list[Sample]:
+    samples: list[Sample] = []
+    meter: CpuMeter | None = None
+    for results in count_results(system, SHARD, end):
+        if results and meter is None:
+            status = system.status()  # the meter lists the leader separately, so wait for one
+            meter = CpuMeter(status, SHARD) if status.leader(SHARD) else None
+        if meter is not None:
+            samples.append(Sample(results, meter.read()))
+    return samples
 
 
 def _cpu(samples: list[Sample]) -> tuple[Usage, Usage]:
@@ -186,22 +127,8 @@ def _cpu(samples: list[Sample]) -> tuple[Usage, Usage]:
         return Usage({}, {}), Usage({}, {})  # the run was too short
     first, last = busy[0], busy[-1]
     done = last.results - first.results
-    return micros_each(first.reading, last.reading, done), usage(first.reading, last.reading)
-
-
-def _tables(report: ThroughputReport) -> list[RenderableType]:
-    rates = report.rates
-    return [
-        f"[bold]{rates.whole:,.0f} commands/s[/] over the whole run of {report.commands:,} "
-        f"({rates.seconds:.2f} s from the first to the last result); "
-        f"steady part {rates.steady:,.0f}/s",
-        f"standby behind by at most {report.standby_lag_max_s:.2f} s "
-        f"({len(report.standby_lag)} samples); "
-        f"{'same' if report.same_digest else '[red]different[/]'} digest on all replicas",
-        _cpu_table(report.cpu, report.cores),
-        *(_stage_tables(report.stages) if report.stages else []),
-        findings_line(report.audit),
-    ]
+    micros = micros_per_command(first.reading, last.reading, done)
+    return micros, usage(first.reading, last.reading)
 
 
 def _cpu_table(cpu: Usage, cores: Usage) -> Table:
@@ -225,10 +152,3 @@ def _stage_tables(stages: list[StageCost]) -> list[RenderableType]:
         "process, on the same records, with the replicas idle",
         table,
     ]
-
-
-def _faults(report: ThroughputReport) -> list[str]:
-    faults = findings_faults(report.audit)
-    if not report.same_digest:
-        faults.append("the replicas' digests differ")
-    return faults

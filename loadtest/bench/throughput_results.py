@@ -1,4 +1,4 @@
-"""What a throughput run's results say: rates, the standby's lag, and the audit."""
+"""Analyzes the results of a throughput run: rates, the standby's lag, and the audit."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from loadtest.bench_system import Stage
+from loadtest.kafka import read_all
+from loadtest.system import BenchSystem
 from loadtest.workload.audit import Auditor, Findings
 from loadtest.workload.preload import Transfers
-from loadtest.workload.watcher import read_all
 from postjournal.cluster.status import ReplicaStatus, decode_status
 
 
@@ -20,7 +20,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     """Transfers per second by Kafka's timestamps of their results.
 
     `whole`: from the first to the last, `seconds` apart; `steady`: without the first and the
-    last tenth; `per_second`: how many results bear a timestamp of each second of the run.
+    last tenth; `per_second`: the number of results in each second of the run, by timestamp.
     """
 
     whole: float
@@ -46,19 +46,19 @@ class Results:
     findings: Findings
 
 
-def read_results(stage: Stage, transfers: Transfers, shard: int = 0) -> Results:
-    """Read the whole topic, and audit it."""
+def read_results(system: BenchSystem, transfers: Transfers, shard: int = 0) -> Results:
+    """Read the whole results topic, and audit it."""
     auditor, stamps = Auditor(transfers), array("q")
-    for stamp_ms, value in read_all(stage.bootstrap, stage.topics.sink_topics["results"], shard):
+    for stamp_ms, value in read_all(system.bootstrap, system.results_topic, shard):
         repeats = auditor.repeats
-        auditor.take(shard, value)
+        auditor.add(shard, value)
         if auditor.repeats == repeats:
             stamps.append(stamp_ms)
     return Results(stamps, rates_of(stamps[transfers.first_transfer :]), auditor.findings())
 
 
 def rates_of(stamps_ms: array[int]) -> Rates:
-    """Of results in their order."""
+    """The rates of results, in their order."""
     count, start = len(stamps_ms), stamps_ms[0]
     tenth = count // 10
     per_second = Counter((stamp - start) // 1000 for stamp in stamps_ms)
@@ -75,9 +75,9 @@ def _rate(stamps_ms: array[int], first: int, last: int) -> float:
     return round((last - first) / elapsed_s, 1)
 
 
-def standby_lag(stage: Stage, stamps_ms: array[int], shard: int = 0) -> list[LagSample]:
-    """From the standbys' status records of the time in which results came."""
-    records = read_all(stage.bootstrap, stage.topics.status, shard)
+def standby_lag(system: BenchSystem, stamps_ms: array[int], shard: int = 0) -> list[LagSample]:
+    """The standbys' lags, from their status records during the run."""
+    records = read_all(system.bootstrap, system.topics.status, shard)
     statuses = (decode_status(value) for _, value in records)
     return [
         LagSample(status.replica, *lag)
@@ -89,10 +89,10 @@ def standby_lag(stage: Stage, stamps_ms: array[int], shard: int = 0) -> list[Lag
 
 
 def lag_at(time_ms: int, seq: int, stamps_ms: array[int]) -> tuple[float, float] | None:
-    """(s since the first result, s that the state was behind); None outside of the run.
+    """(s since the first result, s by which the state was behind); None outside of the run.
 
-    A standby whose next sequence is `seq` at `time_ms` lacks the result `seq`. It is behind
-    since that result was published, if it was; a replica that has all has no lag.
+    A standby whose next sequence is `seq` at `time_ms` lacks the result `seq`. It has been
+    behind since that result was published, if it was; a replica that has all has no lag.
     """
     if not stamps_ms[0] <= time_ms <= stamps_ms[-1]:
         return None

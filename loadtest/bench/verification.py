@@ -1,4 +1,4 @@
-"""`bench verify`: how fast the auditor is, and what memory it takes."""
+"""`bench verify`: how fast the auditor is, and how much memory it uses."""
 
 from __future__ import annotations
 
@@ -6,44 +6,37 @@ import os
 import subprocess
 import sys
 import time
-import uuid
-from pathlib import Path
+from collections.abc import Sequence
 
 import click
 import msgspec
-from confluent_kafka import Consumer
 from rich.console import RenderableType
 
-from loadtest.bench.options import report_options, seed_option
-from loadtest.bench.report import Machine, conclude, publish, this_machine
-from loadtest.bench_system import (
-    Stage,
-    own_stage,
-    wait_until_settled,
-)
-from loadtest.progress import (
-    show,
-    step,
-)
-from loadtest.workload.preload import Transfers, preload_feed
-from loadtest.workload.watcher import end_of
-from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.cli.errors import OperationFailed
+from loadtest.bench.frame import BenchReport, BenchRun, bench_frame
+from loadtest.options import accounts_option, number_option
+from loadtest.progress import step
+from loadtest.system import BenchSystem, wait_until_settled
+from loadtest.workload.preload import count_results, preload_feed
 from postjournal.verify.report import Report
 
 SHARD = 0
-POLL_S = 0.25
-STALLED_S = 30.0
 
 
-class VerificationReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the JSON file holds. `seconds`: of the whole process, its start and all else included.
+class Cost(msgspec.Struct, frozen=True):
+    """What a process used: its wall-clock time, CPU time, and highest resident set."""
+
+    seconds: float
+    cpu_s: float
+    memory_kb: int
+
+
+class VerificationReport(BenchReport, frozen=True, kw_only=True, tag="verify"):
+    """`seconds`: of the whole process, including its start; `preloaded`: commands in the journal.
 
     `cpu_micros`: CPU microseconds per command; `memory_mb`: the process's highest resident set.
     """
 
-    bench: str
-    machine: Machine
+    preloaded: int
     commands: int
     seconds: float
     commands_per_second: float
@@ -51,80 +44,63 @@ class VerificationReport(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: float
     report: Report
 
+    def tables(self) -> Sequence[RenderableType]:
+        verdict = "[green]✔ sound[/]" if self.report.sound else "[red]✘ damaged[/]"
+        return [
+            f"[bold]{self.commands:,} commands verified in {self.seconds:.1f} s[/] "
+            f"({self.commands_per_second:,.0f}/s; {self.cpu_micros:.1f} µs of CPU per command; "
+            f"at most {self.memory_mb:.0f} MB): {verdict}"
+        ]
+
+    def failures(self) -> list[str]:
+        found = []
+        if not self.report.sound:
+            found.append(f"rules are broken: {self.report.shards[0].broken}")
+        if self.commands != self.preloaded:
+            found.append(f"only {self.commands} of {self.preloaded} commands were verified")
+        return found
+
 
 @click.command("verify")
-@click.option("--commands", type=click.IntRange(1_000, 50_000_000), default=1_000_000)
-@click.option("--accounts", type=click.IntRange(2, 1_000_000), default=1_000, show_default=True)
-@seed_option
-@report_options
-def bench_verify(
-    *, commands: int, accounts: int, seed: int, as_json: bool, output: Path | None
-) -> None:
-    """Measure `./postjournal verify` on a journal of transfers (1,000,000 by default).
+@number_option("--commands", click.IntRange(1_000, 50_000_000), 1_000_000)
+@accounts_option
+@bench_frame(attachable=False)
+def bench_verify(run: BenchRun, *, commands: int, accounts: int) -> VerificationReport:
+    """Measure `./postjournal verify` on a journal of transfers.
 
     A leader and a standby decide and publish them first; both still run while it is verified.
     """
-    machine = this_machine()
-    transfers = Transfers(uuid.uuid4().hex[:6], accounts, commands, seed)
-    with own_stage(2, launch=False) as stage:
-        preload_feed(stage, SHARD, transfers)
-        with step("deciding and publishing them"):
-            stage.launch_replicas()
-            _wait_for_results(stage, len(transfers))
-            wait_until_settled(stage, SHARD, same_seq=True)
-        with step(f"verifying {len(transfers):,} commands"):
-            report = _verify(stage, machine)
-        stage.keep = not report.report.sound
-    publish("verify", report, _tables(report), as_json=as_json, output=output)
-    faults = [] if report.report.sound else [f"rules are broken: {report.report.shards[0].broken}"]
-    if report.commands != len(transfers):
-        faults.append(f"only {report.commands} of {len(transfers)} commands were verified")
-    conclude(faults)
-
-
-def _wait_for_results(stage: Stage, wanted: int) -> None:
-    consumer = Consumer(kafka_settings.follower_consumer(stage.bootstrap) | {"log_level": 2})
-    results, moved_s = 0, time.monotonic()
-    try:
-        while results < wanted:
-            time.sleep(POLL_S)
-            end = end_of(consumer, stage.topics.sink_topics["results"], SHARD)
-            if end > results:
-                results, moved_s = end, time.monotonic()
-            elif time.monotonic() - moved_s > STALLED_S:
-                raise OperationFailed(f"no result came for {STALLED_S:g} s, after {results:,}")
-            show(f"{results:,} of {wanted:,} results")
-    finally:
-        consumer.close()
-
-
-def _verify(stage: Stage, machine: Machine) -> VerificationReport:
-    """In a process of its own, as people run it."""
-    command = [sys.executable, "-m", "postjournal.cli", "verify", "--json"]
-    command += ["--bootstrap", stage.bootstrap, "--namespace", stage.plan.namespace]
-    begun_s = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    told = process.stdout.read()
-    _, _, usage = os.wait4(process.pid, 0)
-    seconds = time.monotonic() - begun_s
-    report = msgspec.json.decode(told, type=Report)
+    transfers = run.transfers(accounts, commands)
+    system = run.start_storage(2)
+    preload_feed(system, SHARD, transfers)
+    with step("deciding and publishing them"):
+        system.launch_replicas()
+        for _ in count_results(system, SHARD, len(transfers)):
+            pass
+        wait_until_settled(system, SHARD, same_seq=True)
+    with step(f"verifying {len(transfers):,} commands"):
+        report, cost = _verify(system)
     return VerificationReport(
-        bench="verify",
-        machine=machine,
+        machine=run.machine,
+        preloaded=len(transfers),
         commands=report.commands,
-        seconds=round(seconds, 3),
-        commands_per_second=round(report.commands / seconds, 1),
-        cpu_micros=round((usage.ru_utime + usage.ru_stime) * 1e6 / report.commands, 2),
-        memory_mb=round(usage.ru_maxrss / 1024, 1),
+        seconds=round(cost.seconds, 3),
+        commands_per_second=round(report.commands / cost.seconds, 1),
+        cpu_micros=round(cost.cpu_s * 1e6 / report.commands, 2),
+        memory_mb=round(cost.memory_kb / 1024, 1),
         report=report,
     )
 
 
-def _tables(report: VerificationReport) -> list[RenderableType]:
-    verdict = "[green]✔ sound[/]" if report.report.sound else "[red]✘ damaged[/]"
-    return [
-        f"[bold]{report.commands:,} commands verified in {report.seconds:.1f} s[/] "
-        f"({report.commands_per_second:,.0f}/s; {report.cpu_micros:.1f} µs of CPU per command; "
-        f"at most {report.memory_mb:.0f} MB): {verdict}"
-    ]
+def _verify(system: BenchSystem) -> tuple[Report, Cost]:
+    """Run `verify` in a process of its own, as operators do."""
+    command = [sys.executable, "-m", "postjournal.cli", "verify", "--json"]
+    command += ["--bootstrap", system.bootstrap, "--namespace", system.plan.namespace]
+    started_s = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    output = process.stdout.read()
+    _, _, used = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - started_s
+    report = msgspec.json.decode(output, type=Report)
+    return report, Cost(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss)

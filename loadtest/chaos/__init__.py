@@ -1,4 +1,4 @@
-"""`./postjournal chaos`: a system of its own under load, harmed by a seeded schedule, audited."""
+"""`./postjournal chaos`: a system of its own under load, with faults by a seeded schedule."""
 
 from __future__ import annotations
 
@@ -6,31 +6,26 @@ import shlex
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 from rich.console import Console
 
-from loadtest.bench.options import json_option, seed_option
-from loadtest.bench.report import Machine, conclude, this_machine
-from loadtest.bench_system import (
-    Stage,
-    wait_until_settled,
-)
 from loadtest.chaos import report as reports
+from loadtest.chaos.live_view import LiveView
 from loadtest.chaos.load import ChaosLoad
 from loadtest.chaos.report import ChaosReport
-from loadtest.chaos.show import Watch
-from loadtest.chaos.timeline import draw_up
+from loadtest.chaos.timeline import timeline_of
 from loadtest.chaos.verdict import judge
-from loadtest.faults.schedule import (
-    Strike,
-    draw,
-)
-from loadtest.faults.striker import Striker
-from loadtest.faults.system import chaos_stage
-from loadtest.progress import say
-from loadtest.workload.load import at_work
+from loadtest.faults.proxied_system import proxied_system
+from loadtest.faults.schedule import ScheduledFault, draw
+from loadtest.faults.schedule_runner import ScheduleRunner
+from loadtest.machine import Machine, this_machine
+from loadtest.options import exit_with, json_option, number_option, seed_option
+from loadtest.progress import print_line
+from loadtest.system import BenchSystem, wait_until_settled
+from loadtest.workload.load import opened
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import DEFAULT_DIRECTORY
 from postjournal.cli.ranges import Range
@@ -38,8 +33,8 @@ from postjournal.cli.ranges import Range
 __all__ = ["chaos"]
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for."""
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options that decide what a run does."""
 
     minutes: float
     seed: int
@@ -51,31 +46,33 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def command(self) -> str:
-        """What does the same again."""
-        told = f"./postjournal chaos --minutes {self.minutes:g} --seed {self.seed}"
-        told += f" --rate {self.rate:g} --replicas {self.replicas} --shards {self.shards}"
-        return told + (f" --engine {shlex.quote(str(self.engine))}" if self.engine else "")
+        """The command line that does the same again."""
+        command = f"./postjournal chaos --minutes {self.minutes:g} --seed {self.seed}"
+        command += f" --rate {self.rate:g} --replicas {self.replicas} --shards {self.shards}"
+        return command + (f" --engine {shlex.quote(str(self.engine))}" if self.engine else "")
+
+    def schedule(self, replicas: list[str]) -> list[ScheduledFault]:
+        return draw(self.seed, self.minutes * 60, replicas, self.shards)
 
 
 def _with_the_package(_: click.Context, __: click.Parameter, engine: Path | None) -> Path | None:
-    """Without it the services would run the unchanged engine, and nothing would tell."""
+    """Reject other directories: the services would run the unchanged engine without an error."""
     if engine is not None and not (engine / "postjournal" / "core").is_dir():
-        raise click.BadParameter(f"{engine} is no copy of `shared`: it has no postjournal/core")
+        raise click.BadParameter(f"{engine} is not a copy of `shared`: it has no postjournal/core")
     return engine
 
 
 @click.command()
-@click.option("--minutes", type=Range(0.4, 10_000), default=3, show_default=True)
+@number_option("--minutes", Range(0.4, 10_000), 3)
 @seed_option
-@click.option(
+@number_option(
     "--rate",
-    type=Range(1, 5_000),
-    default=200,
-    show_default=True,
-    help="Commands per second straight into Kafka; the gateway gets 20 more.",
+    Range(1, 5_000),
+    200,
+    "Commands per second directly into Kafka; the gateway gets 20 more.",
 )
-@click.option("--replicas", type=click.IntRange(2, 20), default=3, show_default=True)
-@click.option("--shards", type=click.IntRange(1, 16), default=1, show_default=True)
+@number_option("--replicas", click.IntRange(2, 20), 3)
+@number_option("--shards", click.IntRange(1, 16), 1)
 @click.option(
     "--engine",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -90,45 +87,25 @@ def _with_the_package(_: click.Context, __: click.Parameter, engine: Path | None
     help="Where to write the report.  [default: .postjournal/chaos/seed-SEED-TIME]",
 )
 @json_option
-def chaos(
-    *,
-    minutes: float,
-    seed: int,
-    rate: float,
-    replicas: int,
-    shards: int,
-    engine: Path | None,
-    keep: bool,
-    only_schedule: bool,
-    output: Path | None,
-    as_json: bool,
-) -> None:
-    """Break a running system in every way, and prove that nothing was lost or done twice.
+def chaos(*, only_schedule: bool, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Inject every fault into a running system, and prove that nothing was lost or done twice.
 
     Starts Kafka, Redis and all services in a temporary directory, each replica behind a TCP proxy
     of its own. The same seed gives the same schedule: SIGKILL, SIGSTOP, handovers, connections
-    cut, stopped and slowed down, restarts of the broker, Redis, the gateway and the coordinator
-    gone, no room for snapshots; under load from the gateway and straight into Kafka, with repeats.
-    Then everything is audited: the results against what was sent, journal and snapshots by
-    `./postjournal verify`, the replicas' memory, the projection in Redis.
+    reset, held and delayed, restarts of the broker, Redis, the gateway and the coordinator
+    killed, no space for snapshots; under load from the gateway and directly into Kafka, with
+    repeats. Then everything is audited: the results against what was sent, journal and snapshots
+    by `./postjournal verify`, the replicas' memory, the projection in Redis.
 
     Exit code 1: something was lost, doubled, missing or wrong.
     """
-    plan = Plan(
-        minutes=minutes,
-        seed=seed,
-        rate=rate,
-        replicas=replicas,
-        shards=shards,
-        engine=engine,
-        keep=keep,
-    )
+    run = RunOptions(**options)
     if only_schedule:
-        _print_schedule(plan, as_json=as_json)
+        _print_schedule(run, as_json=as_json)
         return
-    directory = output or _default_directory(seed)
-    _prepare(directory)
-    report = _run(plan)
+    directory = output or _default_directory(run.seed)
+    _create(directory)
+    report = _run(run)
     reports.write(report, directory)
     if as_json:
         click.echo((directory / reports.JSON).read_text())
@@ -136,76 +113,70 @@ def chaos(
         console = Console(highlight=False)
         for line in [*reports.summary(report), f"report: {directory / reports.MARKDOWN}"]:
             console.print(line, soft_wrap=True)
-    conclude(report.verdict.faults)
+    exit_with(report.verdict.faults)
 
 
-def _schedule(plan: Plan, replicas: list[str]) -> list[Strike]:
-    return draw(plan.seed, plan.minutes * 60, replicas, plan.shards)
-
-
-def _print_schedule(plan: Plan, *, as_json: bool) -> None:
-    strikes = _schedule(plan, [f"replica-{n + 1}" for n in range(plan.replicas)])
+def _print_schedule(run: RunOptions, *, as_json: bool) -> None:
+    schedule = run.schedule([f"replica-{n + 1}" for n in range(run.replicas)])
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(strikes)))
+        click.echo(msgspec.json.format(msgspec.json.encode(schedule)))
         return
-    for strike in strikes:
-        click.echo(f"{strike.at_s:7.2f} s  {strike.told()}")
+    for fault in schedule:
+        click.echo(f"{fault.at_s:7.2f} s  {fault.description}")
 
 
-def _run(plan: Plan) -> ChaosReport:
+def _run(run: RunOptions) -> ChaosReport:
     machine = this_machine()
-    with chaos_stage(plan.replicas, plan.shards, plan.engine) as stage:
-        stage.keep = True  # whatever goes wrong in here is worth a look
+    with proxied_system(run.replicas, run.shards, run.engine) as system:
+        system.keep = True  # the data of a run that fails with an exception is worth examining
         try:
-            report = _harm(plan, stage, machine)
+            for shard in range(run.shards):
+                wait_until_settled(system, shard)
+            with opened(ChaosLoad(system, run.seed)) as load:
+                report = _inject_faults(run, system, load, machine)
         except KeyboardInterrupt:
-            stage.keep = plan.keep
+            system.keep = run.keep
             raise
-        stage.keep = plan.keep or not report.verdict.sound
-        kept = str(stage.local.layout.directory) if stage.keep else None
+        system.keep = run.keep or not report.verdict.sound
+        kept = str(system.local.layout.directory) if system.keep else None
     return msgspec.structs.replace(report, kept=kept)
 
 
-def _harm(plan: Plan, stage: Stage, machine: Machine) -> ChaosReport:
-    for shard in range(plan.shards):
-        wait_until_settled(stage, shard)
-    with at_work(ChaosLoad(stage, plan.seed)) as load:
-        return _harm_at_work(plan, stage, load, machine)
-
-
-def _harm_at_work(plan: Plan, stage: Stage, load: ChaosLoad, machine: Machine) -> ChaosReport:
-    seconds, names = plan.minutes * 60, stage.plan.replica_names
-    striker = Striker(stage, _schedule(plan, names), seconds)
-    begun_ms = time.time_ns() // 1_000_000
-    say(f"chaos for {plan.minutes:g} min with seed {plan.seed}")
-    striker.start()
-    load.start(plan.rate)
+def _inject_faults(
+    run: RunOptions, system: BenchSystem, load: ChaosLoad, machine: Machine
+) -> ChaosReport:
+    seconds, names = run.minutes * 60, system.plan.replica_names
+    runner = ScheduleRunner(system, run.schedule(names))
+    started_ms = time.time_ns() // 1_000_000
+    print_line(f"chaos for {run.minutes:g} min with seed {run.seed}")
+    runner.start()
+    load.start(run.rate)
     try:
-        Watch(load, striker, seconds).until(seconds)
+        LiveView(load, runner, seconds).run()
     finally:
-        striker.finish()
+        runner.finish()
     load.stop()
-    blows = sorted(striker.blows, key=lambda blow: blow.at_s)
+    injected = sorted(runner.injected, key=lambda fault: fault.at_s)
     return ChaosReport(
-        command=plan.command,
+        command=run.command,
         machine=machine,
-        seed=plan.seed,
-        minutes=plan.minutes,
-        rate=plan.rate,
+        seed=run.seed,
+        minutes=run.minutes,
+        rate=run.rate,
         replicas=names,
-        shards=plan.shards,
-        engine=str(plan.engine) if plan.engine else None,
+        shards=run.shards,
+        engine=str(run.engine) if run.engine else None,
         kept=None,
         takeovers=len(load.failovers),
         causes=dict(Counter(failover.cause for failover in load.failovers)),
-        blows=blows,
-        timeline=draw_up(load, blows, begun_ms, seconds),
-        verdict=judge(stage, load),
+        injected=injected,
+        timeline=timeline_of(load, injected, started_ms, seconds),
+        verdict=judge(system, load),
     )
 
 
-def _prepare(directory: Path) -> None:
-    """Rather now than when there is a report that cannot be written."""
+def _create(directory: Path) -> None:
+    """Create the report's directory before the run, so that a failure does not waste the run."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The report of a run: JSON for programs, Markdown and a picture for people."""
+"""The report of a chaos run: JSON, Markdown, and a chart."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.bench.report import Machine
-from loadtest.chaos.picture import Picture
+from loadtest.chaos.chart import Chart
 from loadtest.chaos.timeline import Timeline
 from loadtest.chaos.verdict import Verdict
-from loadtest.faults.schedule import KINDS
-from loadtest.faults.striker import Blow
+from loadtest.faults.kinds import KINDS
+from loadtest.faults.schedule_runner import InjectedFault
+from loadtest.machine import Machine
 
-JSON, MARKDOWN, PICTURE = "report.json", "report.md", "timeline.svg"
+JSON, MARKDOWN, CHART = "report.json", "report.md", "timeline.svg"
 
 
 class ChaosReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the JSON file holds. `rate`: commands per second straight into Kafka; `kept`: where
-    the data and logs lie, None when they are deleted."""
+    """What the JSON file holds. `rate`: commands per second directly into Kafka; `kept`: the
+    directory of data and logs, None when they are deleted; `injected`: the faults, in order."""
 
     command: str
     machine: Machine
@@ -33,36 +33,36 @@ class ChaosReport(msgspec.Struct, frozen=True, kw_only=True):
     kept: str | None
     takeovers: int
     causes: dict[str, int]
-    blows: list[Blow]
+    injected: list[InjectedFault]
     timeline: Timeline
     verdict: Verdict
 
 
 def write(report: ChaosReport, directory: Path) -> None:
-    """All three files, into a directory that is there."""
+    """Write all three files into an existing directory."""
     data = msgspec.json.format(msgspec.json.encode(report))
     (directory / JSON).write_bytes(data + b"\n")
     (directory / MARKDOWN).write_text("\n".join(_markdown(report)) + "\n")
-    picture = Picture(report.timeline, report.blows, report.replicas)
-    (directory / PICTURE).write_text(picture.svg())
+    chart = Chart(report.timeline, report.injected, report.replicas)
+    (directory / CHART).write_text(chart.svg())
 
 
 def summary(report: ChaosReport) -> list[str]:
     """The outcome in some lines, with rich's markup."""
     verdict = report.verdict
     mark = "[green]✔ sound[/]" if verdict.sound else "[red]✘ damaged[/]"
-    done = sum(blow.missed is None for blow in report.blows)
+    done = sum(fault.missed is None for fault in report.injected)
     return [
-        f"{mark}: {done} strikes in {report.minutes:g} min, seed {report.seed}; "
+        f"{mark}: {done} faults in {report.minutes:g} min, seed {report.seed}; "
         f"{report.takeovers} takeovers; longest silence "
         f"{report.timeline.longest_silence_ms / 1000:.1f} s",
-        *(f"  {name}: {told}" for name, told in _checks(report)),
+        *(f"  {name}: {outcome}" for name, outcome in _checks(report)),
     ]
 
 
 def _checks(report: ChaosReport) -> Iterator[tuple[str, str]]:
     verdict = report.verdict
-    for name, found in (("straight into Kafka", verdict.kafka), ("gateway", verdict.gateway)):
+    for name, found in (("directly into Kafka", verdict.kafka), ("gateway", verdict.gateway)):
         yield (
             name,
             f"{found.sent:,} sent, {found.unacknowledged:,} of them never acknowledged; "
@@ -90,16 +90,16 @@ def _checks(report: ChaosReport) -> Iterator[tuple[str, str]]:
         )
     compared = sum(len(shard.snapshots) for shard in verdict.journal.shards)
     done, failed = verdict.snapshots.get("done", 0), verdict.snapshots.get("failed", 0)
-    yield "snapshots", f"{done} taken, {failed} attempts failed; {compared} kept and compared"
+    yield "snapshots", f"{done} taken, {failed} attempts failed; {compared} retained and compared"
     replicas = verdict.replicas
-    equal = replicas is not None and replicas.ok
+    is_equal = replicas is not None and replicas.ok
     balances = 0 if replicas is None else replicas.balances_compared
     yield (
         "replicas",
-        f"digests {'equal' if equal else 'NOT equal'}, {balances:,} balances compared",
+        f"digests {'equal' if is_equal else 'NOT equal'}, {balances:,} balances compared",
     )
-    yield "services", "one is NOT back" if verdict.away else "all are back"
-    yield "balances in Redis", "as the results say" if verdict.projection else "WRONG"
+    yield "services", "NOT all are ready again" if verdict.not_ready else "all are ready again"
+    yield "balances in Redis", "as in the results" if verdict.projection else "WRONG"
 
 
 def _markdown(report: ChaosReport) -> Iterator[str]:
@@ -110,49 +110,47 @@ def _markdown(report: ChaosReport) -> Iterator[str]:
     if report.engine:
         yield f"The services ran a changed engine: `{report.engine}`."
     yield ""
-    yield f"![timeline]({PICTURE})"
+    yield f"![timeline]({CHART})"
     yield ""
     yield "| check | outcome |"
     yield "|---|---|"
-    for name, told in _checks(report):
-        yield f"| {name} | {told} |"
+    for name, outcome in _checks(report):
+        yield f"| {name} | {outcome} |"
     yield ""
     if report.verdict.faults:
-        yield "## What is wrong"
+        yield "## Failed checks"
         yield ""
-        yield from (f"- {fault}" for fault in report.verdict.faults)
+        yield from (f"- {failure}" for failure in report.verdict.faults)
         yield ""
-    yield from _kinds(report.blows)
-    yield from _blows(report)
+    yield from _kinds(report.injected)
+    yield from _faults(report)
 
 
-def _kinds(blows: Sequence[Blow]) -> Iterator[str]:
-    done = Counter(blow.strike.kind for blow in blows if blow.missed is None)
-    yield "## Kinds of strikes"
+def _kinds(faults: Sequence[InjectedFault]) -> Iterator[str]:
+    done = Counter(fault.scheduled.kind for fault in faults if fault.missed is None)
+    yield "## Kinds of faults"
     yield ""
     yield "| kind | what | times |"
     yield "|---|---|--:|"
     for kind in KINDS:
-        yield f"| {kind.name} | {kind.told} | {done[kind.name]} |"
+        yield f"| {kind.name} | {kind.description} | {done[kind.name]} |"
     yield ""
 
 
-def _blows(report: ChaosReport) -> Iterator[str]:
-    yield "## Strikes"
+def _faults(report: ChaosReport) -> Iterator[str]:
+    causes = ", ".join(f"{name} {count}" for name, count in sorted(report.causes.items()))
+    yield "## Faults"
     yield ""
     yield (
-        f"{report.takeovers} takeovers ({_counted(report.causes)}). The last column is the longest "
-        "silence of any shard's results from the strike until the next one, or some seconds after "
-        "its end."
+        f"{report.takeovers} takeovers ({causes or 'none reported'}). The last column is the "
+        "longest silence of any shard's results from the fault until the next one, or some seconds "
+        "after its end."
     )
     yield ""
-    yield "| at s | what | whom | led | silence ms |"
+    yield "| at s | what | victim | led | silence ms |"
     yield "|--:|---|---|---|--:|"
-    for blow, silence in zip(report.blows, report.timeline.silences_ms, strict=True):
-        led = ", ".join(map(str, blow.led)) or "-"
-        told = f"not done: {blow.missed}" if blow.missed else f"{silence:.0f}"
-        yield f"| {blow.at_s:.1f} | {blow.strike.told()} | {blow.victim} | {led} | {told} |"
-
-
-def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none told"
+    for fault, silence in zip(report.injected, report.timeline.silences_ms, strict=True):
+        led = ", ".join(map(str, fault.led)) or "-"
+        last = f"not injected: {fault.missed}" if fault.missed else f"{silence:.0f}"
+        what = fault.scheduled.description
+        yield f"| {fault.at_s:.1f} | {what} | {fault.victim} | {led} | {last} |"

@@ -1,4 +1,4 @@
-"""What happened when, from what was seen: for the picture and the tables."""
+"""What happened when, as seen from outside: for the chart and the tables."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 
 import msgspec
 
-from loadtest.faults.striker import Blow
+from loadtest.faults.schedule_runner import InjectedFault
 from loadtest.stats import longest_gap
 from loadtest.workload.load import Load
 from postjournal.cluster.status import ReplicaStatus
 
 AFTER_S = 6.0
-"""A silence that begins so long after the end of a strike is not its doing."""
+"""A silence that begins later after the end of a fault is not attributed to it."""
 
 
-class Reign(msgspec.Struct, frozen=True, kw_only=True):
-    """Who led a shard. `from_s`, `to_s`: since the load began, as the leader's status tells."""
+class LeadershipInterval(msgspec.Struct, frozen=True, kw_only=True):
+    """When a replica led a shard. `from_s`, `to_s`: since the load began, by its status records."""
 
     shard: int
     leader: str
@@ -27,26 +27,28 @@ class Reign(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
-    """`results`: shard → results in each second; `silences_ms`: for each blow the longest silence
-    of any shard from then until the next blow, or a little after its end."""
+    """`results`: shard → results in each second; `silences_ms`: for each fault the longest silence
+    of any shard from then until the next fault, or a little after its end."""
 
     seconds: float
     results: list[list[int]]
-    reigns: list[Reign]
+    leaders: list[LeadershipInterval]
     silences_ms: list[float]
     longest_silence_ms: float
 
 
-def draw_up(load: Load, blows: Sequence[Blow], begun_ms: int, seconds: float) -> Timeline:
-    """`begun_ms`: when the load began, ms since the Unix epoch."""
-    stamps = [[stamp - begun_ms for stamp in shard] for shard in load.fresh_ms]
-    silences = [_silence_ms(stamps, blow, _until_s(blow, blows)) for blow in blows]
+def timeline_of(
+    load: Load, faults: Sequence[InjectedFault], started_ms: int, seconds: float
+) -> Timeline:
+    """`started_ms`: when the load began, ms since the Unix epoch."""
+    stamps = [sorted(stamp - started_ms for stamp in shard) for shard in load.stamps_ms]
+    silences = [_longest_ms(stamps, fault.at_s, _until_s(fault, faults)) for fault in faults]
     return Timeline(
         seconds=round(seconds, 1),
         results=[_per_second(shard, seconds) for shard in stamps],
-        reigns=reigns_of(load.statuses, begun_ms),
+        leaders=leadership_intervals(load.statuses, started_ms),
         silences_ms=silences,
-        longest_silence_ms=max((_longest(shard, seconds) for shard in stamps), default=0.0),
+        longest_silence_ms=_longest_ms(stamps, 0, seconds),
     )
 
 
@@ -55,37 +57,31 @@ def _per_second(stamps_ms: Sequence[int], seconds: float) -> list[int]:
     return [counts[second] for second in range(int(seconds))]
 
 
-def _longest(stamps_ms: Sequence[int], seconds: float) -> float:
-    ordered = sorted(stamps_ms)
-    return float(longest_gap(ordered, 0, int(seconds * 1000)).length)
+def _until_s(fault: InjectedFault, faults: Sequence[InjectedFault]) -> float:
+    later = [other.at_s for other in faults if other.at_s > fault.at_s]
+    return min([fault.end_s + AFTER_S, *later])
 
 
-def _until_s(blow: Blow, blows: Sequence[Blow]) -> float:
-    later = [other.at_s for other in blows if other.at_s > blow.at_s]
-    return min([blow.end_s + AFTER_S, *later])
+def _longest_ms(stamps_ms: Sequence[Sequence[int]], from_s: float, to_s: float) -> float:
+    start, end = int(from_s * 1000), int(to_s * 1000)
+    return float(max((longest_gap(shard, start, end).length for shard in stamps_ms), default=0))
 
 
-def _silence_ms(stamps: Sequence[Sequence[int]], blow: Blow, until_s: float) -> float:
-    gaps = [
-        longest_gap(sorted(shard), int(blow.at_s * 1000), int(until_s * 1000)).length
-        for shard in stamps
-    ]
-    return float(max(gaps, default=0))
-
-
-def reigns_of(statuses: Sequence[ReplicaStatus], begun_ms: int) -> list[Reign]:
-    """From the leaders' own words, once a second and at each change; by their clocks."""
-    found: dict[tuple[int, int], Reign] = {}
+def leadership_intervals(
+    statuses: Sequence[ReplicaStatus], started_ms: int
+) -> list[LeadershipInterval]:
+    """From the leaders' status records, once a second and at each change; by their clocks."""
+    found: dict[tuple[int, int], LeadershipInterval] = {}
     for status in statuses:
         if status.state != "leader":
             continue
-        at_s, place = (status.time - begun_ms) / 1000, (status.shard, status.epoch)
-        before = found.get(place)
-        found[place] = Reign(
+        at_s, key = (status.time - started_ms) / 1000, (status.shard, status.epoch)
+        before = found.get(key)
+        found[key] = LeadershipInterval(
             shard=status.shard,
             leader=status.replica,
             epoch=status.epoch,
             from_s=round(min(at_s, before.from_s if before else at_s), 3),
             to_s=round(max(at_s, before.to_s if before else at_s), 3),
         )
-    return sorted(found.values(), key=lambda reign: (reign.shard, reign.from_s))
+    return sorted(found.values(), key=lambda interval: (interval.shard, interval.from_s))

@@ -1,37 +1,36 @@
-"""After the chaos: everything that must hold, checked from several sides."""
+"""The checks after a chaos run."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 import msgspec
 from redis import Redis, RedisError
 
-from loadtest.bench.replicas_check import ReplicasCheck, check_replicas
-from loadtest.bench.report import findings_faults
-from loadtest.bench_system import Stage
-from loadtest.chaos.clients import GatewayCounts
+from loadtest.chaos.gateway_clients import GatewayCounts
 from loadtest.chaos.load import ChaosLoad
-from loadtest.faults.system import ChaosSystem
+from loadtest.faults.proxied_system import ProxiedSystem
 from loadtest.progress import step
+from loadtest.system import BenchSystem
+from loadtest.waiting import wait_for
 from loadtest.workload.audit import Findings
+from loadtest.workload.replicas_check import ReplicasCheck, check_replicas
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.programs import service_environment
 from postjournal.config.settings import Settings, StoreSettings
 from postjournal.verify.audit import Target, audit
 from postjournal.verify.report import Report
 
-PROJECTION_PATIENCE_S = 20.0
+PROJECTION_TIMEOUT_S = 20.0
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """`kafka`, `gateway`: the results held against what either kind of client has sent;
-    `away`: what is told of a service that did not come back, "" when all did;
-    `replicas`: what they hold in memory, None when they did not settle; `journal`: what
-    `./postjournal verify` says, snapshots included; `snapshots`: attempts at them that were done,
+    """`kafka`, `gateway`: the results compared with the commands of either kind of client;
+    `not_ready`: why a service is not ready again, None when all are;
+    `replicas`: what they hold in memory, None when they did not settle; `journal`: the report of
+    `./postjournal verify`, snapshots included; `snapshots`: attempts at them that were done,
     and that failed; `projection`: the balances in Redis are those of the results;
-    `faults`: all that is wrong, in words.
+    `faults`: descriptions of the checks that failed.
     """
 
     kafka: Findings
@@ -39,7 +38,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     clients: GatewayCounts
     repeated: int
     snapshots: dict[str, int]
-    away: str
+    not_ready: str | None
     replicas: ReplicasCheck | None
     journal: Report
     projection: bool
@@ -47,44 +46,39 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sound(self) -> bool:
-        """Nothing is wrong."""
         return not self.faults
 
 
-def judge(stage: Stage, load: ChaosLoad) -> Verdict:
-    """The load has ended and nothing is harmed any more."""
-    away = _away(stage)
+def judge(system: BenchSystem, load: ChaosLoad) -> Verdict:
+    """Check everything; the load has ended and all faults are healed."""
+    not_ready = _not_ready(system)
     kafka, gateway = load.findings(), load.clients.auditor.findings()
     balances = load.balances_by_shard()
-    replicas, unsettled = _replicas(stage, balances)
-    # No consumer goes on past a gap.
-    projection = not (kafka.gaps or gateway.gaps) and _projection(stage, balances)
+    replicas, unsettled = _replicas(system, balances)
+    # No consumer processes results beyond a gap.
+    projection = not (kafka.gaps or gateway.gaps) and _is_projected(system, balances)
     with step("verifying the journal"):
-        journal = audit(_target(stage))
-    faults = [
-        *([away] if away else []),
-        *unsettled,
-        *findings_faults(kafka),
-        *findings_faults(gateway),
-    ]
-    if replicas is not None and not replicas.ok:
-        faults += [*replicas.differences, f"the replicas differ: {replicas.digests}"]
+        journal = audit(_target(system))
+    faults = [*([not_ready] if not_ready else []), *unsettled]
+    faults += kafka.failures() + gateway.failures()
+    if replicas is not None:
+        faults += replicas.failures()
     if load.clients.counts.contradictions:
         faults.append(
-            f"{load.clients.counts.contradictions} answers of the gateway are not what the "
-            "results topic says"
+            f"{load.clients.counts.contradictions} answers of the gateway differ from the results "
+            "topic"
         )
     if not projection:
         faults.append("the balances in Redis are not those of the results")
     for shard in journal.shards:
-        faults += [f"{each.rule}: {each.location}: {each.text}" for each in shard.findings]
+        faults += [f"{found.rule}: {found.location}: {found.text}" for found in shard.findings]
     return Verdict(
         kafka=kafka,
         gateway=gateway,
         clients=load.clients.counts,
         repeated=load.repeated,
         snapshots=dict(load.snapshots),
-        away=away,
+        not_ready=not_ready,
         replicas=replicas,
         journal=journal,
         projection=projection,
@@ -92,30 +86,30 @@ def judge(stage: Stage, load: ChaosLoad) -> Verdict:
     )
 
 
-def _away(stage: Stage) -> str:
-    assert isinstance(stage.system, ChaosSystem)
-    with step("waiting until every service is back"):
+def _not_ready(system: BenchSystem) -> str | None:
+    assert isinstance(system.deployment, ProxiedSystem)
+    with step("waiting until every service is ready again"):
         try:
-            stage.system.wait_until_back()
+            system.deployment.wait_until_ready()
         except OperationFailed as error:
             return str(error)
-    return ""
+    return None
 
 
 def _replicas(
-    stage: Stage, balances: Mapping[int, Mapping[str, int]]
+    system: BenchSystem, balances: Mapping[int, Mapping[str, int]]
 ) -> tuple[ReplicasCheck | None, list[str]]:
     try:
-        return check_replicas(stage, balances), []
+        return check_replicas(system, balances), []
     except OperationFailed as error:
         return None, [str(error)]
 
 
-def _target(stage: Stage) -> Target:
-    environment = service_environment(stage.local.plan)
+def _target(system: BenchSystem) -> Target:
+    environment = service_environment(system.local.plan)
     settings = Settings.from_environment(environment)
     return Target(
-        bootstrap=stage.bootstrap,
+        bootstrap=system.bootstrap,
         namespace=settings.namespace,
         application=settings.app,
         dedupe_window=settings.dedupe_window,
@@ -123,24 +117,27 @@ def _target(stage: Stage) -> Target:
     )
 
 
-def _projection(stage: Stage, balances: Mapping[int, Mapping[str, int]]) -> bool:
-    """Whether the projection gets there; Redis may have been killed a moment ago."""
-    client = Redis.from_url(stage.local.plan.redis_url, socket_timeout=2, decode_responses=True)
-    give_up_s = time.monotonic() + PROJECTION_PATIENCE_S
+def _is_projected(system: BenchSystem, balances: Mapping[int, Mapping[str, int]]) -> bool:
+    """Whether Redis has the balances in time; it may have lost its data a moment ago."""
+    client = Redis.from_url(system.local.plan.redis_url, socket_timeout=2, decode_responses=True)
     with step("waiting for the balances in Redis"):
-        while time.monotonic() < give_up_s:
-            if _held(client, stage, balances):
-                return True
-            time.sleep(0.5)
-    return False
+        try:
+            return wait_for(
+                lambda: _holds(client, system.plan.namespace, balances),
+                lambda: "the balances in Redis differ",
+                PROJECTION_TIMEOUT_S,
+                poll_s=0.5,
+            )
+        except OperationFailed:
+            return False
 
 
-def _held(client: Redis, stage: Stage, balances: Mapping[int, Mapping[str, int]]) -> bool:
+def _holds(client: Redis, namespace: str, balances: Mapping[int, Mapping[str, int]]) -> bool:
     try:
-        for shard, wanted in balances.items():
-            held = client.hgetall(f"{stage.plan.namespace}:balances:{shard}")
+        for shard, expected in balances.items():
+            held = client.hgetall(f"{namespace}:balances:{shard}")
             assert isinstance(held, dict)
-            if held != {account: str(balance) for account, balance in wanted.items()}:
+            if held != {account: str(balance) for account, balance in expected.items()}:
                 return False
     except RedisError:
         return False

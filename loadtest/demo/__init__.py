@@ -1,4 +1,4 @@
-"""`demo`: the system under load, its leader killed before your eyes, and the audit at the end."""
+"""`demo`: a system under load, faults in its leader, and an audit at the end."""
 
 from __future__ import annotations
 
@@ -7,31 +7,20 @@ from contextlib import contextmanager
 
 import click
 
-from loadtest.bench.replicas_check import check_faults, check_line, check_replicas
-from loadtest.bench.report import conclude, findings_faults, findings_line
-from loadtest.bench_system import (
-    Stage,
-    wait_until_settled,
-)
-from loadtest.demo.board import Board
-from loadtest.demo.play import Play
-from loadtest.progress import (
-    say,
-    step,
-)
-from loadtest.workload.audit import Findings
-from loadtest.workload.load import load_on
+from loadtest.demo.display import Display
+from loadtest.demo.scenario import Scenario
+from loadtest.options import exit_with, number_option
+from loadtest.progress import print_line, step
+from loadtest.system import BenchSystem, wait_until_settled
+from loadtest.workload.load import Load, opened
+from loadtest.workload.replicas_check import check_replicas
 from postjournal.cli.docker import engine
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.interruption import interruptible, uninterrupted
 from postjournal.cli.progress import Reporter
 from postjournal.cli.ranges import Range
-from postjournal.cli.running_system import (
-    System,
-    default_system,
-    running_system,
-)
+from postjournal.cli.running_system import System, default_system, running_system
 from postjournal.cluster.topics import DEFAULT_KEY, shard_of
 
 REPLICAS, SHARDS = 3, 1
@@ -40,49 +29,46 @@ REPLICAS, SHARDS = 3, 1
 @click.command()
 @click.option("--local", "mode", flag_value="local", help="Local processes, even with Docker.")
 @click.option("--docker", "mode", flag_value="docker", help="Docker Compose, or an error.")
-@click.option("--rate", type=Range(10, 2_000), default=200, show_default=True)
-@click.option("--keep", is_flag=True, help="Leave the system running, to go on with.")
-@click.option("--without", multiple=True, metavar="SERVICE", help="With Docker: leave one out.")
+@number_option("--rate", Range(10, 2_000), 200, "Commands per second.")
+@click.option("--keep", is_flag=True, help="Do not stop the system at the end.")
+@click.option("--without", multiple=True, metavar="SERVICE", help="With Docker: omit a service.")
 def demo(mode: str | None, rate: float, keep: bool, without: tuple[str, ...]) -> None:
-    """Start the system, load it, kill its leader, and see what happens; ends with an audit.
+    """Start a system, load it, kill, pause and replace its leader, and audit the results.
 
-    A system that is running is used, and left running. RATE: commands per second.
+    A running system is used if there is one, and not stopped.
     """
-    with interruptible(), _stage(mode, keep, without) as stage:
-        shard = shard_of(DEFAULT_KEY, stage.plan.shards)
-        wait_until_settled(stage, shard)
-        with load_on(stage, seed=1) as load:
-            with Board(stage, load, shard) as board:
+    with interruptible(), _system(mode, keep, without) as system:
+        shard = shard_of(DEFAULT_KEY, system.plan.shards)
+        wait_until_settled(system, shard)
+        with opened(Load(system, seed=1)) as load:
+            display = Display(system, load, shard)
+            with display.drawn():
                 load.start(rate)
-                Play(stage, load, shard, board).run()
+                Scenario(system, load, shard, display).run()
                 load.stop()
             findings = load.findings()
-            check = check_replicas(stage, {shard: load.auditor.balances})
-    _tell(findings, [check_line(check), findings_line(findings)])
-    conclude(findings_faults(findings) + check_faults(check))
-
-
-def _tell(findings: Findings, lines: list[str]) -> None:
-    say(f"\n{findings.sent} commands were sent while all that happened. Was each decided once?")
-    for line in lines:
-        say(line, markup=True)
+            check = check_replicas(system, load.balances_by_shard())
+    print_line(f"\n{findings.sent} commands were sent meanwhile. Was each decided once?")
+    for line in (check.summary(), findings.summary()):
+        print_line(line, markup=True)
+    exit_with(findings.failures() + check.failures())
 
 
 @contextmanager
-def _stage(mode: str | None, keep: bool, without: tuple[str, ...]) -> Iterator[Stage]:
-    found = _running()
-    if found is not None:
-        yield Stage(found, found.plan, own=False)
+def _system(mode: str | None, keep: bool, without: tuple[str, ...]) -> Iterator[BenchSystem]:
+    running = _running()
+    if running is not None:
+        yield BenchSystem(running, running.plan, own=False)
         return
-    system = _started(mode, without)
+    deployment = _start(mode, without)
     try:
-        yield Stage(system, system.plan, own=False)
+        yield BenchSystem(deployment, deployment.plan, own=False)
     finally:
         if keep:
-            say("it goes on running: ./postjournal status, ./postjournal down")
+            print_line("the system is still running: ./postjournal status, ./postjournal down")
         else:
             with uninterrupted():
-                _stop(system)
+                _stop(deployment)
 
 
 def _running() -> System | None:
@@ -92,7 +78,7 @@ def _running() -> System | None:
         return None
 
 
-def _started(mode: str | None, without: tuple[str, ...]) -> System:
+def _start(mode: str | None, without: tuple[str, ...]) -> System:
     if mode == "docker":
         engine.check_usable()
     if mode == "docker" or (mode is None and engine.is_usable()):
@@ -101,22 +87,22 @@ def _started(mode: str | None, without: tuple[str, ...]) -> System:
         docker = DockerSystem()
         docker.prove_identity()
         return docker
-    system = default_system()
+    local = default_system()
     try:
         with Reporter() as report:
-            system.start(REPLICAS, SHARDS, report)
+            local.start(REPLICAS, SHARDS, report)
     except KeyboardInterrupt:
         with uninterrupted():
-            if system.is_own:  # it came when everything was ready
-                system.stop()
+            if local.is_own:  # the signal arrived after the start was complete
+                local.stop()
         raise
-    system.prove_identity()
-    return system
+    local.prove_identity()
+    return local
 
 
-def _stop(system: System) -> None:
+def _stop(deployment: System) -> None:
     with step("stopping everything"):
-        if isinstance(system, DockerSystem):
+        if isinstance(deployment, DockerSystem):
             engine.down(wipe=False)
         else:
-            system.stop()
+            deployment.stop()

@@ -1,1 +1,1 @@
-"""Faults that benches and chaos runs inject into a running system."""
+"""Faults that benches, chaos runs and the demo inject into a running system."""

@@ -1,4 +1,4 @@
-"""A TCP proxy between one replica and the broker, which can be cut, stopped and slowed down."""
+"""A TCP proxy between one replica and the broker, which can reset, hold and delay connections."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from weakref import WeakKeyDictionary
 from postjournal.cli.local.ports import HOST
 
 CHUNK_BYTES = 65_536
-ANSWER_S = 5.0
+TIMEOUT_S = 5.0
 
 
 class Link:
-    """One replica's way to Kafka. Lives in the loop of `Proxies`."""
+    """One replica's connections to Kafka. Lives in the event loop of `Proxies`."""
 
     def __init__(self, listen_port: int, broker_port: int) -> None:
-        """Carries everything at once, until told otherwise."""
         self._listen_port, self._broker_port = listen_port, broker_port
         self._open = True
         self._delay_s = 0.0
@@ -32,33 +31,31 @@ class Link:
         self.carried_bytes = 0
 
     async def start(self) -> None:
-        """Listen."""
         self._server = await asyncio.start_server(self._serve, HOST, self._listen_port)
 
     async def stop(self) -> None:
-        """Listen no more, and let go of every connection."""
+        """Stop listening, and close every connection."""
         if self._server is not None:
             self._server.close()
-        await self.mend()
+        await self.heal()
         self._reset()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=ANSWER_S / 2)
+            await asyncio.wait(self._tasks, timeout=TIMEOUT_S / 2)
 
     async def cut(self) -> None:
-        """Reset every connection, and each that is tried, until `mend`."""
+        """Reset every connection, and each new one, until `heal`."""
         self._open = False
         self._reset()
 
     async def hang(self) -> None:
-        """Carry nothing, and close nothing, until `mend`: then what is held goes on its way."""
+        """Forward nothing and close nothing until `heal`, which forwards what was held."""
         self._flowing.clear()
 
-    async def slow(self, delay_ms: int) -> None:
-        """Whatever comes from now on is late by `delay_ms`, each way."""
+    async def delay(self, delay_ms: int) -> None:
+        """Forward what arrives from now on `delay_ms` later, each way."""
         self._delay_s = delay_ms / 1000
 
-    async def mend(self) -> None:
-        """All is as it was."""
+    async def heal(self) -> None:
         self._open, self._delay_s = True, 0.0
         self._flowing.set()
 
@@ -72,7 +69,7 @@ class Link:
             return
         try:
             from_broker, to_broker = await asyncio.open_connection(HOST, self._broker_port)
-        except OSError:  # the broker is away
+        except OSError:  # the broker is down
             writer.transport.abort()
             return
         ends = (writer, to_broker)
@@ -87,19 +84,19 @@ class Link:
         self._writers.difference_update(ends)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One direction. When it ends, so does the other."""
+        """Forward one direction; when it ends, abort the other."""
         try:
             while data := await reader.read(CHUNK_BYTES):
                 await self._flowing.wait()
                 self.carried_bytes += len(data)
-                await self._pass_on(data, writer)
-        except OSError:  # reset: by a strike, by the broker or by the replica
+                await self._forward(data, writer)
+        except OSError:  # reset: by a fault, by the broker or by the replica
             pass
         finally:
             writer.transport.abort()
 
-    async def _pass_on(self, data: bytes, writer: asyncio.StreamWriter) -> None:
-        """Now, or when it is due; nobody overtakes who is late."""
+    async def _forward(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        """Write now or when it is due, but never before data that arrived earlier."""
         loop = asyncio.get_running_loop()
         due_s = max(loop.time() + self._delay_s, self._due_s.get(writer, 0.0) + 1e-6)
         if due_s > loop.time() + 1e-4:
@@ -116,51 +113,42 @@ def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 
 class Proxies:
-    """The links of all replicas, in one thread of their own. `mend` ends every harm to a link."""
+    """The links of all replicas, in a thread of their own; see `Link` for the faults."""
 
     def __init__(self, ports: dict[str, tuple[int, int]]) -> None:
         """`ports`: replica → (port of the proxy, port of the broker's listener)."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="proxies")
         self._thread.start()
-        self._links = {name: Link(*each) for name, each in ports.items()}
+        self._links = {name: Link(*pair) for name, pair in ports.items()}
         for link in self._links.values():
-            self._do(link.start())
+            self._run(link.start())
 
     def cut(self, name: str) -> None:
-        """See `Link`."""
-        self._do(self._links[name].cut())
+        self._run(self._links[name].cut())
 
     def hang(self, name: str) -> None:
-        """See `Link`."""
-        self._do(self._links[name].hang())
+        self._run(self._links[name].hang())
 
-    def slow(self, name: str, delay_ms: int) -> None:
-        """See `Link`."""
-        self._do(self._links[name].slow(delay_ms))
+    def delay(self, name: str, delay_ms: int) -> None:
+        self._run(self._links[name].delay(delay_ms))
 
-    def mend(self, name: str) -> None:
-        """See `Link`."""
-        self._do(self._links[name].mend())
-
-    def mend_all(self) -> None:
-        """Of every link."""
-        for name in self._links:
-            self.mend(name)
+    def heal(self, name: str) -> None:
+        self._run(self._links[name].heal())
 
     @property
     def carried_bytes(self) -> dict[str, int]:
-        """Replica → what its link has carried, both ways."""
+        """Replica → how many bytes its link has forwarded, both ways."""
         return {name: link.carried_bytes for name, link in self._links.items()}
 
     def close(self) -> None:
-        """End the connections and the thread."""
+        """Close all connections and end the thread."""
         for link in self._links.values():
-            self._do(link.stop())
+            self._run(link.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
         done: Future[None] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        done.result(ANSWER_S)
+        done.result(TIMEOUT_S)

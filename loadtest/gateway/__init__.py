@@ -1,1 +1,1 @@
-"""Load on the HTTP gateway, with locust."""
+"""Load tests of the HTTP gateway, with locust."""

@@ -1,4 +1,4 @@
-"""`load`: locust on the running system's gateway."""
+"""`load`: runs locust against the running system's gateway."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ REPORTS = DEFAULT_DIRECTORY / "load"
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--users", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.option("--seconds", type=click.IntRange(1, 86_400), default=60, show_default=True)
-@click.option("--web", is_flag=True, help="Locust's web page, to start and watch load there.")
+@click.option("--web", is_flag=True, help="Start locust's web page, to start and watch load there.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def load(users: int, seconds: int, web: bool, arguments: tuple[str, ...]) -> None:
-    """Put load on the gateway; ARGUMENTS go to locust.
+    """Load the gateway; ARGUMENTS are passed to locust.
 
-    Ends with exit code 1 when a threshold was missed. What is sent and what the thresholds are:
-    environment variables, see loadtest/gateway/options.py. Users send up to LOAD_RATE
-    requests a second.
+    Exits with code 1 when a threshold was missed. The environment variables in
+    loadtest/gateway/options.py set what is sent and the thresholds. Each user sends up to
+    LOAD_RATE requests a second.
     """
     url = running_system().plan.url("producer")
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--host", url]
@@ -36,5 +36,5 @@ def load(users: int, seconds: int, web: bool, arguments: tuple[str, ...]) -> Non
         command += ["--users", str(users), "--spawn-rate", str(users)]
         command += ["--run-time", f"{seconds}s", "--stop-timeout", "10"]
         click.echo(f"report: {report}", err=True)
-    # In place of this process: Ctrl-C reaches locust alone, and its exit code is ours.
+    # Replaces this process, so that locust alone gets Ctrl-C, and its exit code is the command's.
     os.execv(command[0], [*command, *arguments])

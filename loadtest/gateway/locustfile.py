@@ -5,8 +5,8 @@
 
 Weights, rates and thresholds are environment variables: see `loadtest/gateway/options.py`. A
 headless run ends with exit code 1 when a threshold was missed. An answer of 503 or 429 with
-Retry-After is not an error: it is counted apart, and the command is sent again with its id, as
-clients should do.
+Retry-After is not an error: it is counted separately, and the command is sent again with its id,
+as clients should do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from locust.runners import WorkerRunner
 from locust.stats import RequestStats
 
 from loadtest.gateway.options import Options
-from loadtest.gateway.verdict import TURNED_AWAY, Figures, faults
+from loadtest.gateway.verdict import TURNED_AWAY, Figures, missed_thresholds
 
 OPTIONS = Options.from_environment()
 RUN = uuid.uuid4().hex[:8]
@@ -40,60 +40,60 @@ log = logging.getLogger(__name__)
 
 
 class Client(FastHttpUser):
-    """Sends a request until it is answered with something else than "try again later"."""
+    """Retries a request while the answer asks for it with Retry-After."""
 
     abstract = True
     wait_time = constant_throughput(OPTIONS.rate)
 
-    def send(self, method: str, path: str, name: str, wanted: tuple[int, ...], **how: Any) -> None:
-        """`wanted`: the status codes that are no error."""
+    def send(
+        self, method: str, path: str, name: str, expected: tuple[int, ...], **options: Any
+    ) -> None:
+        """`expected`: the status codes that are not errors; `options`: of the request."""
         for left in reversed(range(ATTEMPTS)):
             with self.client.request(
-                method, path, name=name, catch_response=True, **how
+                method, path, name=name, catch_response=True, **options
             ) as response:
-                later = _asked_to_wait_s(response)
-                if later is not None and left:
+                retry_after = _retry_after_s(response)
+                if retry_after is not None and left:
                     response.request_meta["name"] = TURNED_AWAY
                     response.success()
-                elif response.status_code in wanted:
+                elif response.status_code in expected:
                     response.success()
                 else:
                     response.failure(f"{response.status_code}: {(response.text or '')[:200]}")
-            if later is None:
+            if retry_after is None:
                 return
-            time.sleep(later)
+            time.sleep(retry_after)
 
     def command(self) -> dict[str, Any]:
-        """One that is accepted, unless the account has run out of money."""
-        one, other = random.sample(ACCOUNTS, 2)
-        amount, identity = random.randint(1, 100), uuid.uuid4().hex
+        """A random command, which is accepted unless the account has insufficient funds."""
+        source, target = random.sample(ACCOUNTS, 2)
+        amount, command_id = random.randint(1, 100), uuid.uuid4().hex
         if random.random() < 0.7:
             return {
                 "type": "transfer",
-                "id": identity,
-                "from": one,
-                "to": other,
+                "id": command_id,
+                "from": source,
+                "to": target,
                 "amount": amount,
             }
         kind = random.choice(("deposit", "withdraw"))
-        return {"type": kind, "id": identity, "account": one, "amount": amount}
+        return {"type": kind, "id": command_id, "account": source, "amount": amount}
 
 
-def _asked_to_wait_s(response: Any) -> float | None:
-    """What "try again later" asks for; None: it is another answer."""
+def _retry_after_s(response: Any) -> float | None:
     if response.status_code not in (429, 503) or "Retry-After" not in response.headers:
         return None
     return float(response.headers["Retry-After"])
 
 
 class SingleUser(Client):
-    """Sends a command; is content when Kafka holds it."""
+    """Sends a command and waits for Kafka's acknowledgement only."""
 
     weight = OPTIONS.single
 
     @task
     def submit(self) -> None:
-        """One command."""
         self.send("POST", COMMANDS, "command", (202,), json=self.command())
 
 
@@ -104,7 +104,7 @@ class WaitingUser(Client):
 
     @task
     def submit(self) -> None:
-        """One command; 202: its result did not come in time."""
+        """Status 202: its result did not come in time."""
         headers = {"Prefer": "wait=5"}
         self.send(
             "POST", COMMANDS, "command, result", (200, 202), json=self.command(), headers=headers
@@ -119,19 +119,17 @@ class BatchUser(Client):
 
     @task
     def submit(self) -> None:
-        """A batch."""
         batch = [self.command() for _ in range(OPTIONS.batch_size)]
         self.send("POST", BATCH, f"batch of {OPTIONS.batch_size}", (202,), json=batch)
 
 
 class Reader(Client):
-    """Asks for balances: half of them linearizable, half of any replica."""
+    """Reads balances: half of them linearizable, half from any replica."""
 
     weight = OPTIONS.reads
 
     @task
     def read(self) -> None:
-        """One account."""
         consistency = random.choice(("leader", "any"))
         path = f"/api/v1/accounts/{random.choice(ACCOUNTS)}?consistency={consistency}"
         self.send("GET", path, f"account, {consistency}", (200,))
@@ -139,12 +137,12 @@ class Reader(Client):
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
 def open_accounts(environment: Environment, **_: Any) -> None:
-    """Each locust process opens accounts of its own, and puts money into them."""
+    """Open the accounts of this locust process, and deposit money into them."""
     if environment.host is None:
-        raise SystemExit("say which gateway: --host http://localhost:8080")
-    opens = [{"type": "open", "account": each} for each in ACCOUNTS]
+        raise SystemExit("no gateway is set: add, for example, --host http://localhost:8080")
+    opens = [{"type": "open", "account": account} for account in ACCOUNTS]
     deposits = [
-        {"type": "deposit", "account": each, "amount": OPENING_BALANCE} for each in ACCOUNTS
+        {"type": "deposit", "account": account, "amount": OPENING_BALANCE} for account in ACCOUNTS
     ]
     Client.host = environment.host
     user = Client(environment)
@@ -157,20 +155,22 @@ def open_accounts(environment: Environment, **_: Any) -> None:
 
 @events.quitting.add_listener  # type: ignore[untyped-decorator]
 def judge(environment: Environment, **_: Any) -> None:
-    """The exit code tells whether the run has passed; workers leave that to their master."""
+    """Set the exit code: whether the run has passed. Workers leave that to their master."""
     if isinstance(environment.runner, WorkerRunner):
         return
-    found = _figures(environment.stats)
-    missed = faults(found, OPTIONS)
-    log.info("%s", found)
-    for fault in missed:
-        log.error("missed: %s", fault)
+    figures = _figures(environment.stats)
+    missed = missed_thresholds(figures, OPTIONS)
+    log.info("%s", figures)
+    for threshold in missed:
+        log.error("missed: %s", threshold)
     environment.process_exit_code = 1 if missed else 0
 
 
 def _figures(stats: RequestStats) -> Figures:
     total = stats.total
-    turned_away = (e.num_requests for (name, _), e in stats.entries.items() if name == TURNED_AWAY)
+    turned_away = (
+        entry.num_requests for (name, _), entry in stats.entries.items() if name == TURNED_AWAY
+    )
     return Figures(
         requests=total.num_requests,
         turned_away=sum(turned_away),

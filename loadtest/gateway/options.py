@@ -1,4 +1,4 @@
-"""What the load consists of and when it counts as passed: environment variables.
+"""The environment variables that set what the load consists of, and its thresholds.
 
 | variable | default | what |
 |---|---|---|
@@ -9,10 +9,10 @@
 | LOAD_RATE | 10 | requests per second of each user; batch users send a tenth |
 | LOAD_BATCH_SIZE | 100 | commands in a batch |
 | LOAD_ACCOUNTS | 100 | accounts of each locust process |
-| LOAD_MAX_P99_MS | 250 | passed: 99 % of all answers take no longer |
-| LOAD_MAX_ERRORS | 0 | passed: so many errors at most |
-| LOAD_MAX_TURNED_AWAY | 0.05 | passed: share of answers 503 and 429 with Retry-After, at most |
-| LOAD_MIN_REQUESTS_PER_S | 0 | passed: so many answers per second at least |
+| LOAD_MAX_P99_MS | 250 | threshold: 99 % of all answers take at most this long |
+| LOAD_MAX_ERRORS | 0 | threshold: number of errors at most |
+| LOAD_MAX_TURNED_AWAY | 0.05 | threshold: share of answers 503 and 429 with Retry-After, at most |
+| LOAD_MIN_REQUESTS_PER_S | 0 | threshold: answers per second at least |
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Options:
-    """See the table above."""
+    """The variables' values, without `LOAD_`; see the table above."""
 
     single: int
     waiting: int
@@ -40,7 +40,7 @@ class Options:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Options:
-        """Raises ValueError naming the variable that is wrong."""
+        """Read all variables. Raises `ValueError` naming one that is not a number from 0."""
 
         def number(name: str, default: float) -> float:
             text = environment.get(name) or str(default)

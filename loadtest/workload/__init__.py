@@ -1,1 +1,1 @@
-"""Commands to send, and what becomes of them."""
+"""Commands to send, their results, and the checks of both."""

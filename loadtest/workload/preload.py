@@ -1,127 +1,142 @@
-"""Fills the feed topic with transfers that are all valid, quickly."""
+"""Appends many commands to a source topic quickly, before or without a load."""
 
 from __future__ import annotations
 
 import random
+import time
+import uuid
 from array import array
 from collections.abc import Iterator
 from itertools import islice
 
-from confluent_kafka import KafkaError, Message, Producer
-
-from loadtest.bench_system import Stage
-from loadtest.progress import (
-    show,
-    step,
-)
-from loadtest.workload.commands import Order, encode, position_in
-from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.adapters.kafka.admin import ensure_topics, wait_for_kafka
+from loadtest.kafka import command_producer, create_topics, end_offset, follower
+from loadtest.progress import show_status, step
+from loadtest.system import BenchSystem
+from loadtest.workload.commands import CommandSpec, encode, position_in
 from postjournal.cli.errors import OperationFailed
 
 CHUNK = 20_000
-QUEUED_MOST = 100_000
-PATIENCE_S = 60.0
-LARGEST_AMOUNT = 100
+MAX_QUEUED = 100_000
+DELIVERY_TIMEOUT_S = 60.0
+MAX_AMOUNT = 100
+RESULTS_POLL_S = 0.25
+STALLED_S = 30.0
+PRODUCER_SETTINGS = {
+    # No client waits for a single one of these commands: large batches load faster.
+    "linger.ms": 20,
+    "batch.size": 1_000_000,
+    "batch.num.messages": 10_000,
+    "message.timeout.ms": int(DELIVERY_TIMEOUT_S * 1000),
+}
 
 
 class Transfers:
-    """All commands of a throughput run, in little memory: see `orders.Orders`.
+    """All commands of a run that can be derived from their positions, in little memory.
 
-    The first open `accounts` accounts, as many put money into them, the rest move it. No
-    account can run dry: each has enough for all transfers to be its own.
+    The first open `accounts` accounts, as many deposit money into them, the rest transfer it.
+    All transfers are valid: each account has enough for all of them.
     """
 
-    def __init__(self, run: str, accounts: int, transfers: int, seed: int) -> None:
-        """`run` must be unique among the runs on one system."""
+    def __init__(self, accounts: int, transfers: int, seed: int, run: str | None = None) -> None:
+        """`run`: unique among the runs on one system; random by default."""
         rng = random.Random(seed)
-        self._prefix = f"{run}-"
+        self._prefix = f"{run or uuid.uuid4().hex[:6]}-"
         self.accounts, self.transfers = accounts, transfers
-        self._opening = transfers * LARGEST_AMOUNT
+        self._opening = transfers * MAX_AMOUNT
         sources = rng.choices(range(accounts), k=transfers)
         steps = rng.choices(range(1, accounts), k=transfers)
         self._sources = array("i", sources)
-        self._to = array(
-            "i", ((one + step) % accounts for one, step in zip(sources, steps, strict=True))
+        self._targets = array(
+            "i",
+            ((source + step) % accounts for source, step in zip(sources, steps, strict=True)),
         )
-        self._amounts = array("i", rng.choices(range(1, LARGEST_AMOUNT + 1), k=transfers))
+        self._amounts = array("i", rng.choices(range(1, MAX_AMOUNT + 1), k=transfers))
 
     @property
     def first_transfer(self) -> int:
-        """The position of the first command that moves money."""
+        """The position of the first transfer."""
         return 2 * self.accounts
 
     def __len__(self) -> int:
-        """How many commands there are."""
         return self.first_transfer + self.transfers
 
     def position(self, command_id: str) -> int | None:
-        """See `Orders`."""
         return position_in(self._prefix, command_id, len(self))
 
-    def order(self, position: int) -> Order:
-        """See `Orders`."""
+    def spec(self, position: int) -> CommandSpec:
         if position < self.accounts:
-            return Order("open", f"a{position}")
+            return CommandSpec("open", f"a{position}")
         if position < self.first_transfer:
-            return Order("deposit", f"a{position - self.accounts}", self._opening)
+            return CommandSpec("deposit", f"a{position - self.accounts}", self._opening)
         i = position - self.first_transfer
-        return Order("transfer", f"a{self._sources[i]}", self._amounts[i], f"a{self._to[i]}")
+        source, target = f"a{self._sources[i]}", f"a{self._targets[i]}"
+        return CommandSpec("transfer", source, self._amounts[i], target)
 
-    def unacknowledged(self, position: int) -> bool:
-        """The preload fails as a whole or not at all."""
+    def is_unacknowledged(self, position: int) -> bool:
+        """Always False: a preload fails as a whole or not at all."""
         del position
         return False
 
     def values(self) -> Iterator[bytes]:
-        """The records, in order."""
         for position in range(self.first_transfer):
-            yield encode(self.order(position), f"{self._prefix}{position}")
-        # By hand: the same bytes as `encode` makes, in a third of the time.
+            yield encode(self.spec(position), f"{self._prefix}{position}")
+        # Formatted directly: the same bytes as `encode` makes, in a third of the time.
         line = '{"type":"transfer","id":"%s%d","from":"a%d","to":"a%d","amount":%d}'
         prefix, position = self._prefix, self.first_transfer
-        for source, to, amount in zip(self._sources, self._to, self._amounts, strict=True):
-            yield (line % (prefix, position, source, to, amount)).encode()
+        for source, target, amount in zip(self._sources, self._targets, self._amounts, strict=True):
+            yield (line % (prefix, position, source, target, amount)).encode()
             position += 1
 
 
-def preload_feed(stage: Stage, shard: int, transfers: Transfers) -> None:
-    """Make the topics of a system without replicas, and fill its feed."""
-    topics = stage.topics
-    feed = topics.source_topics[1]
-    with step(f"preloading {len(transfers):,} commands into {feed}"):
-        ensure_topics(wait_for_kafka(stage.bootstrap), topics, stage.plan.shards, 1)
-        loaded = preload(stage.bootstrap, feed, shard, transfers.values())
+def preload_feed(system: BenchSystem, shard: int, transfers: Transfers) -> None:
+    """Create the topics of a system without replicas, and fill its feed topic."""
+    with step(f"preloading {len(transfers):,} commands into {system.feed_topic}"):
+        create_topics(system.bootstrap, system.topics, system.plan.shards)
+        loaded = preload(system.bootstrap, system.feed_topic, shard, transfers.values())
     if loaded != len(transfers):
         raise OperationFailed(f"only {loaded} of {len(transfers)} commands could be queued")
 
 
 def preload(bootstrap: str, topic: str, partition: int, values: Iterator[bytes]) -> int:
-    """Append all values; returns how many when Kafka has acknowledged every one."""
-    config = kafka_settings.gateway_producer(bootstrap) | {
-        # Nobody waits for a single one of these: large batches load faster.
-        "linger.ms": 20,
-        "batch.size": 1_000_000,
-        "batch.num.messages": 10_000,
-        "message.timeout.ms": int(PATIENCE_S * 1000),
-        "log_level": 2,
-    }
-    producer, loaded = Producer(config), 0
+    """Append all values; return how many, once Kafka has acknowledged every one."""
+    producer, loaded = command_producer(bootstrap, topic, PRODUCER_SETTINGS), 0
     errors: list[str] = []
 
-    def report(error: KafkaError | None, _: Message) -> None:
-        errors.extend([error.str()] if error else [])
+    def on_delivery(error: object, _message: object) -> None:
+        errors.extend([str(error)] if error else [])
 
     while chunk := _chunk(values):
-        chunk[-1]["callback"] = report
+        chunk[-1]["callback"] = on_delivery
         loaded += producer.produce_batch(topic, chunk, partition=partition)
-        show(f"preloaded {loaded:,} commands")
-        while len(producer) > QUEUED_MOST:
+        show_status(f"preloaded {loaded:,} commands")
+        while len(producer) > MAX_QUEUED:
             producer.poll(0.01)
-    if producer.flush(PATIENCE_S) or errors:
-        raise OperationFailed(f"the preload failed: {errors[0] if errors else 'Kafka is slow'}")
+    missing = producer.flush(DELIVERY_TIMEOUT_S)
+    if missing or errors:
+        reason = errors[0] if errors else f"{missing} records not acknowledged in time"
+        raise OperationFailed(f"preloading {topic} failed: {reason}")
     return loaded
 
 
 def _chunk(values: Iterator[bytes]) -> list[dict[str, object]]:
     return [{"value": value, "key": b"main"} for value in islice(values, CHUNK)]
+
+
+def count_results(system: BenchSystem, shard: int, end: int) -> Iterator[int]:
+    """How many results the results topic holds, four times a second, until there are `end`.
+
+    Raises `OperationFailed` when none comes for half a minute.
+    """
+    consumer, results, changed_s = follower(system.bootstrap), 0, time.monotonic()
+    try:
+        while results < end:
+            time.sleep(RESULTS_POLL_S)
+            found = end_offset(consumer, system.results_topic, shard)
+            if found > results:
+                results, changed_s = found, time.monotonic()
+            elif time.monotonic() - changed_s > STALLED_S:
+                raise OperationFailed(f"no new result for {STALLED_S:g} s, after {results:,}")
+            show_status(f"{results:,} of {end:,} results")
+            yield results
+    finally:
+        consumer.close()

@@ -1,4 +1,4 @@
-"""Sends commands at a steady rate, whatever becomes of them (an open loop)."""
+"""Sends commands at a steady rate that does not depend on the results (an open loop)."""
 
 from __future__ import annotations
 
@@ -8,106 +8,95 @@ from array import array
 from collections.abc import Iterable
 from functools import partial
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
-
-from loadtest.workload.commands import Book, Order
-from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.cli.errors import OperationFailed
+from loadtest.kafka import REQUEST_TIMEOUT_S, command_producer
+from loadtest.workload.commands import CommandSpec, SentCommands
 from postjournal.core.sharding import shard_of
-
-ANSWER_S = 10.0
 
 
 class Sender:
-    """Enters orders into the book and sends them into the commands topic.
+    """Records commands in `sent` and sends them into the commands topic.
 
-    `intended_ns` and `late_ns`: for each position of the book, when it was to be sent
+    `intended_ns` and `late_ns`: for each position in `sent`, when the command was to be sent
     (monotonic clock), and how much later the call was made. Latencies are measured from the
-    intended time: a sender that is held up must not hide what its commands waited meanwhile
-    (coordinated omission).
+    intended time: a delayed sender must not hide how long its commands waited (coordinated
+    omission).
     """
 
-    def __init__(self, bootstrap: str, topic: str, shards: int, book: Book) -> None:
-        """Connects now, so that the first command does not pay for it."""
-        self._topic, self._shards, self._book = topic, shards, book
+    def __init__(self, bootstrap: str, topic: str, shards: int, sent: SentCommands) -> None:
+        self._topic, self._shards, self._sent = topic, shards, sent
         self._partitions: dict[str, int] = {}
-        self._producer = Producer(kafka_settings.gateway_producer(bootstrap) | {"log_level": 2})
-        try:
-            self._producer.list_topics(topic, timeout=ANSWER_S)
-        except KafkaException as error:
-            raise OperationFailed(f"Kafka at {bootstrap} does not answer: {error}") from error
+        self._producer = command_producer(bootstrap, topic)
         self.intended_ns = array("q")
         self.late_ns = array("q")
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def send_all(self, orders: Iterable[Order]) -> None:
-        """As fast as Kafka takes them."""
-        for order in orders:
-            self._send(order, time.monotonic_ns())
-        self.flush()
+    def send_all(self, specs: Iterable[CommandSpec]) -> None:
+        """Send as fast as Kafka accepts, and wait for the acknowledgements."""
+        for spec in specs:
+            self._send(spec, time.monotonic_ns())
+        self._flush()
 
-    def start(self, orders: Iterable[Order], rate: float) -> None:
-        """Send at `rate` per second, in a thread, until the orders or `stop` end it."""
+    def start(self, specs: Iterable[CommandSpec], rate: float) -> None:
+        """Send at `rate` per second, in a thread, until `specs` ends or `stop` is called."""
         self._stop.clear()
         self._thread = threading.Thread(
-            target=self._run, args=(orders, rate), daemon=True, name="sender"
+            target=self._run, args=(specs, rate), daemon=True, name="sender"
         )
         self._thread.start()
 
     def stop(self) -> None:
-        """End the load and wait until Kafka has acknowledged it, or given up on it."""
+        """End the load and wait until Kafka has acknowledged it, or for `REQUEST_TIMEOUT_S`."""
         self._stop.set()
         self.join()
 
     def join(self) -> None:
-        """Wait until the orders have ended."""
+        """Wait until all commands are sent and acknowledged."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        self.flush()
+        self._flush()
 
-    def flush(self) -> None:
-        """Wait until Kafka has acknowledged everything, or given up on it."""
-        self._producer.flush(ANSWER_S)
+    def _flush(self) -> None:
+        self._producer.flush(REQUEST_TIMEOUT_S)
 
-    def _run(self, orders: Iterable[Order], rate: float) -> None:
+    def _run(self, specs: Iterable[CommandSpec], rate: float) -> None:
         start_ns, interval_ns = time.monotonic_ns(), 1e9 / rate
-        for count, order in enumerate(orders):
+        for count, spec in enumerate(specs):
             due_ns = start_ns + int(count * interval_ns)
             wait_ns = due_ns - time.monotonic_ns()
             if wait_ns > 0:
                 time.sleep(wait_ns / 1e9)
             if self._stop.is_set():
                 return
-            self._send(order, due_ns)
+            self._send(spec, due_ns)
             self._producer.poll(0)
 
-    def _send(self, order: Order, intended_ns: int) -> None:
-        position, value = self._book.add(order)
+    def _send(self, spec: CommandSpec, intended_ns: int) -> None:
+        position, value = self._sent.add(spec)
         self.intended_ns.append(intended_ns)
         self.late_ns.append(time.monotonic_ns() - intended_ns)
         self._producer.produce(
             self._topic,
             value,
-            key=order.ledger,
-            partition=self.partition(order.ledger),
-            on_delivery=partial(self._delivered, position),
+            key=spec.ledger,
+            partition=self.partition(spec.ledger),
+            on_delivery=partial(self._on_delivery, position),
         )
 
     def repeat(self, position: int) -> None:
-        """Send a command of the book once more, as a client that had no answer would."""
-        ledger = self._book.order(position).ledger
-        value, partition = self._book.again(position), self.partition(ledger)
+        """Send a command once more, as a client does that received no acknowledgement."""
+        ledger = self._sent.spec(position).ledger
+        value, partition = self._sent.encoded(position), self.partition(ledger)
         self._producer.produce(self._topic, value, key=ledger, partition=partition)
 
-    def partition(self, key: str) -> int:
+    def partition(self, ledger: str) -> int:
         """The shard of a ledger."""
-        found = self._partitions.get(key)
+        found = self._partitions.get(ledger)
         if found is None:
-            found = self._partitions[key] = shard_of(key.encode(), self._shards)
+            found = self._partitions[ledger] = shard_of(ledger.encode(), self._shards)
         return found
 
-    def _delivered(self, position: int, error: KafkaError | None, _: Message) -> None:
+    def _on_delivery(self, position: int, error: object, _message: object) -> None:
         if error is not None:
-            self._book.fail(position)
+            self._sent.mark_unacknowledged(position)

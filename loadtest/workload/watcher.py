@@ -1,20 +1,15 @@
-"""Watches topics from outside: when each record is seen, and what it says."""
+"""Follows topics as an external client does, and records when each record is seen."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from loadtest.kafka import MAX_RECORDS, follow_from_end, follower
 
-from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.cli.errors import OperationFailed
-
-ANSWER_S = 10.0
-MOST = 5_000
+POLL_TIMEOUT_S = 0.1
 
 
 class Seen(NamedTuple):
@@ -28,21 +23,14 @@ class Seen(NamedTuple):
 
 
 class Watcher:
-    """Follows every partition of some topics, in a thread; keeps what it sees until `take`."""
+    """Follows every partition of some topics from their ends, in a thread.
+
+    `starts`: (topic, partition) → the offset of the first record that is seen.
+    """
 
     def __init__(self, bootstrap: str, topics: list[str], shards: int) -> None:
-        """From the topics' present ends on."""
-        self._consumer = Consumer(kafka_settings.follower_consumer(bootstrap) | {"log_level": 2})
-        partitions = [TopicPartition(topic, shard) for topic in topics for shard in range(shards)]
-        try:
-            for partition in partitions:
-                _, partition.offset = self._consumer.get_watermark_offsets(
-                    partition, timeout=ANSWER_S
-                )
-        except KafkaException as error:
-            raise OperationFailed(f"Kafka at {bootstrap} does not answer: {error}") from error
-        self.starts = {(each.topic, each.partition): each.offset for each in partitions}
-        self._consumer.assign(partitions)
+        self._consumer = follower(bootstrap)
+        self.starts = follow_from_end(self._consumer, topics, shards)
         self._seen: deque[Seen] = deque()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="watcher")
@@ -50,11 +38,10 @@ class Watcher:
 
     def take(self) -> list[Seen]:
         """What was seen since the last call, in the order of each partition."""
-        # Not by giving the thread another list: it may be about to append to this one.
+        # Swapping in another deque instead would lose a record that the thread appends meanwhile.
         return [self._seen.popleft() for _ in range(len(self._seen))]
 
     def close(self) -> None:
-        """Watch no longer."""
         self._stop.set()
         self._thread.join()
         self._consumer.close()
@@ -62,13 +49,13 @@ class Watcher:
     def _run(self) -> None:
         consumer, clock = self._consumer, time.monotonic_ns
         while not self._stop.is_set():
-            first = consumer.poll(0.1)
+            first = consumer.poll(POLL_TIMEOUT_S)
             if first is None:
                 continue
-            now_ns = clock()  # before anything is done with it
-            for message in (first, *consumer.consume(MOST, 0)):
+            now_ns = clock()  # before any work that would count as latency
+            for message in (first, *consumer.consume(MAX_RECORDS, 0)):
                 if message.error() is None:
-                    # Decoded later: nothing is to keep this thread from the next record.
+                    # Decoded by the thread that takes them: decoding would delay the next record.
                     self._seen.append(
                         Seen(
                             now_ns,
@@ -78,33 +65,3 @@ class Watcher:
                             message.value() or b"",
                         )
                     )
-
-
-def end_of(consumer: Consumer, topic: str, partition: int) -> int:
-    """The partition's end offset, asked of the broker."""
-    try:
-        _, end = consumer.get_watermark_offsets(
-            TopicPartition(topic, partition), timeout=ANSWER_S, cached=False
-        )
-    except KafkaException as error:
-        raise OperationFailed(f"Kafka does not answer: {error}") from error
-    return int(end)
-
-
-def read_all(bootstrap: str, topic: str, partition: int) -> Iterator[tuple[int, bytes]]:
-    """(Kafka's timestamp in ms, value) of every record that is in the partition now."""
-    consumer = Consumer(kafka_settings.follower_consumer(bootstrap) | {"log_level": 2})
-    try:
-        end = end_of(consumer, topic, partition)
-        consumer.assign([TopicPartition(topic, partition, 0)])
-        next_offset, give_up = 0, time.monotonic() + ANSWER_S
-        while next_offset < end:
-            for message in consumer.consume(MOST, 0.2):
-                if message.error() is None:
-                    next_offset = (message.offset() or 0) + 1
-                    give_up = time.monotonic() + ANSWER_S
-                    yield message.timestamp()[1], message.value() or b""
-            if time.monotonic() > give_up:
-                raise OperationFailed(f"{topic} cannot be read beyond offset {next_offset}")
-    finally:
-        consumer.close()

@@ -11,14 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from loadtest.bench_system import (
-    Stage,
-    leader_of,
-    own_stage,
-    wait_until_settled,
-)
-from loadtest.faults.harm import Harm
-from loadtest.workload.load import load_on
+from loadtest.faults.injector import FaultInjector
+from loadtest.faults.kinds import Fault
+from loadtest.system import BenchSystem, leader_of, own_system, wait_until_settled
+from loadtest.workload.load import Load, opened
 from postjournal.cli.local.kafka_jars import LIBRARIES
 from postjournal.cli.local.layout import PROJECT_ROOT
 
@@ -31,11 +27,10 @@ KILLS, RATE = 10, 200
 class JavaConsumer:
     """The program of the documents; killed and started again, it goes on."""
 
-    def __init__(self, stage: Stage, file: Path) -> None:
+    def __init__(self, system: BenchSystem, file: Path) -> None:
         self.file = file
-        topic = stage.topics.sink_topics["results"]
         self._command = ["java", "-cp", f"{LIBRARIES}/*", str(PROGRAM)]
-        self._command += [stage.bootstrap, topic, "0", str(file)]
+        self._command += [system.bootstrap, system.results_topic, "0", str(file)]
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -60,8 +55,8 @@ class JavaConsumer:
 
 
 @contextmanager
-def consuming(stage: Stage, file: Path) -> Iterator[JavaConsumer]:
-    consumer = JavaConsumer(stage, file)
+def consuming(system: BenchSystem, file: Path) -> Iterator[JavaConsumer]:
+    consumer = JavaConsumer(system, file)
     try:
         yield consumer
     finally:
@@ -70,19 +65,19 @@ def consuming(stage: Stage, file: Path) -> Iterator[JavaConsumer]:
 
 
 def test_a_java_consumer_sees_every_result_exactly_once_through_kills(tmp_path: Path) -> None:
-    with own_stage(3) as stage, consuming(stage, tmp_path / "results") as consumer:
-        harm = Harm(stage)
-        wait_until_settled(stage)
-        with load_on(stage, seed=7) as load:
+    with own_system(3) as system, consuming(system, tmp_path / "results") as consumer:
+        injector = FaultInjector(system)
+        wait_until_settled(system)
+        with opened(Load(system, seed=7)) as load:
             load.start(RATE)
             for number in range(KILLS):
-                harm.kill(leader_of(wait_until_settled(stage)))
+                injector.inject(Fault.KILL, leader_of(wait_until_settled(system)).name)
                 if number % 4 == 3:
                     consumer.kill()
             load.stop()
             deadline = time.monotonic() + 180
-            while load.waiting_for or len(load.failovers) < KILLS:
-                assert time.monotonic() < deadline, (load.waiting_for, load.failovers)
+            while load.outstanding or len(load.failovers) < KILLS:
+                assert time.monotonic() < deadline, (load.outstanding, load.failovers)
                 load.drain()
                 time.sleep(0.1)
             findings = load.findings()

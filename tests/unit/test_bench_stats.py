@@ -1,4 +1,4 @@
-"""Percentiles, silences, rates and lags, by hand-made data."""
+"""Percentiles, silences, rates and lags of constructed data."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from loadtest.bench.cpu import (
     OTHER_THREADS,
     Reading,
     Thread,
-    micros_each,
+    micros_per_command,
     usage,
 )
-from loadtest.bench.replicas_check import ReplicasCheck
 from loadtest.bench.throughput_results import lag_at, rates_of
-from loadtest.bench.warm_up import ROUNDS_LEAST, is_steady
-from loadtest.bench_system import is_settled
+from loadtest.bench.warm_up import MIN_ROUNDS, is_steady
 from loadtest.stats import (
     Gap,
     distribution,
     longest_gap,
     percentile,
 )
+from loadtest.system import is_settled
+from loadtest.workload.replicas_check import ReplicasCheck
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.status import ReplicaRow
 
@@ -35,12 +35,12 @@ def test_percentiles_are_values_that_occurred() -> None:
     assert [percentile([1.0, 2.0, 9.0], p) for p in (1, 50, 99)] == [1, 2, 9]
 
 
-def test_a_distribution_needs_no_order() -> None:
+def test_a_distribution_is_of_values_in_any_order() -> None:
     found = distribution([3.0, 1.0, 2.0])
     assert (found.count, found.p50, found.max, found.mean) == (3, 2.0, 3.0, 2.0)
 
 
-def test_nothing_measured_is_an_error_in_words() -> None:
+def test_a_distribution_of_nothing_is_an_error_that_names_the_reason() -> None:
     with pytest.raises(OperationFailed, match="nothing was measured"):
         distribution([])
 
@@ -83,20 +83,20 @@ def test_a_standbys_lag_is_the_age_of_the_first_result_that_it_lacks() -> None:
     assert lag_at(1500, 100, stamps) == (0.5, 0.0)
 
 
-def test_no_lag_is_told_of_the_time_before_or_after_the_run() -> None:
+def test_lag_is_not_measured_before_or_after_the_run() -> None:
     stamps = array("q", (1000, 2000))
     assert lag_at(999, 0, stamps) is None
     assert lag_at(2001, 0, stamps) is None
 
 
-def test_cpu_is_told_per_second_and_per_command() -> None:
+def test_cpu_is_measured_per_second_and_per_command() -> None:
     before = Reading(10.0, {"leader": 1.0, "others": 5.0}, {"1": Thread(False, 0.9)})
     threads = {"1": Thread(False, 1.0), "2": Thread(False, 1.5), "3": Thread(True, 0.5)}
     after = Reading(12.0, {"leader": 3.0, "others": 4.9}, threads)
     cores = usage(before, after)
     assert cores.processes == {"leader": 1.0, "others": 0.0}
     assert cores.threads == {ENGINE_THREAD: 0.75, LIBRDKAFKA: 0.25, OTHER_THREADS: 0.05}
-    assert micros_each(before, after, 1000).processes["leader"] == 2000.0
+    assert micros_per_command(before, after, 1000).processes["leader"] == 2000.0
 
 
 def row(name: str, state: str, epoch: int = 3, seq: int = 100) -> ReplicaRow:
@@ -122,11 +122,11 @@ def test_replicas_that_differ_are_found() -> None:
 
     assert check({"a": "x", "b": "x"}).ok
     assert not check({"a": "x", "b": "y"}).ok
-    assert not check({"a": "x", "b": "x"}, "b: account has 1, the results said 2").ok
+    assert not check({"a": "x", "b": "x"}, "b: account has 1, but 2 in the results").ok
 
 
 def test_a_broker_is_warm_when_two_rounds_in_a_row_gain_little() -> None:
-    first = [100.0] * (ROUNDS_LEAST - 3)
+    first = [100.0] * (MIN_ROUNDS - 3)
     assert not is_steady(first)
     assert not is_steady([*first, 100, 60, 58])
     assert is_steady([*first, 60, 58, 57])

@@ -1,4 +1,4 @@
-"""Schedules are drawn from seeds alone; what was seen becomes a timeline, a picture, a report."""
+"""Schedules of faults, the proxy and disk faults, and the timeline and chart of a chaos run."""
 
 from __future__ import annotations
 
@@ -16,30 +16,23 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from loadtest.bench_system import (
-    Stage,
-    stage_of,
-)
-from loadtest.chaos.picture import Picture
-from loadtest.chaos.show import spark, told
-from loadtest.chaos.timeline import Timeline, reigns_of
+from loadtest.chaos.chart import Chart
+from loadtest.chaos.live_view import line_of, spark
+from loadtest.chaos.timeline import Timeline, leadership_intervals
 from loadtest.faults import disk
+from loadtest.faults.injector import FaultInjector
+from loadtest.faults.kinds import KAFKA, KINDS, Fault
 from loadtest.faults.proxy import Proxies
-from loadtest.faults.schedule import (
-    BROKER_REST_S,
-    CALM_END_S,
-    KAFKA,
-    KINDS,
-    Strike,
-    draw,
-)
-from loadtest.faults.striker import Blow
+from loadtest.faults.schedule import BROKER_REST_S, CALM_END_S, ScheduledFault, draw
+from loadtest.faults.schedule_runner import InjectedFault
+from loadtest.system import BenchSystem, started
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import PROJECT_ROOT
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.ports import choose_ports
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.main import main
+from postjournal.cluster.status import ReplicaStatus
 from tests.support.services import replica_status
 
 REPLICAS = ("replica-1", "replica-2", "replica-3")
@@ -56,26 +49,26 @@ def test_the_same_seed_gives_the_same_schedule_and_another_one_another() -> None
 
 
 @pytest.mark.parametrize("seed", range(1, 21))
-def test_ten_minutes_hold_every_kind_of_strike(seed: int) -> None:
-    kinds = {strike.kind for strike in draw(seed, TEN_MINUTES, REPLICAS, 1)}
+def test_ten_minutes_hold_every_kind_of_fault(seed: int) -> None:
+    kinds = {fault.kind for fault in draw(seed, TEN_MINUTES, REPLICAS, 1)}
     assert kinds == {kind.name for kind in KINDS}
 
 
 @pytest.mark.parametrize("seed", range(1, 21))
-def test_no_target_is_struck_while_it_is_struck_and_the_end_is_calm(seed: int) -> None:
+def test_a_target_has_one_fault_at_a_time_and_the_end_has_none(seed: int) -> None:
     free_at_s: dict[str, float] = {}
-    for strike in draw(seed, TEN_MINUTES, REPLICAS, 2):
-        assert strike.at_s >= free_at_s.get(strike.target, 0.0)
-        assert strike.end_s < TEN_MINUTES - CALM_END_S
-        rest_s = BROKER_REST_S if strike.target == KAFKA else 0.0
-        free_at_s[strike.target] = strike.end_s + rest_s
+    for fault in draw(seed, TEN_MINUTES, REPLICAS, 2):
+        assert fault.at_s >= free_at_s.get(fault.target, 0.0)
+        assert fault.end_s < TEN_MINUTES - CALM_END_S
+        rest_s = BROKER_REST_S if fault.target == KAFKA else 0.0
+        free_at_s[fault.target] = fault.end_s + rest_s
 
 
-def test_a_short_run_has_strikes() -> None:
+def test_a_short_run_has_faults() -> None:
     assert all(draw(seed, 24.0, REPLICAS, 1) for seed in range(1, 50))
 
 
-# --- what is asked for ------------------------------------------------------------------------
+# --- options ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -91,9 +84,7 @@ def test_a_short_run_has_strikes() -> None:
         (["--output", str(PROJECT_ROOT / "README.md")], "is a file"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_starts(
-    options: list[str], why: str
-) -> None:
+def test_invalid_options_are_refused_before_anything_starts(options: list[str], why: str) -> None:
     result = CliRunner().invoke(main, ["chaos", *options])
     assert result.exit_code == 2
     assert why in result.output
@@ -106,13 +97,13 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_starts(tmp_p
     assert "use --output" in result.output
 
 
-def test_the_schedule_is_printed_for_people_and_for_programs() -> None:
+def test_the_schedule_is_printed_as_text_and_as_json() -> None:
     options = ["chaos", "--schedule", "--minutes", "10", "--seed", "3"]
-    strikes = draw(3, TEN_MINUTES, REPLICAS, 1)
-    told = CliRunner().invoke(main, options).output.splitlines()
-    assert [line.partition("s  ")[2] for line in told] == [strike.told() for strike in strikes]
+    faults = draw(3, TEN_MINUTES, REPLICAS, 1)
+    lines = CliRunner().invoke(main, options).output.splitlines()
+    assert [line.partition("s  ")[2] for line in lines] == [fault.description for fault in faults]
     as_json = CliRunner().invoke(main, [*options, "--json"]).output
-    assert msgspec.json.decode(as_json, type=list[Strike]) == strikes
+    assert msgspec.json.decode(as_json, type=list[ScheduledFault]) == faults
 
 
 # --- the disk ---------------------------------------------------------------------------------
@@ -146,14 +137,14 @@ def test_a_process_whose_disk_is_full_writes_again_when_it_is_freed(tmp_path: Pa
         disk.free(process.pid)
         assert written() == "4000"
         process.kill()
-    disk.fill(process.pid)  # gone meanwhile: nothing to do
+    disk.fill(process.pid)  # a process that has exited is ignored
 
 
-# --- what is left -----------------------------------------------------------------------------
+# --- the system -------------------------------------------------------------------------------
 
 
 class IdleSystem(LocalSystem):
-    """Without processes."""
+    """A system without processes."""
 
     @property
     def plan(self) -> Plan:
@@ -163,7 +154,7 @@ class IdleSystem(LocalSystem):
             namespace="ledger",
             replicas=1,
             shards=1,
-            ports={},
+            ports={"kafka": 1},
             socket="/s",
             environment={},
         )
@@ -173,20 +164,30 @@ class IdleSystem(LocalSystem):
 
 
 @contextmanager
-def idle_stage(directory: Path) -> Iterator[Stage]:
-    system = IdleSystem(directory)
-    with stage_of(system, lambda _: system.layout.create()) as stage:
-        yield stage
+def idle_system(directory: Path) -> Iterator[BenchSystem]:
+    deployment = IdleSystem(directory)
+    with started(deployment, lambda _: deployment.layout.create()) as system:
+        yield system
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_data_is_kept_as_asked_for_although_something_is_raised(tmp_path: Path, keep: bool) -> None:
+def test_data_is_kept_as_requested_after_an_exception_too(tmp_path: Path, keep: bool) -> None:
     directory = tmp_path / "system"
-    with pytest.raises(OperationFailed), idle_stage(directory) as stage:
+    with pytest.raises(OperationFailed), idle_system(directory) as system:
         assert directory.is_dir()
-        stage.keep = keep
+        system.keep = keep
         raise OperationFailed("no leader")
     assert directory.is_dir() == keep
+
+
+@pytest.mark.parametrize("fault", [Fault.CUT, Fault.HANG, Fault.DELAY])
+def test_connections_of_a_system_without_proxies_are_not_changed(
+    tmp_path: Path, fault: Fault
+) -> None:
+    with idle_system(tmp_path / "system") as system:
+        injector = FaultInjector(system)
+        with pytest.raises(OperationFailed, match="only in the system of a chaos run"):
+            injector.inject(fault, "replica-1")
 
 
 # --- the proxy, on real sockets ---------------------------------------------------------------
@@ -247,7 +248,7 @@ def test_a_link_carries_everything_both_ways() -> None:
         assert proxies.carried_bytes == {"r": 2 * len(data)}
 
 
-def test_a_cut_link_resets_its_connections_and_refuses_others_until_it_is_mended() -> None:
+def test_a_cut_link_resets_its_connections_and_refuses_others_until_it_is_healed() -> None:
     with proxied() as (proxies, port):
         with connect(port) as connection:
             assert echo(connection, b"before") == b"before"
@@ -256,7 +257,7 @@ def test_a_cut_link_resets_its_connections_and_refuses_others_until_it_is_mended
                 echo(connection, b"now")
         with connect(port) as refused, pytest.raises(OSError):
             echo(refused, b"now")
-        proxies.mend("r")
+        proxies.heal("r")
         with connect(port) as again:
             assert echo(again, b"after") == b"after"
 
@@ -269,70 +270,73 @@ def test_a_hanging_link_holds_everything_back_and_loses_nothing() -> None:
         connection.settimeout(0.2)
         with pytest.raises(TimeoutError):
             connection.recv(4)
-        proxies.mend("r")
+        proxies.heal("r")
         connection.settimeout(5)
         assert connection.recv(4) == b"held"
 
 
-def test_a_slow_link_is_late_and_keeps_the_order() -> None:
+def test_a_delayed_link_keeps_the_order() -> None:
     with proxied() as (proxies, port), connect(port) as connection:
-        proxies.slow("r", 60)
+        proxies.delay("r", 60)
         begun_s = time.monotonic()
         data = b"".join(b"%04d" % number for number in range(20_000))
         assert echo(connection, data) == data
         assert time.monotonic() - begun_s >= 0.12  # there and back
-        proxies.mend("r")
+        proxies.heal("r")
         assert echo(connection, data) == data
 
 
-# --- what was seen -------------------------------------------------------------------------------
+# --- timeline and chart -----------------------------------------------------------------------
 
 
-def blow(kind: str, at_s: float, victim: str = "replica-1", **more: object) -> Blow:
-    strike = Strike(at_s=at_s, kind=kind, target="leader/0", lasts_s=1.0)
-    fields = {"strike": strike, "at_s": at_s, "end_s": at_s + 1, "victim": victim, "led": [0]}
-    return Blow(**{**fields, **more})  # type: ignore[arg-type]
+def injected(
+    kind: str, at_s: float, victim: str = "replica-1", missed: str | None = None
+) -> InjectedFault:
+    scheduled = ScheduledFault(at_s=at_s, kind=kind, target="leader/0", lasts_s=1.0)
+    return InjectedFault(
+        scheduled=scheduled, at_s=at_s, end_s=at_s + 1, victim=victim, led=[0], missed=missed
+    )
 
 
-def test_a_leaders_reign_lasts_from_its_first_word_to_its_last() -> None:
-    def said(name: str, state: str, epoch: int, at_ms: int) -> object:
+def test_a_leadership_lasts_from_its_first_status_record_to_its_last() -> None:
+    def status(name: str, state: str, epoch: int, at_ms: int) -> ReplicaStatus:
         return replica_status(name, state, epoch, name, time=1_000_000 + at_ms)
 
     statuses = [
-        said("replica-1", "leader", 1, 0),
-        said("replica-2", "standby", 1, 100),
-        said("replica-1", "leader", 1, 3_000),
-        said("replica-2", "leader", 2, 3_500),
-        said("replica-2", "leader", 2, 5_000),
+        status("replica-1", "leader", 1, 0),
+        status("replica-2", "standby", 1, 100),
+        status("replica-1", "leader", 1, 3_000),
+        status("replica-2", "leader", 2, 3_500),
+        status("replica-2", "leader", 2, 5_000),
     ]
-    reigns = reigns_of(statuses, 1_000_000)  # type: ignore[arg-type]
-    assert [(r.leader, r.from_s, r.to_s) for r in reigns] == [
+    intervals = leadership_intervals(statuses, 1_000_000)
+    assert [(led.leader, led.from_s, led.to_s) for led in intervals] == [
         ("replica-1", 0.0, 3.0),
         ("replica-2", 3.5, 5.0),
     ]
 
 
-def test_the_picture_is_well_formed_and_has_a_bar_for_each_strike_and_reign() -> None:
-    reigns = reigns_of([replica_status("replica-1", "leader", 1, "x", time=1_000)], 0)
+def test_the_chart_is_well_formed_and_has_a_bar_for_each_fault_and_leadership() -> None:
+    leaders = leadership_intervals([replica_status("replica-1", "leader", 1, "x", time=1_000)], 0)
     timeline = Timeline(
         seconds=60,
         results=[[200] * 60],
-        reigns=reigns,
+        leaders=leaders,
         silences_ms=[5.0, 6.0],
         longest_silence_ms=6.0,
     )
-    blows = [blow("kill", 5), blow("pause", 20, missed="<nobody> & nothing")]
-    svg = Picture(timeline, blows, REPLICAS).svg()
+    faults = [injected("kill", 5), injected("pause", 20, missed="<no leader> & no process")]
+    svg = Chart(timeline, faults, REPLICAS).svg()
     root = ElementTree.fromstring(svg)
-    bars = [each for each in root.iter() if each.tag.endswith("rect") and len(each)]
+    bars = [element for element in root.iter() if element.tag.endswith("rect") and len(element)]
     assert len(bars) == 3
     assert "leader/0" in svg
 
 
-def test_a_strike_is_told_with_its_victim_and_why_it_was_missed() -> None:
-    assert told(blow("pause", 5)) == "    5.0 s  pause leader/0 for 1.0 s → replica-1"
-    missed = blow("pause", 5, victim="leader/0", missed="nobody leads")
-    assert told(missed).endswith("(not done: nobody leads)")
+def test_a_fault_is_printed_with_its_victim_and_why_it_was_not_injected() -> None:
+    assert line_of(injected("pause", 5)) == "    5.0 s  pause leader/0 for 1.0 s → replica-1"
+    missed = injected("pause", 5, victim="leader/0", missed="shard 0 has no leader")
+    assert line_of(missed).endswith("(not injected: shard 0 has no leader)")
 
 
 def test_the_sparkline_counts_the_last_minute() -> None:

@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from loadtest.bench import bench, options, soak
+from loadtest import options
+from loadtest.bench import bench, soak
 from postjournal.cli import running_system as modes
 from postjournal.cli.commands import replay
 from postjournal.cli.commands.checks import QUICK, SLOW, pytest_arguments
@@ -301,7 +302,7 @@ def test_a_soak_in_which_nothing_would_be_harmed_is_wrong_usage(
     options = [f"--minutes={minutes}", f"--every={every}"]
     result = CliRunner().invoke(main, ["bench", "soak", *options], terminal_width=400)
     assert (result.exit_code, f"--minutes {least:g} is enough" in result.stderr) == (2, True)
-    assert len(soak._numbers(least, every)) == 1
+    assert len(soak.fault_numbers(least, every)) == 1
 
 
 @pytest.mark.usefixtures("nothing_starts")

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from loadtest import demo
-from loadtest.bench_system import stage_of
+from loadtest.system import started
 from postjournal.cli import target
 from postjournal.cli.commands import lifecycle
 from postjournal.cli.errors import AlreadyRunning, NotFound
@@ -143,7 +143,7 @@ def test_the_kafka_of_data_that_is_in_use_is_left_alone(
 @both
 def test_the_system_of_a_bench_is_stopped(number: int, tmp_path: Path) -> None:
     system = Fake(tmp_path / "bench")
-    with pytest.raises(KeyboardInterrupt), stage_of(system, system.start_storage):
+    with pytest.raises(KeyboardInterrupt), started(system, system.start_storage):
         hit(number)
     assert system.stops == 1
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from loadtest.workload.audit import expected_outcome
-from loadtest.workload.commands import Order
+from loadtest.workload.commands import CommandSpec
 from postjournal.app import Context, Rejected
 from postjournal.core.fold import JournalState, Verdict
 from postjournal.core.records import (
@@ -107,14 +107,14 @@ def test_a_record_nested_too_deeply_decodes_as_unknown() -> None:
 names = st.sampled_from(["a", "b", "c", "d"])
 some_amounts = st.integers(1, 50) | st.sampled_from([MAX_AMOUNT - 1, MAX_AMOUNT])
 orders = st.one_of(
-    st.builds(Order, st.just("open"), names),
-    st.builds(Order, st.sampled_from(["deposit", "withdraw"]), names, some_amounts),
-    st.builds(Order, st.just("transfer"), names, some_amounts, names),
+    st.builds(CommandSpec, st.just("open"), names),
+    st.builds(CommandSpec, st.sampled_from(["deposit", "withdraw"]), names, some_amounts),
+    st.builds(CommandSpec, st.just("transfer"), names, some_amounts, names),
 )
 COMMANDS: msgspec.json.Decoder[LedgerCommand] = msgspec.json.Decoder(LedgerCommand)
 
 
-def command_of(order: Order) -> LedgerCommand:
+def command_of(order: CommandSpec) -> LedgerCommand:
     fields: dict[str, object] = {"type": order.type, "id": "x"}
     if order.type == "transfer":
         fields |= {"from": order.account, "to": order.to, "amount": order.amount}
@@ -133,7 +133,7 @@ class LedgerRules(RuleBasedStateMachine):
         self.paid_in = 0
 
     @rule(order=orders)
-    def decide(self, order: Order) -> None:
+    def decide(self, order: CommandSpec) -> None:
         before, command = copy.deepcopy(self.state), command_of(order)
         decided = self.ledger.decide(self.state, command, Context(0, 0, "x"))
         again = self.ledger.decide(self.state, command, Context(99, 0, "x"))

@@ -15,11 +15,8 @@ import requests
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from loadtest.bench_system import (
-    Stage,
-    is_settled,
-)
-from loadtest.workload.load import load_on
+from loadtest.system import BenchSystem, is_settled
+from loadtest.workload.load import Load, opened
 from postjournal.cli.local.system import LocalSystem
 from tests.e2e.browser.conftest import PICTURES, TOKEN, keep
 
@@ -230,8 +227,7 @@ def test_without_scripts_the_page_shows_how_things_are(
 @pytest.fixture(scope="module")
 def busy(system: LocalSystem) -> Iterator[None]:
     """For pictures that show something: load, then a leader killed, and load again."""
-    stage = Stage(system, system.plan, own=False)
-    with load_on(stage, seed=1) as load:
+    with opened(Load(BenchSystem(system, system.plan, own=False), seed=1)) as load:
         load.start(150)
         time.sleep(BUSY_S)
         system.kill(settled(system))
@@ -240,7 +236,7 @@ def busy(system: LocalSystem) -> Iterator[None]:
         yield
         load.stop()
         deadline = time.monotonic() + PATIENCE_S
-        while load.waiting_for and time.monotonic() < deadline:
+        while load.outstanding and time.monotonic() < deadline:
             load.drain()
         assert load.findings().ok
 

@@ -1,4 +1,4 @@
-"""What each stage of the engine costs, measured in this process on a run's own records."""
+"""The CPU cost of each stage of the engine, measured in this process on a run's own records."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 
 import msgspec
 
-from loadtest.bench.scratch import scratch_topic
-from loadtest.bench_system import Stage
+from loadtest.kafka import temporary_topic
+from loadtest.system import BenchSystem
 from loadtest.workload.preload import Transfers
 from postjournal.adapters.kafka.shard_log import KafkaLog
 from postjournal.adapters.kafka.sink import SinkWriter
@@ -49,49 +49,47 @@ class Stopwatch:
     """Adds up the CPU time of the calling thread, by stage."""
 
     def __init__(self) -> None:
-        """Nothing is spent yet."""
         self._spent_ns: dict[str, int] = {}
 
     @contextmanager
     def on(self, stage: str) -> Iterator[None]:
-        """What is done inside counts for `stage`."""
-        begun_ns = time.thread_time_ns()
+        """Count the CPU time spent inside for `stage`."""
+        started_ns = time.thread_time_ns()
         try:
             yield
         finally:
-            spent = time.thread_time_ns() - begun_ns
+            spent = time.thread_time_ns() - started_ns
             self._spent_ns[stage] = self._spent_ns.get(stage, 0) + spent
 
     def costs(self, commands: int) -> list[StageCost]:
-        """Per command, in the order of first use."""
+        """The cost of each stage per command, in the order of first use."""
         return [
             StageCost(stage, round(spent / 1000 / commands, 3))
             for stage, spent in self._spent_ns.items()
         ]
 
 
-def measure_stages(stage: Stage, transfers: Transfers, commands: int) -> list[StageCost]:
-    """Of the first transfers of a run, `commands` of them or all; the replicas must be idle."""
-    reduce_gc_frequency()  # as a replica does: it is part of what a command costs
+def measure_stages(system: BenchSystem, transfers: Transfers, commands: int) -> list[StageCost]:
+    """Process the first `commands` transfers of a run again; the replicas must be idle."""
+    reduce_gc_frequency()  # as a replica does: it is part of the cost of a command
     watch = Stopwatch()
-    rows = _fetch(stage, transfers.first_transfer + commands, watch)
+    rows = _fetch(system, transfers.first_transfer + commands, watch)
     rows = rows[: transfers.first_transfer + commands]
     measured = len(rows) - transfers.first_transfer
     fetch = [StageCost(FETCH, cost.micros) for cost in watch.costs(len(rows))]
-    with _engine(stage) as engine:
+    with _engine(system) as engine:
         return fetch + engine.measure(rows, transfers.first_transfer, measured)
 
 
-def _fetch(stage: Stage, wanted: int, watch: Stopwatch) -> list[SourceRecord]:
-    """As a replica reads: journal and sources with one consumer."""
-    topics = stage.topics
-    feed, rows = topics.source_topics[1], list[SourceRecord]()
-    log = KafkaLog(stage.bootstrap, topics, SHARD)
+def _fetch(system: BenchSystem, count: int, watch: Stopwatch) -> list[SourceRecord]:
+    """Read `count` records as a replica does: journal and sources with one consumer."""
+    feed, rows = system.feed_topic, list[SourceRecord]()
+    log = KafkaLog(system.bootstrap, system.topics, SHARD)
     end = time.monotonic() + 20
     try:
         log.open_journal(0)
         log.open_sources({})
-        while len(rows) < wanted and time.monotonic() < end:
+        while len(rows) < count and time.monotonic() < end:
             with watch.on(FETCH):
                 arrived = log.poll(2)
             for message in arrived:
@@ -103,14 +101,15 @@ def _fetch(stage: Stage, wanted: int, watch: Stopwatch) -> list[SourceRecord]:
 
 
 @contextmanager
-def _engine(stage: Stage) -> Iterator[_Engine]:
+def _engine(system: BenchSystem) -> Iterator[_Engine]:
     with ExitStack() as stack:
         writers = {}
         for sink in Ledger().sinks:
-            topic = stack.enter_context(scratch_topic(stage, f"bench-{sink}"))
-            writers[sink] = SinkWriter(stage.bootstrap, sink, topic, SHARD)
+            prefix = system.topics.topic(f"bench-{sink}")
+            topic = stack.enter_context(temporary_topic(system.bootstrap, prefix))
+            writers[sink] = SinkWriter(system.bootstrap, sink, topic, SHARD)
             stack.callback(writers[sink].close)
-        yield _Engine(stage.topics.source_topics[1], writers)
+        yield _Engine(system.feed_topic, writers)
 
 
 class _Engine:
@@ -130,7 +129,7 @@ class _Engine:
         return StateMachine(Ledger(), ShardPlace(SHARD, 1), self._limits.dedupe_window)
 
     def measure(self, rows: list[SourceRecord], unmeasured: int, count: int) -> list[StageCost]:
-        """The costs per command of all but the first `unmeasured` rows."""
+        """The costs per command of all rows except the first `unmeasured` ones."""
         self._run(rows[:unmeasured], Stopwatch())
         watch = Stopwatch()
         self._run(rows[unmeasured:], watch)
@@ -155,7 +154,7 @@ class _Engine:
             value = self._codec.encode(entry)
         with watch.on(DIGEST):
             self._digest = next_digest(self._digest, value)
-        stored = bytes(bytearray(value))  # a copy, as the consumer hands out
+        stored = bytes(bytearray(value))  # a copy, as the consumer returns
         with watch.on(READ_BACK):
             assert stored == value
             self._journal.fold(self._offset, entry, stored)
@@ -196,7 +195,7 @@ class _Engine:
 
 
 def _led_journal() -> JournalState:
-    """Epoch 1 has begun, with the claim at offset 0."""
+    """A journal whose claim of epoch 1 is at offset 0."""
     journal, claim = JournalState(), Claim(1, "bench", "bench", "", -1)
     journal.fold(0, claim, b"")
     return journal

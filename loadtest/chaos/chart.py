@@ -1,4 +1,4 @@
-"""The timeline as SVG: results per second, who led, what was done to whom."""
+"""The timeline as SVG: results per second, leaders, and injected faults."""
 
 from __future__ import annotations
 
@@ -6,40 +6,40 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from xml.sax.saxutils import escape
 
-from loadtest.chaos.timeline import Reign, Timeline
-from loadtest.faults.striker import Blow
+from loadtest.chaos.timeline import LeadershipInterval, Timeline
+from loadtest.faults.schedule_runner import InjectedFault
 
 LEFT, WIDTH, RIGHT = 130, 1000, 20
 CURVE_HEIGHT, LANE_HEIGHT, GAP = 110, 22, 26
-LEADERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-"""Okabe and Ito's colours, which nearly everybody can tell apart; names are written as well."""
+LEADER_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+"""Okabe and Ito's colors, which most color-blind readers can distinguish; names are written too."""
 
-INK, FAINT, AREA, STRIKE = "#222", "#ccc", "#999", "#b00020"
+INK, FAINT, AREA, FAULT = "#222", "#ccc", "#999", "#b00020"
 STYLE = "text{font:11px sans-serif;fill:#222}.s{font-size:9px}"
 
 
-class Picture:
-    """Built from top to bottom."""
+class Chart:
+    """Drawn from top to bottom."""
 
-    def __init__(self, timeline: Timeline, blows: Sequence[Blow], replicas: Sequence[str]) -> None:
-        """Nothing is drawn yet."""
-        self._timeline, self._blows, self._replicas = timeline, blows, list(replicas)
+    def __init__(
+        self, timeline: Timeline, faults: Sequence[InjectedFault], replicas: Sequence[str]
+    ) -> None:
+        self._timeline, self._faults, self._replicas = timeline, faults, list(replicas)
         self._per_s = WIDTH / max(timeline.seconds, 1)
         self._parts: list[str] = []
         self._y = 16
 
     def svg(self) -> str:
-        """The whole picture."""
         for shard, results in enumerate(self._timeline.results):
             self._curve(shard, results)
-            self._reigns([reign for reign in self._timeline.reigns if reign.shard == shard])
-        self._strikes()
+            self._leaders([led for led in self._timeline.leaders if led.shard == shard])
+        self._fault_lanes()
         self._axis()
         width, height = LEFT + WIDTH + RIGHT, self._y + 10
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
             f'viewBox="0 0 {width} {height}" role="img"><title>Results per second, leaders and '
-            f'strikes</title><style>{STYLE}</style><rect width="{width}" height="{height}" '
+            f'faults</title><style>{STYLE}</style><rect width="{width}" height="{height}" '
             f'fill="#fff"/>{"".join(self._parts)}</svg>\n'
         )
 
@@ -50,7 +50,7 @@ class Picture:
         self._parts.append(f'<text x="{x}" y="{y}" {style}>{escape(text)}</text>')
 
     def _bar(self, from_s: float, to_s: float, fill: str, hint: str) -> None:
-        """In the present lane."""
+        """A bar in the present lane."""
         x, width = self._x(from_s), max(self._x(to_s) - self._x(from_s), 1.5)
         self._parts.append(
             f'<rect x="{x}" y="{self._y + 3}" width="{width:.1f}" height="{LANE_HEIGHT - 6}" '
@@ -59,7 +59,7 @@ class Picture:
 
     def _curve(self, shard: int, results: Sequence[int]) -> None:
         top, bottom = self._y, self._y + CURVE_HEIGHT
-        top_count = _usual_most(results)
+        top_count = _usual_maximum(results)
         points = [
             f"{self._x(second + 0.5)},{bottom - min(count / top_count, 1) * CURVE_HEIGHT:.1f}"
             for second, count in enumerate(results)
@@ -74,32 +74,29 @@ class Picture:
         self._text(LEFT - 6, bottom, "0", 'text-anchor="end" class="s"')
         self._y = bottom + 6
 
-    def _reigns(self, reigns: Sequence[Reign]) -> None:
+    def _leaders(self, intervals: Sequence[LeadershipInterval]) -> None:
         self._text(4, self._y + 15, "leader")
-        for reign in reigns:
-            number = self._replicas.index(reign.leader) if reign.leader in self._replicas else 0
-            hint = f"{reign.leader}, epoch {reign.epoch}: {reign.from_s:.1f}–{reign.to_s:.1f} s"
-            self._bar(reign.from_s, reign.to_s, LEADERS[number % len(LEADERS)], hint)
-            if (reign.to_s - reign.from_s) * self._per_s > 12:
+        for led in intervals:
+            number = self._replicas.index(led.leader) if led.leader in self._replicas else 0
+            hint = f"{led.leader}, epoch {led.epoch}: {led.from_s:.1f}–{led.to_s:.1f} s"
+            self._bar(led.from_s, led.to_s, LEADER_COLORS[number % len(LEADER_COLORS)], hint)
+            if (led.to_s - led.from_s) * self._per_s > 12:
                 style = 'class="s" style="fill:#fff"'
-                name = reign.leader.rpartition("-")[2]
-                self._text(self._x(reign.from_s) + 3, self._y + 15, name, style)
+                name = led.leader.rpartition("-")[2]
+                self._text(self._x(led.from_s) + 3, self._y + 15, name, style)
         self._y += LANE_HEIGHT + GAP
 
-    def _strikes(self) -> None:
-        """A lane for each kind."""
-        by_kind = sorted(self._blows, key=lambda blow: blow.strike.kind)
-        for kind, blows in groupby(by_kind, key=lambda blow: blow.strike.kind):
+    def _fault_lanes(self) -> None:
+        """One lane for each kind."""
+        by_kind = sorted(self._faults, key=lambda fault: fault.scheduled.kind)
+        for kind, faults in groupby(by_kind, key=lambda fault: fault.scheduled.kind):
             middle = self._y + LANE_HEIGHT / 2
             self._text(4, middle + 4, kind)
             self._parts.append(f'<path d="M{LEFT} {middle}h{WIDTH}" stroke="{FAINT}"/>')
-            for blow in blows:
-                self._blow(blow)
+            for fault in faults:
+                hint = f"{fault.at_s:.1f} s: {fault.scheduled.description} → {fault.victim}"
+                self._bar(fault.at_s, fault.end_s, FAINT if fault.missed else FAULT, hint)
             self._y += LANE_HEIGHT
-
-    def _blow(self, blow: Blow) -> None:
-        hint = f"{blow.at_s:.1f} s: {blow.strike.told()} → {blow.victim}"
-        self._bar(blow.at_s, blow.end_s, FAINT if blow.missed else STRIKE, hint)
 
     def _axis(self) -> None:
         self._y += 6
@@ -110,8 +107,8 @@ class Picture:
         self._y += 20
 
 
-def _usual_most(results: Sequence[int]) -> float:
-    """The curve's top: what is caught up after a silence would make all else a thin line."""
+def _usual_maximum(results: Sequence[int]) -> float:
+    """Twice the median: the peak after a silence would flatten the rest of the curve."""
     ordered = sorted(results)
     usual = ordered[len(ordered) // 2] * 2 if ordered else 0
     return max(min(usual, max(ordered, default=1)), 1)

@@ -1,4 +1,4 @@
-"""The system that chaos plays on: each replica reaches Kafka through a proxy of its own."""
+"""A local system of its own in which each replica reaches Kafka through a proxy."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.bench_system import (
-    Stage,
-    scratch_directory,
-    stage_of,
-)
 from loadtest.faults.proxy import Proxies
+from loadtest.system import BenchSystem, started, temporary_directory
 from postjournal.cli.local.kafka import Detour, broker_properties
 from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.plan import Plan
@@ -24,22 +20,22 @@ from postjournal.cli.local.readiness import OnProgress, Waiting, service_checks,
 from postjournal.cli.local.system import SERVICES_PATIENCE_S, LocalSystem
 
 SNAPSHOTS = {
-    # At the usual load one each ten seconds or so, that some fall into every kind of harm.
+    # At the usual load one about every ten seconds, so that every kind of fault meets some.
     "POSTJOURNAL_SNAPSHOT_EVERY_COMMANDS": "1000",
-    # All of an hour stay, for the audit.
+    # All of an hour are retained, for the audit.
     "POSTJOURNAL_SNAPSHOT_KEEP": "400",
 }
 
-BACK_PATIENCE_S = 60.0
+RECOVERY_TIMEOUT_S = 60.0
 
 
-class ChaosSystem(LocalSystem):
-    """All services, and a detour for each replica."""
+class ProxiedSystem(LocalSystem):
+    """All services. `proxies`: None while the system is not running."""
 
     proxies: Proxies | None = None
 
     def start_behind_proxies(self, replicas: int, shards: int, on_progress: OnProgress) -> None:
-        """Start everything; returns when it is ready."""
+        """Start everything; return when it is ready."""
         with self._starting(replicas, shards, on_progress) as waiting:
             plan = self.plan
             self.proxies = Proxies(
@@ -52,14 +48,14 @@ class ChaosSystem(LocalSystem):
             supervisor.start_group(SERVICES)
             waiting.wait(service_checks(plan, supervisor.programs), SERVICES_PATIENCE_S)
 
-    def wait_until_back(self) -> None:
-        """Everything answers; raises `OperationFailed` with the end of a log if one does not."""
+    def wait_until_ready(self) -> None:
+        """Wait for every service; raises `OperationFailed` with the end of one's log."""
         plan, programs = self.plan, self._supervisor().programs
         checks = storage_checks(plan) | service_checks(plan, programs)
-        Waiting(self.layout, programs).wait(checks, BACK_PATIENCE_S)
+        Waiting(self.layout, programs).wait(checks, RECOVERY_TIMEOUT_S)
 
     def stop(self) -> None:
-        """Everything, the proxies last."""
+        """Stop everything, the proxies last."""
         super().stop()
         if self.proxies is not None:
             self.proxies.close()
@@ -67,9 +63,9 @@ class ChaosSystem(LocalSystem):
 
     def _make_plan(self, replicas: int, shards: int, on_progress: OnProgress) -> Plan:
         plan = super()._make_plan(replicas, shards, on_progress)
-        wanted = {f"{name}/{end}": 0 for name in plan.replica_names for end in ("kafka", "proxy")}
+        added = {f"{name}/{end}": 0 for name in plan.replica_names for end in ("kafka", "proxy")}
         # All ports at once, so that none is chosen twice.
-        ports = choose_ports({**dict.fromkeys(plan.ports, 0), **wanted}, prefer_wanted=False)
+        ports = choose_ports({**dict.fromkeys(plan.ports, 0), **added}, prefer_wanted=False)
         return msgspec.structs.replace(plan, ports=ports)
 
     def _write_configuration(self, plan: Plan, libraries: Path) -> None:
@@ -87,17 +83,18 @@ class ChaosSystem(LocalSystem):
 
 
 @contextmanager
-def chaos_stage(replicas: int, shards: int, engine: Path | None) -> Iterator[Stage]:
-    """A system of its own, stopped at the end.
+def proxied_system(replicas: int, shards: int, engine: Path | None) -> Iterator[BenchSystem]:
+    """A system in a temporary directory, stopped at the end.
 
     `engine`: a changed copy of `shared`, which the services use instead of this one.
     """
-    directory = scratch_directory("chaos")
-    # Its own store, whatever is configured here: a bucket is nothing to play with.
+    directory = temporary_directory("chaos")
+    # Its own snapshot store, even if this environment configures another one.
     own_store = {"POSTJOURNAL_SNAPSHOT_URL": Layout(directory).snapshots.as_uri()}
     environment = SNAPSHOTS | own_store
     if engine is not None:
         environment["PYTHONPATH"] = str(engine.resolve())
-    system = ChaosSystem(directory, environment=environment)
-    with stage_of(system, partial(system.start_behind_proxies, replicas, shards)) as stage:
-        yield stage
+    deployment = ProxiedSystem(directory, environment=environment)
+    start = partial(deployment.start_behind_proxies, replicas, shards)
+    with started(deployment, start) as system:
+        yield system
