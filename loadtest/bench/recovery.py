@@ -29,10 +29,10 @@ from loadtest.progress import (
 from loadtest.workload.preload import Transfers, preload
 from postjournal.cli.coordinator import CoordinatorClient, SnapshotRow
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.http import direct_session
 from postjournal.cli.local.programs import SERVICES
 from postjournal.cli.local.status import StateAnswer, ask_replica
 from postjournal.cli.local.supervisor import Supervisor
+from postjournal.cluster.http import direct_session
 from postjournal.cluster.status import ReplicaStatus
 
 SHARD = 0

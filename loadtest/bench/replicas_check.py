@@ -11,7 +11,7 @@ from loadtest.bench_system import (
     wait_until_settled,
 )
 from loadtest.progress import step
-from postjournal.cli.http import direct_session
+from postjournal.cluster.http import direct_session
 
 ANSWER_S = 5.0
 EXAMPLES = 10

@@ -51,11 +51,11 @@ from loadtest.workload.preload import preload
 from postjournal.adapters.kafka.admin import ensure_topics, wait_for_kafka
 from postjournal.cli.coordinator import CoordinatorClient, SnapshotRow
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.http import direct_session
 from postjournal.cli.local.programs import SERVICES
 from postjournal.cli.local.status import ReplicaRow
 from postjournal.cli.local.supervisor import Supervisor
 from postjournal.cli.ranges import Range
+from postjournal.cluster.http import direct_session
 from postjournal.cluster.status import Failover
 
 SHARD = 0

@@ -10,7 +10,7 @@ import msgspec
 import requests
 
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.http import direct_session
+from postjournal.cluster.http import direct_session
 from postjournal.cluster.status import Failover
 from postjournal.config.settings import CoordinatorSettings
 

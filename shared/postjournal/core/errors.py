@@ -19,6 +19,7 @@
     │   └── SnapshotTooNew        a newer version wrote it
     ├── PointNotReached           the journal ends before the point that was asked for
     ├── SequenceGap               a subscriber missed at least one output
+    ├── ReplicaUnavailable        (postjournal.cluster.query_client) a replica returned no answer
     └── OperationFailed           (postjournal.cli.errors) a command of the command line failed
 
 Faults of the world raise one of these; a bug of ours fails an assertion. HTTP status codes are

@@ -14,12 +14,12 @@ from confluent_kafka.admin import AdminClient
 from redis import Redis, RedisError
 
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.http import direct_session
 from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.processes import age_s
 from postjournal.cli.local.status import ask_replicas, last_words, leading, log_tail
 from postjournal.cli.local.supervisor import Program
+from postjournal.cluster.http import direct_session
 
 RESTARTS_UNTIL_FAILED = 3
 POLL_S = 0.05

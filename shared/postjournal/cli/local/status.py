@@ -9,12 +9,12 @@ from typing import Protocol
 import msgspec
 import requests
 
-from postjournal.cli.http import direct_session
 from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.processes import is_paused, is_shell
 from postjournal.cli.local.programs import CONFIGURATION_EXIT
 from postjournal.cli.local.supervisor import Program
+from postjournal.cluster.http import direct_session
 from postjournal.cluster.status import CatchUp, ReplicaStatus
 
 ANSWER_S = 0.5
