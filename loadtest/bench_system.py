@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path
 
 from loadtest.progress import say
+from postjournal.cli.display.startup import StartupDisplay
 from postjournal.cli.docker.plan import DockerPlan
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.interruption import interruptible, uninterrupted
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.programs import SERVICES
-from postjournal.cli.local.readiness import OnProgress, service_checks
+from postjournal.cli.local.readiness import OnStep, service_checks
 from postjournal.cli.local.status import ReplicaRow
-from postjournal.cli.local.system import SERVICES_PATIENCE_S, LocalSystem
-from postjournal.cli.progress import Reporter
+from postjournal.cli.local.system import SERVICES_TIMEOUT_S, LocalSystem
 from postjournal.cli.running_system import (
     System,
     running_system,
@@ -35,10 +35,10 @@ class BenchSystem(LocalSystem):
     """Without gateway, consumers and view: they would take CPU from what is measured."""
 
     def start_replicas(
-        self, replicas: int, shards: int, on_progress: OnProgress, *, wait: bool = True
+        self, replicas: int, shards: int, on_step: OnStep, *, wait: bool = True
     ) -> None:
         """Start Kafka, Redis and, if `wait`, the replicas; returns when they are ready."""
-        with self._starting(replicas, shards, on_progress) as waiting:
+        with self._starting(replicas, shards, on_step) as waiting:
             if not wait:
                 return
             self.launch_replicas()
@@ -49,7 +49,7 @@ class BenchSystem(LocalSystem):
                 for name, check in checks.items()
                 if name in self.plan.replica_names or name.startswith("leader of")
             }
-            waiting.wait(mine, SERVICES_PATIENCE_S)
+            waiting.wait(mine, SERVICES_TIMEOUT_S)
 
     def launch_replicas(self) -> None:
         """Start the replicas, all at once; does not wait until they are ready."""
@@ -122,7 +122,7 @@ def scratch_directory(what: str) -> Path:
 
 
 @contextmanager
-def stage_of(system: LocalSystem, start: Callable[[OnProgress], None]) -> Iterator[Stage]:
+def stage_of(system: LocalSystem, start: Callable[[OnStep], None]) -> Iterator[Stage]:
     """`start` starts the system; it is stopped at the end, and deleted unless `keep` is set.
 
     So it is when something is raised inside: who wants to examine that sets `keep` before.
@@ -130,7 +130,7 @@ def stage_of(system: LocalSystem, start: Callable[[OnProgress], None]) -> Iterat
     stage: Stage | None = None
     with interruptible():
         try:
-            with Reporter() as report:
+            with StartupDisplay() as report:
                 start(report)
             stage = Stage(system, system.plan, own=True)
             yield stage

@@ -42,7 +42,7 @@ from loadtest.stats import (
 )
 from loadtest.workload.audit import Findings
 from loadtest.workload.load import Load, load_on
-from postjournal.cli.ranges import Range
+from postjournal.cli.options import Range
 from postjournal.cluster.status import Failover
 from postjournal.cluster.topics import DEFAULT_KEY, shard_of
 

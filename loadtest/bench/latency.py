@@ -33,7 +33,7 @@ from loadtest.stats import (
 )
 from loadtest.workload.audit import Findings
 from loadtest.workload.load import Load, load_on
-from postjournal.cli.ranges import Range
+from postjournal.cli.options import Range
 
 ECHO_S, ECHO_WARM_UP_S = 4.0, 1.0
 

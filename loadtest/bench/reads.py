@@ -37,7 +37,7 @@ from loadtest.stats import (
 from loadtest.workload.audit import Findings
 from loadtest.workload.load import Load, load_on
 from loadtest.workload.reading import Answer, Asker, History, Witness
-from postjournal.cli.ranges import Range
+from postjournal.cli.options import Range
 
 LOOK_S = 0.25
 

@@ -30,7 +30,7 @@ from loadtest.workload.preload import Transfers, preload
 from postjournal.cli.coordinator import CoordinatorClient, SnapshotRow
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.programs import SERVICES
-from postjournal.cli.local.status import StateAnswer, ask_replica
+from postjournal.cli.local.status import StateResponse, fetch_state
 from postjournal.cli.local.supervisor import Supervisor
 from postjournal.cluster.http import direct_session
 from postjournal.cluster.status import ReplicaStatus
@@ -156,7 +156,7 @@ class _Play:
     def _snapshot(self, coordinator: CoordinatorClient) -> SnapshotRow:
         with step("taking a snapshot"):
             wait_for(lambda: _answers(f"{self._stage.plan.url(COORDINATOR)}/readyz"))
-            snapshot_id, _ = coordinator.ask(SHARD, allow_leader=False)
+            snapshot_id, _ = coordinator.request_snapshot(SHARD, allow_leader=False)
             row: list[SnapshotRow] = []
 
             def done() -> bool:
@@ -221,7 +221,7 @@ class _Play:
         )
 
     def _status(self, name: str) -> ReplicaStatus | None:
-        answer: StateAnswer | None = ask_replica(self._stage.plan.url(name))
+        answer: StateResponse | None = fetch_state(self._stage.plan.url(name))
         return answer.shards[SHARD] if answer is not None else None
 
     def _wait_for(self, name: str, condition: Callable[[ReplicaStatus], bool]) -> None:

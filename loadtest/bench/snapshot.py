@@ -54,7 +54,7 @@ from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.programs import SERVICES
 from postjournal.cli.local.status import ReplicaRow
 from postjournal.cli.local.supervisor import Supervisor
-from postjournal.cli.ranges import Range
+from postjournal.cli.options import Range
 from postjournal.cluster.http import direct_session
 from postjournal.cluster.status import Failover
 
@@ -253,7 +253,7 @@ class _Play:
 
         def accepted() -> bool:
             try:
-                rows[:] = self._coordinator.ask(SHARD, allow_leader=False)[1]
+                rows[:] = self._coordinator.request_snapshot(SHARD, allow_leader=False)[1]
             except OperationFailed:
                 return False
             return True

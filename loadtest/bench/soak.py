@@ -42,7 +42,7 @@ from loadtest.stats import (
 from loadtest.workload.audit import Findings
 from loadtest.workload.load import Load, load_on
 from postjournal.cli.local.status import ReplicaRow
-from postjournal.cli.ranges import Range
+from postjournal.cli.options import Range
 
 LEDGERS = 5
 ALIVE = ("leader", "standby", "claiming", "resigning", "restoring", "catching_up", "rebuilding")

@@ -33,7 +33,7 @@ from loadtest.progress import say
 from loadtest.workload.load import at_work
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import DEFAULT_DIRECTORY
-from postjournal.cli.ranges import Range
+from postjournal.cli.options import Range
 
 __all__ = ["chaos"]
 

@@ -21,12 +21,12 @@ from loadtest.progress import (
 )
 from loadtest.workload.audit import Findings
 from loadtest.workload.load import load_on
+from postjournal.cli.display.startup import StartupDisplay
 from postjournal.cli.docker import engine
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.interruption import interruptible, uninterrupted
-from postjournal.cli.progress import Reporter
-from postjournal.cli.ranges import Range
+from postjournal.cli.options import Range
 from postjournal.cli.running_system import (
     System,
     default_system,
@@ -103,11 +103,11 @@ def _started(mode: str | None, without: tuple[str, ...]) -> System:
         return docker
     system = default_system()
     try:
-        with Reporter() as report:
+        with StartupDisplay() as report:
             system.start(REPLICAS, SHARDS, report)
     except KeyboardInterrupt:
         with uninterrupted():
-            if system.is_own:  # it came when everything was ready
+            if system.is_owner:  # it came when everything was ready
                 system.stop()
         raise
     system.prove_identity()

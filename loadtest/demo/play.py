@@ -92,7 +92,7 @@ class Play:
         self._settled()
         self._board.announce("a standby writes down the state, while it follows")
         client = CoordinatorClient(self._stage.plan.url("coordinator"))
-        identity, rows = client.ask(self._shard, allow_leader=False)
+        identity, rows = client.request_snapshot(self._shard, allow_leader=False)
         deadline = time.monotonic() + PATIENCE_S
         while rows[0].state not in ("done", "failed") and time.monotonic() < deadline:
             self._board.wait(0.2)

@@ -24,7 +24,7 @@ from loadtest.faults.system import ChaosSystem
 from postjournal.cli.coordinator import CoordinatorClient
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.readiness import storage_checks
-from postjournal.cli.local.status import ask_replicas, leading
+from postjournal.cli.local.status import fetch_states, find_leader
 
 JOIN_S = 60.0
 POLL_S = 0.2
@@ -118,8 +118,8 @@ class Striker:
         """Who is meant, and the shards that it leads. Raises `OperationFailed`."""
         if strike.target in (KAFKA, REDIS, GATEWAY, COORDINATOR, STORE):
             return strike.target, []
-        answers = ask_replicas(self._plan)
-        leaders = [leading(answers, shard) for shard in range(self._plan.shards)]
+        answers = fetch_states(self._plan)
+        leaders = [find_leader(answers, shard) for shard in range(self._plan.shards)]
         victim: str | None = strike.target
         if strike.target.startswith("leader/"):
             victim = leaders[int(strike.target.partition("/")[2])]
@@ -172,7 +172,7 @@ class Striker:
         """A full disk harms nobody but who writes."""
         client = CoordinatorClient(self._plan.url("coordinator"))
         with contextlib.suppress(OperationFailed):  # it may have been killed just now
-            client.ask(None, allow_leader=False)
+            client.request_snapshot(None, allow_leader=False)
 
     def _wait_until_back(self, victim: str) -> None:
         """A broker that was ended is harmed until it answers again."""
