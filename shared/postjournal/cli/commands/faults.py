@@ -27,7 +27,7 @@ shard_option = click.option(
 @shard_option
 @json_option
 def kill(replica: str, shard: int, as_json: bool) -> None:
-    """Kill REPLICA (or `leader`) with SIGKILL; it restarts after 3 seconds."""
+    """Kill REPLICA (or `leader`); it restarts after 3 seconds."""
     system = running_system()
     name = find_replica(replica, system.status(), shard)
     _print_result(name, "killed", system.kill(name), as_json=as_json)
@@ -43,7 +43,7 @@ def kill(replica: str, shard: int, as_json: bool) -> None:
 @shard_option
 @json_option
 def pause(replica: str, shard: int, as_json: bool) -> None:
-    """Freeze REPLICA (or `leader`) with SIGSTOP, as a long garbage collection would."""
+    """Freeze REPLICA (or `leader`), as a long garbage collection would."""
     system = running_system()
     name = find_replica(replica, system.status(), shard)
     hint = f"; resume it with ./postjournal resume {name}"
@@ -55,7 +55,7 @@ def pause(replica: str, shard: int, as_json: bool) -> None:
 @shard_option
 @json_option
 def resume(replica: str, shard: int, as_json: bool) -> None:
-    """Resume the paused REPLICA with SIGCONT."""
+    """Resume the paused REPLICA."""
     system = running_system()
     name = find_replica(replica, system.status(), shard)
     _print_result(name, "resumed", system.resume(name), as_json=as_json)

@@ -47,7 +47,7 @@ class Size:
 @click.option("--local", "mode", flag_value="local", help="Local processes, even with Docker.")
 @click.option("--docker", "mode", flag_value="docker", help="Docker Compose; fail without it.")
 @click.option("--detach", "-d", is_flag=True, help="Return when the system is ready.")
-@click.option("--without", multiple=True, metavar="SERVICE", help="Leave out (Docker only).")
+@click.option("--without", multiple=True, metavar="SERVICE", help="Leave out SERVICE (Docker).")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the addresses as JSON; implies --detach."
 )

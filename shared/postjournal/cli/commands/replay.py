@@ -89,7 +89,7 @@ def replay_command(
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Show a shard's state at an offset, a command or a time; by default the current state.
+    """Show a shard's state now, or at an offset, command or time.
 
     Restores the nearest snapshot before that point and reads the journal from there. Writes
     nothing but the file of --export, and sends no request to replicas.
@@ -118,7 +118,7 @@ def replay_command(
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Required: only a replica restores for real.")
+@click.option("--dry-run", is_flag=True, help="Required: replicas restore when they start.")
 @shard_option
 @bootstrap_option
 @data_option

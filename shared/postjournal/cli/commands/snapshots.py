@@ -27,7 +27,7 @@ FINAL_STATES = ("done", "failed")
 @click.option("--wait", "waiting", is_flag=True, help="Return when it is done and verified.")
 @json_option
 def snapshot(shard: int | None, allow_leader: bool, waiting: bool, as_json: bool) -> None:
-    """Request a snapshot: a standby writes its state at one offset of the journal to the store."""
+    """Request a snapshot: a standby writes its state to the store."""
     coordinator = CoordinatorClient(running_system().plan.url("coordinator"))
     snapshot_id, rows = coordinator.request_snapshot(shard, allow_leader=allow_leader)
     if waiting:

@@ -34,7 +34,7 @@ COLORS = {"accepted": "green", "replayed": "green", "rejected": "yellow", "waiti
 def trace(
     wanted: str, bootstrap: str | None, namespace: str | None, app: str | None, as_json: bool
 ) -> None:
-    """Show where a command spent its time, from its source to the sinks.
+    """Show where a command spent its time, from source to sinks.
 
     ID is a command's id, or a trace's (32 hexadecimal digits: the second field of `traceparent`),
     which selects all commands of that trace. Times are Kafka's timestamps in whole milliseconds:

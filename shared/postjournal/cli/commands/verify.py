@@ -63,7 +63,7 @@ def verify(
     shards: tuple[int, ...],
     as_json: bool,
 ) -> None:
-    """Audit a journal against its sources, sinks, snapshots and replicas, record by record.
+    """Audit a journal: every record, output, snapshot and digest.
 
     Code that is independent of the engine folds the journal and replays the application: every
     command must be decided once and as the application decides it, every output must be the one

@@ -25,9 +25,9 @@ POLL_S = 0.25
 @click.option("--seconds", type=Range(0.1), help="Stop after this time.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, 4 a second.")
 def watch(seconds: float | None, as_json: bool) -> None:
-    """Show leaders, rates, and each failover with its phases, until Ctrl-C.
+    """Show leaders, rates and failovers until Ctrl-C.
 
-    On a terminal as one view that is updated; otherwise one line for each change.
+    On a terminal as one live view; otherwise one line for each change.
     """
     coordinator = CoordinatorClient(running_system().plan.url("coordinator"))
     observations = _poll(coordinator, seconds)

@@ -116,7 +116,7 @@ def _docker(machine: Machine) -> Iterator[Finding]:
     if machine.docker is None:
         yield Finding("docker", State.GOOD, "not installed: `up` runs local processes")
     elif machine.engine is None:
-        found = "installed, but no engine answers"
+        found = "installed, but its engine does not answer"
         yield Finding("docker", State.WARNING, found, "start it, or use `up --local`")
     else:
         advice = "update Docker to 20.10 or later, or use `up --local`"
