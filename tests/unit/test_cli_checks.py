@@ -86,8 +86,8 @@ def test_the_exit_code_is_that_of_the_first_run_that_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     remaining = list(codes)
-    monkeypatch.setattr(checks, "_run_module", lambda *_: remaining.pop(0))
-    assert run_pytest([["a"], ["b"]], stop_at_failure=stop_at_failure) == code
+    monkeypatch.setattr(checks, "_run_module", lambda *_, **__: remaining.pop(0))
+    assert run_pytest([["a"], ["b"]], {}, stop_at_failure=stop_at_failure) == code
     assert len(codes) - len(remaining) == runs
 
 
@@ -95,6 +95,15 @@ def test_a_process_returns_its_exit_code_or_128_and_its_signal() -> None:
     assert run_process([sys.executable, "-c", "raise SystemExit(3)"]) == 3
     killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     assert run_process([sys.executable, "-c", killed]) == 128 + signal.SIGKILL
+
+
+def test_a_default_applies_only_to_a_variable_that_is_not_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SET", "1")
+    monkeypatch.delenv("UNSET", raising=False)
+    check = "import os, sys; sys.exit(int(os.environ['SET'] + os.environ['UNSET']))"
+    assert run_process([sys.executable, "-c", check], {"SET": "2", "UNSET": "2"}) == 12
 
 
 CHILD = """

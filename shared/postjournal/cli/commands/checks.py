@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -76,9 +76,6 @@ def test(
     ARGUMENTS go to pytest: `./postjournal test tests/unit/test_fold.py -k epoch` runs some tests
     of one file. The unit tests use several processes when all of them run.
     """
-    os.chdir(PROJECT_ROOT)
-    if quick:
-        os.environ.setdefault("POSTJOURNAL_SIM_SEEDS", QUICK_SEEDS)
     if planted_bugs:
         sys.exit(_run_module(SIMULATION, "--planted-bugs", *arguments))
     if seed is not None:
@@ -87,7 +84,9 @@ def test(
     if coverage:
         COVERAGE_DATA.mkdir(parents=True, exist_ok=True)
         runs = with_coverage(runs, has_threshold=not selects_tests(arguments))
-    sys.exit(run_pytest(runs, stop_at_failure=any(map(STOP_AT_FAILURE.fullmatch, arguments))))
+    defaults = {"POSTJOURNAL_SIM_SEEDS": QUICK_SEEDS} if quick else {}
+    stop_at_failure = any(map(STOP_AT_FAILURE.fullmatch, arguments))
+    sys.exit(run_pytest(runs, defaults, stop_at_failure=stop_at_failure))
 
 
 @click.command()
@@ -149,14 +148,17 @@ def with_coverage(runs: Sequence[Sequence[str]], *, has_threshold: bool) -> list
     ]
 
 
-def run_pytest(runs: Sequence[Sequence[str]], *, stop_at_failure: bool) -> int:
+def run_pytest(
+    runs: Sequence[Sequence[str]], defaults: Mapping[str, str], *, stop_at_failure: bool
+) -> int:
     """Run pytest once for each list of arguments; return the first exit code of a failed run.
 
+    `defaults`: environment variables for those that are not set.
     A run in which no test matches the arguments fails only if that holds for all runs.
     """
     codes: list[int] = []
     for arguments in runs:
-        codes.append(_run_module("pytest", *arguments))
+        codes.append(_run_module("pytest", *arguments, defaults=defaults))
         failed = codes[-1] not in (0, NOTHING_COLLECTED)
         if failed and (stop_at_failure or codes[-1] != 1):  # 1: tests failed; more: interrupted
             break
@@ -174,13 +176,14 @@ def _run_all(scripts: Iterable[Sequence[str]]) -> int:
     return 1 if any(codes) else 0
 
 
-def _run_module(name: str, *arguments: str) -> int:
-    return run_process([sys.executable, "-m", name, *arguments])
+def _run_module(name: str, *arguments: str, defaults: Mapping[str, str] | None = None) -> int:
+    return run_process([sys.executable, "-m", name, *arguments], defaults)
 
 
-def run_process(command: Sequence[str]) -> int:
+def run_process(command: Sequence[str], defaults: Mapping[str, str] | None = None) -> int:
     """Run a command in the checkout; return its exit code, or 128 + the signal that ended it.
 
+    `defaults`: environment variables for those that are not set.
     Ctrl-C reaches the child from the terminal; SIGTERM and SIGHUP are passed to it. This process
     waits until the child has cleaned up.
     """
@@ -194,7 +197,8 @@ def run_process(command: Sequence[str]) -> int:
             child.send_signal(number)
 
     with handlers(not_ignored(FORWARDED), handle):
-        child = subprocess.Popen(command, cwd=PROJECT_ROOT)
+        environment = {**(defaults or {}), **os.environ}
+        child = subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment)
         for number in received:
             child.send_signal(number)
         code = child.wait()
