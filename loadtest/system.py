@@ -13,14 +13,14 @@ from pathlib import Path
 
 from loadtest.progress import print_line
 from loadtest.waiting import wait_for
+from postjournal.cli.display.startup import StartupDisplay
 from postjournal.cli.docker.plan import DockerPlan
 from postjournal.cli.interruption import interruptible, uninterrupted
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.programs import SERVICES
-from postjournal.cli.local.readiness import OnProgress, service_checks
+from postjournal.cli.local.readiness import OnStep, service_checks
 from postjournal.cli.local.status import ReplicaRow, SystemStatus
-from postjournal.cli.local.system import SERVICES_PATIENCE_S, LocalSystem
-from postjournal.cli.progress import Reporter
+from postjournal.cli.local.system import SERVICES_TIMEOUT_S, LocalSystem
 from postjournal.cli.running_system import System, running_system
 from postjournal.cluster.topics import Topics
 
@@ -37,10 +37,10 @@ class ReplicasOnlySystem(LocalSystem):
     """
 
     def start_replicas(
-        self, replicas: int, shards: int, on_progress: OnProgress, *, wait: bool = True
+        self, replicas: int, shards: int, on_step: OnStep, *, wait: bool = True
     ) -> None:
         """Start Kafka, Redis and, if `wait`, the replicas; return when they are ready."""
-        with self._starting(replicas, shards, on_progress) as waiting:
+        with self._starting(replicas, shards, on_step) as waiting:
             if not wait:
                 return
             self.launch_replicas()
@@ -50,7 +50,7 @@ class ReplicasOnlySystem(LocalSystem):
                 for name, check in service_checks(self.plan, supervisor.programs).items()
                 if name in self.plan.replica_names or name.startswith("leader of")
             }
-            waiting.wait(checks, SERVICES_PATIENCE_S)
+            waiting.wait(checks, SERVICES_TIMEOUT_S)
 
     def launch_replicas(self) -> None:
         """Start all replicas at once, without waiting until they are ready."""
@@ -137,7 +137,7 @@ def temporary_directory(purpose: str) -> Path:
 
 
 @contextmanager
-def started(deployment: LocalSystem, start: Callable[[OnProgress], None]) -> Iterator[BenchSystem]:
+def started(deployment: LocalSystem, start: Callable[[OnStep], None]) -> Iterator[BenchSystem]:
     """Start a system with `start`, stop it at the end, delete its data unless `keep` is set.
 
     The data is deleted after an exception as well, unless `keep` was set before it.
@@ -145,7 +145,7 @@ def started(deployment: LocalSystem, start: Callable[[OnProgress], None]) -> Ite
     system: BenchSystem | None = None
     with interruptible():
         try:
-            with Reporter() as report:
+            with StartupDisplay() as report:
                 start(report)
             system = BenchSystem(deployment, deployment.plan, own=True)
             yield system

@@ -20,7 +20,7 @@ from loadtest.progress import print_line, show_status, step
 from loadtest.stats import Distribution, distribution, longest_gap, longest_gap_ms
 from loadtest.system import BenchSystem, leader_of, wait_until_settled
 from loadtest.workload.load import Load
-from postjournal.cli.ranges import Range
+from postjournal.cli.options import Range
 from postjournal.cluster.status import Failover
 from postjournal.cluster.topics import DEFAULT_KEY, shard_of
 

@@ -17,7 +17,7 @@ from loadtest.progress import step
 from loadtest.stats import Distribution, distribution
 from loadtest.system import BenchSystem
 from loadtest.workload.load import Load
-from postjournal.cli.ranges import Range
+from postjournal.cli.options import Range
 
 ECHO_S, ECHO_WARM_UP_S = 4.0, 1.0
 

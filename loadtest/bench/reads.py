@@ -19,7 +19,7 @@ from loadtest.system import BenchSystem
 from loadtest.workload.load import Load
 from loadtest.workload.query_connection import BalanceAnswer
 from loadtest.workload.standby_reads import BalanceHistory, ResultsObserver, StandbyReader
-from postjournal.cli.ranges import Range
+from postjournal.cli.options import Range
 
 POLL_S = 0.25
 

@@ -26,7 +26,7 @@ from loadtest.workload.snapshots import (
 )
 from postjournal.cli.coordinator import SnapshotRow
 from postjournal.cli.local.programs import SERVICES
-from postjournal.cli.local.status import ask_replica
+from postjournal.cli.local.status import fetch_state
 from postjournal.cli.local.supervisor import Supervisor
 from postjournal.cluster.status import ReplicaStatus
 
@@ -201,7 +201,7 @@ class _Run:
         )
 
     def _status(self, name: str) -> ReplicaStatus | None:
-        answer = ask_replica(self._system.plan.url(name))
+        answer = fetch_state(self._system.plan.url(name))
         return answer.shards[SHARD] if answer is not None else None
 
     def _wait_for(self, name: str, condition: Callable[[ReplicaStatus], bool]) -> None:

@@ -38,7 +38,7 @@ from postjournal.cli.coordinator import SnapshotRow
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.programs import SERVICES
 from postjournal.cli.local.supervisor import Supervisor
-from postjournal.cli.ranges import Range
+from postjournal.cli.options import Range
 from postjournal.cluster.status import Failover
 
 SHARD = 0

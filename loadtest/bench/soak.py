@@ -21,7 +21,7 @@ from loadtest.stats import Distribution, distribution, longest_gap_ms
 from loadtest.system import BenchSystem
 from loadtest.workload.load import Load
 from postjournal.cli.local.status import ReplicaRow
-from postjournal.cli.ranges import Range
+from postjournal.cli.options import Range
 
 LEDGERS = 5
 ALIVE = ("leader", "standby", "claiming", "resigning", "restoring", "catching_up", "rebuilding")

@@ -28,7 +28,7 @@ from loadtest.system import BenchSystem, wait_until_settled
 from loadtest.workload.load import opened
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import DEFAULT_DIRECTORY
-from postjournal.cli.ranges import Range
+from postjournal.cli.options import Range
 
 __all__ = ["chaos"]
 

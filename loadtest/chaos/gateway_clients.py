@@ -12,7 +12,7 @@ import requests
 from loadtest.workload.audit import Auditor
 from loadtest.workload.commands import CommandSpec, SentCommands, Workload
 from loadtest.workload.watcher import Seen
-from postjournal.cli.http import direct_session
+from postjournal.cluster.http import direct_session
 
 TIMEOUT_S = 8.0
 WAIT_S = 2

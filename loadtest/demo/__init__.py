@@ -14,12 +14,12 @@ from loadtest.progress import print_line, step
 from loadtest.system import BenchSystem, wait_until_settled
 from loadtest.workload.load import Load, opened
 from loadtest.workload.replicas_check import check_replicas
+from postjournal.cli.display.startup import StartupDisplay
 from postjournal.cli.docker import engine
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.interruption import interruptible, uninterrupted
-from postjournal.cli.progress import Reporter
-from postjournal.cli.ranges import Range
+from postjournal.cli.options import Range
 from postjournal.cli.running_system import System, default_system, running_system
 from postjournal.cluster.topics import DEFAULT_KEY, shard_of
 
@@ -89,11 +89,11 @@ def _start(mode: str | None, without: tuple[str, ...]) -> System:
         return docker
     local = default_system()
     try:
-        with Reporter() as report:
+        with StartupDisplay() as report:
             local.start(REPLICAS, SHARDS, report)
     except KeyboardInterrupt:
         with uninterrupted():
-            if local.is_own:  # the signal arrived after the start was complete
+            if local.is_owner:  # the signal arrived after the start was complete
                 local.stop()
         raise
     local.prove_identity()

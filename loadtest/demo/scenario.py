@@ -81,7 +81,7 @@ class Scenario:
         self._settled()
         self._display.show_activity("a standby takes a snapshot, while it follows")
         coordinator = coordinator_of(self._system)
-        snapshot_id, rows = coordinator.ask(self._shard, allow_leader=False)
+        snapshot_id, rows = coordinator.request_snapshot(self._shard, allow_leader=False)
         deadline = time.monotonic() + SNAPSHOT_TIMEOUT_S
         while rows[0].state not in ("done", "failed") and time.monotonic() < deadline:
             self._display.wait(0.2)

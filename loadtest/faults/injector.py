@@ -108,7 +108,7 @@ class FaultInjector:
     def _kill(self, target: str) -> Heal:
         self._deployment.kill(target)
         if isinstance(self._deployment, DockerSystem):  # Docker does not restart what was killed
-            threading.Timer(REVIVE_S, self._deployment.revive, (target,)).start()
+            threading.Timer(REVIVE_S, self._deployment.start_replica, (target,)).start()
         return partial(self._wait_for_broker, target)
 
     def _resume(self, target: str) -> None:
@@ -160,4 +160,4 @@ class FaultInjector:
         """A full disk is a fault only for what writes files."""
         client = CoordinatorClient(self._system.plan.url(COORDINATOR))
         with contextlib.suppress(OperationFailed):  # it may have been killed just now
-            client.ask(None, allow_leader=False)
+            client.request_snapshot(None, allow_leader=False)

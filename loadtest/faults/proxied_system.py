@@ -11,13 +11,13 @@ import msgspec
 
 from loadtest.faults.proxy import Proxies
 from loadtest.system import BenchSystem, started, temporary_directory
-from postjournal.cli.local.kafka import Detour, broker_properties
+from postjournal.cli.local.kafka import ProxiedListener, broker_properties
 from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.ports import choose_ports
 from postjournal.cli.local.programs import SERVICES
-from postjournal.cli.local.readiness import OnProgress, Waiting, service_checks, storage_checks
-from postjournal.cli.local.system import SERVICES_PATIENCE_S, LocalSystem
+from postjournal.cli.local.readiness import OnStep, ReadinessWaiter, service_checks, storage_checks
+from postjournal.cli.local.system import SERVICES_TIMEOUT_S, LocalSystem
 
 SNAPSHOTS = {
     # At the usual load one about every ten seconds, so that every kind of fault meets some.
@@ -34,9 +34,9 @@ class ProxiedSystem(LocalSystem):
 
     proxies: Proxies | None = None
 
-    def start_behind_proxies(self, replicas: int, shards: int, on_progress: OnProgress) -> None:
+    def start_behind_proxies(self, replicas: int, shards: int, on_step: OnStep) -> None:
         """Start everything; return when it is ready."""
-        with self._starting(replicas, shards, on_progress) as waiting:
+        with self._starting(replicas, shards, on_step) as waiting:
             plan = self.plan
             self.proxies = Proxies(
                 {
@@ -46,13 +46,13 @@ class ProxiedSystem(LocalSystem):
             )
             supervisor = self._supervisor()
             supervisor.start_group(SERVICES)
-            waiting.wait(service_checks(plan, supervisor.programs), SERVICES_PATIENCE_S)
+            waiting.wait(service_checks(plan, supervisor.programs), SERVICES_TIMEOUT_S)
 
     def wait_until_ready(self) -> None:
         """Wait for every service; raises `OperationFailed` with the end of one's log."""
         plan, programs = self.plan, self._supervisor().programs
         checks = storage_checks(plan) | service_checks(plan, programs)
-        Waiting(self.layout, programs).wait(checks, RECOVERY_TIMEOUT_S)
+        ReadinessWaiter(self.layout, programs).wait(checks, RECOVERY_TIMEOUT_S)
 
     def stop(self) -> None:
         """Stop everything, the proxies last."""
@@ -61,8 +61,8 @@ class ProxiedSystem(LocalSystem):
             self.proxies.close()
             self.proxies = None
 
-    def _make_plan(self, replicas: int, shards: int, on_progress: OnProgress) -> Plan:
-        plan = super()._make_plan(replicas, shards, on_progress)
+    def _make_plan(self, replicas: int, shards: int, on_step: OnStep) -> Plan:
+        plan = super()._make_plan(replicas, shards, on_step)
         added = {f"{name}/{end}": 0 for name in plan.replica_names for end in ("kafka", "proxy")}
         # All ports at once, so that none is chosen twice.
         ports = choose_ports({**dict.fromkeys(plan.ports, 0), **added}, prefer_wanted=False)
@@ -71,7 +71,7 @@ class ProxiedSystem(LocalSystem):
     def _write_configuration(self, plan: Plan, libraries: Path) -> None:
         super()._write_configuration(plan, libraries)
         detours = [
-            Detour(f"DETOUR{n}", plan.ports[f"{name}/kafka"], plan.ports[f"{name}/proxy"])
+            ProxiedListener(f"DETOUR{n}", plan.ports[f"{name}/kafka"], plan.ports[f"{name}/proxy"])
             for n, name in enumerate(plan.replica_names)
         ]
         ports = plan.ports

@@ -13,7 +13,7 @@ from loadtest.faults.kinds import KINDS
 from loadtest.faults.schedule import ScheduledFault
 from loadtest.system import BenchSystem
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.local.status import ask_replicas, leading
+from postjournal.cli.local.status import fetch_states, find_leader
 
 JOIN_TIMEOUT_S = 60.0
 BY_NAME = {kind.name: kind for kind in KINDS}
@@ -122,8 +122,8 @@ class ScheduleRunner:
         role, _, shard = target.partition("/")
         if role != "leader" and role not in plan.replica_names:
             return target, [], 0
-        answers = ask_replicas(plan)
-        leaders = [leading(answers, number) for number in range(plan.shards)]
+        answers = fetch_states(plan)
+        leaders = [find_leader(answers, number) for number in range(plan.shards)]
         victim = leaders[int(shard)] if role == "leader" else target
         if victim is None:
             raise OperationFailed(f"shard {shard} has no leader")

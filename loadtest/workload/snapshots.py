@@ -27,7 +27,7 @@ def request_snapshot(coordinator: CoordinatorClient, shard: int) -> SnapshotRow:
     def accepted() -> list[SnapshotRow]:
         nonlocal reason
         try:
-            return coordinator.ask(shard, allow_leader=False)[1]
+            return coordinator.request_snapshot(shard, allow_leader=False)[1]
         except OperationFailed as error:
             reason = str(error)
             return []

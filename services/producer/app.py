@@ -11,6 +11,7 @@ import msgspec
 from flask import Flask, Response, g, request
 from werkzeug.routing import PathConverter
 
+from postjournal.cluster.query_client import ReplicaBehind, ReplicaUnavailable
 from postjournal.cluster.topics import shard_of
 from services import problems
 from services.parameters import shard_number, whole_body
@@ -21,8 +22,6 @@ from services.producer.metrics import Metrics
 from services.producer.parsing import CommandParser
 from services.producer.ports import (
     CommandLog,
-    ReplicaAway,
-    ReplicaBehind,
     ReplicaClient,
     ReplicaDirectory,
     ResultWaiter,
@@ -167,8 +166,8 @@ def _add_reads(app: Flask, gateway: Gateway) -> None:
         except ReplicaBehind as behind:
             extras = {"seq": behind.seq, "min_seq": min_seq}
             raise Problem("behind", str(behind), retry_after_s=BUSY_RETRY_S, **extras) from behind
-        except ReplicaAway as away:
-            raise Problem("no-leader", str(away), retry_after_s=AWAY_RETRY_S) from away
+        except ReplicaUnavailable as error:
+            raise Problem("no-leader", str(error), retry_after_s=AWAY_RETRY_S) from error
         return _account(account, answer)
 
     @app.get("/api/v1/leader")

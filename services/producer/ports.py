@@ -116,26 +116,14 @@ class ReplicaDirectory(Protocol):
         """Until a status has come, or the time is up."""
 
 
-class ReplicaAway(Exception):
-    """A replica did not answer, or answered that it cannot."""
-
-
-class ReplicaBehind(ReplicaAway):
-    """It waited, and has not reached the sequence that was asked for; `seq`: where it is."""
-
-    def __init__(self, reason: str, seq: int) -> None:
-        """`reason`: for people."""
-        super().__init__(reason)
-        self.seq = seq
-
-
 class ReplicaClient(Protocol):
-    """Asks one replica."""
+    """Queries one replica. `postjournal.cluster.query_client.QueryClient` implements it."""
 
     def query(
         self, address: str, shard: int, parameters: dict[str, str], timeout_s: float
     ) -> dict[str, Any]:
-        """The replica's answer; its `result` is None for 'not found'. Raises `ReplicaAway`.
+        """Return the replica's answer; its `result` is None for 'not found'.
 
         `parameters` go to the replica as they are, `consistency` and `min_seq` among them.
+        Raises `ReplicaUnavailable`, or its subclass `ReplicaBehind`.
         """

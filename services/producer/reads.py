@@ -1,4 +1,4 @@
-"""Reads: asking replicas until one answers, within a time budget."""
+"""Reads: query replicas until one answers, within a time budget."""
 
 from __future__ import annotations
 
@@ -6,58 +6,19 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Literal
 
-import msgspec
-import requests
-
-from postjournal.core.records import UNREADABLE
-from services.producer.ports import ReplicaAway, ReplicaBehind, ReplicaClient, ReplicaDirectory
+from postjournal.cluster.query_client import ReplicaBehind, ReplicaUnavailable
+from services.producer.ports import ReplicaClient, ReplicaDirectory
 
 Consistency = Literal["leader", "any"]
 
 BUDGET_S = 3.0
-"""Several times as long as a failover takes, even when it is noticed by silence only."""
+"""Several times the length of a failover, also of one that is detected by silence."""
 
-CONNECT_S, ANSWER_S = 0.25, 1.0
 NEWS_S = 0.02
 
 
-class HttpReplicaClient:
-    """See `ReplicaClient`. Safe to use from many threads."""
-
-    def __init__(self) -> None:
-        """Keeps connections open."""
-        self._session = requests.Session()
-        self._session.trust_env = False  # replicas are never behind a proxy
-        adapter = requests.adapters.HTTPAdapter(pool_connections=32, pool_maxsize=64)
-        self._session.mount("http://", adapter)
-
-    def query(
-        self, address: str, shard: int, parameters: dict[str, str], timeout_s: float
-    ) -> dict[str, Any]:
-        """See `ReplicaClient`."""
-        try:
-            answer = self._session.get(
-                f"http://{address}/query/{shard}",
-                params=parameters,
-                timeout=(min(CONNECT_S, timeout_s), min(ANSWER_S, timeout_s)),
-            )
-            body = msgspec.json.decode(answer.content)
-        except (requests.RequestException, *UNREADABLE) as error:
-            raise ReplicaAway(f"{address}: {error}") from error
-        if not isinstance(body, dict) or "result" not in body:
-            raise _refusal(address, body, answer.status_code)
-        return body
-
-
-def _refusal(address: str, body: Any, status: int) -> ReplicaAway:
-    told = body.get("error") if isinstance(body, dict) else None
-    if told == "behind" and isinstance(body.get("seq"), int):
-        return ReplicaBehind(f"{address} has reached sequence {body['seq']}", body["seq"])
-    return ReplicaAway(f"{address}: {told or status}")
-
-
 class Reader:
-    """Finds a replica that can answer."""
+    """Reads from the first replica that answers."""
 
     def __init__(
         self,
@@ -65,7 +26,7 @@ class Reader:
         client: ReplicaClient,
         now_s: Callable[[], float] = monotonic,
     ) -> None:
-        """`now_s`: a clock for the time budget, seconds."""
+        """`now_s`: the clock of the time budget, in seconds."""
         self._directory, self._client, self._now_s = directory, client, now_s
 
     def read(
@@ -75,14 +36,14 @@ class Reader:
         parameters: dict[str, str],
         min_seq: int | None = None,
     ) -> dict[str, Any]:
-        """A replica's answer, which accounts for the command `min_seq` of the shard.
+        """Return a replica's answer, which accounts for the command `min_seq` of the shard.
 
-        Raises `ReplicaAway` after three seconds, for the last reason; `ReplicaBehind` when some
-        replica was there, but not so far. The leader is looked up anew before each attempt: it
-        may just be changing.
+        The leader is looked up again before each attempt: it may be changing. Raises
+        `ReplicaUnavailable` with the last reason after three seconds; `ReplicaBehind` when a
+        replica answered, but has not reached `min_seq`.
         """
         deadline = self._now_s() + BUDGET_S
-        refusal = ReplicaAway("no replica is known")
+        refusal = ReplicaUnavailable("no replica is known")
         asked = {**parameters, "consistency": consistency}
         if min_seq is not None:
             asked["min_seq"] = str(min_seq)
@@ -90,8 +51,8 @@ class Reader:
             for address in self._addresses(shard, consistency):
                 try:
                     return self._client.query(address, shard, asked, left_s)
-                except ReplicaAway as away:
-                    refusal = _more_telling(refusal, away)
+                except ReplicaUnavailable as error:
+                    refusal = _more_informative(refusal, error)
             self._directory.wait_for_news(min(NEWS_S, left_s))
         raise refusal
 
@@ -101,8 +62,8 @@ class Reader:
         return self._directory.reader_addresses(shard)
 
 
-def _more_telling(before: ReplicaAway, latest: ReplicaAway) -> ReplicaAway:
-    """The one that is furthest ahead of those that are behind, or else the latest."""
+def _more_informative(before: ReplicaUnavailable, latest: ReplicaUnavailable) -> ReplicaUnavailable:
+    """Of two replicas that are behind, the one that is further ahead; otherwise the latest."""
     if not isinstance(before, ReplicaBehind):
         return latest
     is_ahead = isinstance(latest, ReplicaBehind) and latest.seq >= before.seq

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from postjournal.adapters.kafka.topic_reader import TopicReader, back, end
 from postjournal.app import load_application
+from postjournal.cluster.query_client import QueryClient
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import Settings
 from services import asyncapi
@@ -19,7 +20,6 @@ from services.producer.kafka_commands import KafkaCommandLog
 from services.producer.kafka_results import NoResults, ResultFollower
 from services.producer.metrics import Metrics
 from services.producer.openapi import document
-from services.producer.reads import HttpReplicaClient
 from services.server import Halt
 
 COMMANDS, RESULTS = "commands", "results"
@@ -83,7 +83,7 @@ def start(settings: Settings, halt: Halt) -> Running:
         commands=commands,
         results=results,
         directory=directory,
-        replicas=HttpReplicaClient(),
+        replicas=QueryClient(),
         command_type=application.command_type,
         shards=settings.shards,
         metrics=metrics,

@@ -85,7 +85,9 @@ def _snapshot(system: LocalSystem) -> None:
     def done(identity: str) -> bool:
         return {row.state for row in coordinator.snapshot(identity)} == {"done"}
 
-    (identity, _) = _as_soon_as_it_can(lambda: coordinator.ask(None, allow_leader=False))
+    (identity, _) = _as_soon_as_it_can(
+        lambda: coordinator.request_snapshot(None, allow_leader=False)
+    )
     eventually(lambda: _as_soon_as_it_can(lambda: done(identity)))
 
 

@@ -1,4 +1,4 @@
-"""The commands of the documents, as they are written, in a fresh clone of what is committed."""
+"""The commands of the documents, run as they are written in a fresh clone of the commit."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support.documents import ROOT, blocks
 pytestmark = pytest.mark.kafka
 
 NAMED_PORTS = (8080, 8085, 9092)
-KEPT = DEFAULT_DIRECTORY / "documents"
-"""What the commands printed, among the artefacts of the tests."""
+OUTPUT = DEFAULT_DIRECTORY / "documents"
+"""The output of the commands, kept with the other files of the tests."""
 
 BLOCK_S, START_S = 600, 600
 
@@ -31,25 +31,25 @@ TOUR = {
     "kill leader": "took over from",
     "--until-seq 2": '"balance":0',
 }
-"""Part of a block of the README → what it prints, among other things."""
+"""Part of a block of the README → text that its output contains."""
 
 
 class Clone:
-    """A fresh one, whose commands run without a Docker engine and without our environment."""
+    """A fresh clone; its commands run without a Docker engine and without our variables."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         subprocess.run(["git", "clone", "-q", str(ROOT), str(directory)], check=True)
         ours = ("POSTJOURNAL_", "VIRTUAL_ENV", "PYTHON", "PYTEST_", "GIT_")
-        kept = {key: text for key, text in os.environ.items() if not key.startswith(ours)}
-        self.environment = kept | {"DOCKER_HOST": "unix:///nowhere.sock", "TERM": "dumb"}
-        KEPT.mkdir(parents=True, exist_ok=True)
+        inherited = {key: text for key, text in os.environ.items() if not key.startswith(ours)}
+        self.environment = inherited | {"DOCKER_HOST": "unix:///nowhere.sock", "TERM": "dumb"}
+        OUTPUT.mkdir(parents=True, exist_ok=True)
 
     def document(self, name: str) -> Path:
         return self.directory / name
 
     def run(self, block: str, document: str, timeout_s: float = BLOCK_S) -> str:
-        """What the block prints; fails unless each of its commands ends well."""
+        """Run a block and return its output; fails unless each of its commands succeeds."""
         began = time.monotonic()
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block],
@@ -62,9 +62,9 @@ class Clone:
             timeout=timeout_s,
             check=False,
         )
-        with (KEPT / f"{Path(document).stem}.txt").open("a") as kept:
+        with (OUTPUT / f"{Path(document).stem}.txt").open("a") as file:
             seconds = time.monotonic() - began
-            kept.write(f"$ {block}{done.stdout}[{done.returncode}, {seconds:.1f} s]\n\n")
+            file.write(f"$ {block}{done.stdout}[{done.returncode}, {seconds:.1f} s]\n\n")
         assert done.returncode == 0, f"{block}\n{done.stdout}"
         return done.stdout
 
@@ -72,11 +72,11 @@ class Clone:
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     if shutil.which("git") is None or not (ROOT / ".git").exists():
-        pytest.skip("this is no clone of a repository, so there is nothing to clone")
-    taken = [port for port in NAMED_PORTS if not is_free(port)]
-    if taken:
-        pytest.skip(f"port {taken[0]}, which the documents name, is taken on this machine")
-    shutil.rmtree(KEPT, ignore_errors=True)
+        pytest.skip("this is not a git repository, so it cannot be cloned")
+    in_use = [port for port in NAMED_PORTS if not is_free(port)]
+    if in_use:
+        pytest.skip(f"port {in_use[0]}, which the documents name, is in use on this machine")
+    shutil.rmtree(OUTPUT, ignore_errors=True)
     fresh = Clone(tmp_path_factory.mktemp("fresh") / "postjournal")
     try:
         yield fresh
@@ -84,11 +84,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
         fresh.run("./postjournal down --wipe\n", "end")
 
 
-def test_up_runs_until_somebody_interrupts_it(clone: Clone) -> None:
-    """The first of the two commands; the second one is what runs this."""
+def test_up_runs_until_it_is_interrupted(clone: Clone) -> None:
+    """The first of the README's two commands; the second is the one that runs this test."""
     first = blocks(clone.document("README.md"), "sh")[0]
     assert first.splitlines() == ["./postjournal up", "./postjournal test"]
-    output = KEPT / "up.txt"
+    output = OUTPUT / "up.txt"
     with output.open("w") as file:
         up = subprocess.Popen(
             ["env", "--default-signal=INT", "./postjournal", "up"],  # as in a terminal
@@ -133,7 +133,7 @@ def test_the_commands_of_a_document_work(clone: Clone, name: str) -> None:
 
 
 def check_python_consumer(clone: Clone, code: str) -> None:
-    """It prints each output, for ever."""
+    """It prints each output, indefinitely."""
     process = subprocess.Popen(
         ["timeout", "300", clone.directory / ".venv/bin/python", "-u", "-c", code],
         cwd=clone.directory,

@@ -1,4 +1,4 @@
-"""Starting and stopping when things go wrong. Needs Kafka and Redis, and mostly no services."""
+"""Starting and stopping under faults, mostly of Kafka and Redis without services."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.kafka
 
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[LocalSystem]:
-    # So deep that a socket in the state directory would be beyond the kernel's limit.
+    # So long that a socket in the state directory would exceed the kernel's limit.
     local = LocalSystem(tmp_path / ("d" * 80))
     try:
         yield local
@@ -40,7 +40,7 @@ def create_topic(system: LocalSystem, name: str) -> None:
     admin.create_topics([NewTopic(name, 1, 1)])[name].result(timeout=60)
 
 
-def test_a_killed_process_manager_leaves_nothing_that_stop_would_miss(
+def test_after_the_process_manager_is_killed_stop_ends_all_its_processes(
     system: LocalSystem, storage: LocalSystem
 ) -> None:
     system.start_storage()
@@ -57,10 +57,10 @@ def test_a_killed_process_manager_leaves_nothing_that_stop_would_miss(
     assert processes.of_system(plan.token) == []
     assert {row.state for name, row in storage.status().services.items() if name == "kafka"} == {
         "running"
-    }, "another system was touched"
+    }, "another system was affected"
 
 
-def test_the_data_outlives_a_stop_and_new_ports_but_not_its_deletion(system: LocalSystem) -> None:
+def test_data_outlives_a_stop_and_new_ports_but_not_its_deletion(system: LocalSystem) -> None:
     system.start_storage()
     create_topic(system, "kept")
     first = system.plan
@@ -76,11 +76,11 @@ def test_the_data_outlives_a_stop_and_new_ports_but_not_its_deletion(system: Loc
     assert "kept" not in topics(system)
 
 
-def test_the_record_of_a_system_from_before_a_machine_restart_does_no_harm(
+def test_the_record_of_a_system_that_a_machine_restart_ended_is_ignored(
     system: LocalSystem, storage: LocalSystem
 ) -> None:
     system.layout.create()
-    # Were the record believed, the system behind its socket would be stopped.
+    # If the record were used, the system behind its socket would be stopped.
     old = msgspec.structs.replace(
         storage.plan, token="of-another-time", directory=str(system.layout.directory)
     )
@@ -91,10 +91,10 @@ def test_the_record_of_a_system_from_before_a_machine_restart_does_no_harm(
     assert storage.is_running()
 
 
-def test_a_service_that_refuses_its_configuration_ends_the_start_with_its_words(
+def test_a_service_with_an_invalid_configuration_fails_the_start_with_its_message(
     tmp_path: Path,
 ) -> None:
     system = LocalSystem(tmp_path, environment={"POSTJOURNAL_APP": "no.such:Application"})
-    with pytest.raises(OperationFailed, match=r"refuses its configuration: .*no.such:Application"):
+    with pytest.raises(OperationFailed, match=r"invalid configuration: .*no.such:Application"):
         system.start(replicas=1)
     assert not system.has_processes()

@@ -23,9 +23,9 @@ from tests.support.services import dense
 
 pytestmark = pytest.mark.kafka
 
-PATIENCE_S = 180
+TIMEOUT_S = 180
 ATTEMPTS = 20
-"""At what an election spoils: a busy machine may change the leader at any moment."""
+"""Of an operation that an election can interrupt: a busy machine may elect at any moment."""
 
 Json = dict[str, Any]
 
@@ -47,9 +47,9 @@ def post(system: LocalSystem, body: Json, prefer: str = "wait=5") -> requests.Re
 
 
 def run(system: LocalSystem, **command: Any) -> Json:
-    """The result of one command; asked for again while the leader changes."""
+    """The result of one command, which is sent again while the leader changes."""
     body = {"id": uuid.uuid4().hex} | command
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while (answer := post(system, body)).status_code != 200:
         assert answer.status_code in (202, 503), answer.text
         assert time.monotonic() < deadline, answer.text
@@ -58,8 +58,8 @@ def run(system: LocalSystem, **command: Any) -> Json:
 
 
 def send(system: LocalSystem, command: Json) -> None:
-    """Hand a command over for good; the same id again is the same command."""
-    deadline = time.monotonic() + PATIENCE_S
+    """Send a command until the gateway accepts it; a repeated id is the same command."""
+    deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         try:
             if post(system, command, prefer="respond-async").status_code in (200, 202):
@@ -67,11 +67,11 @@ def send(system: LocalSystem, command: Json) -> None:
         except requests.RequestException:
             pass
         time.sleep(0.1)
-    raise AssertionError(f"the gateway never took {command}")
+    raise AssertionError(f"the gateway did not accept {command}")
 
 
 def wait_for(system: LocalSystem, condition: Callable[[SystemStatus], bool]) -> SystemStatus:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not condition(status := system.status()):
         assert time.monotonic() < deadline, status
         time.sleep(0.05)
@@ -79,10 +79,10 @@ def wait_for(system: LocalSystem, condition: Callable[[SystemStatus], bool]) -> 
 
 
 def all_agree(status: SystemStatus) -> bool:
-    """Every replica is in sync, at the same place, with the same history, and one leads."""
-    places = {(row.seq, row.digest, row.epoch, row.leader) for row in status.replicas}
+    """All replicas are in sync at the same position and digest, and one leads."""
+    positions = {(row.seq, row.digest, row.epoch, row.leader) for row in status.replicas}
     states = sorted(row.state for row in status.replicas)
-    return len(places) == 1 and states == ["leader", *["standby"] * (len(states) - 1)]
+    return len(positions) == 1 and states == ["leader", *["standby"] * (len(states) - 1)]
 
 
 def epoch_of(status: SystemStatus) -> int:
@@ -90,12 +90,12 @@ def epoch_of(status: SystemStatus) -> int:
 
 
 def read_results(system: LocalSystem, wanted: set[str]) -> list[Json]:
-    """The results topic from its start until all wanted ids were seen."""
+    """Read the results topic from its start until it contains all wanted ids."""
     plan = system.plan
     consumer = Consumer({"bootstrap.servers": plan.address("kafka"), "group.id": "e2e"})
     consumer.assign([TopicPartition(f"{plan.namespace}.results", 0, 0)])
     results: list[Json] = []
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     missing = set(wanted)
     while missing and time.monotonic() < deadline:
         message = consumer.poll(0.2)
@@ -104,7 +104,7 @@ def read_results(system: LocalSystem, wanted: set[str]) -> list[Json]:
             results.append(result)
             missing.discard(result["id"])
     consumer.close()
-    assert not missing, f"{len(missing)} results never came, such as {min(missing)}"
+    assert not missing, f"{len(missing)} results are missing, such as {min(missing)}"
     return results
 
 
@@ -118,24 +118,24 @@ def test_a_transfer_is_answered_with_its_result(system: LocalSystem) -> None:
     assert (refused["status"], refused["reason"]) == ("rejected", "insufficient_funds")
 
 
-def test_a_killed_leader_loses_nothing_repeats_nothing_and_comes_back(system: LocalSystem) -> None:
+def test_a_killed_leader_loses_nothing_repeats_nothing_and_restarts(system: LocalSystem) -> None:
     run(system, type="open", account="stream")
     before = wait_for(system, all_agree)
     killed = before.leader()
     assert killed is not None
     ids = [f"stream-{i}" for i in range(400)]
     kill = threading.Thread(target=system.kill, args=[killed])
-    for i, each in enumerate(ids):
+    for i, command_id in enumerate(ids):
         if i == 200:
             kill.start()
-        send(system, {"id": each, "type": "deposit", "account": "stream", "amount": 1})
+        send(system, {"id": command_id, "type": "deposit", "account": "stream", "amount": 1})
 
     kill.join()
 
-    kept = dense(read_results(system, set(ids)))
-    counted = [result["id"] for result in kept if not result["replayed"]]
-    assert [each for each in counted if each.startswith("stream-")] == ids
-    assert kept[-1]["balances"] == {"stream": 400}
+    results = dense(read_results(system, set(ids)))
+    counted = [result["id"] for result in results if not result["replayed"]]
+    assert [name for name in counted if name.startswith("stream-")] == ids
+    assert results[-1]["balances"] == {"stream": 400}
 
     after = wait_for(system, all_agree)
     assert epoch_of(after) > epoch_of(before)
@@ -143,7 +143,7 @@ def test_a_killed_leader_loses_nothing_repeats_nothing_and_comes_back(system: Lo
     assert [row.name for row in after.replicas if row.pid != pids[row.name]] == [killed]
 
 
-def test_a_paused_leader_is_replaced_and_follows_when_it_wakes(system: LocalSystem) -> None:
+def test_a_paused_leader_is_replaced_and_follows_when_it_resumes(system: LocalSystem) -> None:
     before = wait_for(system, all_agree)
     paused = before.leader()
     assert paused is not None
@@ -162,11 +162,11 @@ def test_a_handover_makes_the_named_standby_lead(system: LocalSystem) -> None:
         status = wait_for(system, all_agree)
         successor = next(row.name for row in status.replicas if row.state == "standby")
         try:
-            done = hand_over(system, 0, successor)
-        except OperationFailed:  # another one has come to lead meanwhile
+            result = hand_over(system, 0, successor)
+        except OperationFailed:  # another replica leads by now
             continue
         after = wait_for(system, all_agree).leader()
-        if (done.previous, done.leader, after) == (status.leader(), successor, successor):
+        if (result.previous, result.leader, after) == (status.leader(), successor, successor):
             return
     raise AssertionError(status)
 
@@ -188,7 +188,7 @@ def test_all_services_run_and_are_listed(system: LocalSystem) -> None:
     assert {"kafka", "redis", "producer", "leader-view", "coordinator"} <= services.keys()
 
 
-def test_stopping_leaves_no_process_behind_not_even_a_paused_one(system: LocalSystem) -> None:
+def test_stopping_ends_every_process_including_paused_ones(system: LocalSystem) -> None:
     token = system.plan.token
     started = [process.pid for process in processes.of_system(token)]
     system.pause("replica-2")

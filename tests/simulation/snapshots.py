@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from postjournal.core import messages as m
+from postjournal.core.roles import SnapshotState
 from postjournal.core.sharding import ShardPlace
 from postjournal.core.snapshot.image import Header, Image
 from postjournal.recovery import codec as snapshot_codec
@@ -151,7 +152,7 @@ class SimSnapshots:
         if fails or store.holds(name):
             hit("snapshots failed")
             failed = m.SnapshotProgressed(
-                name, request.attempt, m.SnapshotState.FAILED, error="injected fault"
+                name, request.attempt, SnapshotState.FAILED, error="injected fault"
             )
             self._deliver(generation, failed)
             return
@@ -161,7 +162,7 @@ class SimSnapshots:
         if self._loop.chance(self._cluster.snapshot_fault_probability("damage")):
             hit("snapshots damaged in the store")
             self._loop.after(self._loop.uniform(0, 500 * MS), self._damage, stored)
-        self._deliver(generation, m.SnapshotProgressed(name, request.attempt, m.SnapshotState.DONE))
+        self._deliver(generation, m.SnapshotProgressed(name, request.attempt, SnapshotState.DONE))
 
     def _damage(self, stored: StoredSnapshot) -> None:
         store, begin = self._cluster.stores[self._topics.shard], self._topics.journal.begin

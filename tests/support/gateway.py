@@ -11,13 +11,14 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from postjournal.cluster.query_client import ReplicaUnavailable
 from postjournal.cluster.view import ShardView
 from postjournal.ledger import Ledger
 from services import asyncapi
 from services.producer.app import Gateway, make_app
 from services.producer.metrics import Metrics
 from services.producer.openapi import document
-from services.producer.ports import Appended, Expectation, Headers, Outcome, Record, ReplicaAway
+from services.producer.ports import Appended, Expectation, Headers, Outcome, Record
 from tests.support.openapi import client_of
 
 SHARDS = 3
@@ -71,7 +72,7 @@ class FakeResults:
 class FakeReplicas:
     """Directory and client in one: `answers` are taken one after the other."""
 
-    answers: list[dict[str, Any] | str | ReplicaAway] = field(default_factory=list)
+    answers: list[dict[str, Any] | str | ReplicaUnavailable] = field(default_factory=list)
     trouble: str = ""
     views: dict[int, ShardView] = field(default_factory=dict)
     asked: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
@@ -94,8 +95,8 @@ class FakeReplicas:
         self.asked.append((address, shard, parameters))
         answer = self.answers.pop(0) if self.answers else "nobody there"
         if isinstance(answer, str):
-            raise ReplicaAway(answer)
-        if isinstance(answer, ReplicaAway):
+            raise ReplicaUnavailable(answer)
+        if isinstance(answer, ReplicaUnavailable):
             raise answer
         return answer
 

@@ -209,7 +209,7 @@ class Cluster:
 
         def accepted() -> bool:
             try:
-                asked.append(self.coordinator.ask(None, allow_leader=allow_leader)[0])
+                asked.append(self.coordinator.request_snapshot(None, allow_leader=allow_leader)[0])
             except OperationFailed:
                 return False
             return True

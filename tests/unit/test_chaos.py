@@ -75,7 +75,7 @@ def test_a_short_run_has_faults() -> None:
     ("options", "why"),
     [
         (["--minutes", "0.1"], "not in the range"),
-        (["--minutes", "nan"], "no number"),
+        (["--minutes", "nan"], "not a valid number"),
         (["--rate", "0"], "not in the range"),
         (["--replicas", "1"], "not in the range"),
         (["--seed", "one"], "not a valid integer"),

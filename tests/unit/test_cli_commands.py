@@ -17,18 +17,17 @@ from rich.console import Console
 
 from loadtest import options
 from loadtest.bench import bench, soak
-from postjournal.cli import running_system as modes
+from postjournal.cli import running_system
 from postjournal.cli.commands import replay
-from postjournal.cli.commands.checks import QUICK, SLOW, pytest_arguments
 from postjournal.cli.commands.replay import progress_bar
+from postjournal.cli.display.startup import StartupDisplay
 from postjournal.cli.docker import engine
 from postjournal.cli.errors import EXIT_CODES
 from postjournal.cli.local.layout import PROJECT_ROOT
-from postjournal.cli.local.readiness import Progress
+from postjournal.cli.local.readiness import StartupStep
 from postjournal.cli.local.system import LocalSystem
-from postjournal.cli.log_following import LogFile
+from postjournal.cli.log_file import LogFile
 from postjournal.cli.main import main
-from postjournal.cli.progress import Reporter
 from postjournal.core.reader import Bound
 
 BENCHES = sorted(bench.commands)
@@ -36,10 +35,10 @@ BENCHES = sorted(bench.commands)
 
 @pytest.fixture
 def nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands look into an empty directory, and see no Docker."""
+    """The commands read an empty state directory and find no Docker."""
     monkeypatch.setattr(LocalSystem.__init__, "__defaults__", (tmp_path,))
     monkeypatch.setattr(engine, "COMPOSE_FILE", tmp_path / "compose.yaml")
-    assert modes.default_system().layout.directory == tmp_path
+    assert running_system.default_system().layout.directory == tmp_path
 
 
 @pytest.mark.usefixtures("nothing_runs")
@@ -50,27 +49,29 @@ def nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         *("watch", "trace x", "snapshot", "snapshots --json"),
     ],
 )
-def test_what_needs_a_running_system_says_how_to_start_one(command: str) -> None:
+def test_without_a_running_system_the_error_names_the_command_that_starts_it(
+    command: str,
+) -> None:
     result = CliRunner().invoke(main, command.split())
     assert result.exit_code == 3
     assert result.stderr == "Error: the system is not running: start it with `./postjournal up`\n"
 
 
 @pytest.mark.usefixtures("nothing_runs")
-def test_down_with_nothing_running_is_no_error() -> None:
+def test_down_without_a_running_system_succeeds() -> None:
     result = CliRunner().invoke(main, ["down"])
     assert (result.exit_code, result.stdout) == (0, "nothing is running\n")
 
 
 @pytest.mark.usefixtures("nothing_runs")
-def test_logs_of_nothing_is_one_clear_line() -> None:
+def test_without_logs_the_error_is_one_line() -> None:
     result = CliRunner().invoke(main, ["logs", "kafka"])
     assert result.exit_code == 3
     assert "there are no logs" in result.stderr
 
 
 @pytest.mark.usefixtures("nothing_runs")
-def test_up_with_docker_but_no_compose_file_is_refused() -> None:
+def test_up_with_docker_fails_without_a_compose_file() -> None:
     result = CliRunner().invoke(main, ["up", "--docker"])
     assert result.exit_code == 1
     assert "compose.yaml is missing" in result.stderr
@@ -79,30 +80,30 @@ def test_up_with_docker_but_no_compose_file_is_refused() -> None:
 @pytest.mark.parametrize(
     "command", ["up --replicas 0", "up --shards none", "kill", "handover --shard x", "nothing"]
 )
-def test_wrong_usage_is_exit_code_2(command: str) -> None:
+def test_invalid_usage_is_exit_code_2(command: str) -> None:
     assert CliRunner().invoke(main, command.split()).exit_code == 2
 
 
-def test_the_exit_codes_are_told_by_the_help() -> None:
+def test_the_help_lists_the_exit_codes() -> None:
     help_text = CliRunner().invoke(main, ["--help"]).stdout
     for code, meaning in EXIT_CODES.items():
         assert re.search(rf"^ +{code} +{re.escape(meaning[:20])}", help_text, re.MULTILINE)
 
 
-def test_every_command_that_answers_can_answer_programs() -> None:
-    """But those that hand over to another program, or print one."""
-    without = {"completion", "lint", "load", "logs", "test", "down", "chaos", "demo"}
+def test_every_command_with_output_can_print_json() -> None:
+    """Except those that run another program, or print one."""
+    without = {"completion", "format", "lint", "load", "logs", "test", "down", "chaos", "demo"}
     for name in set(main.list_commands(click.Context(main))) - without:
         command = main.get_command(click.Context(main), name)
         assert command is not None
         commands = command.commands.values() if isinstance(command, click.Group) else [command]
-        for each in commands:
-            options = [option for param in each.params for option in param.opts]
-            assert "--json" in options, f"{name} {each.name}"
+        for subcommand in commands:
+            options = [option for param in subcommand.params for option in param.opts]
+            assert "--json" in options, f"{name} {subcommand.name}"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_can_complete(shell: str) -> None:
+def test_completion_prints_a_script_for_each_shell(shell: str) -> None:
     script = CliRunner().invoke(main, ["completion", shell]).stdout
     assert f"_POSTJOURNAL_COMPLETE={shell}_complete" in script
 
@@ -123,7 +124,7 @@ def complete(*words: str) -> list[str]:
     return [line.partition(",")[2] for line in done.stdout.splitlines()]
 
 
-def test_commands_options_and_names_are_completed() -> None:
+def test_commands_options_and_replicas_are_completed() -> None:
     assert {"status", "snapshot", "snapshots"} <= set(complete("s"))
     assert complete("up", "--repl") == ["--replicas"]
     assert "leader" in complete("kill", "l")
@@ -138,7 +139,7 @@ python.chmod(0o755)
 """
 
 
-def test_a_link_to_the_launcher_starts_the_checkout_that_it_points_to(tmp_path: Path) -> None:
+def test_a_symbolic_link_to_the_launcher_runs_the_checkout_of_its_target(tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     bootstrap = checkout / "shared" / "postjournal" / "cli" / "bootstrap.py"
     bootstrap.parent.mkdir(parents=True)
@@ -157,52 +158,42 @@ def test_a_link_to_the_launcher_starts_the_checkout_that_it_points_to(tmp_path: 
     )
 
 
-def test_the_tests_run_from_quick_to_slow() -> None:
-    assert pytest_arguments(quick=False, arguments=["-x"]) == [*QUICK, *SLOW, "-x"]
-    assert pytest_arguments(quick=True, arguments=[]) == list(QUICK)
-
-
-def test_named_tests_run_alone() -> None:
-    named = ["tests/unit/test_cli_commands.py::test_named_tests_run_alone", "-v"]
-    assert pytest_arguments(quick=False, arguments=named) == named
-
-
-def test_off_a_terminal_progress_is_plain_lines_said_once() -> None:
+def test_without_a_terminal_each_step_is_one_plain_line() -> None:
     text = io.StringIO()
-    with Reporter(Console(file=text, highlight=False)) as report:
-        report(Progress("kafka", "fetching: 1 jars"))
-        report(Progress("kafka", "fetching: 2 jars"))
-        report(Progress("kafka", "ready", ready=True))
-        report(Progress("", "port 9092 of kafka is taken: using 20000"))
+    with StartupDisplay(Console(file=text, highlight=False)) as display:
+        display(StartupStep("kafka", "downloading: 1 jars"))
+        display(StartupStep("kafka", "downloading: 2 jars"))
+        display(StartupStep("kafka", "ready", ready=True))
+        display(StartupStep("", "port 9092 of kafka is in use: using 20000"))
     assert text.getvalue().splitlines() == [
-        "kafka: fetching",
+        "kafka: downloading",
         "kafka: ready",
-        "port 9092 of kafka is taken: using 20000",
+        "port 9092 of kafka is in use: using 20000",
     ]
 
 
-def test_on_a_terminal_the_last_picture_stays() -> None:
+def test_on_a_terminal_the_last_state_stays_visible() -> None:
     text = io.StringIO()
-    with Reporter(Console(file=text, force_terminal=True, width=60)) as report:
-        report(Progress("kafka", "starting"))
-        report(Progress("kafka", "ready", ready=True))
+    with StartupDisplay(Console(file=text, force_terminal=True, width=60)) as display:
+        display(StartupStep("kafka", "starting"))
+        display(StartupStep("kafka", "ready", ready=True))
     assert "✔ kafka" in text.getvalue()
 
 
-def test_a_log_is_followed_over_its_rotation(tmp_path: Path) -> None:
+def test_a_log_is_followed_across_its_rotation(tmp_path: Path) -> None:
     path = tmp_path / "replica-1.log"
     log = LogFile(path, "replica-1 | ")
-    assert log.past(5) == []
+    assert log.tail(5) == []
     path.write_text("one\ntwo\nthr")
-    assert log.past(1) == ["replica-1 | two"]
+    assert log.tail(1) == ["replica-1 | two"]
     path.write_text("one\ntwo\nthree\n")
-    assert log.fresh() == ["replica-1 | three"]
+    assert log.read_new() == ["replica-1 | three"]
     path.rename(tmp_path / "replica-1.log.1")
     path.write_text("a line in the new file\n")
-    assert log.fresh() == ["replica-1 | a line in the new file"]
+    assert log.read_new() == ["replica-1 | a line in the new file"]
 
 
-def test_a_replay_shows_its_progress_before_it_knows_how_far_it_goes() -> None:
+def test_a_replay_shows_its_progress_before_its_total_is_known() -> None:
     with progress_bar(quiet=False) as show:
         show(0, 10)
 
@@ -217,18 +208,18 @@ def nothing_starts(nothing_runs: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("nothing_starts")
 @pytest.mark.parametrize("command", ["replay --export", *(f"bench {n} --output" for n in BENCHES)])
-def test_a_place_that_cannot_be_written_is_told_before_anything_is_done(
+def test_a_file_that_cannot_be_written_is_reported_before_anything_starts(
     command: str, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    place = str(tmp_path / "file" / "below" / "x.json")
-    result = CliRunner().invoke(main, [*command.split(), place])
+    path = str(tmp_path / "file" / "below" / "x.json")
+    result = CliRunner().invoke(main, [*command.split(), path])
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: {place} cannot be written: ")
+    assert result.stderr.startswith(f"Error: cannot write {path}: ")
 
 
 @pytest.mark.usefixtures("nothing_starts")
-def test_a_bench_checks_the_place_of_its_report_when_none_is_named(
+def test_a_bench_checks_that_its_default_report_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -238,14 +229,14 @@ def test_a_bench_checks_the_place_of_its_report_when_none_is_named(
 
 
 @pytest.mark.usefixtures("nothing_starts")
-def test_the_directory_of_an_export_is_made(tmp_path: Path) -> None:
+def test_the_directory_of_an_export_is_created(tmp_path: Path) -> None:
     export = tmp_path / "new" / "state.json"
     assert CliRunner().invoke(main, ["replay", "--export", str(export)]).exit_code == 3
     assert export.parent.is_dir()
 
 
 class Replayed(Exception):
-    """With how far it was to be read."""
+    """Raised with the bound that a replay was called with."""
 
 
 @pytest.mark.parametrize(
@@ -260,14 +251,14 @@ class Replayed(Exception):
         ("", Bound()),
     ],
 )
-def test_a_replay_goes_as_far_as_it_is_told(
+def test_each_option_of_a_replay_sets_its_bound(
     options: str, bound: Bound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class PointInTime:
         def replay(self, bound: Bound, _: object) -> None:
             raise Replayed(bound)
 
-    monkeypatch.setattr(replay, "environment_with", lambda *_: nullcontext({}))
+    monkeypatch.setattr(replay, "open_target_environment", lambda *_: nullcontext({}))
     monkeypatch.setattr(replay, "open_point_in_time", lambda *_: nullcontext(PointInTime()))
     result = CliRunner().invoke(main, ["replay", *options.split()])
     assert isinstance(result.exception, Replayed)
@@ -281,7 +272,7 @@ def all_commands(group: click.Group) -> Iterator[click.Command]:
         yield from all_commands(command) if isinstance(command, click.Group) else [command]
 
 
-def test_no_option_takes_what_is_not_a_number_for_one() -> None:
+def test_no_option_accepts_nan() -> None:
     numbers = 0
     for command in all_commands(main):
         for param in command.params:
@@ -296,7 +287,7 @@ def test_no_option_takes_what_is_not_a_number_for_one() -> None:
 @pytest.mark.parametrize(
     ("minutes", "every", "least"), [(0.1, 10.0, 0.34), (19.9, 600.0, 20.0), (0.1, 5.4, 0.18)]
 )
-def test_a_soak_in_which_nothing_would_be_harmed_is_wrong_usage(
+def test_a_soak_that_would_inject_no_fault_is_invalid_usage(
     minutes: float, every: float, least: float
 ) -> None:
     options = [f"--minutes={minutes}", f"--every={every}"]
@@ -307,15 +298,15 @@ def test_a_soak_in_which_nothing_would_be_harmed_is_wrong_usage(
 
 @pytest.mark.usefixtures("nothing_starts")
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("options", "message"),
     [
         ("--until 7", "invalid journal position '7': use offset:N, seq:N or time:"),
         ("--until time:noon", "invalid time 'noon'"),
         ("--until-time noon", "invalid time 'noon'"),
-        ("--until seq:1 --until-seq 1", "one of --until, --until-offset, --until-seq and"),
-        ("--until-offset 1 --until-time 1", "one of --until, --until-offset, --until-seq and"),
+        ("--until seq:1 --until-seq 1", "use one of --until, --until-offset, --until-seq and"),
+        ("--until-offset 1 --until-time 1", "use one of --until, --until-offset, --until-seq and"),
     ],
 )
-def test_a_point_that_cannot_be_understood_is_wrong_usage(options: str, why: str) -> None:
+def test_an_invalid_point_is_invalid_usage(options: str, message: str) -> None:
     result = CliRunner().invoke(main, ["replay", *options.split()], terminal_width=200)
-    assert (result.exit_code, why in result.stderr) == (2, True), result.stderr
+    assert (result.exit_code, message in result.stderr) == (2, True), result.stderr

@@ -1,4 +1,4 @@
-"""Services of ours are asked directly, although the shell names a proxy."""
+"""Requests to our services go directly to them, although the environment names a proxy."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import pytest
 from postjournal.cli.coordinator import CoordinatorClient
 from postjournal.cli.local.layout import PROJECT_ROOT, Layout
 from postjournal.cli.local.plan import Plan
-from postjournal.cli.local.readiness import Waiting, service_checks
-from postjournal.cli.local.status import StateAnswer, ask_replica
+from postjournal.cli.local.readiness import ReadinessWaiter, service_checks
+from postjournal.cli.local.status import StateResponse, fetch_state
 from tests.unit.test_cli_local import PLAN
 
-ANSWERS = {
-    "/state": StateAnswer("replica-1", 1, []),
+DIRECT_HTTP = PROJECT_ROOT / "shared" / "postjournal" / "cluster" / "http.py"
+
+RESPONSES = {
+    "/state": StateResponse("replica-1", 1, []),
     "/readyz": {},
     "/api/v1/snapshots": {"snapshots": []},
 }
@@ -27,7 +29,7 @@ ANSWERS = {
 
 class Service(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        body = msgspec.json.encode(ANSWERS[self.path])
+        body = msgspec.json.encode(RESPONSES[self.path])
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -39,7 +41,7 @@ class Service(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def plan(monkeypatch: pytest.MonkeyPatch) -> Iterator[Plan]:
-    """Its services answer; the proxy, whatever it is asked for, does not."""
+    """A plan whose services answer; the proxy is unreachable."""
     server = HTTPServer(("127.0.0.1", 0), Service)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for name in ("NO_PROXY", "no_proxy"):
@@ -51,28 +53,28 @@ def plan(monkeypatch: pytest.MonkeyPatch) -> Iterator[Plan]:
     server.server_close()
 
 
-def test_a_replica_is_asked_directly(plan: Plan) -> None:
-    assert ask_replica(plan.url("replica-1"), timeout_s=60) is not None
+def test_replicas_are_called_directly(plan: Plan) -> None:
+    assert fetch_state(plan.url("replica-1"), timeout_s=60) is not None
 
 
-def test_the_readiness_of_services_is_asked_directly(plan: Plan, tmp_path: Path) -> None:
+def test_readiness_checks_call_services_directly(plan: Plan, tmp_path: Path) -> None:
     checks = service_checks(plan, dict)
-    asked = {name: checks[name] for name in ("replica-1", "replica-2", "producer", "coordinator")}
-    Waiting(Layout(tmp_path), dict).wait(asked, timeout_s=20)
+    called = {name: checks[name] for name in ("replica-1", "replica-2", "producer", "coordinator")}
+    ReadinessWaiter(Layout(tmp_path), dict).wait(called, timeout_s=20)
 
 
-def test_the_coordinator_is_asked_directly(plan: Plan) -> None:
+def test_the_coordinator_is_called_directly(plan: Plan) -> None:
     assert CoordinatorClient(plan.url("coordinator"), {}).snapshots() == []
 
 
-def test_the_command_line_speaks_http_only_directly() -> None:
-    """So that what only a bench asks is meant as well."""
-    room = PROJECT_ROOT / "shared" / "postjournal" / "cli"
-    by_proxy = {
-        f"{path.relative_to(room)}:{node.lineno}"
-        for path in room.rglob("*.py")
+def test_only_direct_session_creates_http_clients() -> None:
+    """So that every request is direct, in services and benches too."""
+    calls = {
+        f"{path.relative_to(PROJECT_ROOT)}:{node.lineno}"
+        for folder in ("shared", "services", "loadtest")
+        for path in (PROJECT_ROOT / folder).rglob("*.py")
+        if path != DIRECT_HTTP
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("requests.")
-        if path.name != "http.py"
     }
-    assert not by_proxy
+    assert not calls

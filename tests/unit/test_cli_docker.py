@@ -1,4 +1,4 @@
-"""The commands with Docker, by a `docker` that only notes what it is asked."""
+"""The commands with Docker, on a fake `docker` that records its calls."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from postjournal.cli.main import main
 
 SCRIPT = """#!/bin/sh
 here=${0%/*}
-echo "$@" >>"$here/asked"
+echo "$@" >>"$here/calls"
 test ! -e "$here/$1" || cat "$here/$1"
 """
 
 
 class FakeDocker:
-    """Answers `docker VERB …` with what a test says that VERB tells; nothing by default."""
+    """Prints the output that a test sets for `docker VERB …`; nothing by default."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -31,60 +31,62 @@ class FakeDocker:
         path.write_text(SCRIPT)
         path.chmod(0o755)
 
-    def tells(self, verb: str, text: str) -> None:
+    def set_output(self, verb: str, text: str) -> None:
         (self._directory / verb).write_text(text)
 
-    def asked(self, verb: str) -> list[str]:
-        lines = (self._directory / "asked").read_text().splitlines()
+    def calls(self, verb: str) -> list[str]:
+        lines = (self._directory / "calls").read_text().splitlines()
         return [line for line in lines if line.split()[0] == verb]
 
 
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
-    """An engine that answers, without containers; nothing runs as local processes either."""
-    place = tmp_path / "bin"
-    place.mkdir()
-    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+    """An engine that answers and has no containers; no local processes run either."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setattr(LocalSystem.__init__, "__defaults__", (tmp_path / "state",))
     monkeypatch.setattr(engine, "COMPOSE_FILE", tmp_path)
-    return FakeDocker(place)
+    return FakeDocker(folder)
 
 
 def run(command: str) -> Result:
     return CliRunner().invoke(main, command.split())
 
 
-def test_data_in_containers_is_wiped_though_they_are_down_already(docker: FakeDocker) -> None:
-    docker.tells("volume", "postjournal_kafka-data\n")
+def test_wiping_deletes_the_volumes_of_containers_that_are_down(docker: FakeDocker) -> None:
+    docker.set_output("volume", "postjournal_kafka-data\n")
     assert run("down --wipe").exit_code == 0
-    assert docker.asked("compose") == ["compose down --remove-orphans --volumes"]
+    assert docker.calls("compose") == ["compose down --remove-orphans --volumes"]
 
 
-def test_data_of_override_files_is_wiped_as_well(docker: FakeDocker) -> None:
-    docker.tells("volume", "postjournal_kafka-2-data\npostjournal_kafka-3-data\n")
+def test_wiping_deletes_the_volumes_of_override_files(docker: FakeDocker) -> None:
+    docker.set_output("volume", "postjournal_kafka-2-data\npostjournal_kafka-3-data\n")
     assert run("down --wipe").exit_code == 0
     removed = "volume rm postjournal_kafka-2-data postjournal_kafka-3-data"
-    assert docker.asked("volume")[-1] == removed
+    assert docker.calls("volume")[-1] == removed
 
 
-def test_data_in_containers_that_are_down_stays_when_nobody_wipes(docker: FakeDocker) -> None:
-    docker.tells("volume", "postjournal_kafka-data\n")
+def test_without_wipe_the_volumes_of_containers_that_are_down_stay(docker: FakeDocker) -> None:
+    docker.set_output("volume", "postjournal_kafka-data\n")
     result = run("down")
     assert (result.exit_code, result.stdout) == (0, "nothing is running\n")
-    assert not docker.asked("compose")
+    assert not docker.calls("compose")
 
 
-def test_local_data_is_wiped_where_docker_has_none(docker: FakeDocker, tmp_path: Path) -> None:
+def test_wiping_deletes_local_data_if_there_are_no_volumes(
+    docker: FakeDocker, tmp_path: Path
+) -> None:
     data = tmp_path / "state" / "data"
     data.mkdir(parents=True)
     result = run("down --wipe")
     assert (result.exit_code, result.stdout) == (0, "nothing is running\n")
-    assert not docker.asked("compose")
+    assert not docker.calls("compose")
     assert not data.exists()
 
 
-def told_of(service: str) -> dict[str, object]:
-    """What `docker inspect` says of a container of a Kafka that wants to know who asks."""
+def inspected(service: str) -> dict[str, object]:
+    """The output of `docker inspect` for a container of a system that requires credentials."""
     return {
         "Name": f"/postjournal-{service}-1",
         "Config": {
@@ -97,9 +99,11 @@ def told_of(service: str) -> dict[str, object]:
     }
 
 
-def test_when_the_container_of_the_secrets_is_gone_the_way_back_is_told(docker: FakeDocker) -> None:
-    docker.tells("ps", "1\n")
-    docker.tells("inspect", json.dumps([told_of("replica")]))
+def test_a_missing_secrets_container_is_reported_with_its_fix(
+    docker: FakeDocker,
+) -> None:
+    docker.set_output("ps", "1\n")
+    docker.set_output("inspect", json.dumps([inspected("replica")]))
     result = run("status")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: the container `secrets`")
@@ -107,31 +111,31 @@ def test_when_the_container_of_the_secrets_is_gone_the_way_back_is_told(docker: 
 
 
 @pytest.mark.parametrize("command", ["up --docker --json", "down"])
-def test_what_compose_says_is_progress_and_no_answer(
+def test_the_output_of_compose_goes_to_stderr(
     command: str, docker: FakeDocker, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    docker.tells("ps", "1\n")
-    docker.tells("inspect", json.dumps([told_of("replica")]))
-    docker.tells("compose", "compose's own words\n")
+    docker.set_output("ps", "1\n")
+    docker.set_output("inspect", json.dumps([inspected("replica")]))
+    docker.set_output("compose", "output of compose\n")
     result = run(command)
-    assert (result.exit_code, docker.asked("compose") != []) == (0, True)
+    assert (result.exit_code, docker.calls("compose") != []) == (0, True)
     if "--json" in command:
         assert json.loads(result.stdout) == {}
-    told = capfd.readouterr()
-    assert (told.out, told.err) == ("", "compose's own words\n")
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "output of compose\n")
 
 
-def test_logs_of_containers_are_an_answer(
+def test_logs_of_containers_go_to_stdout(
     docker: FakeDocker, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    docker.tells("ps", "1\n")
-    docker.tells("inspect", json.dumps([told_of("replica")]))
-    docker.tells("compose", "replica-1 | leads\n")
+    docker.set_output("ps", "1\n")
+    docker.set_output("inspect", json.dumps([inspected("replica")]))
+    docker.set_output("compose", "replica-1 | leads\n")
     assert run("logs").exit_code == 0
     assert capfd.readouterr().out == "replica-1 | leads\n"
 
 
-def test_what_replicas_were_told_with_empty_variables_is_the_default() -> None:
+def test_an_empty_variable_of_a_replica_means_the_default() -> None:
     replica = Container(
         name="postjournal-replica-1",
         service="replica",

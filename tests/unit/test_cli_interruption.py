@@ -1,4 +1,4 @@
-"""A command that is told to end, or whose terminal is closed, stops what it started."""
+"""A command that receives a signal, or whose terminal is closed, stops what it started."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ from loadtest.system import started
 from postjournal.cli import target
 from postjournal.cli.commands import lifecycle
 from postjournal.cli.errors import AlreadyRunning, NotFound
-from postjournal.cli.interruption import ENDING, interruptible
+from postjournal.cli.interruption import TERMINATION_SIGNALS, interruptible
 from postjournal.cli.local.plan import Plan
-from postjournal.cli.local.readiness import OnProgress, Progress, ignore_progress
+from postjournal.cli.local.readiness import OnStep, StartupStep, ignore_step
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.main import main
 from tests.unit.test_cli_local import PLAN
 
 
-class Stray(Exception):
-    """A signal that no command of ours took: it would have ended the process."""
+class Unhandled(Exception):
+    """A signal without a handler: it would have ended the process."""
 
 
-def stray(number: int, _frame: object) -> None:
-    raise Stray(signal.Signals(number).name)
+def unhandled(number: int, _frame: object) -> None:
+    raise Unhandled(signal.Signals(number).name)
 
 
 @pytest.fixture(autouse=True)
-def untaken() -> Iterator[None]:
-    """Signals that nobody takes are told; outputs that were turned off are turned on again."""
+def unhandled_signals_fail() -> Iterator[None]:
+    """Restores handlers, and outputs that were redirected, after each test."""
     outputs = [(fd, os.dup(fd)) for fd in (1, 2)]
-    handlers = [signal.signal(each, stray) for each in ENDING]
+    handlers = [signal.signal(number, unhandled) for number in TERMINATION_SIGNALS]
     yield
-    assert [signal.getsignal(each) for each in ENDING] == [stray, stray]
-    for each, handler in zip(ENDING, handlers, strict=True):
-        signal.signal(each, handler)
+    assert [signal.getsignal(number) for number in TERMINATION_SIGNALS] == [unhandled] * 2
+    for number, handler in zip(TERMINATION_SIGNALS, handlers, strict=True):
+        signal.signal(number, handler)
     for fd, copy in outputs:
         os.dup2(copy, fd)
         os.close(copy)
 
 
-def hit(number: int) -> None:
+def send(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
 class Fake(LocalSystem):
-    """Starts nothing. `hit_by`: a signal that arrives `at` some moment."""
+    """Starts nothing. `signal_sent`: a signal that arrives `at` some moment."""
 
-    def __init__(self, directory: Path, hit_by: int = 0, at: str = "") -> None:
+    def __init__(self, directory: Path, signal_sent: int = 0, at: str = "") -> None:
         super().__init__(directory)
-        self.hit_by, self.at = hit_by, at
+        self.signal_sent, self.at = signal_sent, at
         self.stops, self.started = 0, False
 
     @property
@@ -64,91 +64,89 @@ class Fake(LocalSystem):
         return PLAN
 
     @property
-    def is_own(self) -> bool:
+    def is_owner(self) -> bool:
         return self.started
 
-    def start(
-        self, replicas: int = 3, shards: int = 1, on_progress: OnProgress = ignore_progress
-    ) -> None:
-        self.start_storage(on_progress)
+    def start(self, replicas: int = 3, shards: int = 1, on_step: OnStep = ignore_step) -> None:
+        self.start_storage(on_step)
 
-    def start_storage(self, on_progress: OnProgress = ignore_progress) -> None:
-        on_progress(Progress("kafka", "ready", ready=True))
+    def start_storage(self, on_step: OnStep = ignore_step) -> None:
+        on_step(StartupStep("kafka", "ready", ready=True))
         self.started = True
         if self.at == "the end of the start":
-            hit(self.hit_by)
+            send(self.signal_sent)
 
     def is_running(self) -> bool:
-        hit(self.hit_by)
+        send(self.signal_sent)
         return True
 
     def prove_identity(self) -> None:
         return
 
     def stop(self) -> None:
-        """Once more, as a shell does that hangs up."""
-        hit(signal.SIGTERM)
-        hit(signal.SIGHUP)
-        hit(signal.SIGINT)
+        """Sends every signal again, as a shell that hangs up does."""
+        send(signal.SIGTERM)
+        send(signal.SIGHUP)
+        send(signal.SIGINT)
         self.stops += 1
         self.started = False
 
 
-both = pytest.mark.parametrize("number", ENDING)
+each_signal = pytest.mark.parametrize("number", TERMINATION_SIGNALS)
 
 
-@both
+@each_signal
 def test_the_first_signal_interrupts_and_a_second_one_does_not(number: int) -> None:
     with pytest.raises(KeyboardInterrupt), interruptible():
         try:
-            hit(number)
+            send(number)
         finally:
-            hit(signal.SIGHUP)
-            hit(signal.SIGTERM)
+            send(signal.SIGHUP)
+            send(signal.SIGTERM)
 
 
 def test_a_signal_that_is_ignored_from_the_start_stays_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     with interruptible():
-        hit(signal.SIGHUP)
-    assert signal.signal(signal.SIGHUP, stray) is signal.SIG_IGN
+        send(signal.SIGHUP)
+    assert signal.signal(signal.SIGHUP, unhandled) is signal.SIG_IGN
 
 
-@both
+@each_signal
 @pytest.mark.parametrize("at", ["the end of the start", "work"])
-def test_the_kafka_of_kept_data_is_stopped(
+def test_the_kafka_of_a_data_directory_is_stopped(
     number: int, at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system = Fake(tmp_path, number, at)
     monkeypatch.setattr(target, "LocalSystem", lambda _: system)
-    with pytest.raises(KeyboardInterrupt), target.environment_with(None, tmp_path):
-        hit(number)
+    with pytest.raises(KeyboardInterrupt), target.open_target_environment(None, tmp_path):
+        send(number)
     assert system.stops == 1
 
 
-def test_the_kafka_of_data_that_is_in_use_is_left_alone(
+def test_the_kafka_of_a_data_directory_in_use_is_not_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Busy(Fake):
-        def start_storage(self, on_progress: OnProgress = ignore_progress) -> None:
+        def start_storage(self, on_step: OnStep = ignore_step) -> None:
             raise AlreadyRunning
 
     system = Busy(tmp_path)
     monkeypatch.setattr(target, "LocalSystem", lambda _: system)
-    with pytest.raises(AlreadyRunning), target.environment_with(None, tmp_path):
+    with pytest.raises(AlreadyRunning), target.open_target_environment(None, tmp_path):
         pass
     assert system.stops == 0
 
 
-@both
+@each_signal
 def test_the_system_of_a_bench_is_stopped(number: int, tmp_path: Path) -> None:
     system = Fake(tmp_path / "bench")
     with pytest.raises(KeyboardInterrupt), started(system, system.start_storage):
-        hit(number)
+        send(number)
     assert system.stops == 1
 
 
-@both
+@each_signal
 @pytest.mark.parametrize("at", ["the end of the start", "work"])
 def test_the_system_of_a_demo_is_stopped(
     number: int, at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -159,12 +157,12 @@ def test_the_system_of_a_demo_is_stopped(
     system = Fake(tmp_path, number, at)
     monkeypatch.setattr(demo, "default_system", lambda: system)
     monkeypatch.setattr(demo, "running_system", nothing_runs)
-    monkeypatch.setattr(demo, "wait_until_settled", lambda *_: hit(number))
+    monkeypatch.setattr(demo, "wait_until_settled", lambda *_: send(number))
     result = CliRunner().invoke(main, ["demo", "--local"])
     assert (result.exit_code, system.stops) == (1, 1), result.output
 
 
-@both
+@each_signal
 @pytest.mark.parametrize("at", ["the end of the start", "work"])
 def test_up_stops_what_it_started(
     number: int, at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -190,7 +188,7 @@ with interruptible():
 """
 
 
-def test_a_command_whose_terminal_is_gone_still_stops_what_it_started(tmp_path: Path) -> None:
+def test_a_command_whose_terminal_is_closed_stops_what_it_started(tmp_path: Path) -> None:
     mark = tmp_path / "stopped"
     pid, terminal = pty.fork()
     if pid == 0:

@@ -23,22 +23,22 @@ def test_each_replica_has_two_well_known_ports_of_its_own() -> None:
     assert len(set(ports.values())) == len(ports)
 
 
-def test_the_well_known_ports_are_taken_when_they_are_free() -> None:
+def test_the_well_known_ports_are_used_when_they_are_free() -> None:
     wanted = well_known_ports(3)
     assert choose_ports(wanted, prefer_wanted=True, free=all_free) == wanted
     assert moved_ports(wanted, wanted) == []
 
 
-def test_only_a_port_that_is_taken_moves_and_it_is_said() -> None:
+def test_only_a_port_in_use_moves_with_a_message() -> None:
     wanted = well_known_ports(1)
     chosen = choose_ports(wanted, prefer_wanted=True, free=lambda port: port != 9092)
     assert chosen["kafka"] in FREE_RANGE
     assert {name for name in wanted if chosen[name] != wanted[name]} == {"kafka"}
-    sentence = f"port 9092 of kafka is taken: using {chosen['kafka']}"
-    assert moved_ports(wanted, chosen) == [sentence]
+    message = f"port 9092 of kafka is in use: using {chosen['kafka']}"
+    assert moved_ports(wanted, chosen) == [message]
 
 
-def test_a_second_system_gets_none_of_the_well_known_ports() -> None:
+def test_a_second_system_uses_no_well_known_port() -> None:
     wanted = well_known_ports(20)
     chosen = choose_ports(wanted, prefer_wanted=False, free=all_free)
     assert not set(chosen.values()) & set(wanted.values())

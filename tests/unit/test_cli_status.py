@@ -7,24 +7,24 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from postjournal.cli.commands.faults import resolve
+from postjournal.cli.commands.faults import find_replica
+from postjournal.cli.display.status import next_steps, status_tables
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.handover import check_handover
-from postjournal.cli.local import status as local_status
+from postjournal.cli.local import status as status_module
 from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.programs import programs
 from postjournal.cli.local.status import (
     ReplicaRow,
     ServiceRow,
-    StateAnswer,
+    StateResponse,
     SystemStatus,
-    collect,
-    last_words,
-    leading,
+    configuration_error,
+    find_leader,
+    local_status,
     log_tail,
 )
-from postjournal.cli.local.supervisor import Program
-from postjournal.cli.rendering import status_tables, where_and_what_next
+from postjournal.cli.local.supervisor import ProgramInfo
 from postjournal.cluster.status import ReplicaStatus
 from tests.unit.test_cli_local import PLAN
 
@@ -46,7 +46,7 @@ def status(*rows: ReplicaRow) -> SystemStatus:
     return SystemStatus(mode="local", replicas=list(rows), services={"redis": redis})
 
 
-def said(replica: str, state: str, epoch: int) -> StateAnswer:
+def response(replica: str, state: str, epoch: int) -> StateResponse:
     shard = ReplicaStatus(
         replica=replica,
         incarnation="i",
@@ -65,7 +65,7 @@ def said(replica: str, state: str, epoch: int) -> StateAnswer:
         tripwire="",
         time=0,
     )
-    return StateAnswer(replica, 1, [shard])
+    return StateResponse(replica, 1, [shard])
 
 
 TRIO = status(row("replica-1", "standby"), row("replica-2", "leader"), row("replica-3", "down"))
@@ -74,14 +74,14 @@ TRIO = status(row("replica-1", "standby"), row("replica-2", "leader"), row("repl
 def test_the_json_has_the_fields_of_the_contract(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = {"replica-1": said("replica-1", "leader", 3), "replica-2": None}
-    monkeypatch.setattr(local_status, "ask_replicas", lambda _: answers)
+    states = {"replica-1": response("replica-1", "leader", 3), "replica-2": None}
+    monkeypatch.setattr(status_module, "fetch_states", lambda _: states)
     layout = Layout(tmp_path)
     running = {
-        each.name: Program(each.name, "RUNNING", None, 0)
-        for each in programs(PLAN, layout, Path("/libs"))
+        program.name: ProgramInfo(program.name, "RUNNING", None, 0)
+        for program in programs(PLAN, layout, Path("/libs"))
     }
-    found = msgspec.json.decode(msgspec.json.encode(collect(PLAN, layout, running)))
+    found = msgspec.json.decode(msgspec.json.encode(local_status(PLAN, layout, running)))
     contract = {"name", "pid", "state", "shard", "epoch", "seq", "digest", "lag"}
     assert contract | {"http", "tripwire", "leader", "container"} <= found["replicas"][0].keys()
     assert found["mode"] == "local"
@@ -96,74 +96,74 @@ def test_the_json_has_the_fields_of_the_contract(
     }
 
 
-def test_of_two_that_claim_to_lead_the_higher_epoch_counts() -> None:
+def test_of_two_replicas_that_report_to_lead_the_one_in_the_higher_epoch_counts() -> None:
     rows = status(row("replica-1", "leader", epoch=3), row("replica-2", "leader", epoch=4))
     assert rows.leader() == "replica-2"
-    answers = {"a": said("a", "leader", 3), "b": said("b", "leader", 4), "c": None}
-    assert leading(answers, shard=0) == "b"
-    assert leading(answers, shard=1) is None
+    states = {"a": response("a", "leader", 3), "b": response("b", "leader", 4), "c": None}
+    assert find_leader(states, shard=0) == "b"
+    assert find_leader(states, shard=1) is None
 
 
-def test_the_word_leader_means_the_replica_that_leads() -> None:
-    assert resolve("leader", TRIO, 0) == "replica-2"
-    assert resolve("replica-3", TRIO, 0) == "replica-3"
+def test_the_argument_leader_means_the_replica_that_leads() -> None:
+    assert find_replica("leader", TRIO, 0) == "replica-2"
+    assert find_replica("replica-3", TRIO, 0) == "replica-3"
 
 
-def test_an_unknown_replica_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_replica_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(OperationFailed, match="replica-1, replica-2, replica-3"):
-        resolve("kafka", TRIO, 0)
+        find_replica("kafka", TRIO, 0)
 
 
-def test_without_a_leader_the_word_leader_is_refused() -> None:
+def test_without_a_leader_the_argument_leader_is_rejected() -> None:
     with pytest.raises(OperationFailed, match="no leader now"):
-        resolve("leader", status(row("replica-1", "standby")), 0)
+        find_replica("leader", status(row("replica-1", "standby")), 0)
 
 
 @pytest.mark.parametrize(
-    ("rows", "shard", "successor", "why"),
+    ("rows", "shard", "successor", "message"),
     [
-        (TRIO, 0, "replica-3", "no standby of shard 0; standbys: replica-1"),
-        (TRIO, 0, "nobody", "no standby of shard 0"),
-        (TRIO, 0, "replica-2", "leads shard 0 already"),
+        (TRIO, 0, "replica-3", "not a standby of shard 0; standbys: replica-1"),
+        (TRIO, 0, "unknown", "not a standby of shard 0"),
+        (TRIO, 0, "replica-2", "already leads shard 0"),
         (TRIO, 7, None, "no shard 7"),
         (status(row("replica-1", "leader")), 0, None, "no standby that could take over"),
         (status(row("replica-1", "standby")), 0, None, "no leader now"),
     ],
 )
-def test_a_handover_that_cannot_work_is_refused(
-    rows: SystemStatus, shard: int, successor: str | None, why: str
+def test_an_impossible_handover_is_rejected(
+    rows: SystemStatus, shard: int, successor: str | None, message: str
 ) -> None:
-    with pytest.raises(OperationFailed, match=why):
+    with pytest.raises(OperationFailed, match=message):
         check_handover(rows, shard, successor)
 
 
-def test_a_handover_names_the_leader_that_is_asked() -> None:
+def test_a_handover_check_returns_the_current_leader() -> None:
     assert check_handover(TRIO, 0, None) == "replica-2"
     assert check_handover(TRIO, 0, "replica-1") == "replica-2"
 
 
 def test_the_table_shows_every_replica_and_service() -> None:
-    TRIO.replicas[2].error = "out of luck"
+    TRIO.replicas[2].error = "out of memory"
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(status_tables(TRIO))
     text = console.export_text()
-    for word in ("replica-1", "standby", "leader", "down", "redis", "replica-3: out of luck"):
+    for word in ("replica-1", "standby", "leader", "down", "redis", "replica-3: out of memory"):
         assert word in text
 
 
-def test_up_ends_with_addresses_and_something_to_try() -> None:
-    text = where_and_what_next(PLAN.addresses)
+def test_up_prints_addresses_and_first_commands() -> None:
+    text = next_steps(PLAN.addresses)
     assert "http://127.0.0.1:8080/api/v1/commands" in text
     assert '{"type":"transfer","from":"alice","to":"bob","amount":30}' in text
 
 
-def test_only_a_refused_configuration_is_quoted(tmp_path: Path) -> None:
+def test_only_an_invalid_configuration_is_quoted(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     layout.create()
     layout.log("producer").write_text("one\ntwo\nPOSTJOURNAL_SHARDS='x': must be a number\n")
-    refused = Program("producer", "EXITED", None, 78)
-    assert last_words(layout, refused) == "POSTJOURNAL_SHARDS='x': must be a number"
-    assert last_words(layout, Program("producer", "EXITED", None, 1)) is None
-    assert last_words(layout, Program("producer", "RUNNING", 5, 78)) is None
+    rejected = ProgramInfo("producer", "EXITED", None, 78)
+    assert configuration_error(layout, rejected) == "POSTJOURNAL_SHARDS='x': must be a number"
+    assert configuration_error(layout, ProgramInfo("producer", "EXITED", None, 1)) is None
+    assert configuration_error(layout, ProgramInfo("producer", "RUNNING", 5, 78)) is None
     assert log_tail(layout, "producer", 2).startswith("two\n")
     assert log_tail(layout, "nothing", 2) == ""

@@ -8,8 +8,8 @@ from urllib.parse import quote
 import pytest
 from prometheus_client import generate_latest
 
+from postjournal.cluster.query_client import ReplicaBehind
 from postjournal.cluster.view import ShardView
-from services.producer.ports import ReplicaBehind
 from tests.support.gateway import OPEN, World, make_world, problem
 
 

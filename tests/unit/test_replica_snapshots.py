@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from postjournal.core import messages as m
-from postjournal.core.roles import Role
+from postjournal.core.roles import Role, SnapshotState
 from postjournal.core.snapshot.image import record_digest
 from tests.unit.test_replica import OPEN, Bench, claim_of, heartbeat, leader, opened, standby_of
 
@@ -41,7 +41,7 @@ def test_an_order_that_comes_twice_is_one() -> None:
     bench = standby_of()
     ask(bench)
     assert ask(bench) == []
-    bench.step(m.SnapshotProgressed("s1", 1, m.SnapshotState.DONE))
+    bench.step(m.SnapshotProgressed("s1", 1, SnapshotState.DONE))
     assert ask(bench) == []
 
 
@@ -50,7 +50,7 @@ def test_one_snapshot_is_taken_at_a_time() -> None:
     ask(bench, 1)
     ask(bench, 2)
     assert "busy with snapshot s1" in str(only(bench, m.SnapshotProgressed).error)
-    bench.step(m.SnapshotProgressed("s1", 1, m.SnapshotState.FAILED))
+    bench.step(m.SnapshotProgressed("s1", 1, SnapshotState.FAILED))
     ask(bench, 3)
     assert only(bench, m.TakeSnapshot).request.snapshot_id == "s3"
 

@@ -9,6 +9,7 @@ import msgspec
 import requests
 from flask import Flask, Response, request
 
+from postjournal.cluster.http import direct_session
 from postjournal.core.records import UNREADABLE
 from services.coordinator.cluster_state import Coordinator
 from services.coordinator.following import now_ms
@@ -20,11 +21,7 @@ from services.coordinator.page.model import (
     replicas_of,
     shards_of,
 )
-from services.coordinator.page.query_client import (
-    NOW,
-    RETRY_S,
-    QueryClient,
-)
+from services.coordinator.page.queries import NOW, RETRY_S, StateQueries
 from services.coordinator.page.stream import SnapshotWatch, Streams
 from services.coordinator.requests import CrashRequest
 from services.parameters import shard_number, whole_body
@@ -43,7 +40,7 @@ class LivePage:
         self.coordinator = coordinator
         self.watch = SnapshotWatch(coordinator.snapshots)
         self.streams = Streams(coordinator.cluster_state, self.watch)
-        self.asker = QueryClient(coordinator.cluster_state)
+        self.queries = StateQueries(coordinator.cluster_state)
 
     def model(self) -> PageModel:
         """Now."""
@@ -93,9 +90,9 @@ def add_page(app: Flask, live: LivePage, authorize: Callable[[], None]) -> None:
         if not asked:
             raise Problem("malformed-request", "say what is asked, as account=alice")
         if at == NOW:
-            return _json(live.asker.now(shard, asked))
+            return _json(live.queries.now(shard, asked))
         authorize()
-        return _json(live.asker.past(shard, at, asked))
+        return _json(live.queries.past(shard, at, asked))
 
     @app.post("/api/v1/crash")
     def crash() -> Response:
@@ -125,8 +122,7 @@ def _crash(coordinator: Coordinator, asked: CrashRequest) -> dict[str, Any]:
         raise Problem("not-found", f"there is no replica {asked.replica!r}")
     token = coordinator.token
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    with requests.Session() as session:
-        session.trust_env = False  # a proxy would be given the token
+    with direct_session() as session:
         try:
             answer = session.post(f"http://{found[0]}/crash", headers=headers, timeout=CRASH_S)
         except requests.Timeout as error:

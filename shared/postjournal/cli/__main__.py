@@ -1,4 +1,4 @@
-"""`python -m postjournal.cli`: what the launcher runs."""
+"""`python -m postjournal.cli`, which the launcher runs."""
 
 from postjournal.cli.commands.completion import COMPLETE_VARIABLE
 from postjournal.cli.main import main

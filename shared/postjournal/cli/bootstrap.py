@@ -1,4 +1,4 @@
-"""Makes the virtual environment. Run by `./postjournal` with a bare Python: no imports of ours."""
+"""Creates the virtual environment. `./postjournal` runs it without installed packages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ REQUIREMENTS = {"run": "requirements.txt", "dev": "requirements-dev.txt"}
 
 
 def main() -> None:
-    """`bootstrap.py ROOT CHECKSUM run|dev`."""
+    """Create ROOT/.venv unless it is current. Usage: `bootstrap.py ROOT CHECKSUM run|dev`."""
     root, stamp = Path(sys.argv[1]), f"{sys.argv[2]} {sys.argv[3]}"
     state = root / ".postjournal"
     state.mkdir(exist_ok=True)
     with (state / "venv.lock").open("w") as lock:
-        # Of two that run at once, the second finds the work done.
+        # Of two launchers that run at once, the second finds a current environment.
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp_file = root / ".venv" / "postjournal-stamp"
         if not _is_current(stamp_file, stamp):
@@ -34,23 +34,23 @@ def _is_current(stamp_file: Path, stamp: str) -> bool:
 
 def _install(root: Path, requirements: str) -> None:
     environment = root / ".venv"
-    _say("preparing .venv (about a minute, only now)")
+    _report("creating .venv (takes about a minute, once)")
     _run(root, sys.executable, "-m", "venv", str(environment))
     pip = (str(environment / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q")
-    _say(f"installing {requirements}")
+    _report(f"installing {requirements}")
     _run(root, *pip, "install", "-r", requirements)
-    _say("installing postjournal")
+    _report("installing postjournal")
     _run(root, *pip, "install", "--no-deps", "-e", ".")
 
 
 def _run(root: Path, *command: str) -> None:
-    """Standard output is left to the command that the user gave."""
+    """stdout belongs to the command that the launcher runs next."""
     done = subprocess.run(command, cwd=root, stdout=sys.stderr, check=False)
     if done.returncode != 0:
-        sys.exit(f"postjournal: this failed: {' '.join(command)}")
+        sys.exit(f"postjournal: command failed: {' '.join(command)}")
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(f"postjournal: {text}", file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Talking to the coordinator over HTTP."""
+"""The client of the coordinator's HTTP interface."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import msgspec
 import requests
 
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.http import direct_session
+from postjournal.cluster.http import direct_session
 from postjournal.cluster.status import Failover
 from postjournal.config.settings import CoordinatorSettings
 
-ANSWER_S = 20.0
-"""Longer than a store that does not answer is waited for."""
+TIMEOUT_S = 20.0
+"""Longer than the coordinator waits for a snapshot store that does not answer."""
 
 
 class SnapshotRow(msgspec.Struct, kw_only=True):
-    """One snapshot of one shard, as `GET /api/v1/snapshots` tells it."""
+    """One snapshot of one shard, as in `GET /api/v1/snapshots`."""
 
     id: str
     shard: int
@@ -36,7 +36,7 @@ class SnapshotRow(msgspec.Struct, kw_only=True):
 
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True):
-    """Who leads, as `GET /api/v1/cluster` tells it; see `cluster_view.ShardView`."""
+    """A shard and its leader, as in `GET /api/v1/cluster`; see `cluster.view.ShardView`."""
 
     leader: str | None
     epoch: int
@@ -46,7 +46,7 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True):
-    """One replica in one shard; see `status.ReplicaStatus`."""
+    """One replica of one shard; see `cluster.status.ReplicaStatus`."""
 
     replica: str
     shard: int
@@ -61,18 +61,18 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True):
-    """Shard number → who leads it; replicas; the last failovers, oldest first."""
+    """The view of `GET /api/v1/cluster`: shards by number, replicas, failovers (oldest first)."""
 
     shards: dict[str, Shard]
     replicas: list[Replica]
     failovers: list[Failover]
 
 
-class _Rows(msgspec.Struct):
+class _SnapshotList(msgspec.Struct):
     snapshots: list[SnapshotRow]
 
 
-class _Asked(msgspec.Struct):
+class _SnapshotRequested(msgspec.Struct):
     id: str
     snapshots: list[SnapshotRow]
 
@@ -83,56 +83,63 @@ class _Problem(msgspec.Struct):
 
 
 class CoordinatorClient:
-    """Raises `OperationFailed` with the coordinator's own words."""
+    """Calls the coordinator at `url` (http://host:port).
+
+    The token is POSTJOURNAL_API_TOKEN(_FILE) of `environment`, by default this process's. Every
+    method raises `OperationFailed`, with the coordinator's own message when there is one.
+    """
 
     def __init__(self, url: str, environment: Mapping[str, str] | None = None) -> None:
-        """`url`: http://host:port; the token comes from POSTJOURNAL_API_TOKEN(_FILE), if set."""
         self._url = url
         self._session = direct_session()
         token = CoordinatorSettings.from_environment(environment or os.environ).token
         if token is not None:
             self._session.headers["Authorization"] = f"Bearer {token}"
 
-    def ask(self, shard: int | None, *, allow_leader: bool) -> tuple[str, list[SnapshotRow]]:
-        """Ask for a snapshot of one shard or of all: its id and what is known of it."""
+    def request_snapshot(
+        self, shard: int | None, *, allow_leader: bool
+    ) -> tuple[str, list[SnapshotRow]]:
+        """Request a snapshot of one shard, or of all (None); return its id and its rows so far.
+
+        `allow_leader`: the leader takes it where a shard has no standby.
+        """
         body = {"shard": shard, "allow_leader": allow_leader}
-        answer = self._call("POST", "/api/v1/snapshots", _Asked, body)
-        return answer.id, answer.snapshots
+        requested = self._call("POST", "/api/v1/snapshots", _SnapshotRequested, body)
+        return requested.id, requested.snapshots
 
     def snapshots(self) -> list[SnapshotRow]:
-        """All, newest first."""
-        found: list[SnapshotRow] = self._call("GET", "/api/v1/snapshots", _Rows).snapshots
+        """Return all snapshots, newest first."""
+        found: list[SnapshotRow] = self._call("GET", "/api/v1/snapshots", _SnapshotList).snapshots
         return found
 
     def snapshot(self, snapshot_id: str) -> list[SnapshotRow]:
-        """One row for each shard that has it."""
+        """Return one row for each shard that has the snapshot."""
         path = f"/api/v1/snapshots/{snapshot_id}"
-        found: list[SnapshotRow] = self._call("GET", path, _Rows).snapshots
+        found: list[SnapshotRow] = self._call("GET", path, _SnapshotList).snapshots
         return found
 
     def cluster(self) -> Cluster:
-        """How the shards and replicas are doing."""
         found: Cluster = self._call("GET", "/api/v1/cluster", Cluster)
         return found
 
     def _call(self, method: str, path: str, kind: Any, body: object = None) -> Any:
         url = f"{self._url}{path}"
         try:
-            answer = self._session.request(method, url, json=body, timeout=ANSWER_S)
+            response = self._session.request(method, url, json=body, timeout=TIMEOUT_S)
         except requests.RequestException as error:
             raise OperationFailed(
                 f"the coordinator at {self._url} does not answer: see `./postjournal status`"
             ) from error
-        if answer.status_code >= 400:
-            raise OperationFailed(_words(answer))
-        return msgspec.json.decode(answer.content, type=kind)
+        if response.status_code >= 400:
+            raise OperationFailed(_error_message(response))
+        return msgspec.json.decode(response.content, type=kind)
 
 
-def _words(answer: requests.Response) -> str:
+def _error_message(response: requests.Response) -> str:
     try:
-        problem = msgspec.json.decode(answer.content, type=_Problem)
+        problem = msgspec.json.decode(response.content, type=_Problem)
     except msgspec.DecodeError:
-        return f"the coordinator answered {answer.status_code}"
-    if answer.status_code == 401:
-        return f"{problem.title}: set POSTJOURNAL_API_TOKEN to the coordinator's"
+        return f"the coordinator answered with status {response.status_code}"
+    if response.status_code == 401:
+        return f"{problem.title}: set POSTJOURNAL_API_TOKEN to the coordinator's token"
     return f"{problem.title}: {problem.detail}"

@@ -1,4 +1,4 @@
-"""What the command line raises, and the exit codes that scripts can rely on."""
+"""Errors of the command line, and the exit codes that scripts can rely on."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import ClassVar
 from postjournal.core.errors import PostjournalError
 
 EXIT_CODES = {
-    0: "done; of a check: nothing is wrong",
-    1: "it failed, or a check found something: the message says what to do",
-    2: "wrong usage, or a check that could not be made",
-    3: "what was named does not exist: no system is running, no such replica, log or command",
+    0: "success; for a check: nothing is wrong",
+    1: "failure, or a check found a problem; the message names the fix",
+    2: "invalid usage, or a check that could not run",
+    3: "not found: no running system, or no such replica, log or command",
 }
 
 
 class OperationFailed(PostjournalError):
-    """What the operator asked for cannot be done; the message says why and what to do."""
+    """A command cannot do what the operator requested; the message says why and what to do."""
 
     exit_code: ClassVar[int] = 1
 
 
 class AlreadyRunning(OperationFailed):
-    """There is nothing to start."""
+    """The system to start is already running."""
 
 
 class NotFound(OperationFailed):
-    """What the operator named is not there."""
+    """A system, replica, service, log or command that the operator named does not exist."""
 
     exit_code: ClassVar[int] = 3

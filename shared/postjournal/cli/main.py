@@ -1,4 +1,4 @@
-"""The command group, and how errors are told."""
+"""The command group, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 
 import click
 
-from postjournal.cli import doctor, trace, watch
 from postjournal.cli.commands import (
     checks,
     completion,
+    doctor,
     faults,
     inspection,
     lifecycle,
     replay,
     snapshots,
+    trace,
     verify,
+    watch,
 )
 from postjournal.cli.errors import EXIT_CODES, OperationFailed
 from postjournal.cli.local.layout import PROJECT_ROOT
@@ -29,14 +31,13 @@ CHECKOUT_COMMANDS = {
     "demo": "loadtest.demo",
     "load": "loadtest.gateway.command",
 }
-"""Commands of a checkout that the wheel does not contain, imported when they are invoked."""
+"""Commands that need a checkout: the wheel does not contain `loadtest`. Imported on use."""
 
 
 class Commands(click.Group):
-    """Reports expected failures as one line and an exit code; imports `loadtest` late."""
+    """Reports expected errors as one line and an exit code; imports `loadtest` on use."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
         try:
             return super().invoke(ctx)
         except PostjournalError as error:
@@ -44,18 +45,15 @@ class Commands(click.Group):
             ctx.exit(getattr(error, "exit_code", OperationFailed.exit_code))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The exit codes."""
         del ctx
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all commands, with those of the checkout where there is one."""
-        late = CHECKOUT_COMMANDS if _is_checkout() else {}
-        return sorted([*super().list_commands(ctx), *late])
+        further = CHECKOUT_COMMANDS if _is_checkout() else {}
+        return sorted([*super().list_commands(ctx), *further])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command named `cmd_name`, or None."""
         module = CHECKOUT_COMMANDS.get(cmd_name)
         if module is not None and _is_checkout():
             command: click.Command = getattr(importlib.import_module(module), cmd_name)
@@ -64,7 +62,7 @@ class Commands(click.Group):
 
 
 def _is_checkout() -> bool:
-    """Whether `loadtest` is beside this package; then it can be imported."""
+    """Whether `loadtest` is beside this package; makes it importable if so."""
     if not (PROJECT_ROOT / "loadtest" / "bench").is_dir():
         return False
     if str(PROJECT_ROOT) not in sys.path:
@@ -74,7 +72,7 @@ def _is_checkout() -> bool:
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Postjournal: a stateful service that stays alive, on Apache Kafka."""
+    """Postjournal keeps a stateful service alive on Apache Kafka."""
 
 
 for command in (
@@ -96,6 +94,7 @@ for command in (
     replay.restore,
     checks.test,
     checks.lint,
+    checks.format_command,
     completion.completion,
 ):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""How commands answer programs."""
+"""Output for programs, and files that commands write."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ import msgspec
 
 from postjournal.cli.errors import OperationFailed
 
-json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
-
 
 def print_json(value: Any) -> None:
-    """On the standard output, indented."""
+    """Print `value`, a struct or built-in types, as indented JSON on stdout."""
     click.echo(msgspec.json.format(msgspec.json.encode(value)))
 
 
 def check_writable(path: Path, option: str) -> None:
-    """Make the directory of a file that is written at the end: rather now than then.
+    """Create the parent directory of `path` and check that the file can be written.
 
-    Raises `OperationFailed`, naming the `option` that moves the file elsewhere.
+    Called before a long run that writes the file at its end. Raises `OperationFailed`, which names
+    the `option` that selects another file.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OperationFailed(f"{path} cannot be written: {error}; use {option}") from error
-    place = path if path.exists() else path.parent
-    if not os.access(place, os.W_OK):
-        raise OperationFailed(f"{path} cannot be written: {place} is read-only; use {option}")
+        raise OperationFailed(f"cannot write {path}: {error}; use {option}") from error
+    target = path if path.exists() else path.parent
+    if not os.access(target, os.W_OK):
+        raise OperationFailed(f"cannot write {path}: {target} is read-only; use {option}")

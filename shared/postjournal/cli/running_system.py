@@ -1,4 +1,4 @@
-"""Which system a command is about."""
+"""The system that a command acts on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ System = LocalSystem | DockerSystem
 
 
 def default_system() -> LocalSystem:
-    """The local system of this checkout, running or not."""
+    """Return the local system of this checkout, running or not."""
     return LocalSystem(prefer_well_known_ports=True)
 
 
 def running_system() -> System:
-    """The system that is running: as local processes, else in containers.
+    """Return the running system: local processes if there are any, otherwise containers.
 
-    Raises `OperationFailed` when there is none.
+    Raises `OperationFailed` when no system is running.
     """
     system = default_system()
     if not system.has_processes() and engine.is_usable():

@@ -1,4 +1,4 @@
-"""Which Kafka a command reads: the running system's, or one that is named."""
+"""The settings of the system that a command reads: the running one, or one that is named."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from postjournal.cli.display.startup import StartupDisplay
 from postjournal.cli.interruption import interruptible, uninterrupted
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.programs import service_environment
 from postjournal.cli.local.system import LocalSystem
-from postjournal.cli.progress import Reporter
 from postjournal.cli.running_system import running_system
 from postjournal.config.settings import BOOTSTRAP
 
 
-def environment_of(bootstrap: str | None) -> dict[str, str]:
-    """The POSTJOURNAL_… variables of the system that is meant.
+def target_environment(bootstrap: str | None) -> dict[str, str]:
+    """Return the POSTJOURNAL_… variables of the system to read.
 
-    Those of this process where `bootstrap` is named or POSTJOURNAL_BOOTSTRAP is set, else those
-    of the running system; one in containers adds who we are to Kafka. Raises `OperationFailed`
-    when none is running.
+    They are this process's where `bootstrap` is given or POSTJOURNAL_BOOTSTRAP is set, otherwise
+    those of the running system, with the operator's Kafka credentials if it runs in containers.
+    Raises `OperationFailed` when no system is running.
     """
     if bootstrap is not None or os.environ.get(BOOTSTRAP.name):
         return dict(os.environ)
@@ -29,24 +29,27 @@ def environment_of(bootstrap: str | None) -> dict[str, str]:
 
 
 @contextmanager
-def environment_with(bootstrap: str | None, data: Path | None) -> Iterator[dict[str, str]]:
-    """As `environment_of`; with `data`, a kept data directory, of its Kafka, which runs inside."""
+def open_target_environment(bootstrap: str | None, data: Path | None) -> Iterator[dict[str, str]]:
+    """Yield `target_environment`, or the variables of a Kafka that runs on `data` meanwhile.
+
+    `data`: the directory of a stopped local system.
+    """
     if data is None:
-        yield environment_of(bootstrap)
+        yield target_environment(bootstrap)
         return
-    with _kept_system(data) as plan:
+    with _storage_of(data) as plan:
         yield {**os.environ, **service_environment(plan)}
 
 
 @contextmanager
-def _kept_system(directory: Path) -> Iterator[Plan]:
+def _storage_of(directory: Path) -> Iterator[Plan]:
     system = LocalSystem(directory)
     with interruptible():
         try:
-            with Reporter() as report:
-                system.start_storage(report)
+            with StartupDisplay() as display:
+                system.start_storage(display)
             yield system.plan
         finally:
             with uninterrupted():
-                if system.is_own:
+                if system.is_owner:
                     system.stop()

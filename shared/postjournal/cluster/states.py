@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from postjournal.core.messages import ReadError, SnapshotState
 from postjournal.core.roles import Cause as FailoverCause
+from postjournal.core.roles import ReadError, SnapshotState
 from postjournal.core.roles import Role as ReplicaState
 
 __all__ = [

@@ -19,6 +19,7 @@
     │   └── SnapshotTooNew        a newer version wrote it
     ├── PointNotReached           the journal ends before the requested point
     ├── SequenceGap               a subscriber missed at least one output
+    ├── ReplicaUnavailable        (postjournal.cluster.query_client) a replica returned no answer
     └── OperationFailed           (postjournal.cli.errors) a command of the command line failed
 
 External faults raise one of these; a bug of Postjournal fails an assertion. Only `services`

@@ -24,6 +24,7 @@ from postjournal.core.records import (
     Resign,
     SourceRecord,
 )
+from postjournal.core.roles import ReadError
 from postjournal.core.state.outbox import Publication
 from postjournal.core.state.state_machine import StateMachine
 
@@ -381,7 +382,7 @@ class Leadership(Generic[S, C, E]):
     def refuse_answers(self) -> list[m.Effect]:
         """Refuse the pending answers: leadership ended before what they reflect was stable."""
         return [
-            m.Reply(answer.token, None, -1, self.epoch, m.ReadError.NOT_LEADER)
+            m.Reply(answer.token, None, -1, self.epoch, ReadError.NOT_LEADER)
             for answer in self._pending_answers
         ]
 

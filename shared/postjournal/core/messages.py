@@ -7,38 +7,12 @@ Times are ms; `time_ms` and `oldest_ms` are ms since the Unix epoch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, TypeAlias
 
 from postjournal.core.records import SourceRecord
-from postjournal.core.roles import Cause, Role
+from postjournal.core.roles import Cause, Role, SnapshotState
 from postjournal.core.snapshot.image import Image
 from postjournal.core.state.outbox import Outputs
-
-
-class SnapshotState(StrEnum):
-    """The state of a snapshot; the values are on the wire (status records, coordinator's API).
-
-    `ordered`: no replica has started to write; in the API only. `failed`: in a status record, this
-    attempt has failed; in the API, no further attempt follows. `given_up`: no further attempt
-    follows; in status records only. The engine sets neither `ordered` nor `given_up`.
-    """
-
-    ORDERED = "ordered"
-    WRITING = "writing"
-    VERIFYING = "verifying"
-    DONE = "done"
-    FAILED = "failed"
-    GIVEN_UP = "given_up"
-
-
-class ReadError(StrEnum):
-    """Why a query is refused; the values are on the wire (HTTP)."""
-
-    NOT_LEADER = "not_leader"
-    NOT_READY = "not_ready"
-    BEHIND = "behind"
-
 
 # --- messages: what has happened ------------------------------------------------------------
 

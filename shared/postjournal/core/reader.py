@@ -15,7 +15,7 @@ from postjournal.core.fold import JournalState, Verdict, check_readable
 from postjournal.core.limits import Limits
 from postjournal.core.reads import Reads
 from postjournal.core.records import Codec, Entry, kind_of
-from postjournal.core.roles import Identity, Role, check_transition
+from postjournal.core.roles import Identity, Role, SnapshotState, check_transition
 from postjournal.core.snapshot.manifest import Manifest
 from postjournal.core.state.state_machine import StateMachine
 
@@ -211,7 +211,7 @@ class Reader(Generic[S, C, E]):
             progress = m.SnapshotProgressed(
                 message.snapshot_id,
                 message.attempt,
-                m.SnapshotState.FAILED,
+                SnapshotState.FAILED,
                 error="this replica is read-only",
             )
             self._effects.append(progress)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from postjournal.core import messages as m
 from postjournal.core.fold import JournalState
 from postjournal.core.leadership import Leadership
-from postjournal.core.roles import Role
+from postjournal.core.roles import ReadError, Role
 from postjournal.core.state.state_machine import StateMachine
 
 
@@ -39,9 +39,9 @@ class Reads:
         """Answer or refuse the query, or keep it until the state is there or it times out."""
         replica = self._replica
         if replica.role in (Role.RESTORING, Role.CATCHING_UP):
-            return [self._reply(query, error=m.ReadError.NOT_READY)]
+            return [self._reply(query, error=ReadError.NOT_READY)]
         if query.linearizable and replica.leadership is None:
-            return [self._reply(query, error=m.ReadError.NOT_LEADER)]
+            return [self._reply(query, error=ReadError.NOT_LEADER)]
         if query.min_seq >= replica.journal.next_seq:
             self._waiting.append((now_ms + query.timeout_ms, query))
             return []
@@ -55,7 +55,7 @@ class Reads:
             if query.min_seq < self._replica.journal.next_seq:
                 effects += self.on_query(query, now_ms)  # the role may have changed
             elif deadline_ms <= now_ms:
-                effects.append(self._reply(query, error=m.ReadError.BEHIND))
+                effects.append(self._reply(query, error=ReadError.BEHIND))
             else:
                 self._waiting.append((deadline_ms, query))
         return effects
@@ -63,7 +63,7 @@ class Reads:
     def refuse_all(self) -> list[m.Effect]:
         """Refuse every waiting query: this incarnation ends."""
         waiting, self._waiting = self._waiting, []
-        return [self._reply(query, error=m.ReadError.NOT_READY) for _, query in waiting]
+        return [self._reply(query, error=ReadError.NOT_READY) for _, query in waiting]
 
     def _answer(self, query: m.QueryRequested) -> list[m.Effect]:
         leadership = self._replica.leadership

@@ -1,4 +1,7 @@
-"""What a replica is doing, which role may follow which, and who the replica is."""
+"""Who a replica is, what it is doing, and which role may follow which.
+
+Also the other enumerations of the engine that are on the wire.
+"""
 
 from __future__ import annotations
 
@@ -63,6 +66,30 @@ class Cause(StrEnum):
     RESIGNED = "resigned"
     TRIPWIRE = "tripwire"
     SILENCE = "silence"
+
+
+class SnapshotState(StrEnum):
+    """The state of a snapshot; the values are on the wire (status records, coordinator's API).
+
+    `ordered`: no replica has started to write; in the API only. `failed`: in a status record, this
+    attempt has failed; in the API, no further attempt follows. `given_up`: no further attempt
+    follows; in status records only. The engine sets neither `ordered` nor `given_up`.
+    """
+
+    ORDERED = "ordered"
+    WRITING = "writing"
+    VERIFYING = "verifying"
+    DONE = "done"
+    FAILED = "failed"
+    GIVEN_UP = "given_up"
+
+
+class ReadError(StrEnum):
+    """Why a query is refused; the values are on the wire (HTTP)."""
+
+    NOT_LEADER = "not_leader"
+    NOT_READY = "not_ready"
+    BEHIND = "behind"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from postjournal.core import messages as m
-from postjournal.core.roles import Role
+from postjournal.core.roles import Role, SnapshotState
 from postjournal.core.snapshot.image import Image
 
 REMEMBERED_REQUESTS = 16
@@ -56,7 +56,7 @@ class SnapshotTaker:
 
     def on_progressed(self, progress: m.SnapshotProgressed) -> list[m.Effect]:
         """Pass the progress of the upload on to the observer."""
-        if progress.state in (m.SnapshotState.DONE, m.SnapshotState.FAILED):
+        if progress.state in (SnapshotState.DONE, SnapshotState.FAILED):
             self._current = None
         return [progress]
 
@@ -83,5 +83,5 @@ class SnapshotTaker:
 
 def _failed(request: m.SnapshotRequested, error: str) -> m.SnapshotProgressed:
     return m.SnapshotProgressed(
-        request.snapshot_id, request.attempt, m.SnapshotState.FAILED, error=error
+        request.snapshot_id, request.attempt, SnapshotState.FAILED, error=error
     )

@@ -32,7 +32,7 @@ def test_a_killed_leader_is_replaced(system: DockerSystem, load: HttpLoad) -> No
     system.kill(killed)
     load.wait_for_more(20)
     wait_for(system, took_over_from(killed))
-    system.revive(killed)
+    system.start_replica(killed)
 
 
 def test_a_paused_leader_is_replaced_and_harms_nobody_when_it_wakes(
@@ -74,19 +74,19 @@ def test_a_leader_that_is_stopped_resigns_within_its_grace_period(
     logs = "".join(logs_of(each) for each in containers() if each.service == "replica")
     assert f"took over from {stopped} in" in logs
     assert "(resigned;" in logs[logs.index(f"took over from {stopped} in") :]
-    system.revive(stopped)
+    system.start_replica(stopped)
 
 
 def test_a_snapshot_is_taken_under_load_and_a_killed_replica_restores_it(
     system: DockerSystem, load: HttpLoad
 ) -> None:
     coordinator = CoordinatorClient(system.plan.url("coordinator"))
-    identity, rows = coordinator.ask(None, allow_leader=False)
+    identity, rows = coordinator.request_snapshot(None, allow_leader=False)
     eventually(lambda: {row.state for row in coordinator.snapshot(identity)} == {"done"})
     killed = rows[0].replica
     system.kill(killed)
     load.wait_for_more(20)
-    system.revive(killed)
+    system.start_replica(killed)
     restored = next(each for each in containers() if each.hostname == killed)
     eventually(lambda: identity in logs_of(restored), timeout_s=30)
 
@@ -132,7 +132,7 @@ def test_commands_go_on_while_a_standby_is_away(system: DockerSystem, load: Http
     system.kill(standby)
     load.wait_for_more(20)
     assert system.status().leader() == status.leader()
-    system.revive(standby)
+    system.start_replica(standby)
 
 
 def logs_of(container: Container) -> str:

@@ -46,7 +46,7 @@ def test_three_brokers_lose_one_under_load_and_nothing_else() -> None:
             system.kill(killed)
             load.wait_for_more(20)
             wait_for(system, took_over_from(killed))
-            system.revive(killed)
+            system.start_replica(killed)
         load.check()
         wait_for(system, all_agree)
 

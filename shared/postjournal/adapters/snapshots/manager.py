@@ -15,6 +15,7 @@ from postjournal.adapters.snapshots.forked_writer import ForkedWriter
 from postjournal.adapters.snapshots.upload import SnapshotJob, SnapshotUpload
 from postjournal.core import messages as m
 from postjournal.core.errors import JournalUnavailable, ShardHalted, StoreUnavailable, StoreUnusable
+from postjournal.core.roles import SnapshotState
 from postjournal.core.snapshot.image import Image
 from postjournal.core.snapshot.manifest import Manifest
 from postjournal.recovery.choice import Loader, RecoveryJournal, every, recover
@@ -90,7 +91,7 @@ class StoreSnapshots:
             self._put(job.failed(f"cannot fork: {error}"))
             return
         job.fork_ms = job.elapsed_ms()
-        self._put(job.progress(m.SnapshotState.WRITING))
+        self._put(job.progress(SnapshotState.WRITING))
         self._start(
             lambda tell: SnapshotUpload(stores.patient, self._shard, job, writer, tell).run(),
             "snapshot",

@@ -12,6 +12,7 @@ from postjournal.adapters.snapshots.catalogue import SnapshotStore, Written
 from postjournal.adapters.snapshots.forked_writer import ChildFailed, ForkedWriter
 from postjournal.core import messages as m
 from postjournal.core.errors import SnapshotUnusable, StoreUnavailable, StoreUnusable
+from postjournal.core.roles import SnapshotState
 from postjournal.core.snapshot import manifest as manifests
 from postjournal.core.snapshot.image import Header
 from postjournal.core.snapshot.manifest import FORMAT_VERSION, Manifest
@@ -42,7 +43,7 @@ class SnapshotJob:
         self._started, self._time_ms = time.monotonic(), time.time_ns() // 1_000_000
         self.fork_ms = 0.0
 
-    def progress(self, state: m.SnapshotState, **changes: Any) -> m.SnapshotProgressed:
+    def progress(self, state: SnapshotState, **changes: Any) -> m.SnapshotProgressed:
         """What to tell now."""
         header = self.header
         return m.SnapshotProgressed(
@@ -59,11 +60,11 @@ class SnapshotJob:
 
     def failed(self, error: str) -> m.SnapshotProgressed:
         """It came to nothing."""
-        return self.progress(m.SnapshotState.FAILED, error=error)
+        return self.progress(SnapshotState.FAILED, error=error)
 
     def done(self, manifest: Manifest) -> m.SnapshotProgressed:
         """It is in the store."""
-        return self.progress(m.SnapshotState.DONE, size=manifest.size, sha256=manifest.sha256)
+        return self.progress(SnapshotState.DONE, size=manifest.size, sha256=manifest.sha256)
 
     def elapsed_ms(self) -> float:
         """Since just before the fork."""
@@ -157,18 +158,18 @@ class SnapshotUpload:
             if self._tell.is_cancelled:
                 raise ChildFailed("it was given up")
             sent += len(chunk)
-            self._tell_sometimes(m.SnapshotState.WRITING, written=sent)
+            self._tell_sometimes(SnapshotState.WRITING, written=sent)
             yield chunk
 
     def _on_read_back(self, manifest: Manifest) -> Callable[[int], None]:
-        self._tell(self._begun.progress(m.SnapshotState.VERIFYING, size=manifest.size))
+        self._tell(self._begun.progress(SnapshotState.VERIFYING, size=manifest.size))
 
         def on_read(read: int) -> None:
-            self._tell_sometimes(m.SnapshotState.VERIFYING, read_back=read, size=manifest.size)
+            self._tell_sometimes(SnapshotState.VERIFYING, read_back=read, size=manifest.size)
 
         return on_read
 
-    def _tell_sometimes(self, state: m.SnapshotState, **changes: int) -> None:
+    def _tell_sometimes(self, state: SnapshotState, **changes: int) -> None:
         if time.monotonic() - self._told >= TELL_S:
             self._told = time.monotonic()
             self._tell(self._begun.progress(state, **changes))

@@ -1,1 +1,1 @@
-"""The commands of `./postjournal` that fit into one module each."""
+"""The commands of `./postjournal`."""

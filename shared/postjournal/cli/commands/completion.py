@@ -1,16 +1,14 @@
-"""Completion in the shell: of commands and options, and of the names of what runs."""
+"""`completion`: shell completion of commands, options, replicas and services."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from postjournal.cli.running_system import (
-    default_system,
-    running_system,
-)
+from postjournal.cli.running_system import default_system, running_system
 from postjournal.core.errors import PostjournalError
 
 COMPLETE_VARIABLE = "_POSTJOURNAL_COMPLETE"
@@ -20,10 +18,10 @@ SHELLS = ("bash", "zsh", "fish")
 @click.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print what makes SHELL complete commands, options and names.
+    """Print the completion script for SHELL.
 
-    bash: eval "$(./postjournal completion bash)". zsh and fish call `postjournal` by its name,
-    so the checkout has to be on the PATH as well.
+    bash: eval "$(./postjournal completion bash)". In zsh and fish the script completes the name
+    `postjournal`, so the checkout must be on the PATH.
     """
     kind = get_completion_class(shell)
     assert kind is not None
@@ -34,23 +32,22 @@ def completion(shell: str) -> None:
 def complete_replica(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """`leader`, and the replicas that are running."""
+    """Complete `leader` and the names of the running system's replicas."""
     del ctx, parameter
     names = ["leader"]
     with contextlib.suppress(PostjournalError):
         rows = running_system().status().replicas
         names += dict.fromkeys(row.name for row in rows)
-    return _beginning(names, incomplete)
+    return _matching(names, incomplete)
 
 
 def complete_log(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Services that have a log."""
+    """Complete the names of the services that have a log file."""
     del ctx, parameter
-    names = sorted(path.stem for path in default_system().layout.logs.glob("*.log"))
-    return _beginning(names, incomplete)
+    return _matching(default_system().layout.log_names(), incomplete)
 
 
-def _beginning(names: list[str], incomplete: str) -> list[CompletionItem]:
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+def _matching(names: Iterable[str], prefix: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in names if name.startswith(prefix)]

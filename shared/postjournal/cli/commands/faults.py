@@ -1,4 +1,4 @@
-"""`kill`, `pause`, `resume` and `handover`: harm a replica, or ask it to step down."""
+"""`kill`, `pause`, `resume` and `handover`: faults of one replica, and a change of leader."""
 
 from __future__ import annotations
 
@@ -8,57 +8,57 @@ import click
 
 from postjournal.cli.commands.completion import complete_replica
 from postjournal.cli.docker.system import DockerSystem
-from postjournal.cli.errors import NotFound, OperationFailed
+from postjournal.cli.errors import NotFound
 from postjournal.cli.handover import hand_over
+from postjournal.cli.local.programs import REPLICA_RESTART_S
 from postjournal.cli.local.status import SystemStatus
-from postjournal.cli.output import json_option, print_json
+from postjournal.cli.options import json_option
+from postjournal.cli.output import print_json
 from postjournal.cli.running_system import running_system
 
-REVIVE_S = 3.0
-"""As the local mode's process manager waits."""
-
+replica_argument = click.argument("replica", shell_complete=complete_replica)
 shard_option = click.option(
-    "--shard", default=0, show_default=True, help="The shard that `leader` means."
+    "--shard", default=0, show_default=True, help="The shard whose leader `leader` names."
 )
 
 
 @click.command()
-@click.argument("replica", shell_complete=complete_replica)
+@replica_argument
 @shard_option
 @json_option
 def kill(replica: str, shard: int, as_json: bool) -> None:
-    """Kill REPLICA (or `leader`) with SIGKILL; it comes back after some seconds."""
+    """Kill REPLICA (or `leader`); it restarts after 3 seconds."""
     system = running_system()
-    name = resolve(replica, system.status(), shard)
-    _tell(name, "killed", system.kill(name), as_json=as_json)
-    if isinstance(system, DockerSystem):  # which leaves alone what was killed by hand
-        time.sleep(REVIVE_S)
-        system.revive(name)
+    name = find_replica(replica, system.status(), shard)
+    _print_result(name, "killed", system.kill(name), as_json=as_json)
+    if isinstance(system, DockerSystem):  # Docker restarts no container after `docker kill`
+        time.sleep(REPLICA_RESTART_S)
+        system.start_replica(name)
         if not as_json:
-            click.echo(f"started {name} again")
+            click.echo(f"restarted {name}")
 
 
 @click.command()
-@click.argument("replica", shell_complete=complete_replica)
+@replica_argument
 @shard_option
 @json_option
 def pause(replica: str, shard: int, as_json: bool) -> None:
-    """Freeze REPLICA (or `leader`) with SIGSTOP, as a long garbage collection would."""
+    """Freeze REPLICA (or `leader`), as a long garbage collection would."""
     system = running_system()
-    name = resolve(replica, system.status(), shard)
-    hint = f"; wake it: ./postjournal resume {name}"
-    _tell(name, "paused", system.pause(name), as_json=as_json, hint=hint)
+    name = find_replica(replica, system.status(), shard)
+    hint = f"; resume it with ./postjournal resume {name}"
+    _print_result(name, "paused", system.pause(name), as_json=as_json, hint=hint)
 
 
 @click.command()
-@click.argument("replica", shell_complete=complete_replica)
+@replica_argument
 @shard_option
 @json_option
 def resume(replica: str, shard: int, as_json: bool) -> None:
-    """Let the paused REPLICA run again."""
+    """Resume the paused REPLICA."""
     system = running_system()
-    name = resolve(replica, system.status(), shard)
-    _tell(name, "resumed", system.resume(name), as_json=as_json)
+    name = find_replica(replica, system.status(), shard)
+    _print_result(name, "resumed", system.resume(name), as_json=as_json)
 
 
 @click.command()
@@ -67,38 +67,41 @@ def resume(replica: str, shard: int, as_json: bool) -> None:
     "--to",
     "successor",
     shell_complete=complete_replica,
-    help="The replica that takes over; by default the quickest.",
+    help="The standby that takes over; default: the first that claims the shard.",
 )
 @json_option
 def handover(shard: int, successor: str | None, as_json: bool) -> None:
-    """Ask a shard's leader to step down in favour of a standby."""
-    done = hand_over(running_system(), shard, successor)
+    """Request a shard's leader to resign in favor of a standby."""
+    result = hand_over(running_system(), shard, successor)
     if as_json:
-        print_json(done)
+        print_json(result)
         return
     click.echo(
-        f"{done.leader} leads shard {shard} after {done.took_ms:.0f} ms (was {done.previous})"
+        f"{result.leader} leads shard {shard} after {result.took_ms:.0f} ms "
+        f"(previous leader: {result.previous})"
     )
 
 
-def resolve(replica: str, status: SystemStatus, shard: int) -> str:
-    """The name of the replica that the operator means."""
+def find_replica(replica: str, status: SystemStatus, shard: int) -> str:
+    """Return the name of a replica given as `leader`, a name, a container, or a container's end.
+
+    Raises `OperationFailed` when there is none.
+    """
     if replica == "leader":
-        leader = status.leader(shard)
-        if leader is None:
-            raise OperationFailed(f"shard {shard} has no leader now: see `./postjournal status`")
-        return leader
+        return status.require_leader(shard)
     for row in status.replicas:
         if replica in (row.name, row.container) or (row.container or "").endswith(f"-{replica}"):
             return row.name
     names = dict.fromkeys(row.container or row.name for row in status.replicas)
-    raise NotFound(f"there is no replica {replica!r}; there are: {', '.join(names)}")
+    raise NotFound(f"there is no replica {replica!r}; replicas: {', '.join(names)}")
 
 
-def _tell(name: str, done: str, what: int | str, *, as_json: bool, hint: str = "") -> None:
-    """`what`: the pid of a local process, or a container."""
+def _print_result(
+    name: str, done: str, process: int | str, *, as_json: bool, hint: str = ""
+) -> None:
+    """`process`: the pid of a local process, or a container's name."""
     if as_json:
-        print_json({"replica": name, "done": done, "process": what})
+        print_json({"replica": name, "done": done, "process": process})
         return
-    process = f"pid {what}" if isinstance(what, int) else what
-    click.echo(f"{done} {name} ({process}){hint}")
+    description = f"pid {process}" if isinstance(process, int) else process
+    click.echo(f"{done} {name} ({description}){hint}")

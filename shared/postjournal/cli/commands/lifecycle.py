@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import click
 
+from postjournal.cli.display.startup import StartupDisplay
+from postjournal.cli.display.status import next_steps
 from postjournal.cli.docker import engine
 from postjournal.cli.docker.containers import containers, volumes
 from postjournal.cli.docker.system import DockerSystem
@@ -16,27 +18,39 @@ from postjournal.cli.errors import AlreadyRunning
 from postjournal.cli.interruption import interruptible, uninterrupted
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.output import print_json
-from postjournal.cli.progress import Reporter
-from postjournal.cli.rendering import where_and_what_next
 from postjournal.cli.running_system import default_system
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is started."""
+    """The number of replicas and shards to start."""
 
     replicas: int
     shards: int
 
 
 @click.command()
-@click.option("--replicas", type=click.IntRange(1, 20), default=3, show_default=True)
-@click.option("--shards", type=click.IntRange(1, 100), default=1, show_default=True)
+@click.option(
+    "--replicas",
+    type=click.IntRange(1, 20),
+    default=3,
+    show_default=True,
+    help="Number of replicas.",
+)
+@click.option(
+    "--shards",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Number of shards; fixed once there is a journal.",
+)
 @click.option("--local", "mode", flag_value="local", help="Local processes, even with Docker.")
-@click.option("--docker", "mode", flag_value="docker", help="Docker Compose, or an error.")
-@click.option("--detach", "-d", is_flag=True, help="Return when everything is ready.")
-@click.option("--without", multiple=True, metavar="SERVICE", help="With Docker: leave one out.")
-@click.option("--json", "as_json", is_flag=True, help="The addresses for programs; detaches.")
+@click.option("--docker", "mode", flag_value="docker", help="Docker Compose; fail without it.")
+@click.option("--detach", "-d", is_flag=True, help="Return when the system is ready.")
+@click.option("--without", multiple=True, metavar="SERVICE", help="Leave out SERVICE (Docker).")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the addresses as JSON; implies --detach."
+)
 def up(
     *,
     replicas: int,
@@ -46,7 +60,10 @@ def up(
     without: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Start the whole system and say where it is."""
+    """Start the system and print its addresses.
+
+    In containers where a Docker engine answers, otherwise as local processes.
+    """
     size = Size(replicas, shards)
     if mode == "docker":
         engine.check_usable()
@@ -58,7 +75,7 @@ def up(
 
 
 @click.command()
-@click.option("--wipe", is_flag=True, help="Also delete all data: the journal is gone.")
+@click.option("--wipe", is_flag=True, help="Also delete all data, including the journal.")
 def down(wipe: bool) -> None:
     """Stop everything that `up` started."""
     system = default_system()
@@ -68,7 +85,8 @@ def down(wipe: bool) -> None:
         click.echo("stopped")
     elif engine.is_usable() and (containers() or (wipe and volumes())):
         engine.down(wipe)
-        if wipe and (left := volumes()):  # of override files, which that did not read
+        # Compose removes only the volumes of the files that it reads.
+        if wipe and (left := volumes()):
             engine.run("volume", "rm", *left)
     else:
         click.echo("nothing is running")
@@ -78,7 +96,7 @@ def down(wipe: bool) -> None:
 
 def _up_docker(size: Size, without: tuple[str, ...], *, detach: bool, as_json: bool) -> None:
     engine.up(size.replicas, size.shards, engine.services(without) if without else ())
-    _say_where(DockerSystem().plan.addresses, as_json=as_json)
+    _print_addresses(DockerSystem().plan.addresses, as_json=as_json)
     if detach or as_json:
         return
     click.echo("Ctrl-C stops everything.")
@@ -91,12 +109,12 @@ def _up_local(size: Size, *, detach: bool, as_json: bool) -> None:
     system = default_system()
     try:
         _start_local(system, size, as_json=as_json)
-        _say_where(system.plan.addresses, as_json=as_json)
-        if detach or as_json or not system.is_own:
+        _print_addresses(system.plan.addresses, as_json=as_json)
+        if detach or as_json or not system.is_owner:
             return
-        _stay(system)
+        _wait_until_stopped(system)
     except KeyboardInterrupt:
-        if not system.is_own:
+        if not system.is_owner:
             raise
         click.echo("\nstopping…", err=True)
     with uninterrupted():
@@ -106,22 +124,22 @@ def _up_local(size: Size, *, detach: bool, as_json: bool) -> None:
 
 def _start_local(system: LocalSystem, size: Size, *, as_json: bool) -> None:
     try:
-        with Reporter() as report:
-            system.start(size.replicas, size.shards, report)
+        with StartupDisplay() as display:
+            system.start(size.replicas, size.shards, display)
     except AlreadyRunning:
-        told = "already running: see `./postjournal status`, stop it with `./postjournal down`"
-        click.echo(told, err=as_json)
+        message = "already running: see `./postjournal status`, stop it with `./postjournal down`"
+        click.echo(message, err=as_json)
 
 
-def _say_where(addresses: Mapping[str, str], *, as_json: bool) -> None:
+def _print_addresses(addresses: Mapping[str, str], *, as_json: bool) -> None:
     if as_json:
         print_json(dict(addresses))
     else:
-        click.echo(where_and_what_next(addresses))
+        click.echo(next_steps(addresses))
 
 
-def _stay(system: LocalSystem) -> None:
-    """Until Ctrl-C, SIGTERM or SIGHUP, or until someone else stops the system."""
+def _wait_until_stopped(system: LocalSystem) -> None:
+    """Until Ctrl-C, SIGTERM or SIGHUP, or until `down` in another terminal."""
     click.echo("Ctrl-C stops everything.")
     while system.is_running():
         time.sleep(1)

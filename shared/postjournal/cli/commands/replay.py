@@ -14,25 +14,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.output import check_writable
-from postjournal.cli.target import environment_with
+from postjournal.cli.options import bootstrap_option, data_option, json_option
+from postjournal.cli.output import check_writable, print_json
+from postjournal.cli.target import open_target_environment
 from postjournal.core.errors import ConfigurationError
 from postjournal.core.reader import Bound
 from postjournal.history.bounds import parse_bound, parse_time
 from postjournal.history.point_in_time import ReplayResult, RestoreDryRun, Show, open_point_in_time
 from postjournal.history.replay import AnyReader
 
-shard_option = click.option("--shard", type=click.IntRange(0), default=0, show_default=True)
-bootstrap_option = click.option(
-    "--bootstrap", metavar="HOST:PORT", help="A Kafka, instead of the running system's."
+shard_option = click.option(
+    "--shard", type=click.IntRange(0), default=0, show_default=True, help="The shard to read."
 )
-data_option = click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A stopped local system's directory: its Kafka is started, read and stopped.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Only JSON on stdout.")
-
 
 T = TypeVar("T")
 
@@ -40,7 +33,7 @@ T = TypeVar("T")
 def _parsed(
     parse: Callable[[str], T],
 ) -> Callable[[click.Context, click.Parameter, str | None], T | None]:
-    """A value that cannot be understood is wrong usage."""
+    """Return an option callback that reports a value that `parse` rejects as invalid usage."""
 
     def callback(_: click.Context, __: click.Parameter, text: str | None) -> T | None:
         try:
@@ -56,18 +49,29 @@ def _parsed(
     "--until",
     metavar="POINT",
     callback=_parsed(parse_bound),
-    help="offset:N, seq:N or time:TIME: what one of the next three says.",
+    help="offset:N, seq:N or time:TIME, as the three options below.",
 )
-@click.option("--until-offset", type=click.IntRange(0), help="Up to and with this journal record.")
-@click.option("--until-seq", type=click.IntRange(0), help="Up to and with this command.")
+@click.option("--until-offset", type=click.IntRange(0), help="Up to and including this record.")
+@click.option("--until-seq", type=click.IntRange(0), help="Up to and including this command.")
 @click.option(
     "--until-time",
     metavar="TIME",
     callback=_parsed(parse_time),
-    help="As 2026-01-31T12:00:00Z, or ms since the Unix epoch.",
+    help="Up to this time: 2026-01-31T12:00:00Z, or ms since the Unix epoch.",
 )
-@click.option("--query", "queries", metavar="NAME=VALUE", multiple=True, help="account=alice")
-@click.option("--export", "export_to", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--query",
+    "queries",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Query the state, for example account=alice.",
+)
+@click.option(
+    "--export",
+    "export_to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the whole state to this JSON file.",
+)
 @shard_option
 @bootstrap_option
 @data_option
@@ -85,35 +89,36 @@ def replay_command(
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Show a shard's state as it was at an offset, a command or a time; by default as it is now.
+    """Show a shard's state now, or at an offset, command or time.
 
-    The nearest snapshot before that point is restored and the journal read from there; nothing
-    is written anywhere, and no replica is asked.
+    Restores the nearest snapshot before that point and reads the journal from there. Writes
+    nothing but the file of --export, and sends no request to replicas.
     """
-    if sum(each is not None for each in (until, until_offset, until_seq, until_time)) > 1:
-        raise click.UsageError("one of --until, --until-offset, --until-seq and --until-time")
+    bounds = (until, until_offset, until_seq, until_time)
+    if sum(bound is not None for bound in bounds) > 1:
+        raise click.UsageError("use one of --until, --until-offset, --until-seq and --until-time")
     bound = until or Bound(until_offset, until_seq, until_time)
     query = _parse_query(queries)
     if export_to is not None:
         check_writable(export_to, "--export")
     with (
-        environment_with(bootstrap, data) as environment,
-        open_point_in_time(environment, shard) as past,
+        open_target_environment(bootstrap, data) as environment,
+        open_point_in_time(environment, shard) as point_in_time,
     ):
         with progress_bar(quiet=as_json) as show:
-            reader, found = past.replay(bound, show)
+            reader, result = point_in_time.replay(bound, show)
         if query:
-            found.answer = _ask(reader, query)
+            result.answer = _query(reader, query)
         if export_to is not None:
-            _export(reader, found, export_to)
+            _export(reader, result, export_to)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        print_json(result)
     else:
-        Console(highlight=False).print(_table(found))
+        Console(highlight=False).print(_table(result))
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Replicas restore by themselves; this only tries.")
+@click.option("--dry-run", is_flag=True, help="Required: replicas restore when they start.")
 @shard_option
 @bootstrap_option
 @data_option
@@ -121,28 +126,28 @@ def replay_command(
 def restore(
     *, dry_run: bool, shard: int, bootstrap: str | None, data: Path | None, as_json: bool
 ) -> None:
-    """Try what a replica would restore: read the snapshot whole, and verify it.
+    """Read and verify the snapshot that a replica would restore.
 
-    Exit code 1: nothing could be restored, or a snapshot had to be passed over.
+    Exit code 1: nothing could be restored, or a snapshot was skipped.
     """
     if not dry_run:
-        raise OperationFailed("replicas restore by themselves when they start; use --dry-run")
+        raise OperationFailed("replicas restore on their own when they start; use --dry-run")
     with (
-        environment_with(bootstrap, data) as environment,
-        open_point_in_time(environment, shard) as past,
+        open_target_environment(bootstrap, data) as environment,
+        open_point_in_time(environment, shard) as point_in_time,
     ):
-        tried = past.dry_run()
+        result = point_in_time.dry_run()
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(tried)))
+        print_json(result)
     else:
-        _print_tried(tried)
-    if tried.skipped:
+        _print_dry_run(result)
+    if result.skipped:
         raise SystemExit(1)
 
 
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Show]:
-    """On stderr, unless `quiet`; it is told how many of how many records."""
+    """Show a bar on stderr unless `quiet`; yield a function of the records read and in total."""
     columns = (
         TextColumn("replaying"),
         BarColumn(),
@@ -164,52 +169,52 @@ def _parse_query(texts: tuple[str, ...]) -> dict[str, str]:
     return query
 
 
-def _ask(reader: AnyReader, query: dict[str, str]) -> Any:
+def _query(reader: AnyReader, query: dict[str, str]) -> Any:
     answer, error = reader.machine.query(query)
     if error is not None:
         raise OperationFailed(f"the application's query {error}")
     return answer
 
 
-def _export(reader: AnyReader, found: ReplayResult, path: Path) -> None:
+def _export(reader: AnyReader, result: ReplayResult, path: Path) -> None:
     application = reader.machine.application
     try:
         state = msgspec.json.encode(application.export(reader.machine.state))
     except TypeError as error:
         raise ConfigurationError(
-            f"the state of {application.name} is not made for JSON ({error}): override `export`"
+            f"the state of {application.name} is not JSON-compatible ({error}): override `export`"
         ) from error
-    whole = {**msgspec.to_builtins(found), "state": msgspec.Raw(state)}
-    del whole["answer"]
-    path.write_bytes(msgspec.json.encode(whole) + b"\n")
+    document = {**msgspec.to_builtins(result), "state": msgspec.Raw(state)}
+    del document["answer"]
+    path.write_bytes(msgspec.json.encode(document) + b"\n")
 
 
-def _table(found: ReplayResult) -> Table:
+def _table(result: ReplayResult) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
-    within = " (in the middle of its entry)" if found.within_entry else ""
+    within = " (within its entry)" if result.within_entry else ""
     rows = {
-        "shard": str(found.shard),
-        "offset": f"{found.offset:,}",
-        "seq": f"{found.seq:,}{within}",
-        "epoch": str(found.epoch),
-        "digest": found.digest,
-        "from": f"snapshot {found.snapshot}" if found.snapshot else "the journal's beginning",
-        "took": f"{found.seconds:.2f} s",
+        "shard": str(result.shard),
+        "offset": f"{result.offset:,}",
+        "seq": f"{result.seq:,}{within}",
+        "epoch": str(result.epoch),
+        "digest": result.digest,
+        "from": f"snapshot {result.snapshot}" if result.snapshot else "the journal's beginning",
+        "took": f"{result.seconds:.2f} s",
     }
-    if found.answer is not None:
-        rows["answer"] = msgspec.json.encode(found.answer).decode()
+    if result.answer is not None:
+        rows["answer"] = msgspec.json.encode(result.answer).decode()
     for name, value in rows.items():
         table.add_row(name, value)
     return table
 
 
-def _print_tried(tried: RestoreDryRun) -> None:
-    for name, reason in tried.skipped.items():
-        click.echo(f"passed over {name}: {reason}")
-    if tried.snapshot is None:
-        click.echo(f"no snapshot: the whole journal is read, {tried.tail:,} records")
+def _print_dry_run(result: RestoreDryRun) -> None:
+    for name, reason in result.skipped.items():
+        click.echo(f"skipped {name}: {reason}")
+    if result.snapshot is None:
+        click.echo(f"no snapshot: a replica reads the whole journal, {result.tail:,} records")
         return
     click.echo(
-        f"snapshot {tried.snapshot} verifies: offset {tried.offset:,}, seq {tried.seq:,}, "
-        f"restored in {tried.seconds:.2f} s; {tried.tail:,} journal records follow it"
+        f"snapshot {result.snapshot} verifies: offset {result.offset:,}, seq {result.seq:,}, "
+        f"restored in {result.seconds:.2f} s; {result.tail:,} journal records after it"
     )

@@ -1,4 +1,4 @@
-"""`snapshot`, `snapshots` and `restore --dry-run`."""
+"""`snapshot` and `snapshots`."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from postjournal.cli.coordinator import CoordinatorClient, SnapshotRow
+from postjournal.cli.display.tables import number_or_dash, plain_table
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.output import json_option, print_json
+from postjournal.cli.options import json_option
+from postjournal.cli.output import print_json
 from postjournal.cli.running_system import running_system
 
 POLL_S = 0.1
-ENDED = ("done", "failed")
+FINAL_STATES = ("done", "failed")
 
 
 @click.command()
-@click.option("--shard", type=int, help="Only this shard; by default all of them.")
-@click.option("--allow-leader", is_flag=True, help="Ask the leader when there is no standby.")
+@click.option("--shard", type=int, help="Only this shard; default: all shards.")
+@click.option("--allow-leader", is_flag=True, help="Use the leader where there is no standby.")
 @click.option("--wait", "waiting", is_flag=True, help="Return when it is done and verified.")
 @json_option
 def snapshot(shard: int | None, allow_leader: bool, waiting: bool, as_json: bool) -> None:
-    """Have a standby write down the state, at one offset of the journal."""
+    """Request a snapshot: a standby writes its state to the store."""
     coordinator = CoordinatorClient(running_system().plan.url("coordinator"))
-    snapshot_id, rows = coordinator.ask(shard, allow_leader=allow_leader)
+    snapshot_id, rows = coordinator.request_snapshot(shard, allow_leader=allow_leader)
     if waiting:
         rows = _wait(coordinator, snapshot_id, quiet=as_json)
     if as_json:
         print_json(rows)
         return
     for row in rows:
-        click.echo(_sentence(row))
+        click.echo(_description(row))
 
 
 @click.command()
 @json_option
 def snapshots(as_json: bool) -> None:
-    """List the snapshots, newest first, and those under way."""
+    """List the snapshots, newest first, including those in progress."""
     rows = CoordinatorClient(running_system().plan.url("coordinator")).snapshots()
     if as_json:
         print_json(rows)
@@ -51,7 +53,7 @@ def snapshots(as_json: bool) -> None:
 
 
 def _wait(coordinator: CoordinatorClient, snapshot_id: str, *, quiet: bool) -> list[SnapshotRow]:
-    """Until every shard's is done; raises `OperationFailed` when one was given up."""
+    """Wait until the snapshot of every shard is done; raise `OperationFailed` if one failed."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     console = Console(stderr=True, quiet=quiet)
     with Progress(*columns, console=console, transient=True) as bars:
@@ -68,16 +70,16 @@ def _wait(coordinator: CoordinatorClient, snapshot_id: str, *, quiet: bool) -> l
                 )
             failed = [row for row in rows if row.state == "failed"]
             if failed:
-                raise OperationFailed(f"snapshot {snapshot_id} was given up: {failed[0].error}")
+                raise OperationFailed(f"snapshot {snapshot_id} failed: {failed[0].error}")
             if all(row.state == "done" for row in rows):
                 return rows
             time.sleep(POLL_S)
 
 
-def _sentence(row: SnapshotRow) -> str:
+def _description(row: SnapshotRow) -> str:
     if row.state != "done":
         return (
-            f"snapshot {row.id} of shard {row.shard} is asked of {row.replica}; "
+            f"snapshot {row.id} of shard {row.shard} was requested from {row.replica}; "
             "see `./postjournal snapshots`"
         )
     return (
@@ -87,27 +89,23 @@ def _sentence(row: SnapshotRow) -> str:
 
 
 def _table(rows: list[SnapshotRow]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for title in ("SNAPSHOT", "SHARD", "STATE", "OFFSET", "SEQ", "SIZE", "TOOK", "BY", "TAKEN"):
-        table.add_column(title, justify="right" if title in RIGHT else "left")
+    titles = ("SNAPSHOT", "SHARD", "STATE", "OFFSET", "SEQ", "SIZE", "TOOK", "BY", "TAKEN")
+    table = plain_table(titles, right=("OFFSET", "SEQ", "SIZE", "TOOK"))
     for row in rows:
         table.add_row(*_cells(row))
     return table
 
 
-RIGHT = ("OFFSET", "SEQ", "SIZE", "TOOK")
-
-
 def _cells(row: SnapshotRow) -> list[str]:
     state = row.state
-    if row.progress is not None and row.state not in ENDED:
+    if row.progress is not None and row.state not in FINAL_STATES:
         state = f"{row.state} {row.progress:.0%}"
     return [
         row.id,
         str(row.shard),
         state,
-        _text(row.offset),
-        _text(row.seq),
+        number_or_dash(row.offset),
+        number_or_dash(row.seq),
         "-" if row.size is None else size_text(row.size),
         "-" if row.duration_ms is None else f"{row.duration_ms / 1000:.1f} s",
         row.replica,
@@ -115,12 +113,10 @@ def _cells(row: SnapshotRow) -> list[str]:
     ]
 
 
-def size_text(size: int) -> str:
-    """Bytes for people."""
-    if size < 1_000:
-        return f"{size} B"
-    return f"{size / 1_000_000:,.1f} MB" if size >= 100_000 else f"{size / 1_000:,.1f} kB"
-
-
-def _text(value: int | None) -> str:
-    return "-" if value is None else str(value)
+def size_text(size_bytes: int) -> str:
+    """Return a size as text: 812 B, 4.1 kB, 2.3 MB."""
+    if size_bytes < 1_000:
+        return f"{size_bytes} B"
+    if size_bytes < 100_000:
+        return f"{size_bytes / 1_000:,.1f} kB"
+    return f"{size_bytes / 1_000_000:,.1f} MB"

@@ -1,4 +1,4 @@
-"""`verify`: the auditor for everybody."""
+"""`verify`: audit a journal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from postjournal.cli.target import environment_with
+from postjournal.cli.options import (
+    app_option,
+    bootstrap_option,
+    data_option,
+    json_option,
+    namespace_option,
+)
+from postjournal.cli.output import print_json
+from postjournal.cli.target import open_target_environment
 from postjournal.config.settings import Settings, StoreSettings
 from postjournal.core.errors import PostjournalError
 from postjournal.verify.audit import Target, audit
@@ -24,24 +32,26 @@ COULD_NOT_RUN = 2
 
 
 class CouldNotRun(click.ClickException):
-    """Nothing is said of the journal."""
+    """The check could not run, which proves nothing about the journal."""
 
     exit_code = COULD_NOT_RUN
 
 
 @click.command()
-@click.option("--bootstrap", metavar="HOST:PORT", help="A Kafka, instead of the running system's.")
-@click.option("--namespace", help="Its topics' prefix.")
-@click.option("--app", help="The application: package.module:Class.")
-@click.option("--dedupe-window", type=click.IntRange(1), help="The replicas' setting.")
+@bootstrap_option
+@namespace_option
+@app_option
+@click.option("--dedupe-window", type=click.IntRange(1), help="The replicas' dedupe window.")
+@data_option
+@click.option("--no-snapshots", is_flag=True, help="Do not check the snapshots.")
 @click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A stopped local system's directory: its Kafka is started, read and stopped.",
+    "--shard",
+    "shards",
+    type=click.IntRange(0),
+    multiple=True,
+    help="Only this shard; may be repeated.",
 )
-@click.option("--no-snapshots", is_flag=True, help="Do not look at the snapshots' store.")
-@click.option("--shard", "shards", type=click.IntRange(0), multiple=True, help="Only this shard.")
-@click.option("--json", "as_json", is_flag=True, help="Only JSON on stdout.")
+@json_option
 def verify(
     *,
     bootstrap: str | None,
@@ -53,28 +63,28 @@ def verify(
     shards: tuple[int, ...],
     as_json: bool,
 ) -> None:
-    """Check a journal against its sources, sinks, snapshots and replicas, record by record.
+    """Audit a journal: every record, output, snapshot and digest.
 
-    The journal is folded and the application replayed by code written apart from the engine:
-    every command must have been decided once and as the application decides, every output must
-    be the one that the journal gives, and no digest may differ. Works on a running system, up
-    to where its topics end at the start. What is not told here comes from the running system,
-    or else from the POSTJOURNAL_… variables.
+    Code that is independent of the engine folds the journal and replays the application: every
+    command must be decided once and as the application decides it, every output must be the one
+    that the journal implies, and all digests must be equal. The system may be running: the audit
+    reads up to where its topics end now. Settings that are not given as options are those of the
+    running system, or of the POSTJOURNAL_… variables.
 
-    Exit code 0: sound; 1: a rule is broken, and each breach names its record; 2: the check could
-    not be made.
+    Exit code 0: sound; 1: a rule is broken, with the records that break it; 2: the check could
+    not run.
     """
     try:
-        with environment_with(bootstrap, data) as environment:
+        with open_target_environment(bootstrap, data) as environment:
             target = _target(environment, bootstrap, namespace, app, dedupe_window)
             if no_snapshots:
                 target = msgspec.structs.replace(target, store=None)
-            with _Bars() as bars:
+            with _ProgressBars() as bars:
                 report = audit(target, shards, bars.show)
     except PostjournalError as error:
         raise CouldNotRun(str(error)) from error
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(report)))
+        print_json(report)
     else:
         _print(report)
     sys.exit(0 if report.sound else 1)
@@ -97,8 +107,8 @@ def _target(
     )
 
 
-class _Bars:
-    """One progress bar for each shard, on stderr; nothing unless that is a terminal."""
+class _ProgressBars:
+    """One progress bar for each shard, on stderr if that is a terminal."""
 
     def __init__(self) -> None:
         console = Console(stderr=True, highlight=False)
@@ -112,7 +122,7 @@ class _Bars:
         )
         self._tasks: dict[int, TaskID] = {}
 
-    def __enter__(self) -> _Bars:
+    def __enter__(self) -> _ProgressBars:
         self._progress.start()
         return self
 
@@ -120,7 +130,6 @@ class _Bars:
         self._progress.stop()
 
     def show(self, shard: int, next_offset: int, end: int, commands: int) -> None:
-        """See `OnShard`."""
         if shard not in self._tasks:
             self._tasks[shard] = self._progress.add_task(f"shard {shard}", total=end, commands=0)
         self._progress.update(self._tasks[shard], completed=next_offset, commands=commands)
@@ -146,8 +155,8 @@ def _print(report: Report) -> None:
 
 def _shard_table(shard: ShardReport) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
-    for name, told in _shard_lines(shard):
-        table.add_row(name, told)
+    for name, text in _shard_lines(shard):
+        table.add_row(name, text)
     return table
 
 
@@ -160,18 +169,16 @@ def _shard_lines(shard: ShardReport) -> Iterator[tuple[str, str]]:
     if shard.start is not None:
         yield (
             "[yellow]begins[/]",
-            f"behind snapshot {shard.start.snapshot} of offset {shard.start.offset}, seq "
-            f"{shard.start.seq}: the journal before it is deleted, and nothing of it was checked",
+            f"after snapshot {shard.start.snapshot} of offset {shard.start.offset}, seq "
+            f"{shard.start.seq}: the journal before it is deleted and was not checked",
         )
-    yield "records", _counted(shard.accepted)
-    yield "void", f"{_counted(shard.void)} ({_counted(shard.void_reasons)})" if shard.void else "0"
+    yield "records", _counts(shard.accepted)
+    yield "void", f"{_counts(shard.void)} ({_counts(shard.void_reasons)})" if shard.void else "0"
+    unchecked = f"; {shard.unchecked:,} not decided again, their source records are deleted"
     yield (
         "commands",
         f"{shard.commands:,}: {shard.succeeded:,} accepted, {shard.rejected:,} rejected, "
-        f"{shard.repeated:,} repeats"
-        + (
-            f"; {shard.unchecked:,} not decided again, their source is gone" * bool(shard.unchecked)
-        ),
+        f"{shard.repeated:,} repeats" + unchecked * bool(shard.unchecked),
     )
     for topic, source in shard.sources.items():
         yield topic, f"decided up to {source.decided:,}, {source.waiting:,} waiting"
@@ -179,13 +186,13 @@ def _shard_lines(shard: ShardReport) -> Iterator[tuple[str, str]]:
         deleted = f"; {sink.unchecked:,} deleted" if sink.unchecked else ""
         yield (
             name,
-            f"{sink.outputs:,} outputs, {sink.present:,} there, {sink.unpublished:,} not yet "
-            f"published, {sink.repeats:,} repeats{deleted}",
+            f"{sink.outputs:,} outputs, {sink.present:,} in the topic, {sink.unpublished:,} not "
+            f"yet published, {sink.repeats:,} repeats{deleted}",
         )
     yield "snapshots", f"{len(shard.snapshots)} compared"
-    yield "replicas", _counted(shard.replicas, "digests compared: ") or "no digest told"
+    yield "replicas", _counts(shard.replicas, "digests compared: ") or "no digests reported"
 
 
-def _counted(counts: dict[str, int], prefix: str = "") -> str:
-    told = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
-    return f"{prefix}{told}" if told else ""
+def _counts(counts: dict[str, int], prefix: str = "") -> str:
+    text = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
+    return f"{prefix}{text}" if text else ""

@@ -1,4 +1,4 @@
-"""What Docker tells of the project's containers."""
+"""The project's containers, as Docker reports them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ SERVICE = "com.docker.compose.service"
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
-    """`hostname`: by which a replica calls itself; `state`: Docker's word; `pid`: on this machine;
-    `networks`: name → (address here, names there); `ports`: inside → on this machine.
+    """One container.
+
+    `hostname`: also the name of a replica; `state`: as Docker reports it; `pid`: on this machine;
+    `networks`: network → (its address, its aliases there); `ports`: container port → port on
+    this machine.
     """
 
     name: str
@@ -30,43 +33,44 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def short_name(self) -> str:
-        """Without the project's name: replica-1."""
+        """The name without the project's, for example replica-1."""
         return self.name.removeprefix(f"{engine.project()}-")
 
 
 def containers() -> list[Container]:
-    """Of the project, running or not, in the order of their names. Raises `OperationFailed`."""
+    """Return the project's containers, running or not, sorted. Raises `OperationFailed`."""
     listed = engine.run("ps", "--all", "--quiet", "--filter", f"label={PROJECT}={engine.project()}")
-    identities = listed.decode().split()
-    if not identities:
+    ids = listed.decode().split()
+    if not ids:
         return []
-    found = [_container(each) for each in msgspec.json.decode(engine.run("inspect", *identities))]
-    return sorted(found, key=lambda each: (each.service, len(each.name), each.name))
+    found = [_container(fields) for fields in msgspec.json.decode(engine.run("inspect", *ids))]
+    return sorted(found, key=lambda found: (found.service, len(found.name), found.name))
 
 
 def volumes() -> list[str]:
-    """The project's data, with or without containers. Raises `OperationFailed`.
+    """Return the names of the project's volumes. Raises `OperationFailed`.
 
-    Unlike `docker compose down --volumes` it is quick, and quiet where there was never any.
+    Faster than `docker compose down --volumes`, and prints nothing when there are none.
     """
     label = f"label={PROJECT}={engine.project()}"
     return engine.run("volume", "ls", "--quiet", "--filter", label).decode().split()
 
 
 def read_file(container: str, path: str) -> str:
-    """A file of a container, which need not be running; its volumes are seen too."""
+    """Return the text of a file in a container or its volumes; the container may be stopped."""
     with tarfile.open(fileobj=io.BytesIO(engine.run("cp", f"{container}:{path}", "-"))) as archive:
         member = archive.extractfile(archive.getmembers()[0])
         assert member is not None
         return member.read().decode()
 
 
-def _container(told: dict[str, Any]) -> Container:
-    config, state = told["Config"], told["State"]
-    pairs = (each.partition("=") for each in config["Env"])
-    networks = told["NetworkSettings"]["Networks"]
+def _container(fields: dict[str, Any]) -> Container:
+    """`fields`: one object of `docker inspect`."""
+    config, state = fields["Config"], fields["State"]
+    pairs = (variable.partition("=") for variable in config["Env"])
+    networks = fields["NetworkSettings"]["Networks"]
     return Container(
-        name=told["Name"].lstrip("/"),
+        name=fields["Name"].lstrip("/"),
         service=config["Labels"].get(SERVICE, ""),
         hostname=config["Hostname"],
         state=state["Status"],
@@ -76,10 +80,10 @@ def _container(told: dict[str, Any]) -> Container:
             name: (network["IPAddress"], tuple(network["Aliases"] or ()))
             for name, network in networks.items()
         },
-        ports=_ports(told["NetworkSettings"]["Ports"] or {}),
+        ports=_ports(fields["NetworkSettings"]["Ports"] or {}),
     )
 
 
-def _ports(told: dict[str, Any]) -> dict[int, int]:
-    published = ((inside, places) for inside, places in told.items() if places)
-    return {int(inside.split("/")[0]): int(places[0]["HostPort"]) for inside, places in published}
+def _ports(bindings: dict[str, Any]) -> dict[int, int]:
+    published = ((port, hosts) for port, hosts in bindings.items() if hosts)
+    return {int(port.split("/")[0]): int(hosts[0]["HostPort"]) for port, hosts in published}

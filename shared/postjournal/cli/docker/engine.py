@@ -1,4 +1,4 @@
-"""Docker and its Compose: whether they are there, and running them."""
+"""Docker and Docker Compose: whether they can be used, and running them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from postjournal.cli.local.layout import PROJECT_ROOT
 
 STDERR = 2
 COMPOSE_FILE = PROJECT_ROOT / "compose.yaml"
-ANSWER_S = 30.0
+COMMAND_TIMEOUT_S = 30.0
 
 
 def project() -> str:
-    """The name of Compose's project: of containers, networks and volumes."""
+    """Return the name of the Compose project, the prefix of containers, networks and volumes."""
     return os.environ.get("COMPOSE_PROJECT_NAME") or "postjournal"
 
 
@@ -26,9 +26,10 @@ def check_usable() -> None:
         raise OperationFailed(f"{COMPOSE_FILE.name} is missing: use `./postjournal up --local`")
     if shutil.which("docker") is None:
         raise OperationFailed("docker was not found: install it, or use `./postjournal up --local`")
-    if not _engine_answers():
+    if not _engine_is_up():
         raise OperationFailed(
-            "no Docker engine answers (`docker info`): start it, or use `./postjournal up --local`"
+            "the Docker engine does not answer (`docker info`): start it, or use "
+            "`./postjournal up --local`"
         )
 
 
@@ -41,8 +42,8 @@ def is_usable() -> bool:
     return True
 
 
-def run(*arguments: str, timeout_s: float = ANSWER_S) -> bytes:
-    """`docker ARGUMENTS`; what it wrote to stdout. Raises `OperationFailed` with its words."""
+def run(*arguments: str, timeout_s: float = COMMAND_TIMEOUT_S) -> bytes:
+    """Run `docker ARGUMENTS` and return its stdout. Raises `OperationFailed` with its stderr."""
     try:
         done = subprocess.run(
             ["docker", *arguments],
@@ -54,15 +55,17 @@ def run(*arguments: str, timeout_s: float = ANSWER_S) -> bytes:
     except FileNotFoundError as error:
         raise OperationFailed("docker was not found") from error
     except subprocess.TimeoutExpired as error:
-        raise OperationFailed(f"docker {arguments[0]} gave no answer in {timeout_s:g} s") from error
+        raise OperationFailed(
+            f"docker {arguments[0]} did not finish within {timeout_s:g} s"
+        ) from error
     if done.returncode != 0:
-        words = done.stderr.decode(errors="replace").strip()
-        raise OperationFailed(f"docker {arguments[0]} failed: {words}")
+        stderr = done.stderr.decode(errors="replace").strip()
+        raise OperationFailed(f"docker {arguments[0]} failed: {stderr}")
     return done.stdout
 
 
 def compose(arguments: Sequence[str]) -> None:
-    """`docker compose ARGUMENTS` in the terminal. Raises `OperationFailed`."""
+    """Run `docker compose ARGUMENTS` in the terminal. Raises `OperationFailed`."""
     follow(["compose", *arguments])
 
 
@@ -72,9 +75,10 @@ def follow(
     *,
     stdout: int | None = None,
 ) -> None:
-    """`docker ARGUMENTS` in the terminal. Raises `OperationFailed`.
+    """Run `docker ARGUMENTS` in the terminal. Raises `OperationFailed`.
 
-    `stdout`: a file descriptor for what it says, instead of ours.
+    `environment`: added to this process's; `stdout`: a file descriptor to use instead of this
+    process's stdout.
     """
     done = subprocess.run(
         ["docker", *arguments],
@@ -84,38 +88,40 @@ def follow(
         check=False,
     )
     if done.returncode != 0:
-        raise OperationFailed(f"docker {' '.join(arguments[:2])} failed (its messages are above)")
+        raise OperationFailed(f"docker {' '.join(arguments[:2])} failed; see its output above")
 
 
 def up(replicas: int, shards: int, services: Sequence[str] = ()) -> None:
-    """Build and start `services` (all by default); returns when all are healthy."""
+    """Build and start `services` (all by default); return when all are healthy."""
     arguments = ["up", "--build", "--detach", "--wait", "--scale", f"replica={replicas}"]
-    _compose_aside([*arguments, *services], {"POSTJOURNAL_SHARDS": str(shards)})
+    _compose_to_stderr([*arguments, *services], {"POSTJOURNAL_SHARDS": str(shards)})
 
 
 def services(without: Sequence[str]) -> list[str]:
-    """All services that `up` starts but these. Raises `OperationFailed` for one unknown."""
+    """Return all services but those of `without`. Raises `OperationFailed` for an unknown one."""
     known = run("compose", "config", "--services").decode().split()
     unknown = sorted(set(without) - set(known))
     if unknown:
-        raise OperationFailed(f"there is no service {unknown[0]}; there are: {', '.join(known)}")
+        raise OperationFailed(f"there is no service {unknown[0]}; services: {', '.join(known)}")
     return [name for name in known if name not in without]
 
 
 def down(wipe: bool) -> None:
-    """Stop and remove the containers."""
-    _compose_aside(["down", "--remove-orphans", *(["--volumes"] if wipe else [])])
+    """Stop and remove the containers; with `wipe`, their volumes too."""
+    _compose_to_stderr(["down", "--remove-orphans", *(["--volumes"] if wipe else [])])
 
 
-def _compose_aside(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-    """Some versions tell of a build on stdout, which is for what a program would read."""
+def _compose_to_stderr(
+    arguments: Sequence[str], environment: Mapping[str, str] | None = None
+) -> None:
+    """Some versions report a build on stdout, which is for output that programs read."""
     follow(["compose", *arguments], environment, stdout=STDERR)
 
 
-def _engine_answers() -> bool:
+def _engine_is_up() -> bool:
     try:
         done = subprocess.run(
-            ["docker", "info"], capture_output=True, timeout=ANSWER_S, check=False
+            ["docker", "info"], capture_output=True, timeout=COMMAND_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
         return False

@@ -1,4 +1,4 @@
-"""Where the running containers can be reached from this machine; the counterpart of local plans."""
+"""The addresses of the running containers; the counterpart of the local mode's `Plan`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from postjournal.cli.errors import OperationFailed
 REPLICA = "replica"
 HTTP, TRIPWIRE = 7070, 7071
 ENGINE_NETWORK = "engine"
-INSIDE = {
+CONTAINER_PORTS = {
     "producer": 8080,
     "coordinator": 8085,
     "grafana": 3000,
@@ -19,62 +19,65 @@ INSIDE = {
     "prometheus": 9090,
     "kafka": 29092,
 }
-"""Service → the port in its container that is published."""
+"""Service → its published container port."""
 
-OTHERS = {"kafka": ("kafka-2", "kafka-3")}
-"""compose.cluster.yaml adds them."""
+FURTHER_BROKERS = {"kafka": ("kafka-2", "kafka-3")}
+"""Service → further services of the same kind, which compose.cluster.yaml adds."""
 
-SHOWN = {"producer": "gateway"}
+DISPLAY_NAMES = {"producer": "gateway"}
 
 
 @dataclass(frozen=True)
 class DockerPlan:
-    """As `postjournal.cli.local.plan.Plan`, as far as both are used."""
+    """What `postjournal.cli.local.plan.Plan` has and callers of both use."""
 
     containers: tuple[Container, ...]
 
     @property
     def replica_containers(self) -> dict[str, Container]:
-        """The name by which the replica calls itself → its container."""
-        return {each.hostname: each for each in self.containers if each.service == REPLICA}
+        """The replica's name → its container."""
+        return {
+            container.hostname: container
+            for container in self.containers
+            if container.service == REPLICA
+        }
 
     @property
     def replica_names(self) -> list[str]:
-        """All, running or not."""
+        """Names of all replicas, running or not."""
         return list(self.replica_containers)
 
     @property
     def replicas(self) -> int:
-        """How many there are."""
         return len(self.replica_containers)
 
     @property
     def shards(self) -> int:
-        """As the replicas were told."""
+        """The replicas' setting."""
         return int(self._setting("POSTJOURNAL_SHARDS", "1"))
 
     @property
     def namespace(self) -> str:
-        """As the replicas were told."""
+        """The replicas' setting."""
         return self._setting("POSTJOURNAL_NAMESPACE", "ledger")
 
     @property
     def settings(self) -> dict[str, str]:
-        """As the replicas were told, but for Kafka's address, which is that on this machine."""
-        same = ("NAMESPACE", "SHARDS", "APP", "DEDUPE_WINDOW")
-        found = {f"POSTJOURNAL_{name}": self._setting(f"POSTJOURNAL_{name}", "") for name in same}
+        """The replicas' settings, with Kafka's address on this machine."""
+        names = ("NAMESPACE", "SHARDS", "APP", "DEDUPE_WINDOW")
+        found = {f"POSTJOURNAL_{name}": self._setting(f"POSTJOURNAL_{name}", "") for name in names}
         return found | {"POSTJOURNAL_BOOTSTRAP": self.address("kafka")}
 
     @property
     def is_secure(self) -> bool:
-        """Kafka wants to know who asks."""
+        """Whether Kafka requires credentials."""
         return bool(self._setting("POSTJOURNAL_KAFKA_USERNAME", ""))
 
     def address(self, name: str) -> str:
-        """host:port of a replica (`NAME`, `NAME/tripwire`) or a service.
+        """Return host:port of a replica (`NAME`, `NAME/tripwire`) or a service.
 
-        A replica has no port on this machine: its address is the container's, which only Linux
-        can reach. Raises `OperationFailed` when the service has none.
+        A replica publishes no port: its address is the container's, which only Linux can reach.
+        Raises `OperationFailed` when the service has no address.
         """
         name, _, port = name.partition("/")
         replica = self.replica_containers.get(name)
@@ -88,29 +91,29 @@ class DockerPlan:
         return found
 
     def published(self, service: str) -> str | None:
-        """Where the service can be reached on this machine: host:port, of Kafka every broker's."""
-        inside = INSIDE.get(service, 0)
+        """Return the service's host:port on this machine (of Kafka: of all brokers), or None."""
+        port = CONTAINER_PORTS.get(service, 0)
+        services = (service, *FURTHER_BROKERS.get(service, ()))
         found = [
-            f"localhost:{each.ports[inside]}"
-            for each in self.containers
-            if inside in each.ports and each.service in (service, *OTHERS.get(service, ()))
+            f"localhost:{container.ports[port]}"
+            for container in self.containers
+            if port in container.ports and container.service in services
         ]
         return ",".join(found) or None
 
     @property
     def addresses(self) -> dict[str, str]:
-        """What people open or connect to."""
-        found = ((name, self.published(name)) for name in INSIDE)
+        """The addresses that `up` prints, by name."""
+        found = ((name, self.published(name)) for name in CONTAINER_PORTS)
         return {
-            SHOWN.get(name, name): place if name == "kafka" else f"http://{place}"
-            for name, place in found
-            if place is not None
+            DISPLAY_NAMES.get(name, name): address if name == "kafka" else f"http://{address}"
+            for name, address in found
+            if address is not None
         }
 
     def url(self, name: str) -> str:
-        """The HTTP address."""
         return f"http://{self.address(name)}"
 
     def _setting(self, variable: str, default: str) -> str:
-        replicas = self.replica_containers.values()
-        return next((each.environment.get(variable) for each in replicas), None) or default
+        environments = (found.environment for found in self.replica_containers.values())
+        return next((found.get(variable) for found in environments), None) or default

@@ -1,4 +1,4 @@
-"""A whole Postjournal system in containers: watched and harmed. See `LocalSystem`."""
+"""A Postjournal system in containers: its status, and faults. See `LocalSystem`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ import msgspec
 
 from postjournal.cli.docker import engine
 from postjournal.cli.docker.containers import Container, containers, read_file
-from postjournal.cli.docker.plan import INSIDE, REPLICA, DockerPlan
+from postjournal.cli.docker.plan import CONTAINER_PORTS, REPLICA, DockerPlan
 from postjournal.cli.errors import NotFound, OperationFailed
 from postjournal.cli.local.status import (
+    NOT_RUNNING,
     ReplicaRow,
     ServiceRow,
-    StateAnswer,
+    StateResponse,
     SystemStatus,
-    ask_replicas,
+    fetch_states,
+    replica_row,
 )
-from postjournal.cluster.status import ReplicaStatus
 
 OPERATOR = "operator"
 SECRETS = "secrets"
@@ -30,37 +31,36 @@ OPERATOR_FOLDER = Path("/secrets") / OPERATOR
 STATE_REQUEST = (
     "exec 3<>/dev/tcp/127.0.0.1/7070; printf 'GET /state HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
 )
-"""For bash in a replica's container."""
+"""A bash script for a replica's container."""
 
 
 class DockerSystem:
-    """The project's containers, as they are when they are asked for."""
+    """The project's containers; each call reads their current state."""
 
     @property
     def plan(self) -> DockerPlan:
-        """Raises `OperationFailed` when nothing is running."""
-        plan = DockerPlan(tuple(each for each in containers() if not _is_one_shot(each)))
-        if not any(each.state == "running" for each in plan.containers):
-            raise NotFound("the system is not running: start it with `./postjournal up`")
+        """The running containers and their addresses; raises `OperationFailed` without any."""
+        plan = DockerPlan(tuple(_long_running()))
+        if not any(container.state == "running" for container in plan.containers):
+            raise NotFound(NOT_RUNNING)
         return plan
 
     def is_running(self) -> bool:
-        """Whether any container runs."""
-        return any(each.state != "exited" for each in containers() if not _is_one_shot(each))
+        return any(container.state != "exited" for container in _long_running())
 
     def prove_identity(self) -> None:
-        """Let this process be the operator, to Kafka and the coordinator, if they ask.
+        """Put the operator's credentials for Kafka and the coordinator into the environment.
 
-        The secrets go into this process' environment and nowhere else. Raises `OperationFailed`
-        when the container that holds them is gone.
+        Only this process's. Raises `OperationFailed` when the container that holds them does not
+        exist.
         """
         if not self.plan.is_secure:
             return
-        made_them = next((each.name for each in containers() if each.service == SECRETS), None)
+        made_them = next((found.name for found in containers() if found.service == SECRETS), None)
         if made_them is None:
             raise OperationFailed(
-                f"the container `{SECRETS}`, which has ended and holds the operator's secrets, is "
-                "gone: `./postjournal up`, with the options of the first time, makes it again"
+                f"the container `{SECRETS}`, which holds the operator's credentials, does not "
+                "exist: recreate it with `./postjournal up` and the options of the first start"
             )
         os.environ["POSTJOURNAL_KAFKA_USERNAME"] = OPERATOR
         for variable, name in (
@@ -70,64 +70,60 @@ class DockerSystem:
             os.environ[variable] = read_file(made_them, str(OPERATOR_FOLDER / name))
 
     def status(self) -> SystemStatus:
-        """What every replica and service is doing."""
+        """Fetch the state of every replica and service."""
         plan = self.plan
-        answers = _answers(plan)
+        states = _fetch_states(plan)
         rows = [
             row
             for name, container in plan.replica_containers.items()
-            for row in _replica_rows(plan, container, answers[name])
+            for row in _replica_rows(plan, container, states[name])
         ]
         services = {
-            each.service: _service_row(plan, each)
-            for each in plan.containers
-            if each.service != REPLICA
+            container.service: _service_row(plan, container)
+            for container in plan.containers
+            if container.service != REPLICA
         }
         return SystemStatus(mode="docker", replicas=rows, services=services)
 
     def settings(self) -> dict[str, str]:
-        """The environment variables by which a program of ours on this machine finds it."""
+        """Return the environment variables with which programs on this machine find the system."""
         return self.plan.settings
 
-    def accounts(self) -> Callable[[], dict[str, StateAnswer | None]]:
-        """Asks the replicas that are there now, as often as it is called."""
-        return partial(_answers, self.plan)
+    def state_fetcher(self) -> Callable[[], dict[str, StateResponse | None]]:
+        """Return a function that fetches the state of the replicas that exist now."""
+        return partial(_fetch_states, self.plan)
 
     def kill(self, name: str) -> str:
-        """SIGKILL; the container's name. Docker does not start it again: `revive` does."""
+        """Send SIGKILL; return the container's name. Docker does not restart it."""
         return self._do("kill", name)
 
-    def revive(self, name: str) -> None:
-        """Start a container that was killed or stopped; does not wait until it is ready."""
-        self._do("start", name)
-
     def pause(self, name: str) -> str:
-        """Freeze; the container's name."""
+        """Freeze the container; return its name."""
         return self._do("pause", name)
 
     def resume(self, name: str) -> str:
-        """Let it run again; the container's name."""
+        """Undo `pause`; return the container's name."""
         return self._do("unpause", name)
 
     def stop_replica(self, name: str) -> None:
-        """SIGTERM; it stays down."""
+        """Send SIGTERM; the container stays stopped."""
         self._do("stop", name)
 
     def start_replica(self, name: str) -> None:
-        """See `revive`."""
-        self.revive(name)
+        """Start a container that was killed or stopped; does not wait until it is ready."""
+        self._do("start", name)
 
     def disconnect(self, name: str) -> Container:
-        """Cut a container off all its networks; it goes on running."""
+        """Disconnect a container from all its networks; its processes keep running."""
         container = self._container(name)
         for network in container.networks:
             engine.run("network", "disconnect", "--force", network, container.name)
         return container
 
     def reconnect(self, container: Container) -> None:
-        """Undo `disconnect`: with the names that it had there."""
+        """Undo `disconnect`, with the aliases that the container had in each network."""
         for network, (_, names) in container.networks.items():
-            aliases = [word for name in names for word in ("--alias", name)]
+            aliases = [argument for name in names for argument in ("--alias", name)]
             engine.run("network", "connect", *aliases, network, container.name)
 
     def _do(self, verb: str, name: str) -> str:
@@ -136,70 +132,64 @@ class DockerSystem:
         return container.name
 
     def _container(self, name: str) -> Container:
-        known = {each.hostname: each for each in self.plan.containers}
-        known |= {each.short_name: each for each in known.values()}
-        if name in known:
-            return known[name]
-        by_service = [each for each in known.values() if each.service == name]
-        if not by_service:
-            names = ", ".join(sorted({each.short_name for each in known.values()}))
-            raise NotFound(f"there is no {name}; there are: {names}")
-        return by_service[0]
+        found = self.plan.containers
+        for container in found:
+            if name in (container.hostname, container.short_name):
+                return container
+        for container in found:
+            if name == container.service:
+                return container
+        names = ", ".join(sorted(container.short_name for container in found))
+        raise NotFound(f"there is no container {name}; containers: {names}")
 
 
-def _is_one_shot(container: Container) -> bool:
-    """What sets the system up, and ends."""
-    return container.service == SECRETS or container.service.endswith("-setup")
+def _long_running() -> list[Container]:
+    """All containers but the one-shot ones, which prepare the system and exit."""
+    return [
+        container
+        for container in containers()
+        if container.service != SECRETS and not container.service.endswith("-setup")
+    ]
 
 
-def _answers(plan: DockerPlan) -> dict[str, StateAnswer | None]:
-    """Every replica's own account, asked all at once."""
+def _fetch_states(plan: DockerPlan) -> dict[str, StateResponse | None]:
     if sys.platform == "linux":
-        return ask_replicas(plan)
-    # Elsewhere the containers are in a virtual machine, and have no address here.
+        return fetch_states(plan)
+    # Elsewhere the containers run in a virtual machine: their addresses are unreachable.
     with ThreadPoolExecutor(max(1, plan.replicas)) as pool:
-        answers = pool.map(_ask_inside, plan.replica_containers.values())
-        return dict(zip(plan.replica_names, answers, strict=True))
+        states = pool.map(_fetch_state_inside, plan.replica_containers.values())
+        return dict(zip(plan.replica_names, states, strict=True))
 
 
-def _ask_inside(container: Container) -> StateAnswer | None:
+def _fetch_state_inside(container: Container) -> StateResponse | None:
     try:
-        answer = engine.run("exec", container.name, "bash", "-c", STATE_REQUEST, timeout_s=2.0)
-        return msgspec.json.decode(answer.partition(b"\r\n\r\n")[2], type=StateAnswer)
+        response = engine.run("exec", container.name, "bash", "-c", STATE_REQUEST, timeout_s=2.0)
+        return msgspec.json.decode(response.partition(b"\r\n\r\n")[2], type=StateResponse)
     except (OperationFailed, msgspec.DecodeError):
         return None
 
 
 def _replica_rows(
-    plan: DockerPlan, container: Container, answer: StateAnswer | None
+    plan: DockerPlan, container: Container, state: StateResponse | None
 ) -> list[ReplicaRow]:
-    known = {shard.shard: shard for shard in answer.shards} if answer else {}
-    return [_replica_row(plan, container, shard, known.get(shard)) for shard in range(plan.shards)]
-
-
-def _replica_row(
-    plan: DockerPlan, container: Container, shard: int, said: ReplicaStatus | None
-) -> ReplicaRow:
-    is_heard = said is not None and container.state == "running"
-    return ReplicaRow(
-        name=container.hostname,
-        pid=container.pid or None,
-        container=container.name,
-        state=said.state if said and is_heard else _state(container, running="starting"),
-        shard=shard,
-        epoch=said.epoch if said else None,
-        seq=said.seq if said else None,
-        digest=said.digest if said else None,
-        lag=said.lag if said else None,
-        leader=said.leader if said else None,
-        http=plan.address(container.hostname),
-        tripwire=plan.address(f"{container.hostname}/tripwire"),
-        error=said.error if said else None,
-    )
+    is_running = container.state == "running"
+    reports = {report.shard: report for report in state.shards} if state and is_running else {}
+    return [
+        replica_row(
+            plan,
+            container.hostname,
+            shard,
+            reports.get(shard),
+            pid=container.pid or None,
+            container=container.name,
+            state=_state(container, running="starting"),
+        )
+        for shard in range(plan.shards)
+    ]
 
 
 def _service_row(plan: DockerPlan, container: Container) -> ServiceRow:
-    published = plan.published(container.service) if container.service in INSIDE else None
+    published = plan.published(container.service) if container.service in CONTAINER_PORTS else None
     is_http = published is not None and container.service != "kafka"
     return ServiceRow(
         address=f"http://{published}" if is_http else published,

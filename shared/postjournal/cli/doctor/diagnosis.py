@@ -1,4 +1,4 @@
-"""What is wrong with a machine, and what to do about it. Pure."""
+"""The problems of a machine, and their fixes. Pure."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from enum import Enum
 
 import msgspec
 
-from postjournal.cli.doctor.facts import Facts
-from postjournal.cli.local.kafka import LOWEST_JAVA
+from postjournal.cli.doctor.machine import Machine
+from postjournal.cli.local.kafka import MIN_JAVA
 
 GIB = 1 << 30
 
-LEAST_MEMORY, GOOD_MEMORY = 1 * GIB, 2 * GIB
-"""Kafka's heap is 1 GiB at most, and each of some eight Python processes takes 50 to 100 MB."""
+MIN_MEMORY, GOOD_MEMORY = 1 * GIB, 2 * GIB
+"""Kafka's heap is 1 GiB, and each of about eight Python processes takes 50 to 100 MB."""
 
-LEAST_DISK, GOOD_DISK = GIB // 2, 2 * GIB
-"""130 MB of Kafka, 200 MB of Python packages; the rest is the journal's."""
+MIN_DISK, GOOD_DISK = GIB // 2, 2 * GIB
+"""Kafka takes 130 MB, Python packages 200 MB; the rest is for the journal."""
 
-LEAST_FILES = 1_024
-"""Kafka keeps some files open for each partition, and connections."""
+MIN_FILES = 1_024
+"""Kafka holds several files open for each partition, and its connections."""
 
-LOWEST_DOCKER, LOWEST_COMPOSE = (20, 10), (2, 20)
-"""Compose 2.20 knows `include` and what `up --wait` needs for one-shot services."""
+MIN_DOCKER, MIN_COMPOSE = (20, 10), (2, 20)
+"""Compose 2.20 is the first with `include` and with one-shot services under `up --wait`."""
 
 
 class State(Enum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     GOOD = "good"
     WARNING = "warning"
@@ -34,7 +34,7 @@ class State(Enum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """`advice`: what to do, or "" when nothing has to be done."""
+    """One property of the machine. `advice`: the fix, "" when none is needed."""
 
     name: str
     state: State
@@ -42,123 +42,128 @@ class Finding(msgspec.Struct, frozen=True):
     advice: str = ""
 
 
-def diagnose(facts: Facts) -> list[Finding]:
-    """All findings, good ones as well."""
-    return [finding for check in CHECKS for finding in check(facts)]
+def diagnose(machine: Machine) -> list[Finding]:
+    """Return the findings of all checks, including good ones."""
+    return [finding for check in CHECKS for finding in check(machine)]
 
 
-def _python(facts: Facts) -> Iterator[Finding]:
-    version = ".".join(map(str, facts.python))
-    is_good = facts.python >= (3, 11)
+def _python(machine: Machine) -> Iterator[Finding]:
+    version = ".".join(map(str, machine.python))
+    is_good = machine.python >= (3, 11)
     yield _found("python", is_good, version, "install Python 3.11 or later")
 
 
-def _java(facts: Facts) -> Iterator[Finding]:
-    """Only Docker can do without."""
-    severity = State.WARNING if facts.engine else State.BAD
-    advice = f"install Java {LOWEST_JAVA} or later (a JRE is enough), or use Docker"
-    if facts.java is None:
+def _java(machine: Machine) -> Iterator[Finding]:
+    """Docker does not need the machine's Java."""
+    severity = State.WARNING if machine.engine else State.BAD
+    advice = f"install Java {MIN_JAVA} or later (a JRE suffices), or use Docker"
+    if machine.java is None:
         yield Finding("java", severity, "not found", advice)
-    elif not facts.java or int(facts.java) < LOWEST_JAVA:
-        yield Finding("java", severity, f"version {facts.java or 'unknown'}", advice)
+    elif not machine.java or int(machine.java) < MIN_JAVA:
+        yield Finding("java", severity, f"version {machine.java or 'unknown'}", advice)
     else:
-        yield Finding("java", State.GOOD, facts.java)
+        yield Finding("java", State.GOOD, machine.java)
 
 
-def _kafka(facts: Facts) -> Iterator[Finding]:
-    if facts.has_kafka:
-        yield Finding("kafka", State.GOOD, "its jars are here")
-    elif facts.maven:
-        yield Finding("kafka", State.GOOD, "its jars are fetched at the first start")
+def _kafka(machine: Machine) -> Iterator[Finding]:
+    if machine.has_kafka:
+        yield Finding("kafka", State.GOOD, "downloaded")
+    elif machine.maven:
+        yield Finding("kafka", State.GOOD, "downloaded at the first start")
     else:
-        severity = State.WARNING if facts.engine else State.BAD
-        advice = "install Maven: it fetches Kafka's jars once; or use Docker"
-        yield Finding("kafka", severity, "no jars, and no Maven to fetch them", advice)
+        severity = State.WARNING if machine.engine else State.BAD
+        advice = "install Maven, which downloads Kafka once, or use Docker"
+        yield Finding("kafka", severity, "not downloaded, and Maven was not found", advice)
 
 
-def _memory(facts: Facts) -> Iterator[Finding]:
-    found = f"{facts.memory_available / GIB:.1f} GiB available"
+def _memory(machine: Machine) -> Iterator[Finding]:
+    found = f"{machine.memory_available / GIB:.1f} GiB available"
     yield _amount(
         "memory",
-        facts.memory_available,
-        (LEAST_MEMORY, GOOD_MEMORY),
+        machine.memory_available,
+        (MIN_MEMORY, GOOD_MEMORY),
         found,
-        "close something, or start fewer replicas (`up --replicas 2`)",
+        "close other programs, or start fewer replicas (`up --replicas 2`)",
     )
 
 
-def _disk(facts: Facts) -> Iterator[Finding]:
-    found = f"{facts.disk_free / GIB:.1f} GiB free"
+def _disk(machine: Machine) -> Iterator[Finding]:
+    found = f"{machine.disk_free / GIB:.1f} GiB free"
     yield _amount(
-        "disk", facts.disk_free, (LEAST_DISK, GOOD_DISK), found, "make room: the journal grows"
+        "disk",
+        machine.disk_free,
+        (MIN_DISK, GOOD_DISK),
+        found,
+        "free disk space: the journal grows",
     )
 
 
-def _files(facts: Facts) -> Iterator[Finding]:
-    is_enough = facts.open_files < 0 or facts.open_files >= LEAST_FILES
-    found = "unlimited" if facts.open_files < 0 else str(facts.open_files)
-    yield _found("open files", is_enough, found, f"ulimit -n {LEAST_FILES}", State.WARNING)
+def _files(machine: Machine) -> Iterator[Finding]:
+    is_enough = machine.open_files < 0 or machine.open_files >= MIN_FILES
+    found = "unlimited" if machine.open_files < 0 else str(machine.open_files)
+    yield _found(
+        "open files", is_enough, found, f"raise the limit: `ulimit -n {MIN_FILES}`", State.WARNING
+    )
 
 
-def _processors(facts: Facts) -> Iterator[Finding]:
-    advice = "expect failovers of some hundred milliseconds: everything shares one processor"
-    yield _found("processors", facts.cpus >= 2, str(facts.cpus), advice, State.WARNING)
+def _processors(machine: Machine) -> Iterator[Finding]:
+    advice = "expect failovers of several 100 ms: all processes share one processor"
+    yield _found("processors", machine.cpus >= 2, str(machine.cpus), advice, State.WARNING)
 
 
-def _docker(facts: Facts) -> Iterator[Finding]:
-    """It is not needed; but one that is there should work."""
-    if facts.docker is None:
+def _docker(machine: Machine) -> Iterator[Finding]:
+    """Docker is optional, but an installed one should work."""
+    if machine.docker is None:
         yield Finding("docker", State.GOOD, "not installed: `up` runs local processes")
-    elif facts.engine is None:
-        found = "installed, but no engine answers"
+    elif machine.engine is None:
+        found = "installed, but its engine does not answer"
         yield Finding("docker", State.WARNING, found, "start it, or use `up --local`")
     else:
-        advice = "update Docker, or use `up --local`"
-        is_new = _numbers(facts.engine) >= LOWEST_DOCKER
-        yield _found("docker", is_new, f"engine {facts.engine}", advice, State.WARNING)
-        is_new = facts.compose is not None and _numbers(facts.compose) >= LOWEST_COMPOSE
-        found = facts.compose or "not found"
+        advice = "update Docker to 20.10 or later, or use `up --local`"
+        is_new = _numbers(machine.engine) >= MIN_DOCKER
+        yield _found("docker", is_new, f"engine {machine.engine}", advice, State.WARNING)
+        is_new = machine.compose is not None and _numbers(machine.compose) >= MIN_COMPOSE
+        found = machine.compose or "not found"
         advice = "install the Compose plugin 2.20 or later, or use `up --local`"
         yield _found("compose", is_new, found, advice, State.WARNING)
 
 
-def _ports(facts: Facts) -> Iterator[Finding]:
-    """Local mode takes other ports; people expect the usual ones."""
-    for taken in facts.ports:
+def _ports(machine: Machine) -> Iterator[Finding]:
+    """The local mode uses free ports instead; documents name the well-known ones."""
+    for port in machine.ports:
         yield Finding(
-            f"port {taken.port}",
+            f"port {port.port}",
             State.WARNING,
-            f"taken by {taken.by or 'another user'}",
-            f"`up --local` takes another port for {taken.name}; Docker does not: stop what "
-            "listens there",
+            f"in use by {port.by or 'another user'}",
+            f"`up --local` uses another port for {port.name}; with Docker, stop the program first",
         )
-    if not facts.ports:
-        found = "in use by the running system" if facts.running else "free"
+    if not machine.ports:
+        found = "in use by the running system" if machine.running else "free"
         yield Finding("ports", State.GOOD, found)
 
 
-def _leftovers(facts: Facts) -> Iterator[Finding]:
-    if facts.leftovers:
+def _leftovers(machine: Machine) -> Iterator[Finding]:
+    if machine.leftovers:
         yield Finding(
             "leftovers",
             State.BAD,
-            f"of a system whose process manager died: {', '.join(facts.leftovers)}",
-            "run `./postjournal down`: it ends them and keeps the data",
+            f"processes without their process manager: {', '.join(machine.leftovers)}",
+            "run `./postjournal down`, which stops them and keeps the data",
         )
 
 
-def _proxies(facts: Facts) -> Iterator[Finding]:
-    if facts.proxies:
-        advice = "put 127.0.0.1 and localhost into no_proxy, or curl's calls go astray"
-        yield Finding("proxy", State.WARNING, f"{' '.join(facts.proxies)} is set", advice)
+def _proxies(machine: Machine) -> Iterator[Finding]:
+    if machine.proxies:
+        advice = "add 127.0.0.1 and localhost to no_proxy, or curl uses the proxy for them"
+        yield Finding("proxy", State.WARNING, f"{' '.join(machine.proxies)} is set", advice)
 
 
-def _systems(facts: Facts) -> Iterator[Finding]:
-    is_known = facts.system in ("Linux", "Darwin")
-    yield _found("system", is_known, facts.system, "use Linux, macOS, or WSL on Windows")
+def _systems(machine: Machine) -> Iterator[Finding]:
+    is_known = machine.system in ("Linux", "Darwin")
+    yield _found("system", is_known, machine.system, "use Linux, macOS, or WSL on Windows")
 
 
-CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
     _systems,
     _python,
     _java,
@@ -180,16 +185,15 @@ def _found(
     return Finding(name, State.GOOD, found) if is_good else Finding(name, otherwise, found, advice)
 
 
-def _amount(
-    name: str, amount: int, least_and_good: tuple[int, int], found: str, advice: str
-) -> Finding:
-    least, good = least_and_good
+def _amount(name: str, amount: int, bounds: tuple[int, int], found: str, advice: str) -> Finding:
+    """`bounds`: below the first is bad, below the second a warning."""
+    bad, good = bounds
     if amount >= good:
         return Finding(name, State.GOOD, found)
-    return Finding(name, State.BAD if amount < least else State.WARNING, found, advice)
+    return Finding(name, State.BAD if amount < bad else State.WARNING, found, advice)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Of `v2.20.3-desktop.1`: (2, 20)."""
+    """Major and minor: (2, 20) of `v2.20.3-desktop.1`."""
     parts = version.removeprefix("v").split(".")[:2]
     return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in parts)

@@ -1,4 +1,4 @@
-"""Kafka's jars: fetched once from Maven Central, shared by all systems of the checkout."""
+"""Kafka's jars: downloaded once from Maven Central, shared by all systems of the checkout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POM = Path(__file__).with_name("kafka-pom.xml")
 
 
 def ensure_jars(on_progress: Callable[[str], None], libraries: Path = LIBRARIES) -> Path:
-    """The directory with the jars; downloads them when it is not there."""
+    """Return the directory with the jars; download them when it is missing."""
     libraries.parent.mkdir(parents=True, exist_ok=True)
     with Path(f"{libraries}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -30,9 +30,9 @@ def ensure_jars(on_progress: Callable[[str], None], libraries: Path = LIBRARIES)
 def _download(libraries: Path, on_progress: Callable[[str], None]) -> None:
     if shutil.which("mvn") is None:
         raise OperationFailed(
-            "Maven (mvn) is needed once, to fetch Kafka's jars: install it, or use Docker"
+            "Maven (mvn) is needed once, to download Kafka: install it, or use Docker"
         )
-    on_progress(f"fetching Kafka {VERSION} from Maven Central")
+    on_progress(f"downloading Kafka {VERSION} from Maven Central")
     target = Path(tempfile.mkdtemp(prefix=f"{libraries.name}.", dir=libraries.parent))
     try:
         _run_maven(target, on_progress)
@@ -56,17 +56,17 @@ def _run_maven(target: Path, on_progress: Callable[[str], None]) -> None:
     ) as maven:
         errors = _follow(maven, on_progress)
     if maven.returncode != 0:
-        raise OperationFailed(f"fetching Kafka's jars failed:\n{''.join(errors[:5])}".rstrip())
+        raise OperationFailed(f"downloading Kafka failed:\n{''.join(errors[:5])}".rstrip())
 
 
 def _follow(maven: subprocess.Popen[str], on_progress: Callable[[str], None]) -> list[str]:
-    """Report each finished download; the error lines."""
+    """Report each finished download; return the error lines."""
     assert maven.stdout is not None
     jars, errors = 0, []
     for line in maven.stdout:
         if "Downloaded from" in line and ".jar" in line:
             jars += 1
-            on_progress(f"fetching Kafka {VERSION} from Maven Central: {jars} jars")
+            on_progress(f"downloading Kafka {VERSION} from Maven Central: {jars} jars")
         elif line.startswith("[ERROR]"):
             errors.append(line)
     return errors

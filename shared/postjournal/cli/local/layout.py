@@ -1,4 +1,4 @@
-"""Where a local system keeps its files."""
+"""The files of a local system."""
 
 from __future__ import annotations
 
@@ -6,81 +6,81 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parents[4]
-"""The checkout: services run in it, and `.postjournal` lies in it by default."""
+"""The checkout: the services' working directory, and by default the parent of `.postjournal`."""
 
 DEFAULT_DIRECTORY = PROJECT_ROOT / ".postjournal"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of the system in `directory`. Only `data` matters across restarts."""
+    """The files of the system in `directory`. Only those in `data` outlive a restart."""
 
     directory: Path
 
     @property
     def data(self) -> Path:
-        """What Kafka and Redis store, and snapshots."""
+        """Data of Kafka and Redis, and snapshots."""
         return self.directory / "data"
 
     @property
     def kafka_data(self) -> Path:
-        """Kafka's log directory: the journal is in it."""
+        """Kafka's log directory, which contains the journal."""
         return self.data / "kafka"
 
     @property
     def redis_data(self) -> Path:
-        """Redis' working directory; nothing is written to it, by configuration."""
+        """Redis' working directory; it is configured to write nothing."""
         return self.data / "redis"
 
     @property
     def snapshots(self) -> Path:
-        """Where snapshots are kept, unless POSTJOURNAL_SNAPSHOT_URL says otherwise."""
+        """The snapshot store, unless POSTJOURNAL_SNAPSHOT_URL names another."""
         return self.data / "snapshots"
 
     @property
     def logs(self) -> Path:
-        """One `NAME.log` per service."""
+        """`NAME.log` of each service."""
         return self.directory / "log"
 
     @property
     def run(self) -> Path:
-        """Generated configuration, sockets and marks of the running system."""
+        """Configuration, sockets and marks of the running system, generated at each start."""
         return self.directory / "run"
 
     @property
     def plan(self) -> Path:
-        """The record of the running system; there is none when it was stopped."""
+        """The record of the running system; missing when it was stopped."""
         return self.run / "system.json"
 
     @property
     def lock(self) -> Path:
-        """Held while the system is being started or stopped."""
+        """The lock that is held while the system starts or stops."""
         return self.directory / "lock"
 
     @property
     def supervisor_configuration(self) -> Path:
-        """Generated at each start."""
         return self.run / "supervisord.conf"
 
     @property
     def kafka_configuration(self) -> Path:
-        """Generated at each start."""
         return self.run / "server.properties"
 
     @property
     def redis_configuration(self) -> Path:
-        """Generated at each start."""
         return self.run / "redis.conf"
 
     def log(self, name: str) -> Path:
-        """The log of the service `name`."""
         return self.logs / f"{name}.log"
 
+    def log_names(self) -> list[str]:
+        """Return the names of the services that have a log, sorted."""
+        return sorted(path.stem for path in self.logs.glob("*.log"))
+
     def started_mark(self, name: str) -> Path:
-        """Exists once the service `name` was started: the next start is a restart."""
+        """A file that exists once the service was started: the next start is a restart."""
         return self.run / f"{name}.started"
 
     def create(self) -> None:
-        """Make the directories that are missing."""
+        """Create the missing directories."""
         for directory in (self.kafka_data, self.redis_data, self.snapshots, self.logs, self.run):
             directory.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The record of a running local system: what was started, and where it listens."""
+"""The record of a running local system: its processes' settings and addresses."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from postjournal.cli.local.ports import HOST
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """`token`: in the environment of every process of the system, and in no other's.
+    """The settings of a running local system.
 
-    `directory`: the state directory; `ports`: port name → number; `socket`: supervisord's
-    control socket; `environment`: what the caller adds to the services' environment;
-    `snapshot_url`: where snapshots are kept; `api_token`: what the coordinator wants to see before
-    it changes anything, "": nothing; `may_crash`: whether the page of a watched system may crash
-    replicas; `application`, `dedupe_window`: as the services were told, "" and 0 in the record of a
-    version that did not note them.
+    `token`: identifies the system's processes, which have it in their environment; `directory`:
+    the state directory; `ports`: port name → number; `socket`: supervisord's control socket;
+    `environment`: added to the services' environment; `snapshot_url`: of the snapshot store;
+    `api_token`: what the coordinator requires for changes, "": nothing; `may_crash`: whether the
+    page of an interactive system may crash replicas; `application`, `dedupe_window`: the services'
+    settings, "" and 0 in the record of a version that did not write them.
     """
 
     token: str
@@ -35,43 +35,43 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def replica_names(self) -> list[str]:
-        """`replica-1` and so on."""
         return [f"replica-{i + 1}" for i in range(self.replicas)]
 
     def address(self, name: str) -> str:
-        """host:port of the port `name`, for example `kafka` or `replica-1/tripwire`."""
+        """Return host:port of the port `name`, for example `kafka` or `replica-1/tripwire`."""
         return f"{HOST}:{self.ports[name]}"
 
     def url(self, name: str) -> str:
-        """The HTTP address of the port `name`."""
         return f"http://{self.address(name)}"
 
     @property
     def addresses(self) -> dict[str, str]:
-        """What people open or connect to."""
+        """The addresses that `up` prints, by name."""
         return {
             "gateway": self.url("producer"),
-            "live page": self.url("coordinator") + (f"/#token={self.api_token}" * self.is_watched),
+            "live page": self.url("coordinator")
+            + (f"/#token={self.api_token}" * self.is_interactive),
             "replicas": ", ".join(self.url(name) for name in self.replica_names),
             "kafka": self.address("kafka"),
             "redis": self.redis_url,
         }
 
     @property
-    def is_watched(self) -> bool:
-        """People look at this system."""
+    def is_interactive(self) -> bool:
+        """Whether `up` started the system for an operator; tests and benches have no token."""
         return bool(self.api_token)
 
     @property
     def redis_url(self) -> str:
-        """What `POSTJOURNAL_REDIS_URL` is set to."""
+        """The value of `POSTJOURNAL_REDIS_URL`."""
         return f"redis://{self.address('redis')}/0"
 
 
 def read_plan(layout: Layout) -> Plan | None:
-    """The record in the state directory; None when there is none that this version can read.
+    """Return the record in the state directory, or None.
 
-    Nor is there one in a copy of a state directory: the system is the original's.
+    A record that this version cannot decode counts as none, and so does one in a copy of a state
+    directory: the system that it describes is that of the original.
     """
     try:
         plan = msgspec.json.decode(layout.plan.read_bytes(), type=Plan)
@@ -81,8 +81,8 @@ def read_plan(layout: Layout) -> Plan | None:
 
 
 def write_plan(layout: Layout, plan: Plan) -> None:
-    """Replace the record, whole or not at all."""
+    """Replace the record atomically."""
     new = layout.plan.with_suffix(".new")
-    new.touch(mode=0o600)  # it holds tokens
+    new.touch(mode=0o600)  # it contains tokens
     new.write_bytes(msgspec.json.format(msgspec.json.encode(plan)))
     new.replace(layout.plan)

@@ -1,4 +1,4 @@
-"""Which ports a local system listens on: the well-known ones, or free ones."""
+"""The ports of a local system: the well-known ones, or free ones."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable, Mapping
 
 HOST = "127.0.0.1"
 
-WATCHED = ("producer", "consumer-results", "consumer-balances", "leader-view")
-"""Services whose `/metrics` is on a port of its own, `NAME/metrics`; replicas' is not."""
+METRICS_SERVICES = ("producer", "consumer-results", "consumer-balances", "leader-view")
+"""Services with a separate port for `/metrics`, named `NAME/metrics`; replicas have none."""
 
 # Below the range from which Linux (32768-) and macOS (49152-) take the ports of outgoing
-# connections: a port from there could be lost while the replica that listened on it restarts.
+# connections: such a port could be taken while the replica that listens on it restarts.
 FREE_RANGE = range(15_000, 32_000)
 
 
 def well_known_ports(replicas: int) -> dict[str, int]:
-    """Port name → the number that people expect."""
+    """Return port name → the port that the documents name."""
     ports = {"kafka": 9092, "kafka-controller": 9093, "redis": 6379, "producer": 8080}
-    for i, name in enumerate(WATCHED):
+    for i, name in enumerate(METRICS_SERVICES):
         ports[f"{name}/metrics"] = 8081 + i
     ports |= {"coordinator": 8085, "coordinator/metrics": 8086}
     for i in range(replicas):
@@ -31,7 +31,7 @@ def well_known_ports(replicas: int) -> dict[str, int]:
 def is_free(port: int) -> bool:
     """Whether a server could listen on `port` now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do, or a connection that closed a minute ago would count as a listener.
+        # As servers do: otherwise a connection that closed a minute ago counts as a listener.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -46,7 +46,7 @@ def choose_ports(
     prefer_wanted: bool,
     free: Callable[[int], bool] = is_free,
 ) -> dict[str, int]:
-    """Port name → a free port, all different; the wanted one if it is free and preferred."""
+    """Return port name → a free port, all different; the wanted one if free and preferred."""
     chosen: dict[str, int] = {}
     for name, port in wanted.items():
         taken = set(chosen.values()) | (set(wanted.values()) - {port})
@@ -58,9 +58,9 @@ def choose_ports(
 
 
 def moved_ports(wanted: Mapping[str, int], chosen: Mapping[str, int]) -> list[str]:
-    """One sentence for each port that could not be had."""
+    """Return one message for each wanted port that is in use."""
     return [
-        f"port {port} of {name} is taken: using {chosen[name]}"
+        f"port {port} of {name} is in use: using {chosen[name]}"
         for name, port in wanted.items()
         if chosen[name] != port
     ]

@@ -1,8 +1,7 @@
 """Finding and ending the processes of a system.
 
-Every process of a system carries the system's token in its environment, whatever became of the
-process manager. So nothing here can touch a process of anybody else, not even when process ids
-are used again.
+Every process of a system has the system's token in its environment, also when the process manager
+has exited. So nothing here can affect another process, even when a process id was reused.
 """
 
 from __future__ import annotations
@@ -15,17 +14,18 @@ import psutil
 
 TOKEN = "POSTJOURNAL_SYSTEM"
 GROUP = "SUPERVISOR_GROUP_NAME"  # set by supervisord
+KILL_TIMEOUT_S = 5
 
 
 def of_system(token: str) -> list[psutil.Process]:
-    """The living processes of the system with this token."""
+    """Return the running processes of the system with this token."""
     return [
         process for process in psutil.process_iter() if _environment(process).get(TOKEN) == token
     ]
 
 
 def of_group(processes: Iterable[psutil.Process], group: str) -> list[psutil.Process]:
-    """Those that run in a supervisord group."""
+    """Return the processes that run in a supervisord group."""
     return [process for process in processes if _environment(process).get(GROUP) == group]
 
 
@@ -43,7 +43,7 @@ def is_paused(pid: int) -> bool:
 
 
 def age_s(pid: int) -> float:
-    """How long ago the process began; 0 when it is gone."""
+    """Return the time since the process started; 0 when it has exited."""
     try:
         return time.time() - psutil.Process(pid).create_time()
     except psutil.Error:
@@ -51,7 +51,7 @@ def age_s(pid: int) -> float:
 
 
 def is_shell(pid: int) -> bool:
-    """Whether the process is still the shell that waits before a restart."""
+    """Whether the process is still the shell that delays a restart."""
     try:
         return bool(psutil.Process(pid).name() == "sh")
     except psutil.Error:
@@ -59,19 +59,19 @@ def is_shell(pid: int) -> bool:
 
 
 def resume(processes: Iterable[psutil.Process]) -> None:
-    """SIGCONT: a paused process would not notice a SIGTERM."""
-    _each(processes, psutil.Process.resume)
+    """Send SIGCONT: a paused process does not handle SIGTERM."""
+    _for_all(processes, psutil.Process.resume)
 
 
-def end(processes: list[psutil.Process], patience_s: float) -> None:
-    """SIGTERM, and SIGKILL for those that are still there after `patience_s`."""
-    _each(processes, psutil.Process.terminate)
-    _, alive = psutil.wait_procs(processes, timeout=patience_s)
-    _each(alive, psutil.Process.kill)
-    psutil.wait_procs(alive, timeout=5)
+def end(processes: list[psutil.Process], timeout_s: float) -> None:
+    """Send SIGTERM, and after `timeout_s` SIGKILL to those that still run."""
+    _for_all(processes, psutil.Process.terminate)
+    _, alive = psutil.wait_procs(processes, timeout=timeout_s)
+    _for_all(alive, psutil.Process.kill)
+    psutil.wait_procs(alive, timeout=KILL_TIMEOUT_S)
 
 
-def _each(processes: Iterable[psutil.Process], act: Callable[[psutil.Process], None]) -> None:
+def _for_all(processes: Iterable[psutil.Process], act: Callable[[psutil.Process], None]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.Error):
             act(process)

@@ -1,4 +1,4 @@
-"""The processes of a local system: what supervisord is told to run."""
+"""The processes of a local system, as supervisord's configuration."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ from postjournal.cli.local.redis_server import redis_server
 from postjournal.config.settings import ALLOW_CRASH, API_TOKEN, APP, DEDUPE_WINDOW
 
 STORAGE, SERVICES = "storage", "services"
-"""The two groups, in the order in which they start; they stop the other way round."""
+"""The two groups, in the order in which they start; they stop in reverse order."""
 
 CONFIGURATION_EXIT = 78
-"""EX_CONFIG: a service that ends with it would only do so again."""
+"""EX_CONFIG of sysexits.h: a service that exits with it is not restarted."""
 
 REPLICA_RESTART_S = 3.0
-OTHER_RESTART_S = 0.5  # at once, but a service that ends at once must not keep a core busy
+OTHER_RESTART_S = 0.5  # short, but a service that keeps exiting must not keep a core busy
 
-# $0 is the mark, $1 the delay. supervisord itself restarts without a delay. `exec`: the pid that
-# it knows is the service's own.
-# One line: supervisord's file has it.
+# $0 is the mark, $1 the delay, which supervisord does not have. `exec`: supervisord knows the
+# service's own pid. One line, because it is a value in supervisord's configuration file.
 WAIT_THEN_RUN = 'test -e "$0" && sleep "$1"; : > "$0"; shift; exec "$@"'
 
 
 @dataclass(frozen=True)
 class Program:
-    """One process and how it is kept alive."""
+    """One process, and how supervisord restarts and stops it."""
 
     name: str
     group: str
@@ -44,7 +43,7 @@ class Program:
 
 
 def programs(plan: Plan, layout: Layout, kafka_libraries: Path) -> list[Program]:
-    """Every process of the system."""
+    """Return every process of the system."""
     return [
         Program(
             "kafka",
@@ -64,7 +63,7 @@ def programs(plan: Plan, layout: Layout, kafka_libraries: Path) -> list[Program]
 
 
 def service_environment(plan: Plan) -> dict[str, str]:
-    """The settings that all services share."""
+    """Return the environment variables that all services share."""
     return {
         "POSTJOURNAL_BOOTSTRAP": plan.address("kafka"),
         "POSTJOURNAL_NAMESPACE": plan.namespace,
@@ -76,19 +75,19 @@ def service_environment(plan: Plan) -> dict[str, str]:
         "POSTJOURNAL_SNAPSHOT_URL": plan.snapshot_url,
         "PYTHONUNBUFFERED": "1",
         **_application(plan),
-        **(_for_people(plan) if plan.is_watched else {}),
+        **(_interactive(plan) if plan.is_interactive else {}),
         **plan.environment,
     }
 
 
 def _application(plan: Plan) -> dict[str, str]:
-    """The defaults too: `verify` may be asked in a shell where the variables are others."""
+    """The defaults too: `verify` may run in a shell whose variables differ."""
     if not plan.application:
         return {}
     return {APP.name: plan.application, DEDUPE_WINDOW.name: str(plan.dedupe_window)}
 
 
-def _for_people(plan: Plan) -> dict[str, str]:
+def _interactive(plan: Plan) -> dict[str, str]:
     return {API_TOKEN.name: plan.api_token, ALLOW_CRASH.name: str(int(plan.may_crash))}
 
 
@@ -107,15 +106,15 @@ def _replica(plan: Plan, name: str) -> Program:
         "POSTJOURNAL_HTTP_PORT": str(plan.ports[name]),
         "POSTJOURNAL_TRIPWIRE_PORT": str(plan.ports[f"{name}/tripwire"]),
     }
-    if f"{name}/proxy" in plan.ports:  # its own way to Kafka, which can be harmed
+    if f"{name}/proxy" in plan.ports:  # a connection of its own to Kafka, for fault injection
         environment["POSTJOURNAL_BOOTSTRAP"] = plan.address(f"{name}/proxy")
     command = [sys.executable, "-m", "services.replica"]
     return Program(name, SERVICES, command, environment, REPLICA_RESTART_S)
 
 
 def supervisor_configuration(plan: Plan, layout: Layout, all_programs: list[Program]) -> str:
-    """supervisord.conf. Nothing starts by itself: Kafka must answer before services start."""
-    sections = [_own_sections(plan, layout)]
+    """Return supervisord.conf. Nothing starts automatically: services start after Kafka is up."""
+    sections = [_global_sections(plan, layout)]
     for priority, group in enumerate((STORAGE, SERVICES), start=1):
         names = ",".join(p.name for p in all_programs if p.group == group)
         sections.append(f"[group:{group}]\nprograms={names}\npriority={priority}\n")
@@ -123,7 +122,7 @@ def supervisor_configuration(plan: Plan, layout: Layout, all_programs: list[Prog
     return "\n".join(sections)
 
 
-def _own_sections(plan: Plan, layout: Layout) -> str:
+def _global_sections(plan: Plan, layout: Layout) -> str:
     return f"""\
 [supervisord]
 nodaemon=true
@@ -169,8 +168,8 @@ stdout_logfile_backups=2
 
 
 def _escape(value: str) -> str:
-    """As supervisord reads it: it ends a value at ` ;` or ` #`, and expands %(…)s afterwards.
+    """Escape a value: supervisord ends it at ` ;` or ` #`, and expands %(…)s afterwards.
 
-    `%(here).0s` is expanded to nothing.
+    `%(here).0s` expands to nothing.
     """
     return re.sub(r"(\s)([;#])", r"\1%(here).0s\2", value.replace("%", "%%"))

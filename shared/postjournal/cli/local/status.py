@@ -1,4 +1,4 @@
-"""What a system is doing: asked of the replicas and of the process manager."""
+"""The state of a system, fetched from its replicas and the process manager."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from typing import Protocol
 import msgspec
 import requests
 
-from postjournal.cli.http import direct_session
+from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.processes import is_paused, is_shell
 from postjournal.cli.local.programs import CONFIGURATION_EXIT
-from postjournal.cli.local.supervisor import Program
+from postjournal.cli.local.supervisor import ProgramInfo
+from postjournal.cluster.http import direct_session
 from postjournal.cluster.status import CatchUp, ReplicaStatus
 
-ANSWER_S = 0.5
-"""A replica that takes longer to answer is not there."""
+TIMEOUT_S = 0.5
+"""A replica that takes longer to answer counts as unreachable."""
+
+NOT_RUNNING = "the system is not running: start it with `./postjournal up`"
 
 
 class ReplicaRow(msgspec.Struct, kw_only=True):
-    """One replica and shard. `state` is the replica's word, or down, paused or starting."""
+    """One shard of one replica. `state`: as the replica reports it, or down, paused, starting."""
 
     name: str
     pid: int | None
@@ -43,7 +46,7 @@ class ReplicaRow(msgspec.Struct, kw_only=True):
 class ServiceRow(msgspec.Struct, kw_only=True):
     """One service that is not a replica. `state`: running, down or paused.
 
-    `address`: None where this machine has none to a container.
+    `address`: None for a container without one on this machine.
     """
 
     address: str | None
@@ -60,84 +63,94 @@ class SystemStatus(msgspec.Struct, kw_only=True):
     services: dict[str, ServiceRow]
 
     def leader(self, shard: int = 0) -> str | None:
-        """The replica that says that it leads the shard, in the highest epoch."""
-        leading = [r for r in self.replicas if r.shard == shard and r.state == "leader"]
-        return max(leading, key=lambda r: r.epoch or 0).name if leading else None
+        """Return the replica that reports to lead the shard in the highest epoch, or None."""
+        leaders = [r for r in self.replicas if r.shard == shard and r.state == "leader"]
+        return max(leaders, key=lambda r: r.epoch or 0).name if leaders else None
+
+    def require_leader(self, shard: int) -> str:
+        """Return the leader of the shard; raise `OperationFailed` when there is none."""
+        leader = self.leader(shard)
+        if leader is None:
+            raise OperationFailed(f"shard {shard} has no leader now: see `./postjournal status`")
+        return leader
 
 
-class StateAnswer(msgspec.Struct):
-    """What a replica's `GET /state` says."""
+class StateResponse(msgspec.Struct):
+    """The body of a replica's `GET /state`."""
 
     replica: str
     pid: int
     shards: list[ReplicaStatus]
 
 
-def ask_replica(url: str, timeout_s: float = ANSWER_S) -> StateAnswer | None:
-    """The replica's own account; None when it gives none in time."""
+def fetch_state(url: str, timeout_s: float = TIMEOUT_S) -> StateResponse | None:
+    """Fetch a replica's `GET /state`; None when it does not answer in time."""
     try:
         with direct_session() as session:
-            answer = session.get(f"{url}/state", timeout=timeout_s)
-        return msgspec.json.decode(answer.content, type=StateAnswer) if answer.ok else None
+            response = session.get(f"{url}/state", timeout=timeout_s)
+        return msgspec.json.decode(response.content, type=StateResponse) if response.ok else None
     except (requests.RequestException, msgspec.DecodeError):
         return None
 
 
-class Places(Protocol):
-    """What plans of local and of containers' systems both tell."""
+class ReplicaAddresses(Protocol):
+    """The addresses in a plan of the local mode or of containers."""
 
     @property
     def replica_names(self) -> list[str]:
-        """All replicas."""
+        """The names of all replicas."""
+
+    def address(self, name: str) -> str:
+        """host:port of a replica's HTTP server (`NAME`) or tripwire (`NAME/tripwire`)."""
 
     def url(self, name: str) -> str:
         """The HTTP address of a replica or service."""
 
 
-def ask_replicas(plan: Places) -> dict[str, StateAnswer | None]:
-    """Every replica's account, asked all at once."""
+def fetch_states(plan: ReplicaAddresses) -> dict[str, StateResponse | None]:
+    """Fetch the state of all replicas at once; see `fetch_state`."""
     names = plan.replica_names
     with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
-        answers = pool.map(lambda name: ask_replica(plan.url(name)), names)
-        return dict(zip(names, answers, strict=True))
+        states = pool.map(lambda name: fetch_state(plan.url(name)), names)
+        return dict(zip(names, states, strict=True))
 
 
-def leading(answers: Mapping[str, StateAnswer | None], shard: int) -> str | None:
-    """Who says that it leads the shard, in the highest epoch."""
-    claims = [
-        (said.epoch, name)
-        for name, answer in answers.items()
-        for said in (answer.shards if answer else [])
-        if said.shard == shard and said.state == "leader"
+def find_leader(states: Mapping[str, StateResponse | None], shard: int) -> str | None:
+    """Return the replica that reports to lead the shard in the highest epoch, or None."""
+    leaders = [
+        (report.epoch, name)
+        for name, state in states.items()
+        for report in (state.shards if state else [])
+        if report.shard == shard and report.state == "leader"
     ]
-    return max(claims)[1] if claims else None
+    return max(leaders)[1] if leaders else None
 
 
-def collect(plan: Plan, layout: Layout, programs: Mapping[str, Program]) -> SystemStatus:
-    """The status of a local system whose supervisord reports `programs`."""
-    answers = ask_replicas(plan)
+def local_status(plan: Plan, layout: Layout, programs: Mapping[str, ProgramInfo]) -> SystemStatus:
+    """Return the status of a local system whose supervisord reports `programs`."""
+    states = fetch_states(plan)
     rows = [
         row
         for name in plan.replica_names
-        for row in _replica_rows(plan, layout, programs[name], answers[name])
+        for row in _replica_rows(plan, layout, programs[name], states[name])
     ]
     services = {
         name: _service_row(plan, layout, program)
         for name, program in programs.items()
-        if name not in answers
+        if name not in states
     }
     return SystemStatus(mode="local", replicas=rows, services=services)
 
 
-def last_words(layout: Layout, program: Program) -> str | None:
-    """The last line of the log of a service that gave up over its configuration."""
+def configuration_error(layout: Layout, program: ProgramInfo) -> str | None:
+    """Return the last log line of a service that exited because of its configuration, or None."""
     if program.running or program.exit_status != CONFIGURATION_EXIT:
         return None
-    return log_tail(layout, program.name, 1) or "wrong configuration"
+    return log_tail(layout, program.name, 1) or "invalid configuration"
 
 
 def log_tail(layout: Layout, name: str, lines: int) -> str:
-    """The last lines of a service's log."""
+    """Return the last lines of a service's log."""
     try:
         text = layout.log(name).read_text(errors="replace")
     except FileNotFoundError:
@@ -145,70 +158,74 @@ def log_tail(layout: Layout, name: str, lines: int) -> str:
     return "\n".join(text.rstrip().splitlines()[-lines:])
 
 
+def replica_row(
+    plan: ReplicaAddresses,
+    name: str,
+    shard: int,
+    report: ReplicaStatus | None,
+    *,
+    pid: int | None,
+    state: str,
+    container: str | None = None,
+    error: str | None = None,
+) -> ReplicaRow:
+    """Return the row of a replica; `state` and `error` apply when it has not reported."""
+    row = ReplicaRow(
+        name=name,
+        pid=pid,
+        container=container,
+        state=state,
+        shard=shard,
+        http=plan.address(name),
+        tripwire=plan.address(f"{name}/tripwire"),
+        error=error,
+    )
+    if report is not None:
+        for field in ("state", "epoch", "seq", "digest", "lag", "leader", "error", "catch_up"):
+            setattr(row, field, getattr(report, field))
+    return row
+
+
 def _replica_rows(
-    plan: Plan, layout: Layout, program: Program, answer: StateAnswer | None
+    plan: Plan, layout: Layout, program: ProgramInfo, state: StateResponse | None
 ) -> list[ReplicaRow]:
-    known = {shard.shard: shard for shard in answer.shards} if answer else {}
+    reports = {report.shard: report for report in state.shards} if state else {}
     return [
-        _answered(plan, program, known[shard])
-        if shard in known
-        else _unanswered(plan, layout, program, shard)
+        replica_row(
+            plan,
+            program.name,
+            shard,
+            reports.get(shard),
+            pid=program.pid if shard in reports else _own_pid(program),
+            state=_state(program, running="starting"),
+            error=configuration_error(layout, program),
+        )
         for shard in range(plan.shards)
     ]
 
 
-def _answered(plan: Plan, program: Program, said: ReplicaStatus) -> ReplicaRow:
-    return ReplicaRow(
-        name=program.name,
-        pid=program.pid,
-        state=said.state,
-        shard=said.shard,
-        epoch=said.epoch,
-        seq=said.seq,
-        digest=said.digest,
-        lag=said.lag,
-        leader=said.leader,
-        http=plan.address(program.name),
-        tripwire=plan.address(f"{program.name}/tripwire"),
-        error=said.error,
-        catch_up=said.catch_up,
-    )
-
-
-def _unanswered(plan: Plan, layout: Layout, program: Program, shard: int) -> ReplicaRow:
-    return ReplicaRow(
-        name=program.name,
-        pid=_own_pid(program),
-        state=_state(program, running="starting"),
-        shard=shard,
-        http=plan.address(program.name),
-        tripwire=plan.address(f"{program.name}/tripwire"),
-        error=last_words(layout, program),
-    )
-
-
-def _service_row(plan: Plan, layout: Layout, program: Program) -> ServiceRow:
+def _service_row(plan: Plan, layout: Layout, program: ProgramInfo) -> ServiceRow:
     return ServiceRow(
         address=_service_address(plan, program.name),
         pid=_own_pid(program),
         state=_state(program, running="running"),
-        error=last_words(layout, program),
+        error=configuration_error(layout, program),
     )
 
 
 def _service_address(plan: Plan, name: str) -> str:
-    """Of health and metrics, where the service answers nothing else."""
+    """That of health and metrics for a service that has no other."""
     if name not in plan.ports:
         return plan.url(f"{name}/metrics")
     return plan.url(name) if name in ("producer", "coordinator") else plan.address(name)
 
 
-def _own_pid(program: Program) -> int | None:
-    """None as well while a shell waits to start the service again."""
+def _own_pid(program: ProgramInfo) -> int | None:
+    """The service's pid; None also while a shell waits to restart it."""
     return None if program.pid is None or is_shell(program.pid) else program.pid
 
 
-def _state(program: Program, *, running: str) -> str:
+def _state(program: ProgramInfo, *, running: str) -> str:
     pid = _own_pid(program)
     if pid is None:
         return "down"

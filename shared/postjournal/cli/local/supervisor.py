@@ -1,4 +1,4 @@
-"""supervisord: starting it, and talking to it over its control socket."""
+"""supervisord: starting it, and the client of its control socket."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import PROJECT_ROOT, Layout
 
 
-class Program(msgspec.Struct, frozen=True):
-    """A program as supervisord sees it; `state` is its word: RUNNING, EXITED, STOPPED…"""
+class ProgramInfo(msgspec.Struct, frozen=True):
+    """A program as supervisord reports it. `state`: RUNNING, EXITED, STOPPED and so on."""
 
     name: str
     state: str
@@ -29,31 +29,32 @@ class Program(msgspec.Struct, frozen=True):
 
     @property
     def running(self) -> bool:
-        """Whether there is a process."""
         return self.pid is not None
 
 
 class Supervisor:
-    """A client of the supervisord behind `socket`."""
+    """A client of supervisord; `socket` is the path of its control socket.
+
+    Methods raise `OperationFailed` when supervisord does not answer.
+    """
 
     def __init__(self, socket: str) -> None:
-        """`socket` is the path of the control socket."""
         self._socket = socket
 
-    def answers(self) -> bool:
-        """Whether a supervisord is there and up."""
+    def is_up(self) -> bool:
+        """Whether supervisord answers and is running."""
         try:
             with self._remote() as remote:
                 return bool(remote.getState()["statename"] == "RUNNING")
         except OperationFailed:
             return False
 
-    def programs(self) -> dict[str, Program]:
-        """Every program, by name."""
+    def programs(self) -> dict[str, ProgramInfo]:
+        """Return all programs by name."""
         with self._remote() as remote:
             found = remote.getAllProcessInfo()
         return {
-            info["name"]: Program(
+            info["name"]: ProgramInfo(
                 info["name"], info["statename"], info["pid"] or None, info["exitstatus"]
             )
             for info in found
@@ -65,30 +66,30 @@ class Supervisor:
             remote.startProcessGroup(group, False)
 
     def start(self, group: str, name: str) -> None:
-        """Start one program."""
+        """Start one program; does not wait for it."""
         with self._remote() as remote:
             remote.startProcess(f"{group}:{name}", False)
 
     def stop(self, group: str, name: str) -> None:
-        """Stop one program with SIGTERM (SIGKILL when it takes too long); returns when it ended."""
+        """Stop one program with SIGTERM, later SIGKILL; return when it has exited."""
         with self._remote() as remote:
             remote.stopProcess(f"{group}:{name}", True)
 
     def shutdown(self) -> None:
-        """Stop all programs, services before storage, and then supervisord; does not wait."""
+        """Stop all programs, services before storage, then supervisord; does not wait."""
         with self._remote() as remote:
             remote.shutdown()
 
     @contextlib.contextmanager
     def _remote(self) -> Iterator[Any]:
-        """A connection for one call: they are not safe for threads, and cost next to nothing."""
+        """A connection for one call: connections are cheap, and not safe for threads."""
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
-        # The host is not used, but the client wants one.
+        # The client requires a host, and does not use it.
         proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
         try:
             yield proxy.supervisor
         except xmlrpc.client.Fault as fault:
-            raise OperationFailed(f"the process manager refused: {fault.faultString}") from fault
+            raise OperationFailed(f"the process manager failed: {fault.faultString}") from fault
         except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
             raise OperationFailed(
                 "the process manager does not answer: run `./postjournal down`"
@@ -98,7 +99,7 @@ class Supervisor:
 
 
 def launch(layout: Layout, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start supervisord in a session of its own, so that Ctrl-C in the terminal spares it."""
+    """Start supervisord in its own session, so that Ctrl-C in the terminal does not reach it."""
     command = [
         *(sys.executable, "-m", "supervisor.supervisord"),
         *("-c", str(layout.supervisor_configuration)),
@@ -116,7 +117,7 @@ def launch(layout: Layout, environment: dict[str, str]) -> subprocess.Popen[byte
 
 
 def launch_errors(layout: Layout) -> str:
-    """What supervisord said outside its log; only when it could not start."""
+    """Return what supervisord printed before it opened its log, when it failed to start."""
     return _output(layout).read_text(errors="replace").strip()
 
 

@@ -1,4 +1,4 @@
-"""A whole Postjournal system on this machine: started, watched, harmed and stopped."""
+"""A Postjournal system on this machine: starting, status, faults, stopping."""
 
 from __future__ import annotations
 
@@ -36,16 +36,22 @@ from postjournal.cli.local.programs import (
     supervisor_configuration,
 )
 from postjournal.cli.local.readiness import (
-    OnProgress,
-    Progress,
-    Waiting,
-    ignore_progress,
+    OnStep,
+    ReadinessWaiter,
+    StartupStep,
+    ignore_step,
     service_checks,
     storage_checks,
 )
 from postjournal.cli.local.redis_server import redis_configuration
-from postjournal.cli.local.status import StateAnswer, SystemStatus, ask_replicas, collect
-from postjournal.cli.local.supervisor import Program, Supervisor, launch, launch_errors
+from postjournal.cli.local.status import (
+    NOT_RUNNING,
+    StateResponse,
+    SystemStatus,
+    fetch_states,
+    local_status,
+)
+from postjournal.cli.local.supervisor import ProgramInfo, Supervisor, launch, launch_errors
 from postjournal.config.settings import (
     ALLOW_CRASH,
     API_TOKEN,
@@ -55,19 +61,22 @@ from postjournal.config.settings import (
     SNAPSHOT_URL,
 )
 
-LOCK_PATIENCE_S = 120.0
-STORAGE_PATIENCE_S = 90.0
-SERVICES_PATIENCE_S = 120.0
-STOP_PATIENCE_S = 45.0
+LOCK_TIMEOUT_S = 120.0
+STORAGE_TIMEOUT_S = 90.0
+SERVICES_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 45.0
+SERVICE_END_TIMEOUT_S, STORAGE_END_TIMEOUT_S = 8.0, 20.0
 SOCKET_DIRECTORY = "postjournal-"
-LONGEST_SOCKET_PATH = 90  # of 104 (macOS); supervisord appends its pid for a moment
+MAX_SOCKET_PATH = 90  # of 104 (macOS); supervisord appends its pid for a moment
 
 
 class LocalSystem:
-    """The system in one state directory; any process may hold an object for it.
+    """The system in one state directory, which need not exist; creating an object starts nothing.
 
-    `prefer_well_known_ports`: 9092, 8080 and so on, for people; otherwise all ports are free
-    ones, so that systems run side by side. `environment` is added to the services' own.
+    Any number of objects and processes may refer to the same system.
+
+    `prefer_well_known_ports`: 9092, 8080 and so on, as an operator expects; otherwise all ports
+    are free ones, so that several systems can run. `environment`: added to the services' own.
     """
 
     def __init__(
@@ -77,7 +86,6 @@ class LocalSystem:
         prefer_well_known_ports: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Starts nothing; `directory` need not exist."""
         self.layout = Layout(directory.resolve())
         self._prefer_well_known_ports = prefer_well_known_ports
         self._environment = dict(environment or {})
@@ -85,65 +93,63 @@ class LocalSystem:
 
     @property
     def plan(self) -> Plan:
-        """Where the running system listens; raises `OperationFailed` when none is running."""
+        """The running system's record; raises `OperationFailed` when it is not running."""
         plan = read_plan(self.layout)
         if plan is None or not self.has_processes():
-            raise NotFound("the system is not running: start it with `./postjournal up`")
+            raise NotFound(NOT_RUNNING)
         return plan
 
     def is_running(self) -> bool:
-        """Whether there is a process manager; its services may still be starting."""
+        """Whether the process manager runs; its services may still be starting."""
         plan = read_plan(self.layout)
         return plan is not None and processes.has_manager(processes.of_system(plan.token))
 
     def has_processes(self) -> bool:
-        """Whether anything of the system is alive, with or without the process manager."""
+        """Whether any process of the system runs, with or without the process manager."""
         plan = read_plan(self.layout)
         return plan is not None and bool(processes.of_system(plan.token))
 
     @property
-    def is_own(self) -> bool:
-        """Whether this object started it, and did not stop it yet."""
+    def is_owner(self) -> bool:
+        """Whether this object started the running system."""
         return self._supervisord is not None
 
-    def start(
-        self, replicas: int = 3, shards: int = 1, on_progress: OnProgress = ignore_progress
-    ) -> None:
-        """Start everything and return when it is ready; on failure everything is stopped again."""
-        with self._starting(replicas, shards, on_progress) as waiting:
+    def start(self, replicas: int = 3, shards: int = 1, on_step: OnStep = ignore_step) -> None:
+        """Start everything and return when it is ready; on failure, stop everything again."""
+        with self._starting(replicas, shards, on_step) as waiting:
             supervisor = self._supervisor()
             supervisor.start_group(SERVICES)
-            waiting.wait(service_checks(self.plan, supervisor.programs), SERVICES_PATIENCE_S)
+            waiting.wait(service_checks(self.plan, supervisor.programs), SERVICES_TIMEOUT_S)
 
-    def start_storage(self, on_progress: OnProgress = ignore_progress) -> None:
-        """Start only Kafka and Redis."""
-        with self._starting(0, 1, on_progress):
+    def start_storage(self, on_step: OnStep = ignore_step) -> None:
+        """Start only Kafka and Redis, and return when they are ready."""
+        with self._starting(0, 1, on_step):
             pass
 
     def stop(self) -> None:
-        """End every process of the system: services first, Kafka last; paused ones as well."""
+        """Stop every process of the system, paused ones too: services first, Kafka last."""
         with self._locked():
             self._stop()
 
     def delete_data(self) -> None:
-        """Forget the journal and all else; the system must not be running."""
+        """Delete all data, including the journal. Raises `OperationFailed` if it is running."""
         with self._locked():
             if self.has_processes():
                 raise OperationFailed("the system is running: run `./postjournal down` first")
             shutil.rmtree(self.layout.data, ignore_errors=True)
 
     def status(self) -> SystemStatus:
-        """What every replica and service is doing."""
+        """Fetch the state of every replica and service."""
         plan = self.plan
-        return collect(plan, self.layout, Supervisor(plan.socket).programs())
+        return local_status(plan, self.layout, Supervisor(plan.socket).programs())
 
     def settings(self) -> dict[str, str]:
-        """The environment variables by which a program of ours finds this system."""
+        """Return the environment variables with which programs find this system."""
         return service_environment(self.plan)
 
-    def accounts(self) -> Callable[[], dict[str, StateAnswer | None]]:
-        """Asks the replicas for their own accounts, as often as it is called."""
-        return partial(ask_replicas, self.plan)
+    def state_fetcher(self) -> Callable[[], dict[str, StateResponse | None]]:
+        """Return a function that fetches the state of all replicas."""
+        return partial(fetch_states, self.plan)
 
     def prove_identity(self) -> None:
         """Let this process be the operator, to the coordinator."""
@@ -152,24 +158,24 @@ class LocalSystem:
             os.environ["POSTJOURNAL_API_TOKEN"] = token
 
     def kill(self, name: str) -> int:
-        """SIGKILL to a service; its pid. It is started again: a replica after 3 s."""
+        """Send SIGKILL to a service; return its pid. It is restarted, a replica after 3 s."""
         return self._signal(name, signal.SIGKILL)
 
     def pause(self, name: str) -> int:
-        """SIGSTOP to a service; its pid."""
+        """Send SIGSTOP to a service; return its pid."""
         return self._signal(name, signal.SIGSTOP)
 
     def resume(self, name: str) -> int:
-        """SIGCONT to a service; its pid."""
+        """Send SIGCONT to a service; return its pid."""
         return self._signal(name, signal.SIGCONT)
 
     def stop_replica(self, name: str) -> None:
-        """Stop a service gracefully (SIGTERM); it stays down."""
+        """Stop a service with SIGTERM; it stays down."""
         self._program(name)
         self._supervisor().stop(_group(name), name)
 
     def start_replica(self, name: str) -> None:
-        """Start a stopped service, at once; does not wait until it is ready."""
+        """Start a stopped service without delay; does not wait until it is ready."""
         self._program(name)
         self.layout.started_mark(name).unlink(missing_ok=True)
         self._supervisor().start(_group(name), name)
@@ -177,10 +183,10 @@ class LocalSystem:
     def _supervisor(self) -> Supervisor:
         return Supervisor(self.plan.socket)
 
-    def _program(self, name: str) -> Program:
+    def _program(self, name: str) -> ProgramInfo:
         known = self._supervisor().programs()
         if name not in known:
-            raise NotFound(f"there is no {name}; there are: {', '.join(sorted(known))}")
+            raise NotFound(f"there is no service {name}; services: {', '.join(sorted(known))}")
         return known[name]
 
     def _signal(self, name: str, signal_number: signal.Signals) -> int:
@@ -192,44 +198,44 @@ class LocalSystem:
         return program.pid
 
     @contextlib.contextmanager
-    def _starting(self, replicas: int, shards: int, on_progress: OnProgress) -> Iterator[Waiting]:
-        """Storage is up inside; anything that is raised inside stops the system again."""
+    def _starting(self, replicas: int, shards: int, on_step: OnStep) -> Iterator[ReadinessWaiter]:
+        """Start storage and yield; any exception stops the system again."""
         with self._locked():
             if self.is_running():
                 raise AlreadyRunning("the system is already running")
-            self._stop()  # what a killed process manager may have left
-            self._prepare(replicas, shards, on_progress)
+            self._stop()  # processes that a killed process manager may have left
+            self._prepare(replicas, shards, on_step)
             try:
                 supervisor = self._launch()
-                waiting = Waiting(self.layout, supervisor.programs, on_progress)
+                waiting = ReadinessWaiter(self.layout, supervisor.programs, on_step)
                 supervisor.start_group(STORAGE)
-                waiting.wait(storage_checks(self.plan), STORAGE_PATIENCE_S)
+                waiting.wait(storage_checks(self.plan), STORAGE_TIMEOUT_S)
                 yield waiting
             except BaseException:
-                on_progress(Progress("", "stopping everything again"))
+                on_step(StartupStep("", "stopping everything"))
                 self._stop()
                 raise
 
-    def _prepare(self, replicas: int, shards: int, on_progress: OnProgress) -> None:
+    def _prepare(self, replicas: int, shards: int, on_step: OnStep) -> None:
         check_directory(self.layout.directory)
         check_java()
         self.layout.create()
         for mark in self.layout.run.glob("*.started"):
             mark.unlink()
-        libraries = ensure_jars(lambda text: on_progress(Progress("kafka", text)))
-        plan = self._make_plan(replicas, shards, on_progress)
+        libraries = ensure_jars(lambda text: on_step(StartupStep("kafka", text)))
+        plan = self._make_plan(replicas, shards, on_step)
         self._write_configuration(plan, libraries)
-        on_progress(Progress("kafka", "preparing its storage"))
+        on_step(StartupStep("kafka", "preparing its storage"))
         format_storage(self.layout, libraries)
         write_plan(self.layout, plan)
 
-    def _make_plan(self, replicas: int, shards: int, on_progress: OnProgress) -> Plan:
+    def _make_plan(self, replicas: int, shards: int, on_step: OnStep) -> Plan:
         environment = {**os.environ, **self._environment}
         wanted = well_known_ports(replicas)
         ports = choose_ports(wanted, prefer_wanted=self._prefer_well_known_ports)
         if self._prefer_well_known_ports:
-            for sentence in moved_ports(wanted, ports):
-                on_progress(Progress("", sentence))
+            for message in moved_ports(wanted, ports):
+                on_step(StartupStep("", message))
         return Plan(
             token=secrets.token_hex(16),
             api_token=self._api_token(environment),
@@ -247,16 +253,16 @@ class LocalSystem:
         )
 
     def _api_token(self, environment: Mapping[str, str]) -> str:
-        """Only what people start has one: tests and benches press no buttons."""
+        """Only an interactive system has one: tests and benches need no protection."""
         if not self._prefer_well_known_ports:
             return ""
         return API_TOKEN.read(environment) or secrets.token_urlsafe(16)
 
     def _socket_path(self) -> str:
-        """In the state directory, unless the kernel's limit on such paths forbids it."""
+        """In the state directory, unless that exceeds the kernel's limit on socket paths."""
         path = self.layout.run / "supervisord.sock"
         path.unlink(missing_ok=True)
-        if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
             return str(path)
         return str(Path(tempfile.mkdtemp(prefix=SOCKET_DIRECTORY)) / "s")
 
@@ -279,7 +285,7 @@ class LocalSystem:
         environment = {processes.TOKEN: plan.token, **service_environment(plan)}
         self._supervisord = launch(self.layout, environment)
         supervisor = Supervisor(plan.socket)
-        while not supervisor.answers():
+        while not supervisor.is_up():
             if self._supervisord.poll() is not None:
                 raise OperationFailed(
                     f"the process manager did not start: {launch_errors(self.layout)}"
@@ -294,7 +300,7 @@ class LocalSystem:
         if self.has_processes():
             with uninterrupted():
                 processes.resume(processes.of_system(plan.token))
-                self._stop_by_supervisor(plan)
+                self._stop_with_supervisor(plan)
                 self._stop_leftovers(plan)
         if self._supervisord is not None:
             self._supervisord.wait()
@@ -302,31 +308,32 @@ class LocalSystem:
         self.layout.plan.unlink(missing_ok=True)
         _remove_socket_directory(Path(plan.socket).parent)
 
-    def _stop_by_supervisor(self, plan: Plan) -> None:
+    def _stop_with_supervisor(self, plan: Plan) -> None:
         supervisor = Supervisor(plan.socket)
-        if not supervisor.answers():
+        if not supervisor.is_up():
             return
         supervisor.shutdown()
-        deadline = time.monotonic() + STOP_PATIENCE_S
+        deadline = time.monotonic() + STOP_TIMEOUT_S
         while processes.of_system(plan.token) and time.monotonic() < deadline:
             time.sleep(0.1)
 
     def _stop_leftovers(self, plan: Plan) -> None:
-        """When the process manager is gone: its place is taken, in the same order."""
+        """Stop what the process manager left, in the same order."""
         left = processes.of_system(plan.token)
         storage = processes.of_group(left, STORAGE)
-        processes.end([process for process in left if process not in storage], patience_s=8)
-        processes.end(storage, patience_s=20)
+        services = [process for process in left if process not in storage]
+        processes.end(services, SERVICE_END_TIMEOUT_S)
+        processes.end(storage, STORAGE_END_TIMEOUT_S)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """One start or stop at a time."""
+        """Hold the lock that allows one start or stop at a time."""
         self.layout.directory.mkdir(parents=True, exist_ok=True)
         with self.layout.lock.open("w") as lock:
-            deadline = time.monotonic() + LOCK_PATIENCE_S
+            deadline = time.monotonic() + LOCK_TIMEOUT_S
             while not _try_lock(lock.fileno()):
                 if time.monotonic() > deadline:
-                    raise OperationFailed("another `up` or `down` is still under way")
+                    raise OperationFailed("another `up` or `down` is still in progress")
                 time.sleep(0.1)
             yield
 
@@ -340,7 +347,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _remove_socket_directory(directory: Path) -> None:
-    """supervisord has removed the socket, unless it was killed."""
+    """supervisord removes the socket itself, unless it was killed."""
     if directory.parent == Path(tempfile.gettempdir()) and directory.name.startswith(
         SOCKET_DIRECTORY
     ):

@@ -1,4 +1,4 @@
-"""Finds a command's records in Kafka."""
+"""Searches Kafka for the records of a command."""
 
 from __future__ import annotations
 
@@ -11,28 +11,34 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.metadata import bounds, partition_count
 from postjournal.adapters.kafka.partition_reader import KafkaPartition
+from postjournal.cli.trace.accepted_entries import (
+    AcceptedEntry,
+    RecordPosition,
+    accepted_entries,
+)
 from postjournal.cli.trace.builder import (
     CommandTrace,
-    Emitted,
-    Source,
-    position_of,
-    tell,
+    PublishedOutput,
+    SourceRecord,
+    build_trace,
+    index_in_batch,
     trace_id_of,
 )
-from postjournal.cli.trace.walk import Counted, Place, accepted
 from postjournal.cluster.topics import Topics
 from postjournal.core.errors import ConfigurationError, JournalUnavailable
 from postjournal.core.records import MAX_ID_LENGTH, UNREADABLE
 
 ANSWER_S = 10.0
 FIRST_WINDOW = 20_000
-"""Source records looked at first, the newest ones; each further look goes twice as far back."""
+"""The newest source records are searched first; each further window is twice as long."""
 
 MARGINS_MS = (2_000, 60_000)
-"""How long before a record what belongs to it is looked for: clocks of machines differ. The
-stretch must hold some records of a leader, who writes ten a second."""
+"""How long before a record the search for related records starts: clocks of machines differ. The
+part of the journal must contain records of a leader, which writes ten a second."""
 
-MOST = 20
+MAX_TRACES = 20
+READ_CHUNK = 4_000
+"""Journal records to read before the entry is searched among them."""
 
 
 class _Envelope(msgspec.Struct):
@@ -45,31 +51,29 @@ class _Output(msgspec.Struct):
 
 
 class Searcher:
-    """Reads the topics of one system. Call `close`. All methods raise `JournalUnavailable`."""
+    """Reads the topics of one system. Call `close`. Methods raise `JournalUnavailable`."""
 
     def __init__(self, bootstrap: str, topics: Topics) -> None:
-        """Connects in the background."""
         self._bootstrap, self._topics = bootstrap, topics
         self._consumer = Consumer(kafka_settings.audit_consumer(bootstrap) | {"log_level": 2})
         self._envelope = msgspec.json.Decoder(_Envelope).decode
         self._output = msgspec.json.Decoder(_Output).decode
 
     def close(self) -> None:
-        """Let go of the connection."""
         self._consumer.close()
 
-    def stories(self, wanted: str) -> list[CommandTrace]:
-        """Of the command `wanted`, or of the commands of the trace with that id.
+    def traces(self, wanted: str) -> list[CommandTrace]:
+        """Return the traces of the command `wanted`, or of the commands of the trace `wanted`.
 
-        One for each time that the command stands in a source, in the order of time; the newest
-        occurrence is found first, and what lies much further back is not looked for. [] when
-        there is none. Raises `ConfigurationError` when there are no such topics.
+        There is one for each occurrence in a source, at most 20, oldest first; [] when there is
+        none. The search ends at the window of the newest occurrence, so much older ones are not
+        found. Raises `ConfigurationError` when the topics do not exist.
         """
-        return [self._story(source) for source in self._sources(wanted)[-MOST:]]
+        return [self._trace(source) for source in self._sources(wanted)[-MAX_TRACES:]]
 
     # --- the source -------------------------------------------------------------------------
 
-    def _sources(self, wanted: str) -> list[Source]:
+    def _sources(self, wanted: str) -> list[SourceRecord]:
         partitions = [
             self._partition(topic, shard)
             for topic in self._topics.source_topics
@@ -78,25 +82,27 @@ class Searcher:
         ends = {part: part.end for part in partitions}
         window = FIRST_WINDOW
         while any(ends[part] > part.first for part in partitions):
-            found: list[Source] = []
+            found: list[SourceRecord] = []
             for part in partitions:
                 start = max(part.first, ends[part] - window)
-                stretch = KafkaPartition(part.bootstrap, part.topic, part.number, start, ends[part])
-                found += self._matches(stretch, wanted)
+                searched = KafkaPartition(
+                    part.bootstrap, part.topic, part.number, start, ends[part]
+                )
+                found += self._matches(searched, wanted)
                 ends[part] = start
             if found:
-                return sorted(found, key=lambda source: source.place.time_ms)
+                return sorted(found, key=lambda source: source.position.time_ms)
             window *= 2
         return []
 
-    def _matches(self, stretch: KafkaPartition, wanted: str) -> Iterator[Source]:
+    def _matches(self, part: KafkaPartition, wanted: str) -> Iterator[SourceRecord]:
         needle = wanted.encode()
         is_trace = len(wanted) == 32 and set(wanted) <= set("0123456789abcdef")
-        place_of_poison = f"{stretch.topic}/{stretch.number}@"
-        is_place = wanted.startswith(place_of_poison)
-        for message in self._messages(stretch, stretch.first):
+        # The id of a record that cannot be decoded is its position.
+        is_position = wanted.startswith(f"{part.topic}/{part.number}@")
+        for message in self._messages(part, part.first):
             parent = None
-            if needle not in (message.value() or b"") and not is_place:
+            if needle not in (message.value() or b"") and not is_position:
                 parent = _traceparent(message) if is_trace else None
                 if trace_id_of(parent) != wanted:
                     continue
@@ -104,70 +110,70 @@ class Searcher:
             if source.id == wanted or parent is not None:
                 yield source
 
-    def _source(self, message: Message) -> Source:
-        """The id is the engine's: see `StateMachine._poison`."""
-        place = _place(message)
+    def _source(self, message: Message) -> SourceRecord:
+        """The id is the one that the engine uses: see `StateMachine._poison`."""
+        position = _position(message)
         try:
             found = self._envelope(message.value() or b"").id
         except UNREADABLE:
             found = ""
-        usable = found if 0 < len(found) <= MAX_ID_LENGTH else str(place)
-        return Source(place, usable, _traceparent(message))
+        usable = found if 0 < len(found) <= MAX_ID_LENGTH else str(position)
+        return SourceRecord(position, usable, _traceparent(message))
 
     # --- the journal and the sinks ----------------------------------------------------------
 
-    def _story(self, source: Source) -> CommandTrace:
-        counted = self._entry(source)
-        return tell(source, counted, self._outputs(source, counted) if counted else [])
+    def _trace(self, source: SourceRecord) -> CommandTrace:
+        accepted = self._deciding_entry(source)
+        outputs = self._outputs(source, accepted) if accepted else []
+        return build_trace(source, accepted, outputs)
 
-    def _entry(self, source: Source) -> Counted | None:
+    def _deciding_entry(self, source: SourceRecord) -> AcceptedEntry | None:
         """The accepted entry that covers the source record; None: it is not decided yet."""
-        journal = self._partition(self._topics.journal, source.place.partition)
-        for margin_ms in (*MARGINS_MS, source.place.time_ms):
-            start = self._offset_at(journal, source.place.time_ms - margin_ms)
+        journal = self._partition(self._topics.journal, source.position.partition)
+        for margin_ms in (*MARGINS_MS, source.position.time_ms):
+            start = self._offset_at(journal, source.position.time_ms - margin_ms)
             is_whole = start <= journal.first
-            found = self._covering(journal, start, source, from_start=start == 0)
-            if is_whole or (found is not None and found.before is not None):
+            found = self._first_covering(journal, start, source, from_start=start == 0)
+            if is_whole or (found is not None and found.previous is not None):
                 return found
         return None
 
-    def _covering(
-        self, journal: KafkaPartition, start: int, source: Source, *, from_start: bool
-    ) -> Counted | None:
-        place = source.place
-        records: list[tuple[Place, bytes]] = []
+    def _first_covering(
+        self, journal: KafkaPartition, start: int, source: SourceRecord, *, from_start: bool
+    ) -> AcceptedEntry | None:
+        records: list[tuple[RecordPosition, bytes]] = []
         for message in self._messages(journal, start):
-            records.append((_place(message), message.value() or b""))
-            if len(records) % 4_000 == 0:
-                found = _first_after(records, place, from_start=from_start)
+            records.append((_position(message), message.value() or b""))
+            if len(records) % READ_CHUNK == 0:
+                found = _covering_entry(records, source.position, from_start=from_start)
                 if found is not None:
                     return found
-        return _first_after(records, place, from_start=from_start)
+        return _covering_entry(records, source.position, from_start=from_start)
 
-    def _outputs(self, source: Source, counted: Counted) -> list[Emitted]:
+    def _outputs(self, source: SourceRecord, accepted: AcceptedEntry) -> list[PublishedOutput]:
         return [
             output
             for sink, topic in self._topics.sink_topics.items()
-            for output in self._of_sink(sink, topic, source, counted)
+            for output in self._of_sink(sink, topic, source, accepted)
         ]
 
     def _of_sink(
-        self, sink: str, topic: str, source: Source, counted: Counted
-    ) -> Iterator[Emitted]:
-        """Those of the entry's outputs that name the command."""
-        end = counted.entry.sinks.get(sink, 0)
-        first = counted.before.sinks.get(sink, 0) if counted.before else 0
-        part = self._partition(topic, source.place.partition)
-        start = self._offset_at(part, counted.place.time_ms - MARGINS_MS[0])
+        self, sink: str, topic: str, source: SourceRecord, accepted: AcceptedEntry
+    ) -> Iterator[PublishedOutput]:
+        """The entry's outputs that name the command."""
+        end = accepted.entry.sinks.get(sink, 0)
+        first = accepted.previous.sinks.get(sink, 0) if accepted.previous else 0
+        part = self._partition(topic, source.position.partition)
+        start = self._offset_at(part, accepted.position.time_ms - MARGINS_MS[0])
         copies: dict[int, list[Message]] = {}
         for message in self._messages(part, start) if first < end else ():
             output = self._output(message.value() or b"")
             if first <= output.seq < end and output.id == source.id:
                 copies.setdefault(output.seq, []).append(message)
-        item_seqs = _of_item(sorted(copies), source, counted)
+        item_seqs = _of_item(sorted(copies), source, accepted)
         for seq in item_seqs:
             value: dict[str, Any] = msgspec.json.decode(copies[seq][0].value() or b"")
-            yield Emitted(sink, _place(copies[seq][0]), value, len(copies[seq]))
+            yield PublishedOutput(sink, _position(copies[seq][0]), value, len(copies[seq]))
 
     # --- Kafka ------------------------------------------------------------------------------
 
@@ -175,7 +181,7 @@ class Searcher:
         count = partition_count(self._consumer, topic, ANSWER_S)
         if count == 0:
             raise ConfigurationError(
-                f"there is no topic {topic} at {self._bootstrap}: is the namespace right?"
+                f"there is no topic {topic} at {self._bootstrap}: check --namespace"
             )
         return count
 
@@ -184,7 +190,7 @@ class Searcher:
         return KafkaPartition(self._bootstrap, topic, shard, first, end)
 
     def _offset_at(self, part: KafkaPartition, time_ms: int) -> int:
-        """Of the first record that is not older; the end when there is none."""
+        """The offset of the first record that is not older; the end when there is none."""
         asked = TopicPartition(part.topic, part.number, max(time_ms, 0))
         try:
             found = self._consumer.offsets_for_times([asked], timeout=ANSWER_S)[0]
@@ -199,33 +205,33 @@ class Searcher:
                     yield message
 
 
-def _first_after(
-    records: list[tuple[Place, bytes]], place: Place, *, from_start: bool
-) -> Counted | None:
-    for counted in accepted(records, from_start=from_start):
-        if counted.entry.sources.get(place.topic, 0) > place.offset:
-            return counted
+def _covering_entry(
+    records: list[tuple[RecordPosition, bytes]], position: RecordPosition, *, from_start: bool
+) -> AcceptedEntry | None:
+    for accepted in accepted_entries(records, from_start=from_start):
+        if accepted.entry.sources.get(position.topic, 0) > position.offset:
+            return accepted
     return None
 
 
-def _of_item(seqs: list[int], source: Source, counted: Counted) -> list[int]:
-    """Of a command that the batch has twice, only the outputs of this one."""
-    positions = [n for n, item in enumerate(counted.entry.batch) if item.id == source.id]
-    if len(positions) < 2 or len(seqs) != len(positions):
+def _of_item(seqs: list[int], source: SourceRecord, accepted: AcceptedEntry) -> list[int]:
+    """Of a command that the batch has twice, only the outputs of this occurrence."""
+    indexes = [n for n, item in enumerate(accepted.entry.batch) if item.id == source.id]
+    if len(indexes) < 2 or len(seqs) != len(indexes):
         return seqs
-    return [seqs[positions.index(position_of(source, counted))]]
+    return [seqs[indexes.index(index_in_batch(source, accepted))]]
 
 
-def _place(message: Message) -> Place:
+def _position(message: Message) -> RecordPosition:
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None
     assert partition is not None
     assert offset is not None
-    return Place(topic, partition, offset, message.timestamp()[1])
+    return RecordPosition(topic, partition, offset, message.timestamp()[1])
 
 
 def _traceparent(message: Message) -> str | None:
-    headers: Any = message.headers() or ()  # a list of pairs, whatever the stubs say
+    headers: Any = message.headers() or ()  # a list of pairs, unlike its type stub
     for name, value in headers:
         if name == "traceparent" and isinstance(value, bytes):
             return value.decode("ascii", "replace")

@@ -1,4 +1,4 @@
-"""Showing how a start gets on: live on a terminal, as plain lines elsewhere."""
+"""Progress of a start: live on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from postjournal.cli.local.readiness import Progress
+from postjournal.cli.local.readiness import StartupStep
 
 
-class Reporter:
-    """Call it with each `Progress`; use it as a context manager."""
+class StartupDisplay:
+    """A context manager that shows each `StartupStep` it is called with.
+
+    `console`: by default stderr, because stdout is for output that programs read.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
-        """By default on stderr: stdout is for what a program would read."""
         self._console = console or Console(stderr=True, highlight=False)
-        self._components: dict[str, Progress] = {}
-        self._said: set[tuple[str, str]] = set()
+        self._components: dict[str, StartupStep] = {}
+        self._printed: set[tuple[str, str]] = set()
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=8)
 
-    def __enter__(self) -> Reporter:
-        """Begin to draw."""
+    def __enter__(self) -> StartupDisplay:
         if self._console.is_terminal:
             self._live.start()
         return self
@@ -34,12 +35,10 @@ class Reporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the last picture."""
         if self._console.is_terminal:
             self._live.stop()
 
-    def __call__(self, step: Progress) -> None:
-        """Show one step."""
+    def __call__(self, step: StartupStep) -> None:
         if not step.component:
             self._console.print(step.text, soft_wrap=True)
         elif self._console.is_terminal:
@@ -47,17 +46,17 @@ class Reporter:
         else:
             self._print_once(step)
 
-    def _print_once(self, step: Progress) -> None:
-        """One line for each kind of step: a count that grows is not said again."""
+    def _print_once(self, step: StartupStep) -> None:
+        """Print one line for each kind of step: what follows a colon is a count that grows."""
         text = step.text.partition(":")[0]
-        if (step.component, text) not in self._said:
-            self._said.add((step.component, text))
+        if (step.component, text) not in self._printed:
+            self._printed.add((step.component, text))
             self._console.print(f"{step.component}: {text}", soft_wrap=True)
 
     def _render(self) -> RenderableType:
         return Group(*(_line(step) for step in self._components.values()))
 
 
-def _line(step: Progress) -> RenderableType:
+def _line(step: StartupStep) -> RenderableType:
     text = f"{step.component:<18} {step.text}"
     return Text(f"✔ {text}", style="green") if step.ready else Spinner("dots", text)

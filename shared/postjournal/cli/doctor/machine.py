@@ -1,4 +1,4 @@
-"""What a machine is like, as far as Postjournal cares."""
+"""The properties of a machine that matter to Postjournal."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from postjournal.cli.local.layout import DEFAULT_DIRECTORY, Layout
 from postjournal.cli.local.plan import read_plan
 from postjournal.cli.local.ports import is_free, well_known_ports
 
-ANSWER_S = 10.0
+COMMAND_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A port that somebody listens on; `by`: the program, where that can be seen."""
+class PortInUse:
+    """A port of the local mode that has a listener; `by`: its program, None when unknown."""
 
     name: str
     port: int
@@ -32,11 +32,14 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Sizes in bytes. `java`, `docker`, `compose`: versions; None: not there, "" for unknown.
+class Machine:
+    """A machine's properties. The defaults are a healthy machine without Docker.
 
-    `engine`: whether a Docker engine answers; `running`: this checkout's system runs;
-    `leftovers`: processes of a system of this checkout whose process manager is gone.
+    `memory_available`, `disk_free`: bytes; `open_files`: the limit, negative for none; `java`,
+    `docker`, `compose`: versions, None when not found, "" when unknown; `engine`: the version of
+    the Docker engine, None when none answers; `running`: this checkout's system is running;
+    `leftovers`: processes of this checkout's system whose process manager has exited; `proxies`:
+    names of proxy variables that are set.
     """
 
     python: tuple[int, int] = (3, 11)
@@ -51,17 +54,17 @@ class Facts:
     docker: str | None = None
     engine: str | None = None
     compose: str | None = None
-    ports: tuple[Taken, ...] = ()
+    ports: tuple[PortInUse, ...] = ()
     running: bool = False
     leftovers: tuple[str, ...] = ()
     proxies: tuple[str, ...] = field(default=())
 
 
-def look() -> Facts:
-    """This machine, now. Takes some seconds where a Docker engine does not answer."""
+def inspect_machine() -> Machine:
+    """Return this machine's properties. Takes up to 10 s for each `docker` call that hangs."""
     directory = DEFAULT_DIRECTORY if DEFAULT_DIRECTORY.exists() else DEFAULT_DIRECTORY.parent
     running, leftovers = _own_system()
-    return Facts(
+    return Machine(
         python=sys.version_info[:2],
         system=platform.system(),
         cpus=os.cpu_count() or 1,
@@ -74,7 +77,7 @@ def look() -> Facts:
         docker=_version("docker", "--version"),
         engine=_version("docker", "version", "--format", "{{.Server.Version}}"),
         compose=_version("docker", "compose", "version", "--short"),
-        ports=() if running else _taken_ports(),
+        ports=() if running else _ports_in_use(),
         running=running,
         leftovers=leftovers,
         proxies=tuple(name for name in ("http_proxy", "HTTP_PROXY") if os.environ.get(name)),
@@ -90,7 +93,7 @@ def _java() -> str | None:
 
 
 def _version(*command: str) -> str | None:
-    """What a program says of its version; None when it is missing or fails."""
+    """The output of a version command; None when the program is missing or fails."""
     done = _run(*command) if shutil.which(command[0]) else None
     return done.stdout.strip() if done is not None and done.returncode == 0 else None
 
@@ -98,25 +101,26 @@ def _version(*command: str) -> str | None:
 def _run(*command: str) -> subprocess.CompletedProcess[str] | None:
     try:
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=ANSWER_S, check=False
+            command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
         )
     except (subprocess.TimeoutExpired, OSError):
         return None
 
 
-def _taken_ports() -> tuple[Taken, ...]:
-    taken = {name: port for name, port in well_known_ports(3).items() if not is_free(port)}
-    listeners = _listeners() if taken else {}
-    return tuple(Taken(name, port, listeners.get(port)) for name, port in taken.items())
+def _ports_in_use() -> tuple[PortInUse, ...]:
+    in_use = {name: port for name, port in well_known_ports(3).items() if not is_free(port)}
+    listeners = _listeners() if in_use else {}
+    return tuple(PortInUse(name, port, listeners.get(port)) for name, port in in_use.items())
 
 
 def _listeners() -> dict[int, str]:
-    """Port → who listens on it; only what this user may see."""
+    """Port → program and pid of its listener, where this user may see them."""
     found: dict[int, str] = {}
     try:
-        for each in psutil.net_connections("tcp"):
-            if each.status == psutil.CONN_LISTEN and each.pid and each.laddr:
-                found[each.laddr.port] = f"{psutil.Process(each.pid).name()}, pid {each.pid}"
+        for socket in psutil.net_connections("tcp"):
+            if socket.status == psutil.CONN_LISTEN and socket.pid and socket.laddr:
+                program = psutil.Process(socket.pid).name()
+                found[socket.laddr.port] = f"{program}, pid {socket.pid}"
     except psutil.Error:
         return found
     return found
