@@ -95,6 +95,7 @@ for command in (
     checks.test,
     checks.lint,
     checks.format_command,
+    checks.lock,
     completion.completion,
 ):
     main.add_command(command)

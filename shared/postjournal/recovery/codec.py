@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-import zstandard
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 from postjournal.core.application import Application, Command
 from postjournal.core.errors import SnapshotDamaged, SnapshotMismatch, SnapshotUnusable
@@ -21,29 +25,38 @@ LEVEL = 3
 """zstd's default: some 300 MB/s a core; higher levels save little on JSON and take far longer."""
 
 CHUNK_BYTES = 1 << 20
-MAX_WINDOW_BYTES = 1 << 27
-"""Enough for every usual level; bounds the memory that a damaged header can request."""
+MAX_WINDOW_LOG = 27
+"""128 MiB are enough for every usual level; bounds the memory that a damaged header can request."""
+
+_COMPRESSION: dict[int, int] = {
+    zstd.CompressionParameter.compression_level: LEVEL,
+    zstd.CompressionParameter.checksum_flag: 1,
+}
+_DECOMPRESSION: dict[int, int] = {zstd.DecompressionParameter.window_log_max: MAX_WINDOW_LOG}
 
 
 def compress(content: Iterable[bytes]) -> Iterator[bytes]:
     """Compress into one zstd frame with a checksum."""
-    compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
+    compressor = zstd.ZstdCompressor(options=_COMPRESSION)
     for piece in content:
-        packed = compressor.compress(piece)
-        if packed:
+        if packed := compressor.compress(piece):
             yield packed
     yield compressor.flush()
 
 
 def decompress(stored: Iterable[bytes]) -> Iterator[bytes]:
-    """Decompress into chunks of at most CHUNK_BYTES. Raises `SnapshotDamaged`."""
-    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+    """Decompress one frame into chunks of at most CHUNK_BYTES. Raises `SnapshotDamaged`."""
+    decompressor = zstd.ZstdDecompressor(options=_DECOMPRESSION)
     try:
-        source: Any = _File(stored)
-        with decompressor.stream_reader(source) as reader:
-            while chunk := reader.read(CHUNK_BYTES):
-                yield chunk
-    except zstandard.ZstdError as error:
+        for part in stored:
+            data = part
+            while not decompressor.eof:
+                if chunk := decompressor.decompress(data, CHUNK_BYTES):
+                    yield chunk
+                if decompressor.needs_input:
+                    break
+                data = b""
+    except zstd.ZstdError as error:
         raise SnapshotDamaged(f"the snapshot cannot be decompressed: {error}") from error
 
 
@@ -78,20 +91,3 @@ def restore(
 def _exhaust(stored: Iterator[Any]) -> None:
     for _ in stored:
         pass
-
-
-class _File:
-    """The part of the file interface that `stream_reader` uses."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
-        self._left = memoryview(b"")
-
-    def read(self, size: int) -> memoryview:
-        while not self._left:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                break
-            self._left = memoryview(chunk)
-        data, self._left = self._left[:size], self._left[size:]
-        return data

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any, Protocol
 
 import msgspec
-import zstandard
 
 from postjournal.core.application import Application
 from postjournal.core.errors import SnapshotDamaged
 from postjournal.core.records import UNREADABLE, Claim, Outcome
 from postjournal.core.snapshot.manifest import Manifest
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 SLICE_BYTES = 65_536
 """Compressed bytes that are decompressed at once: bounds the memory for any compression ratio."""
 
-MAX_WINDOW_BYTES = 1 << 27
+MAX_WINDOW_LOG = 27
+"""Of 128 MiB: what a damaged header may request at most."""
 
 NO_PART = ("nothing", b"")
 """Stands for a part that is missing."""
@@ -253,12 +259,13 @@ def _parts(content: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
 
 
 def _decompressed(stored: Iterator[bytes]) -> Iterator[bytes]:
-    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: MAX_WINDOW_LOG}
+    decompressor = zstd.ZstdDecompressor(options=options)
     try:
         for chunk in stored:
             for start in range(0, len(chunk), SLICE_BYTES):
                 yield decompressor.decompress(chunk[start : start + SLICE_BYTES])
-    except zstandard.ZstdError as error:
+    except (zstd.ZstdError, EOFError) as error:  # EOFError: data after the frame
         for _ in stored:  # a wrong hash is the better explanation, and is raised at the end
             pass
         raise SnapshotDamaged(f"it cannot be decompressed: {error}") from error

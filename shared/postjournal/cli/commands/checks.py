@@ -1,4 +1,4 @@
-"""`test`, `lint` and `format`: the checks of the checkout itself."""
+"""`test`, `lint`, `format` and `lock`: the checks and tools of the checkout itself."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ FORMATTERS = (
     ("ruff", "check", "--select", "I", "--fix"),
     ("ruff", "format"),
 )
+
+LOCKS = {
+    "requirements-dev.txt": ("--group", "dev", "pyproject.toml"),
+    "requirements.txt": ("pyproject.toml",),
+    "requirements-load.txt": ("--group", "pyproject.toml:load"),
+    "requirements-services.txt": ("--group", "pyproject.toml:services"),
+}
+"""Lock file → what is locked. The first one contains all, and constrains the others."""
 
 COVERAGE_DATA = PROJECT_ROOT / ".postjournal" / "coverage"
 STOP_AT_FAILURE = re.compile(r"-[lqsvx]*x[lqsvx]*|--exitfirst|--maxfail=1")
@@ -99,6 +107,28 @@ def lint() -> None:
 def format_command() -> None:
     """Sort the imports and format the code."""
     sys.exit(_run_all(FORMATTERS))
+
+
+@click.command()
+@click.option("--upgrade", is_flag=True, help="Take the newest versions that pyproject allows.")
+def lock(upgrade: bool) -> None:
+    """Pin every dependency, with hashes, in requirements*.txt."""
+    sys.exit(_run_all(lock_commands(upgrade=upgrade)))
+
+
+def lock_commands(*, upgrade: bool) -> list[list[str]]:
+    """Return a command of uv for each lock file, for every platform and Python from 3.11 on."""
+    whole = next(iter(LOCKS))
+    shared = ["--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
+    shared += ["--custom-compile-command", "./postjournal lock", "--no-annotate"]
+    return [
+        [
+            *("uv", "pip", "compile", *shared, *inputs, "--output-file", file),
+            *([] if file == whole else ["--constraints", whole]),
+            *(["--upgrade"] if upgrade else []),
+        ]
+        for file, inputs in LOCKS.items()
+    ]
 
 
 def pytest_runs(quick: bool, arguments: Sequence[str], *, workers: int) -> list[list[str]]:

