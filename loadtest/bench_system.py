@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from loadtest.progress import say
@@ -23,9 +23,11 @@ from postjournal.cli.local.system import SERVICES_PATIENCE_S, LocalSystem
 from postjournal.cli.progress import Reporter
 from postjournal.cli.running_system import (
     System,
+    kafka_access,
     running_system,
 )
 from postjournal.cluster.topics import Topics
+from postjournal.config.settings import KafkaAccess
 
 SETTLE_PATIENCE_S = 60.0
 POLL_S = 0.25
@@ -77,6 +79,11 @@ class Stage:
     def bootstrap(self) -> str:
         """Kafka's address."""
         return self.plan.address("kafka")
+
+    @cached_property
+    def kafka(self) -> KafkaAccess:
+        """Kafka's address, and the operator's credentials."""
+        return kafka_access(self.system)
 
     @property
     def topics(self) -> Topics:

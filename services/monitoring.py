@@ -22,8 +22,8 @@ from prometheus_client.process_collector import ProcessCollector
 from postjournal.config.settings import Settings
 from postjournal.core.errors import ConfigurationError
 
-Check = Callable[[], str]
-"""Why it is not so, or ""."""
+Check = Callable[[], str | None]
+"""The reason why the service is not live or not ready; None when it is."""
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +86,9 @@ def make_app(registry: CollectorRegistry, live: Check, ready: Check) -> Callable
         if path not in checks:
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [b"there are /metrics, /livez and /readyz\n"]
-        trouble = checks[path]()
-        status = "503 Service Unavailable" if trouble else "200 OK"
+        reason = checks[path]()
+        status = "503 Service Unavailable" if reason else "200 OK"
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"{trouble or 'yes'}\n".encode()]
+        return [f"{reason or 'yes'}\n".encode()]
 
     return app

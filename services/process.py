@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from threading import Event
 from types import FrameType
 
 import msgspec
 
 from postjournal.config.settings import LOG_FORMAT
+from postjournal.config.variables import Environment
 from postjournal.core.errors import ConfigurationError
 
 EXIT_CONFIGURATION = 78
@@ -47,7 +47,7 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(told, enc_hook=str).decode()
 
 
-def configure_logging(environment: Mapping[str, str] = os.environ) -> None:
+def configure_logging(environment: Environment | None = None) -> None:
     """One line per event on stderr, times in UTC.
 
     POSTJOURNAL_LOG_FORMAT: text (default), or json: see `JsonFormatter`; then each request to

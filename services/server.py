@@ -43,8 +43,8 @@ class Running(Protocol):
         """Its metrics; they are on a port of their own, since the public may reach this one."""
 
     @property
-    def trouble(self) -> str:
-        """Why it cannot do its work now, or ""."""
+    def unavailable_reason(self) -> str | None:
+        """Why it cannot work now; None when it can."""
 
     def release_waiting(self) -> None:
         """Requests that wait for something are answered without it, now."""
@@ -96,7 +96,12 @@ class Server(BaseApplication):  # type: ignore[misc]
         """Called by gunicorn, in the worker."""
         self.running = running = self._start(self._halt)
         try:
-            monitoring.serve(self._settings, running.registry, lambda: "", lambda: running.trouble)
+            monitoring.serve(
+                self._settings,
+                running.registry,
+                lambda: None,
+                lambda: running.unavailable_reason,
+            )
         except ConfigurationError as error:
             self._halt(error)
         log.info("%s on %s:%d", self._place.name, self._settings.bind, self._place.port)

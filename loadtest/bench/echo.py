@@ -12,6 +12,7 @@ from loadtest.bench_system import Stage
 from loadtest.workload.commands import Book, Mix
 from loadtest.workload.sender import Sender
 from loadtest.workload.watcher import Watcher
+from postjournal.config.settings import KafkaAccess
 
 
 class _Identified(msgspec.Struct):
@@ -24,15 +25,15 @@ def echo_ms(stage: Stage, rate: float, seconds: float, warm_up: float) -> list[f
     In ms, for those sent after `warm_up` seconds of `seconds`.
     """
     with scratch_topic(stage, "bench-echo") as topic:
-        return _measure(stage.bootstrap, topic, rate, seconds, warm_up)
+        return _measure(stage.kafka, topic, rate, seconds, warm_up)
 
 
 def _measure(
-    bootstrap: str, topic: str, rate: float, seconds: float, warm_up: float
+    kafka: KafkaAccess, topic: str, rate: float, seconds: float, warm_up: float
 ) -> list[float]:
     book, mix = Book("echo"), Mix("echo", seed=1)
-    watcher = Watcher(bootstrap, [topic], 1)
-    sender = Sender(bootstrap, topic, 1, book)
+    watcher = Watcher(kafka, [topic], 1)
+    sender = Sender(kafka, topic, 1, book)
     end_s = time.monotonic() + seconds
     orders = takewhile(lambda _: time.monotonic() < end_s, (mix.next() for _ in count()))
     sender.start(orders, rate)

@@ -147,7 +147,7 @@ class _Play:
         feed = self._stage.topics.source_topics[1]
         wanted = until - self._loaded
         with step(f"{until:,} commands into the journal"):
-            preload(self._stage.bootstrap, feed, SHARD, islice(self._values, wanted))
+            preload(self._stage.kafka, feed, SHARD, islice(self._values, wanted))
             self._loaded = until
             for name in (LEADER, OTHER):
                 self._wait_for(name, lambda status: status.seq >= until)

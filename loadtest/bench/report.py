@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import confluent_kafka
 import msgspec
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -17,6 +16,7 @@ from rich.table import Table
 from loadtest.progress import say
 from loadtest.stats import Distribution
 from loadtest.workload.audit import Findings
+from postjournal.adapters.kafka.client import versions
 from postjournal.cli.local.layout import DEFAULT_DIRECTORY
 
 REPORTS = DEFAULT_DIRECTORY / "bench"
@@ -41,6 +41,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 def this_machine() -> Machine:
     """As it is now."""
+    confluent_kafka, librdkafka = versions()
     return Machine(
         cpus=len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -49,8 +50,8 @@ def this_machine() -> Machine:
         python_step_ns=_python_step_ns(),
         system=platform.platform(),
         python=platform.python_version(),
-        confluent_kafka=str(confluent_kafka.version()),
-        librdkafka=str(confluent_kafka.libversion()[0]),
+        confluent_kafka=confluent_kafka,
+        librdkafka=librdkafka,
         started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     )
 

@@ -191,9 +191,9 @@ def _fill(stage: Stage, accounts: int) -> None:
     """Open the accounts, before the replicas start."""
     topics = stage.topics
     with step(f"opening {accounts:,} accounts"):
-        ensure_topics(wait_for_kafka(stage.bootstrap), topics, stage.plan.shards, 1)
+        ensure_topics(wait_for_kafka(stage.kafka), topics, stage.plan.shards, 1)
         opens = (encode(Order("open", f"a{n}"), f"open-{n}") for n in range(accounts))
-        preload(stage.bootstrap, topics.source_topics[1], SHARD, opens)
+        preload(stage.kafka, topics.source_topics[1], SHARD, opens)
         stage.launch_replicas()
         Supervisor(stage.local.plan.socket).start(SERVICES, COORDINATOR)
         wait_for(lambda: all((row.seq or 0) >= accounts for row in stage.rows(SHARD)))

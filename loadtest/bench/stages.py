@@ -85,7 +85,7 @@ def _fetch(stage: Stage, wanted: int, watch: Stopwatch) -> list[SourceRecord]:
     """As a replica reads: journal and sources with one consumer."""
     topics = stage.topics
     feed, rows = topics.source_topics[1], list[SourceRecord]()
-    log = KafkaLog(stage.bootstrap, topics, SHARD)
+    log = KafkaLog(stage.kafka, topics, SHARD)
     end = time.monotonic() + 20
     try:
         log.open_journal(0)
@@ -107,7 +107,7 @@ def _engine(stage: Stage) -> Iterator[_Engine]:
         writers = {}
         for sink in Ledger().sinks:
             topic = stack.enter_context(scratch_topic(stage, f"bench-{sink}"))
-            writers[sink] = SinkWriter(stage.bootstrap, sink, topic, SHARD)
+            writers[sink] = SinkWriter(stage.kafka, sink, topic, SHARD)
             stack.callback(writers[sink].close)
         yield _Engine(stage.topics.source_topics[1], writers)
 

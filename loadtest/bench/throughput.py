@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 import msgspec
-from confluent_kafka import Consumer
 from rich.console import RenderableType
 from rich.table import Table
 
@@ -38,7 +37,7 @@ from loadtest.progress import (
 from loadtest.workload.audit import Findings
 from loadtest.workload.preload import Transfers, preload_feed
 from loadtest.workload.watcher import end_of
-from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.adapters.kafka.partition_reader import PartitionFinder
 from postjournal.cli.errors import OperationFailed
 
 POLL_S = 0.25
@@ -120,21 +119,21 @@ def _run(stage: Stage, transfers: Transfers) -> list[Sample]:
     """Start the replicas; returns when all results are there."""
     with step("running"):
         stage.launch_replicas()
-        consumer = Consumer(kafka_settings.follower_consumer(stage.bootstrap) | {"log_level": 2})
+        finder = PartitionFinder(stage.kafka)
         try:
-            return _sample(stage, consumer, len(transfers))
+            return _sample(stage, finder, len(transfers))
         finally:
-            consumer.close()
+            finder.close()
 
 
-def _sample(stage: Stage, consumer: Consumer, wanted: int) -> list[Sample]:
+def _sample(stage: Stage, finder: PartitionFinder, wanted: int) -> list[Sample]:
     topic = stage.topics.sink_topics["results"]
     samples: list[Sample] = []
     meter: CpuMeter | None = None
     results, moved_s = 0, time.monotonic()
     while results < wanted:
         time.sleep(POLL_S)
-        end = end_of(consumer, topic, SHARD)
+        end = end_of(finder, topic, SHARD)
         if end > results:
             results, moved_s = end, time.monotonic()
         elif time.monotonic() - moved_s > STALLED_S:

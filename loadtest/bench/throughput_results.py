@@ -49,7 +49,7 @@ class Results:
 def read_results(stage: Stage, transfers: Transfers, shard: int = 0) -> Results:
     """Read the whole topic, and audit it."""
     auditor, stamps = Auditor(transfers), array("q")
-    for stamp_ms, value in read_all(stage.bootstrap, stage.topics.sink_topics["results"], shard):
+    for stamp_ms, value in read_all(stage.kafka, stage.topics.sink_topics["results"], shard):
         repeats = auditor.repeats
         auditor.take(shard, value)
         if auditor.repeats == repeats:
@@ -77,7 +77,7 @@ def _rate(stamps_ms: array[int], first: int, last: int) -> float:
 
 def standby_lag(stage: Stage, stamps_ms: array[int], shard: int = 0) -> list[LagSample]:
     """From the standbys' status records of the time in which results came."""
-    records = read_all(stage.bootstrap, stage.topics.status, shard)
+    records = read_all(stage.kafka, stage.topics.status, shard)
     statuses = (decode_status(value) for _, value in records)
     return [
         LagSample(status.replica, *lag)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import click
 import msgspec
-from confluent_kafka import Consumer
 from rich.console import RenderableType
 
 from loadtest.bench.options import report_options, seed_option
@@ -27,7 +26,7 @@ from loadtest.progress import (
 )
 from loadtest.workload.preload import Transfers, preload_feed
 from loadtest.workload.watcher import end_of
-from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.adapters.kafka.partition_reader import PartitionFinder
 from postjournal.cli.errors import OperationFailed
 from postjournal.verify.report import Report
 
@@ -83,19 +82,19 @@ def bench_verify(
 
 
 def _wait_for_results(stage: Stage, wanted: int) -> None:
-    consumer = Consumer(kafka_settings.follower_consumer(stage.bootstrap) | {"log_level": 2})
+    finder = PartitionFinder(stage.kafka)
     results, moved_s = 0, time.monotonic()
     try:
         while results < wanted:
             time.sleep(POLL_S)
-            end = end_of(consumer, stage.topics.sink_topics["results"], SHARD)
+            end = end_of(finder, stage.topics.sink_topics["results"], SHARD)
             if end > results:
                 results, moved_s = end, time.monotonic()
             elif time.monotonic() - moved_s > STALLED_S:
                 raise OperationFailed(f"no result came for {STALLED_S:g} s, after {results:,}")
             show(f"{results:,} of {wanted:,} results")
     finally:
-        consumer.close()
+        finder.close()
 
 
 def _verify(stage: Stage, machine: Machine) -> VerificationReport:

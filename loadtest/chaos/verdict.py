@@ -115,7 +115,7 @@ def _target(stage: Stage) -> Target:
     environment = service_environment(stage.local.plan)
     settings = Settings.from_environment(environment)
     return Target(
-        bootstrap=stage.bootstrap,
+        kafka=stage.kafka,
         namespace=settings.namespace,
         application=settings.app,
         dedupe_window=settings.dedupe_window,

@@ -98,9 +98,7 @@ def _started(mode: str | None, without: tuple[str, ...]) -> System:
     if mode == "docker" or (mode is None and engine.is_usable()):
         with step("starting the containers"):
             engine.up(REPLICAS, SHARDS, engine.services(without) if without else ())
-        docker = DockerSystem()
-        docker.prove_identity()
-        return docker
+        return DockerSystem()
     system = default_system()
     try:
         with Reporter() as report:
@@ -110,7 +108,6 @@ def _started(mode: str | None, without: tuple[str, ...]) -> System:
             if system.is_own:  # it came when everything was ready
                 system.stop()
         raise
-    system.prove_identity()
     return system
 
 

@@ -14,9 +14,10 @@ from loadtest.demo.board import Board
 from loadtest.faults.harm import HANDOVER, KILL, PAUSE, Harm
 from loadtest.stats import longest_gap
 from loadtest.workload.load import Load
-from postjournal.cli.coordinator import CoordinatorClient, SnapshotRow
+from postjournal.cli.coordinator import SnapshotRow
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.status import ReplicaRow
+from postjournal.cli.running_system import coordinator_of
 
 CALM_S, PAUSE_S, WATCH_S = 4.0, 3.0, 2.0
 PATIENCE_S = 60.0
@@ -91,7 +92,7 @@ class Play:
     def _snapshot(self) -> None:
         self._settled()
         self._board.announce("a standby writes down the state, while it follows")
-        client = CoordinatorClient(self._stage.plan.url("coordinator"))
+        client = coordinator_of(self._stage.system)
         identity, rows = client.ask(self._shard, allow_leader=False)
         deadline = time.monotonic() + PATIENCE_S
         while rows[0].state not in ("done", "failed") and time.monotonic() < deadline:

@@ -8,10 +8,10 @@ import threading
 import time
 
 import msgspec
-from confluent_kafka import Producer
 
 from loadtest.bench_system import Stage
 from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.adapters.kafka.producer import RecordProducer
 from postjournal.cli.docker import engine
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import OperationFailed
@@ -35,9 +35,8 @@ class Harm:
         """Connects now: a handover must not wait for a connection."""
         self._docker = stage.system if isinstance(stage.system, DockerSystem) else None
         self._control = stage.topics.control
-        config = kafka_settings.control_producer(stage.bootstrap) | {"log_level": 2}
-        self._producer = Producer(config)
-        self._producer.list_topics(self._control, timeout=10.0)
+        self._producer = RecordProducer(kafka_settings.control_producer(stage.kafka))
+        self._producer.partition_count(self._control, 10.0)
 
     def do(self, how: str, target: ReplicaRow, pause_s: float) -> tuple[int, int]:
         """One of kill, pause, handover and disconnect."""
@@ -84,7 +83,7 @@ class Harm:
         done_at = _now()
         request = Handover(shard=target.shard, time=done_at[1])
         value = msgspec.json.encode(request)
-        self._producer.produce(self._control, value, partition=target.shard)
+        self._producer.send(self._control, value, partition=target.shard)
         self._producer.flush(5.0)
         return done_at
 

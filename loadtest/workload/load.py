@@ -42,10 +42,10 @@ class Load:
         self.opening = self.mix.opening()
         self.book = Book(run)
         self._results, self._status = topics.sink_topics["results"], topics.status
-        self.watcher = Watcher(stage.bootstrap, [self._results, self._status], shards)
+        self.watcher = Watcher(stage.kafka, [self._results, self._status], shards)
         at_zero = all(self.watcher.starts[self._results, s] == 0 for s in range(shards))
         self.auditor = Auditor(self.book, from_start=at_zero)
-        self.sender = Sender(stage.bootstrap, topics.source_topics[0], shards, self.book)
+        self.sender = Sender(stage.kafka, topics.source_topics[0], shards, self.book)
         self.outcomes: dict[int, Seen] = {}
         self.fresh_ns = [array("q") for _ in range(shards)]
         self.fresh_ms = [array("q") for _ in range(shards)]

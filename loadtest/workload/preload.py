@@ -7,8 +7,6 @@ from array import array
 from collections.abc import Iterator
 from itertools import islice
 
-from confluent_kafka import KafkaError, Message, Producer
-
 from loadtest.bench_system import Stage
 from loadtest.progress import (
     show,
@@ -17,7 +15,9 @@ from loadtest.progress import (
 from loadtest.workload.commands import Order, encode, position_in
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.admin import ensure_topics, wait_for_kafka
+from postjournal.adapters.kafka.producer import DeliveryFailed, RecordProducer
 from postjournal.cli.errors import OperationFailed
+from postjournal.config.settings import KafkaAccess
 
 CHUNK = 20_000
 QUEUED_MOST = 100_000
@@ -90,38 +90,34 @@ def preload_feed(stage: Stage, shard: int, transfers: Transfers) -> None:
     topics = stage.topics
     feed = topics.source_topics[1]
     with step(f"preloading {len(transfers):,} commands into {feed}"):
-        ensure_topics(wait_for_kafka(stage.bootstrap), topics, stage.plan.shards, 1)
-        loaded = preload(stage.bootstrap, feed, shard, transfers.values())
+        ensure_topics(wait_for_kafka(stage.kafka), topics, stage.plan.shards, 1)
+        loaded = preload(stage.kafka, feed, shard, transfers.values())
     if loaded != len(transfers):
         raise OperationFailed(f"only {loaded} of {len(transfers)} commands could be queued")
 
 
-def preload(bootstrap: str, topic: str, partition: int, values: Iterator[bytes]) -> int:
+def preload(kafka: KafkaAccess, topic: str, partition: int, values: Iterator[bytes]) -> int:
     """Append all values; returns how many when Kafka has acknowledged every one."""
-    config = kafka_settings.gateway_producer(bootstrap) | {
+    config = kafka_settings.gateway_producer(kafka) | {
         # Nobody waits for a single one of these: large batches load faster.
         "linger.ms": 20,
         "batch.size": 1_000_000,
         "batch.num.messages": 10_000,
         "message.timeout.ms": int(PATIENCE_S * 1000),
-        "log_level": 2,
     }
-    producer, loaded = Producer(config), 0
+    producer, loaded = RecordProducer(config), 0
     errors: list[str] = []
 
-    def report(error: KafkaError | None, _: Message) -> None:
-        errors.extend([error.str()] if error else [])
+    def report(_: int, failure: DeliveryFailed | None) -> None:
+        errors.extend([failure.reason] if failure else [])
 
-    while chunk := _chunk(values):
-        chunk[-1]["callback"] = report
-        loaded += producer.produce_batch(topic, chunk, partition=partition)
+    while chunk := list(islice(values, CHUNK)):
+        loaded += producer.send_all(
+            topic, chunk, partition=partition, key=b"main", on_delivery=report
+        )
         show(f"preloaded {loaded:,} commands")
-        while len(producer) > QUEUED_MOST:
+        while producer.queued() > QUEUED_MOST:
             producer.poll(0.01)
     if producer.flush(PATIENCE_S) or errors:
         raise OperationFailed(f"the preload failed: {errors[0] if errors else 'Kafka is slow'}")
     return loaded
-
-
-def _chunk(values: Iterator[bytes]) -> list[dict[str, object]]:
-    return [{"value": value, "key": b"main"} for value in islice(values, CHUNK)]

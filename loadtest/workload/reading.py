@@ -74,7 +74,7 @@ class Witness:
 
     def __init__(self, stage: Stage) -> None:
         """From now on; of shard 0."""
-        self._watcher = Watcher(stage.bootstrap, [stage.topics.sink_topics["results"]], 1)
+        self._watcher = Watcher(stage.kafka, [stage.topics.sink_topics["results"]], 1)
         self._lock = threading.Lock()
         self.history = History()
 

@@ -8,11 +8,12 @@ from array import array
 from collections.abc import Iterable
 from functools import partial
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
-
 from loadtest.workload.commands import Book, Order
 from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.adapters.kafka.producer import DeliveryFailed, RecordProducer
 from postjournal.cli.errors import OperationFailed
+from postjournal.config.settings import KafkaAccess
+from postjournal.core.errors import JournalUnavailable
 from postjournal.core.sharding import shard_of
 
 ANSWER_S = 10.0
@@ -27,15 +28,15 @@ class Sender:
     (coordinated omission).
     """
 
-    def __init__(self, bootstrap: str, topic: str, shards: int, book: Book) -> None:
+    def __init__(self, kafka: KafkaAccess, topic: str, shards: int, book: Book) -> None:
         """Connects now, so that the first command does not pay for it."""
         self._topic, self._shards, self._book = topic, shards, book
         self._partitions: dict[str, int] = {}
-        self._producer = Producer(kafka_settings.gateway_producer(bootstrap) | {"log_level": 2})
+        self._producer = RecordProducer(kafka_settings.gateway_producer(kafka))
         try:
-            self._producer.list_topics(topic, timeout=ANSWER_S)
-        except KafkaException as error:
-            raise OperationFailed(f"Kafka at {bootstrap} does not answer: {error}") from error
+            self._producer.partition_count(topic, ANSWER_S)
+        except JournalUnavailable as error:
+            raise OperationFailed(f"Kafka at {kafka.bootstrap} does not answer: {error}") from error
         self.intended_ns = array("q")
         self.late_ns = array("q")
         self._stop = threading.Event()
@@ -87,7 +88,7 @@ class Sender:
         position, value = self._book.add(order)
         self.intended_ns.append(intended_ns)
         self.late_ns.append(time.monotonic_ns() - intended_ns)
-        self._producer.produce(
+        self._producer.send(
             self._topic,
             value,
             key=order.ledger,
@@ -99,7 +100,7 @@ class Sender:
         """Send a command of the book once more, as a client that had no answer would."""
         ledger = self._book.order(position).ledger
         value, partition = self._book.again(position), self.partition(ledger)
-        self._producer.produce(self._topic, value, key=ledger, partition=partition)
+        self._producer.send(self._topic, value, key=ledger, partition=partition)
 
     def partition(self, key: str) -> int:
         """The shard of a ledger."""
@@ -108,6 +109,7 @@ class Sender:
             found = self._partitions[key] = shard_of(key.encode(), self._shards)
         return found
 
-    def _delivered(self, position: int, error: KafkaError | None, _: Message) -> None:
-        if error is not None:
+    def _delivered(self, position: int, offset: int, failure: DeliveryFailed | None) -> None:
+        del offset
+        if failure is not None:
             self._book.fail(position)

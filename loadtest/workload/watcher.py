@@ -6,14 +6,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-
-from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.adapters.kafka.partition_reader import LiveReader, PartitionFinder
 from postjournal.cli.errors import OperationFailed
+from postjournal.config.settings import KafkaAccess
+from postjournal.core.errors import JournalUnavailable
 
-ANSWER_S = 10.0
 MOST = 5_000
 
 
@@ -30,19 +30,13 @@ class Seen(NamedTuple):
 class Watcher:
     """Follows every partition of some topics, in a thread; keeps what it sees until `take`."""
 
-    def __init__(self, bootstrap: str, topics: list[str], shards: int) -> None:
+    def __init__(self, kafka: KafkaAccess, topics: list[str], shards: int) -> None:
         """From the topics' present ends on."""
-        self._consumer = Consumer(kafka_settings.follower_consumer(bootstrap) | {"log_level": 2})
-        partitions = [TopicPartition(topic, shard) for topic in topics for shard in range(shards)]
         try:
-            for partition in partitions:
-                _, partition.offset = self._consumer.get_watermark_offsets(
-                    partition, timeout=ANSWER_S
-                )
-        except KafkaException as error:
-            raise OperationFailed(f"Kafka at {bootstrap} does not answer: {error}") from error
-        self.starts = {(each.topic, each.partition): each.offset for each in partitions}
-        self._consumer.assign(partitions)
+            self._reader = LiveReader(kafka, topics, shards)
+        except JournalUnavailable as error:
+            raise OperationFailed(f"Kafka at {kafka.bootstrap} does not answer: {error}") from error
+        self.starts = self._reader.starts
         self._seen: deque[Seen] = deque()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="watcher")
@@ -57,54 +51,35 @@ class Watcher:
         """Watch no longer."""
         self._stop.set()
         self._thread.join()
-        self._consumer.close()
+        self._reader.close()
 
     def _run(self) -> None:
-        consumer, clock = self._consumer, time.monotonic_ns
+        reader, clock = self._reader, time.monotonic_ns
         while not self._stop.is_set():
-            first = consumer.poll(0.1)
-            if first is None:
+            if not reader.wait(0.1):
                 continue
             now_ns = clock()  # before anything is done with it
-            for message in (first, *consumer.consume(MOST, 0)):
-                if message.error() is None:
-                    # Decoded later: nothing is to keep this thread from the next record.
-                    self._seen.append(
-                        Seen(
-                            now_ns,
-                            message.topic() or "",
-                            message.partition() or 0,
-                            message.timestamp()[1],
-                            message.value() or b"",
-                        )
-                    )
+            for topic, record in reader.read(MOST):
+                # Decoded later: nothing is to keep this thread from the next record.
+                self._seen.append(
+                    Seen(now_ns, topic, record.partition, record.time_ms, record.value)
+                )
 
 
-def end_of(consumer: Consumer, topic: str, partition: int) -> int:
+def end_of(finder: PartitionFinder, topic: str, partition: int) -> int:
     """The partition's end offset, asked of the broker."""
     try:
-        _, end = consumer.get_watermark_offsets(
-            TopicPartition(topic, partition), timeout=ANSWER_S, cached=False
-        )
-    except KafkaException as error:
+        return finder.end(topic, partition)
+    except JournalUnavailable as error:
         raise OperationFailed(f"Kafka does not answer: {error}") from error
-    return int(end)
 
 
-def read_all(bootstrap: str, topic: str, partition: int) -> Iterator[tuple[int, bytes]]:
+def read_all(kafka: KafkaAccess, topic: str, partition: int) -> Iterator[tuple[int, bytes]]:
     """(Kafka's timestamp in ms, value) of every record that is in the partition now."""
-    consumer = Consumer(kafka_settings.follower_consumer(bootstrap) | {"log_level": 2})
     try:
-        end = end_of(consumer, topic, partition)
-        consumer.assign([TopicPartition(topic, partition, 0)])
-        next_offset, give_up = 0, time.monotonic() + ANSWER_S
-        while next_offset < end:
-            for message in consumer.consume(MOST, 0.2):
-                if message.error() is None:
-                    next_offset = (message.offset() or 0) + 1
-                    give_up = time.monotonic() + ANSWER_S
-                    yield message.timestamp()[1], message.value() or b""
-            if time.monotonic() > give_up:
-                raise OperationFailed(f"{topic} cannot be read beyond offset {next_offset}")
-    finally:
-        consumer.close()
+        with closing(PartitionFinder(kafka)) as finder:
+            found = finder.partition(topic, partition)
+        for record in found.records(found.first):
+            yield record.time_ms, record.value
+    except JournalUnavailable as error:
+        raise OperationFailed(f"{topic} cannot be read: {error}") from error

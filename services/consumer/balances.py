@@ -83,7 +83,7 @@ class BalancesUpdater:
         try:
             self._take(timeout_s)
         except redis.RedisError as error:
-            self._outage.begin(str(error))
+            self._outage.start(str(error))
         except PositionMoved as error:
             log.warning("%s: going on from the position that Redis holds", error)
         except RecordsMissing as error:
@@ -113,4 +113,4 @@ class BalancesUpdater:
         try:
             self._projection.forget(self._shards)
         except redis.RedisError as away:
-            self._outage.begin(str(away))
+            self._outage.start(str(away))

@@ -50,6 +50,6 @@ class ResultsPrinter:
         try:
             self._source.commit()
         except JournalUnavailable as error:
-            self._outage.begin(str(error))
+            self._outage.start(str(error))
         else:
             self._outage.end()

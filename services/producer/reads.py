@@ -92,7 +92,7 @@ class Reader:
                     return self._client.query(address, shard, asked, left_s)
                 except ReplicaAway as away:
                     refusal = _more_telling(refusal, away)
-            self._directory.wait_for_news(min(NEWS_S, left_s))
+            self._directory.wait_for_update(min(NEWS_S, left_s))
         raise refusal
 
     def _addresses(self, shard: int, consistency: Consistency) -> list[str]:

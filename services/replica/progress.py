@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 
-from postjournal.adapters.snapshots.manager import Restoring
+from postjournal.adapters.snapshots.manager import RestoreProgress
 from postjournal.cluster.status import CatchUp
 from postjournal.core.roles import Role
 from postjournal.runtime import Engine
@@ -25,7 +25,9 @@ class Progress:
         self._seen: deque[tuple[int, int, int]] = deque()  # (ms, journal position, seq)
         self._logged_ms = 0
 
-    def look(self, engine: Engine, restoring: Restoring | None, now_ms: int) -> CatchUp | None:
+    def look(
+        self, engine: Engine, restoring: RestoreProgress | None, now_ms: int
+    ) -> CatchUp | None:
         """None when the engine is in sync."""
         if engine.role not in (Role.RESTORING, Role.CATCHING_UP):
             self._seen.clear()

@@ -13,6 +13,7 @@ import requests
 from postjournal.adapters.redis.client import connect
 from postjournal.adapters.redis.projection import BalancesProjection, PositionMoved
 from postjournal.cli.local.ports import choose_ports
+from postjournal.config.settings import RedisAccess
 from postjournal.core.sequence import Position
 from tests.support.services import (
     RedisProcess,
@@ -48,7 +49,7 @@ class Balances:
     """What the projection holds."""
 
     def __init__(self, url: str, namespace: str) -> None:
-        self.redis = connect(url)
+        self.redis = connect(RedisAccess(url))
         self.key = f"{namespace}:balances:0"
 
     @property
@@ -214,13 +215,13 @@ def test_a_sink_that_nobody_knows_is_a_configuration_error(
 
 @pytest.fixture
 def projection(redis_server: str, namespace: str) -> BalancesProjection:
-    return BalancesProjection(connect(redis_server), namespace)
+    return BalancesProjection(connect(RedisAccess(redis_server)), namespace)
 
 
 def test_nobody_writes_over_what_another_projection_has_written(
     projection: BalancesProjection, redis_server: str, namespace: str, balances: Balances
 ) -> None:
-    other = BalancesProjection(connect(redis_server), namespace)
+    other = BalancesProjection(connect(RedisAccess(redis_server)), namespace)
     assert projection.load(0) is other.load(0) is None
     projection.write(0, {"a": 2}, Position(2, 1))
     with pytest.raises(PositionMoved):

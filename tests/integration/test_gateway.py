@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.cli.local.ports import choose_ports
 from postjournal.cluster.status import ReplicaStatus
-from postjournal.config.settings import Settings
+from postjournal.config.settings import KafkaAccess, Settings
 from postjournal.core.errors import ConfigurationError
 from services.producer import reads
 from services.producer.app import make_app
@@ -60,7 +60,7 @@ def http(kafka: str, namespace: str, settings: Settings) -> Iterator[FlaskClient
 
 def commands(kafka: str, namespace: str, count: int) -> list[Any]:
     """The first commands in the topic: key and decoded value."""
-    consumer = Consumer(kafka_settings.follower_consumer(kafka))
+    consumer = Consumer(kafka_settings.follower_consumer(KafkaAccess(kafka)))
     consumer.assign([TopicPartition(f"{namespace}.commands", 0, 0)])
     found = [consumer.poll(60) for _ in range(count)]
     consumer.close()

@@ -12,8 +12,9 @@ import pytest
 import redis
 
 from postjournal.adapters.redis.client import connect
-from postjournal.adapters.redis.cluster_view import MAX_LENGTH, RedisView, Snapshot
+from postjournal.adapters.redis.cluster_view import MAX_LENGTH, RedisView, ViewContents
 from postjournal.cluster.status import Failover
+from postjournal.config.settings import RedisAccess
 from tests.support.services import eventually, make_topics, replica_status, running, say
 
 pytestmark = pytest.mark.kafka
@@ -25,7 +26,7 @@ class View:
     """What Redis holds."""
 
     def __init__(self, url: str, namespace: str) -> None:
-        self.redis: Any = connect(url)
+        self.redis: Any = connect(RedisAccess(url))
         self._namespace = namespace
 
     @property
@@ -179,11 +180,11 @@ def test_a_wrong_number_of_shards_is_a_configuration_error(
 
 @pytest.fixture
 def store(redis_server: str, namespace: str) -> RedisView:
-    return RedisView(connect(redis_server), namespace)
+    return RedisView(connect(RedisAccess(redis_server)), namespace)
 
 
-def entries(*numbers: int) -> Snapshot:
-    return Snapshot({}, {}, [(f"{n}-0", {"epoch": str(n)}) for n in numbers])
+def entries(*numbers: int) -> ViewContents:
+    return ViewContents({}, {}, [(f"{n}-0", {"epoch": str(n)}) for n in numbers])
 
 
 def test_a_failover_of_an_earlier_time_finds_its_place(store: RedisView, view: View) -> None:
@@ -200,8 +201,8 @@ def test_the_stream_keeps_its_last_thousand(store: RedisView, view: View) -> Non
 
 
 def test_a_replica_that_is_gone_leaves_the_hash(store: RedisView, view: View) -> None:
-    store.sync(Snapshot({}, {"r1/0": {"state": "standby"}, "r2/0": {"state": "leader"}}, []))
-    store.sync(Snapshot({}, {"r2/0": {"state": "leader"}}, []))
+    store.sync(ViewContents({}, {"r1/0": {"state": "standby"}, "r2/0": {"state": "leader"}}, []))
+    store.sync(ViewContents({}, {"r2/0": {"state": "leader"}}, []))
     assert view.replica("r1/0") == {}
     assert view.replica("r2/0") == {"state": "leader"}
 
@@ -211,18 +212,18 @@ def test_what_somebody_else_has_written_over_a_replica_is_replaced(
 ) -> None:
     view.redis.hset(f"{namespace}:replicas", "r1/0", "rubbish")
     changes = view.listen()
-    store.sync(Snapshot({}, {"r1/0": {"state": "standby"}}, []))
+    store.sync(ViewContents({}, {"r1/0": {"state": "standby"}}, []))
     assert view.replica("r1/0") == {"state": "standby"}
     assert len(view.heard(changes)) == 1
 
 
 def test_only_what_has_changed_is_published(store: RedisView, view: View) -> None:
     shard = {"leader": "r1", "epoch": "1", "state": "leader", "seq": "5"}
-    store.sync(Snapshot({0: shard}, {}, []))
+    store.sync(ViewContents({0: shard}, {}, []))
     changes = view.listen()
-    store.sync(Snapshot({0: shard | {"seq": "6"}}, {}, []))
+    store.sync(ViewContents({0: shard | {"seq": "6"}}, {}, []))
     assert view.heard(changes) == []
-    store.sync(Snapshot({0: shard | {"leader": "r2", "epoch": "2"}}, {}, []))
+    store.sync(ViewContents({0: shard | {"leader": "r2", "epoch": "2"}}, {}, []))
     assert len(view.heard(changes)) == 1
     assert view.shard["leader"] == "r2"
 

@@ -222,7 +222,7 @@ def test_a_writer_that_is_killed_leaves_no_name(tmp_path: Path) -> None:
     [
         ("s4://bucket", "use s3://BUCKET"),
         ("file://relative/path", "use s3://BUCKET"),
-        ("s3://bucket?zone=x", "zone is not understood"),
+        ("s3://bucket?zone=x", "unknown option zone"),
         ("s3://bucket?endpoint=minio:9000", "use http://HOST:PORT"),
     ],
 )
@@ -244,8 +244,8 @@ def test_a_directory_that_cannot_be_made_is_told() -> None:
     ("access", "words"),
     [
         (("nowhere", KEY, SECRET), "there is no bucket nowhere"),
-        ((BUCKET, "nobody", SECRET), "no right to do this: InvalidAccessKeyId"),
-        ((BUCKET, KEY, "wrong-secret"), "no right to do this: SignatureDoesNotMatch"),
+        ((BUCKET, "nobody", SECRET), "not authorized: InvalidAccessKeyId"),
+        ((BUCKET, KEY, "wrong-secret"), "not authorized: SignatureDoesNotMatch"),
     ],
 )
 def test_the_check_says_what_is_wrong(

@@ -14,7 +14,7 @@ import pytest
 
 from postjournal.adapters.snapshots import manager as store_snapshots
 from postjournal.adapters.snapshots.catalogue import SnapshotStore
-from postjournal.adapters.snapshots.manager import Restorer, Stores, StoreSnapshots
+from postjournal.adapters.snapshots.manager import Restorer, SnapshotManager, Stores
 from postjournal.adapters.snapshots.object_store import ObjectStore
 from postjournal.config.settings import StoreSettings
 from postjournal.core import messages as m
@@ -64,24 +64,24 @@ class Look:
 class SnapshotPorts:
     """One shard's port over one store."""
 
-    def __init__(self, settings: StoreSettings | None, journal: Journal, patience_s: float) -> None:
+    def __init__(self, settings: StoreSettings | None, journal: Journal, timeout_s: float) -> None:
         self.look = Look(journal.values)
         self.store = self.stores = None
         if settings is not None:
-            self.store = SnapshotStore(ObjectStore(settings, patience_s), "test")
+            self.store = SnapshotStore(ObjectStore(settings, timeout_s), "test")
             self.stores = Stores(self.store, self.store)
         self.port = self.another()
 
-    def another(self, replica: str = "r", window: int = WINDOW) -> StoreSnapshots:
+    def another(self, replica: str = "r", window: int = WINDOW) -> SnapshotManager:
         load = partial(
             snapshot_codec.restore,
             application=Ledger(),
             place=ShardPlace(0, 1),
             dedupe_window=window,
         )
-        return StoreSnapshots(0, replica, self.stores, Restorer(lambda: self.look, load))
+        return SnapshotManager(0, replica, self.stores, Restorer(lambda: self.look, load))
 
-    def hear(self, port: StoreSnapshots | None = None, last: str = "") -> list[Any]:
+    def hear(self, port: SnapshotManager | None = None, last: str = "") -> list[Any]:
         """Everything that the port says until something final."""
         heard: list[Any] = []
         deadline = time.monotonic() + 180
@@ -99,7 +99,7 @@ class SnapshotPorts:
         end: m.SnapshotProgressed = self.hear()[-1]
         return end
 
-    def restore(self, port: StoreSnapshots | None = None) -> AnyImage | None:
+    def restore(self, port: SnapshotManager | None = None) -> AnyImage | None:
         (port or self.port).restore()
         restored: m.Restored = self.hear(port)[-1]
         return restored.image
@@ -122,7 +122,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StoreSettings:
 
 @pytest.fixture
 def ports(settings: StoreSettings, journal: Journal) -> SnapshotPorts:
-    return SnapshotPorts(settings, journal, patience_s=2.0)
+    return SnapshotPorts(settings, journal, timeout_s=2.0)
 
 
 def test_what_is_taken_is_restored_to_the_byte(ports: SnapshotPorts, journal: Journal) -> None:
@@ -325,7 +325,7 @@ def test_a_snapshot_survives_a_store_that_is_away_for_a_moment(
     proxy = Proxy(minio.port)
     made = minio.settings(proxy.port)
     url = made.url.replace("some/prefix", "moment")
-    ports = SnapshotPorts(StoreSettings(url, made.key_id, made.secret), journal, patience_s=20.0)
+    ports = SnapshotPorts(StoreSettings(url, made.key_id, made.secret), journal, timeout_s=20.0)
     proxy.bytes_left = 0
     threading.Timer(1.0, lambda: setattr(proxy, "bytes_left", None)).start()
     assert ports.take(journal.fold(end=10)).state == "done"
@@ -339,7 +339,7 @@ def test_a_store_that_hangs_fails_the_snapshot_and_nothing_else(
 ) -> None:
     server = MinIO(tmp_path)
     server.start()
-    ports = SnapshotPorts(server.settings(), journal, patience_s=1.0)
+    ports = SnapshotPorts(server.settings(), journal, timeout_s=1.0)
     server.kill()
     end = ports.take(journal.fold(end=10))
     assert end.state == "failed"

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.errors import JournalUnavailable, RecordsMissing, SequenceGap
 from postjournal.core.sequence import Position
 from postjournal.subscribe import Start, Subscription, subscribe
@@ -62,9 +63,9 @@ def begin(subscription: Subscription) -> None:
     """Until it has its places, before anything comes."""
     deadline, ready = time.monotonic() + 120, 0
     while ready < 2:  # the poll after the one that got the partitions finds the places
-        assert time.monotonic() < deadline, subscription.trouble
+        assert time.monotonic() < deadline, subscription.unavailable_reason
         assert subscription.poll(0.1) == []
-        ready = 0 if subscription.trouble else ready + 1
+        ready = 0 if subscription.unavailable_reason else ready + 1
 
 
 def quiet(subscription: Subscription, seconds: float = 1.0) -> bool:
@@ -168,7 +169,7 @@ def test_from_the_end_exactly_what_is_new_comes(kafka: str, topic: str, before: 
 
 def test_an_offset_that_somebody_else_has_set_is_taken_with_care(kafka: str, topic: str) -> None:
     publish(kafka, topic, outputs([0, 1, 2, 1, 3]))
-    tool = Consumer(kafka_settings.subscriber_consumer(kafka, topic))
+    tool = Consumer(kafka_settings.subscriber_consumer(KafkaAccess(kafka), topic))
     tool.commit(offsets=[TopicPartition(topic, 0, 3)], asynchronous=False)
     tool.close()
     with subscribe(kafka, topic, group=topic) as subscription:

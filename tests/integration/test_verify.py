@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.cli.local.ports import choose_ports
 from postjournal.cli.main import main
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.fold import JournalState
 from postjournal.core.records import Codec
 from postjournal.ledger import Ledger
@@ -102,7 +103,7 @@ class Results:
     """How many there are, without those that a deposed leader has published again."""
 
     def __init__(self, kafka: str, namespace: str) -> None:
-        self._consumer = Consumer(kafka_settings.follower_consumer(kafka))
+        self._consumer = Consumer(kafka_settings.follower_consumer(KafkaAccess(kafka)))
         self._consumer.assign([TopicPartition(f"{namespace}.results", 0, 0)])
         self._highest = -1
         self.close = self._consumer.close
@@ -117,7 +118,7 @@ class Results:
 
 def told(kafka: str, namespace: str) -> set[tuple[str, int]]:
     """Which replica has said that it is where."""
-    surveyor = AuditSource(kafka, namespace, Ledger())
+    surveyor = AuditSource(KafkaAccess(kafka), namespace, Ledger())
     with closing(surveyor):
         return {(said.status.replica, said.status.seq) for said in surveyor.audit_input(0, 1).said}
 
@@ -163,7 +164,7 @@ def system(
 
 
 def read(kafka: str, namespace: str) -> Tape:
-    surveyor = AuditSource(kafka, namespace, Ledger())
+    surveyor = AuditSource(KafkaAccess(kafka), namespace, Ledger())
     found = surveyor.audit_input(0, 1)
     surveyor.close()
 

@@ -82,9 +82,6 @@ class Fake(LocalSystem):
         hit(self.hit_by)
         return True
 
-    def prove_identity(self) -> None:
-        return
-
     def stop(self) -> None:
         """Once more, as a shell does that hangs up."""
         hit(signal.SIGTERM)

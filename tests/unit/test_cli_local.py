@@ -112,7 +112,7 @@ def test_the_services_read_what_the_plan_says(tmp_path: Path) -> None:
     settings = Settings.from_environment(
         {**service_environment(PLAN), **by_name["replica-2"].environment}
     )
-    assert (settings.bootstrap, settings.shards) == ("127.0.0.1:9092", 4)
+    assert (settings.kafka.bootstrap, settings.shards) == ("127.0.0.1:9092", 4)
     assert (settings.replica, settings.http_port, settings.tripwire_port) == (
         *("replica-2", 7080),
         7081,
@@ -240,7 +240,7 @@ def test_an_empty_variable_is_as_one_that_is_not_set(
     monkeypatch.setattr(target, "running_system", lambda: Running(plan))
     monkeypatch.setenv("POSTJOURNAL_BOOTSTRAP", "")
     settings = Settings.from_environment(target.environment_of(None))
-    assert settings.bootstrap == plan.address("kafka")
+    assert settings.kafka.bootstrap == plan.address("kafka")
 
 
 def test_whoever_asks_a_running_system_learns_its_application_and_window(

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postjournal.adapters.outage import Outage
-from postjournal.adapters.redis.client import connect, without_password
+from postjournal.adapters.redis.client import connect
 from postjournal.adapters.redis.projection import PositionMoved
+from postjournal.config.settings import RedisAccess
 from postjournal.core.errors import (
     ConfigurationError,
     JournalUnavailable,
@@ -258,7 +259,7 @@ def test_a_commit_that_fails_does_not_stop_the_printing() -> None:
 
 def test_a_url_that_is_none_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="POSTJOURNAL_REDIS_URL"):
-        connect("http://localhost")
+        connect(RedisAccess("http://localhost"))
 
 
 @pytest.mark.parametrize(
@@ -266,27 +267,28 @@ def test_a_url_that_is_none_is_a_configuration_error() -> None:
 )
 def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
     with pytest.raises(ConfigurationError, match="POSTJOURNAL_REDIS_URL") as told:
-        connect(url)
+        connect(RedisAccess(url))
     whole = "".join(traceback.format_exception(told.value, limit=0))
     assert "hunter2" not in whole
 
 
 def test_a_password_stays_out_of_the_log() -> None:
-    assert without_password("redis://me:secret@host:6379/0") == "redis://host:6379/0"
-    assert without_password("redis://host:6379/0") == "redis://host:6379/0"
-    assert without_password("redis://host:6379/0?password=secret") == "redis://host:6379/0"
+    assert "secret" not in repr(RedisAccess("redis://me:secret@host:6379/0", "secret"))
+    assert RedisAccess("redis://me:secret@host:6379/0").address == "redis://host:6379/0"
+    assert RedisAccess("redis://host:6379/0").address == "redis://host:6379/0"
+    assert RedisAccess("redis://host:6379/0?password=secret").address == "redis://host:6379/0"
 
 
 def test_each_reason_of_an_outage_is_logged_once_until_it_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     outage = Outage("Kafka", logging.getLogger("test"))
-    for why in ("away", "no answer", "away", "no answer"):
-        outage.begin(why)
+    for reason in ("refused", "no answer", "refused", "no answer"):
+        outage.start(reason)
     outage.end()
-    outage.begin("away")
+    outage.start("refused")
     assert [record.message.split(";")[0] for record in caplog.records] == [
-        "Kafka: away",
+        "Kafka: refused",
         "Kafka: no answer",
-        "Kafka: away",
+        "Kafka: refused",
     ]

@@ -8,9 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.limits import Limits
 
-PRODUCERS: dict[str, Callable[[str], kafka_settings.Config]] = {
+KAFKA = KafkaAccess("localhost:9092")
+
+PRODUCERS: dict[str, Callable[[KafkaAccess], kafka_settings.Config]] = {
     name: make
     for name, make in inspect.getmembers(kafka_settings, inspect.isfunction)
     if name.endswith("_producer") and not name.startswith("_")
@@ -19,7 +22,7 @@ PRODUCERS: dict[str, Callable[[str], kafka_settings.Config]] = {
 
 @pytest.mark.parametrize("name", PRODUCERS)
 def test_what_is_acknowledged_is_held_by_all_in_sync_replicas(name: str) -> None:
-    assert PRODUCERS[name]("localhost:9092")["acks"] == "all"
+    assert PRODUCERS[name](KAFKA)["acks"] == "all"
 
 
 def test_every_producer_is_looked_at() -> None:
@@ -28,7 +31,7 @@ def test_every_producer_is_looked_at() -> None:
 
 
 def test_a_sinks_producer_is_idempotent_and_never_gives_up_on_a_record() -> None:
-    settings = kafka_settings.sink_producer("localhost:9092")
+    settings = kafka_settings.sink_producer(KAFKA)
     assert settings["message.timeout.ms"] == 0
     assert settings["enable.idempotence"] is True
 

@@ -9,8 +9,8 @@ from queue import Empty, SimpleQueue
 
 import msgspec
 import pytest
-from confluent_kafka import Message
 
+from postjournal.adapters.kafka.client import TopicRecord
 from postjournal.cluster.status import ReplicaStatus
 from postjournal.core.errors import ConfigurationError, JournalUnavailable, ShardCountMismatch
 from services.producer import kafka_results
@@ -24,18 +24,16 @@ class FakeTopic:
     """Hands out what the test puts in; `calls` has what it was told to do."""
 
     def __init__(self) -> None:
-        self.records: SimpleQueue[Message] = SimpleQueue()
+        self.records: SimpleQueue[TopicRecord] = SimpleQueue()
         self.calls: list[str] = []
         self.is_open = False
         self.may_open = True
-        self.trouble = ""
+        self.unavailable_reason: str | None = None
+        self.is_caught_up = False
         self.error: Exception | None = None
 
     def put(self, value: bytes, shard: int = 0) -> None:
-        stamp = (1, time.time_ns() // 1_000_000)
-        self.records.put(
-            Message(topic="t", partition=shard, offset=0, value=value, timestamp=stamp)
-        )
+        self.records.put(TopicRecord(shard, 0, None, value, time.time_ns() // 1_000_000))
 
     def open(self) -> bool:
         if isinstance(self.error, ConfigurationError):
@@ -45,7 +43,7 @@ class FakeTopic:
         self.is_open = self.may_open
         return self.is_open
 
-    def poll(self, timeout_s: float) -> list[Message]:
+    def poll(self, timeout_s: float) -> list[TopicRecord]:
         try:
             return [self.records.get(timeout=min(timeout_s, 0.01))]
         except Empty:
@@ -82,7 +80,7 @@ def topic() -> FakeTopic:
 @pytest.fixture
 def results(topic: FakeTopic) -> Iterator[ResultFollower]:
     follower = ResultFollower(topic, Metrics(), never)
-    eventually(lambda: not follower.trouble)
+    eventually(lambda: not follower.unavailable_reason)
     yield follower
     follower.close()
     eventually(lambda: topic.calls[-1] == "close")
@@ -103,9 +101,9 @@ def test_a_topic_that_closed_is_opened_again_and_a_waiting_request_gets_its_resu
     results: ResultFollower, topic: FakeTopic
 ) -> None:
     topic.may_open = topic.is_open = False
-    eventually(lambda: results.trouble)
+    eventually(lambda: results.unavailable_reason)
     topic.may_open = True
-    eventually(lambda: not results.trouble)
+    eventually(lambda: not results.unavailable_reason)
     with results.expect(0, "a") as expected:
         topic.put(result("a", 1))
         assert expected.wait(5) == result("a", 1)
@@ -167,7 +165,7 @@ def test_the_number_of_waiting_requests_is_bounded(
 
 def test_nobody_can_wait_before_the_results_are_followed(topic: FakeTopic) -> None:
     topic.may_open = False
-    topic.trouble = "does not exist yet"
+    topic.unavailable_reason = "does not exist yet"
     follower = ResultFollower(topic, Metrics(), never)
     with pytest.raises(Unavailable, match="does not exist yet"), follower.expect(0, "a"):
         pass

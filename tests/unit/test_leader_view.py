@@ -9,15 +9,16 @@ from typing import Any
 import msgspec
 import pytest
 import redis
-from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postjournal.adapters.redis.cluster_view import Snapshot
+from postjournal.adapters.kafka.client import TopicRecord
+from postjournal.adapters.kafka.follower import Follower
+from postjournal.adapters.redis.cluster_view import ViewContents
 from postjournal.cluster.status import Failover, ReplicaStatus, StatusRecord
 from postjournal.cluster.view import MAX_FAILOVERS, ClusterView
-from services.leader_view.follower import Follower
 from services.leader_view.rendering import render, stream_id
+from services.leader_view.view_updater import ViewUpdater
 
 NOW = 1_000_000_000
 
@@ -164,44 +165,40 @@ def test_every_failover_has_an_entry_of_its_own_in_order(told: list[tuple[int, i
     assert ids == sorted(set(ids))
 
 
-# --- the follower ---------------------------------------------------------------------------
+# --- the updater ----------------------------------------------------------------------------
 
 
 @dataclass
 class FakeTopic:
-    batches: list[list[Message]] = field(default_factory=list)
+    batches: list[list[TopicRecord]] = field(default_factory=list)
+    is_open: bool = True
     is_caught_up: bool = True
+    unavailable_reason: str | None = None
 
     def open(self) -> bool:
         return True
 
-    def poll(self, timeout_s: float) -> list[Message]:
+    def poll(self, timeout_s: float) -> list[TopicRecord]:
         return self.batches.pop(0) if self.batches else []
 
     def put(self, *records: StatusRecord, seen: int = NOW) -> None:
         self.batches.append(
-            [
-                Message(
-                    topic="s",
-                    partition=0,
-                    offset=0,
-                    value=msgspec.json.encode(record),
-                    timestamp=(1, seen),
-                )
-                for record in records
-            ]
+            [TopicRecord(0, 0, None, msgspec.json.encode(record), seen) for record in records]
         )
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass
 class FakeStore:
-    snapshots: list[Snapshot] = field(default_factory=list)
-    is_away: bool = False
+    written: list[ViewContents] = field(default_factory=list)
+    is_unavailable: bool = False
 
-    def sync(self, snapshot: Snapshot) -> None:
-        if self.is_away:
+    def sync(self, contents: ViewContents) -> None:
+        if self.is_unavailable:
             raise redis.ConnectionError("refused")
-        self.snapshots.append(snapshot)
+        self.written.append(contents)
 
 
 @dataclass
@@ -211,10 +208,11 @@ class World:
     now: int = NOW
 
     def __post_init__(self) -> None:
-        self.told: list[Failover] = []
-        self.follower = Follower(
-            self.topic, self.store, lambda: self.now, "Redis", self.told.append
+        self.counted: list[Failover] = []
+        updater = ViewUpdater(
+            self.topic, self.store, lambda: self.now, "Redis", self.counted.append
         )
+        self.follower = Follower("status", self.topic, updater.apply, needs_history=True)
 
     def step(self, ms: int = 0) -> None:
         self.now += ms
@@ -231,17 +229,17 @@ def test_nothing_is_written_before_the_present_is_reached(world: World) -> None:
     world.topic.put(status("r1", "leader", 1, "r1"))
     world.topic.put(status("r2", "leader", 2, "r2"))
     world.step()
-    assert world.store.snapshots == []
+    assert world.store.written == []
     world.topic.is_caught_up = True
     world.step()
-    assert [each.shards[0]["leader"] for each in world.store.snapshots] == ["r2"]
+    assert [contents.shards[0]["leader"] for contents in world.store.written] == ["r2"]
 
 
 def test_a_new_leader_is_written_at_once(world: World) -> None:
     world.step()
     world.topic.put(status("r1", "leader", 1, "r1"))
     world.step(ms=1)
-    assert world.store.snapshots[-1].shards[0]["leader"] == "r1"
+    assert world.store.written[-1].shards[0]["leader"] == "r1"
 
 
 def test_counters_are_written_twice_a_second(world: World) -> None:
@@ -250,25 +248,25 @@ def test_counters_are_written_twice_a_second(world: World) -> None:
     for ms in (100, 100, 300):
         world.topic.put(status("r1", "leader", 1, "r1", seq=world.now))
         world.step(ms)
-    assert len(world.store.snapshots) == 2
+    assert len(world.store.written) == 2
 
 
-def test_a_redis_that_was_away_gets_everything_at_once(world: World) -> None:
-    world.store.is_away = True
+def test_a_redis_that_was_unavailable_gets_everything_at_once(world: World) -> None:
+    world.store.is_unavailable = True
     world.topic.put(status("r1", "leader", 1, "r1"), failover(1, NOW))
     world.step()
-    world.store.is_away = False
+    world.store.is_unavailable = False
     world.step(ms=500)
-    (snapshot,) = world.store.snapshots
-    assert snapshot.shards[0]["leader"] == "r1"
-    assert len(snapshot.failovers) == 1
+    (contents,) = world.store.written
+    assert contents.shards[0]["leader"] == "r1"
+    assert len(contents.failovers) == 1
 
 
 def test_of_the_long_past_only_failovers_are_taken(world: World) -> None:
     world.topic.put(status("r9", "standby", 1, None), failover(1, 5), seen=NOW - 400_000)
     world.step()
-    assert world.store.snapshots[-1].replicas == {}
-    assert len(world.store.snapshots[-1].failovers) == 1
+    assert world.store.written[-1].replicas == {}
+    assert len(world.store.written[-1].failovers) == 1
 
 
 def test_only_failovers_after_the_start_are_counted(world: World) -> None:
@@ -277,7 +275,7 @@ def test_only_failovers_after_the_start_are_counted(world: World) -> None:
     world.topic.put(failover(2, NOW + 1), seen=NOW + 1)
     world.step()
     world.step()
-    assert [each.epoch for each in world.told] == [2]
+    assert [each.epoch for each in world.counted] == [2]
 
 
 def test_two_processes_with_one_name_are_warned_of_once_and_marked(
@@ -290,18 +288,18 @@ def test_two_processes_with_one_name_are_warned_of_once_and_marked(
         world.step(ms=500)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "r1" in caplog.text
-    assert world.store.snapshots[-1].replicas["r1/0"]["duplicate_name"] is True
+    assert world.store.written[-1].replicas["r1/0"]["duplicate_name"] is True
 
 
-def test_a_record_of_another_kind_is_passed_over(world: World) -> None:
-    world.topic.batches.append([Message(topic="s", partition=0, value=b"{}", timestamp=(1, NOW))])
+def test_a_record_of_another_kind_is_skipped(world: World) -> None:
+    world.topic.batches.append([TopicRecord(0, 0, None, b"{}", NOW)])
     world.topic.put(status("r1", "leader", 1, "r1"))
     world.step()
     world.step(ms=500)
-    assert world.store.snapshots[-1].shards[0]["leader"] == "r1"
+    assert world.store.written[-1].shards[0]["leader"] == "r1"
 
 
 def test_absent_values_are_written_as_empty_text() -> None:
-    snapshot = render(view_of(status("r1", "standby", 1, None)), NOW)
-    assert snapshot.shards[0]["leader"] == ""
-    assert all(isinstance(value, str) for value in snapshot.shards[0].values())
+    contents = render(view_of(status("r1", "standby", 1, None)), NOW)
+    assert contents.shards[0]["leader"] == ""
+    assert all(isinstance(value, str) for value in contents.shards[0].values())

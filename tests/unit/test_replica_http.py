@@ -78,7 +78,7 @@ def test_a_replica_lives_as_long_as_all_its_shards_do() -> None:
 class Mute:
     """Takes whatever it is told."""
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, *arguments: object, **named: object) -> None:
         pass
 
     def __getattr__(self, name: str) -> Callable[..., None]:
@@ -124,7 +124,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def log(monkeypatch: pytest.MonkeyPatch) -> SlowLog:
     made = SlowLog()
     monkeypatch.setattr(shard_module, "KafkaLog", lambda *arguments: made)
-    monkeypatch.setattr(shard_module, "Producer", Mute)
+    monkeypatch.setattr(shard_module, "RecordProducer", Mute)
     return made
 
 

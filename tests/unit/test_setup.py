@@ -9,6 +9,7 @@ import pytest
 
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.cluster.topics import Topics
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.errors import ConfigurationError
 from services.setup import (
     kafka_acls,
@@ -68,12 +69,12 @@ def test_the_rights_follow_the_applications_topics() -> None:
 
 
 def test_a_user_without_a_password_is_a_wrong_configuration(tmp_path: Path) -> None:
-    assert kafka_settings.security({}) == {}
+    assert KafkaAccess.from_environment({}).username is None
     with pytest.raises(ConfigurationError, match="PASSWORD_FILE"):
-        kafka_settings.security({"POSTJOURNAL_KAFKA_USERNAME": "replica"})
+        KafkaAccess.from_environment({"POSTJOURNAL_KAFKA_USERNAME": "replica"})
     missing = str(tmp_path / "none")
     with pytest.raises(ConfigurationError, match="none"):
-        kafka_settings.security(
+        KafkaAccess.from_environment(
             {
                 "POSTJOURNAL_KAFKA_USERNAME": "replica",
                 "POSTJOURNAL_KAFKA_PASSWORD_FILE": missing,
@@ -81,10 +82,14 @@ def test_a_user_without_a_password_is_a_wrong_configuration(tmp_path: Path) -> N
         )
 
 
-def test_every_client_proves_who_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_client_authenticates(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("geheim\n")
-    monkeypatch.setenv("POSTJOURNAL_KAFKA_USERNAME", "replica")
-    monkeypatch.setenv("POSTJOURNAL_KAFKA_PASSWORD_FILE", str(tmp_path / "password"))
+    access = KafkaAccess.from_environment(
+        {
+            "POSTJOURNAL_KAFKA_USERNAME": "replica",
+            "POSTJOURNAL_KAFKA_PASSWORD_FILE": str(tmp_path / "password"),
+        }
+    )
     for make in (
         kafka_settings.admin,
         kafka_settings.journal_producer,
@@ -95,10 +100,21 @@ def test_every_client_proves_who_it_is(tmp_path: Path, monkeypatch: pytest.Monke
         kafka_settings.engine_consumer,
         kafka_settings.tail_consumer,
         kafka_settings.follower_consumer,
+        kafka_settings.audit_consumer,
+        lambda access: kafka_settings.subscriber_consumer(access, "group"),
     ):
-        config = make("kafka:9092")
+        config = make(access)
         assert (config["sasl.username"], config["sasl.password"]) == ("replica", "geheim")
         assert config["sasl.mechanism"] == "SCRAM-SHA-512"
+
+
+def test_a_client_without_a_user_does_not_authenticate() -> None:
+    config = kafka_settings.admin(KafkaAccess("kafka:9092"))
+    assert not [name for name in config if name.startswith(("sasl.", "security.", "ssl."))]
+
+
+def test_kafkas_password_is_not_in_the_text_of_its_access() -> None:
+    assert "geheim" not in repr(KafkaAccess("kafka:9092", "replica", "geheim"))
 
 
 # --- Redis ----------------------------------------------------------------------------------

@@ -168,12 +168,12 @@ def test_the_newest_unbroken_run_is_what_counts() -> None:
 
 
 def test_a_subscription_needs_somewhere_to_keep_its_place() -> None:
-    with pytest.raises(ConfigurationError, match="a group or a place"):
+    with pytest.raises(ConfigurationError, match="a group, or a store"):
         subscribe("localhost:1", TOPIC)
 
 
 def test_a_group_is_not_told_which_partitions_to_read() -> None:
-    with pytest.raises(ConfigurationError, match="by itself"):
+    with pytest.raises(ConfigurationError, match="either group or partitions"):
         subscribe("localhost:1", TOPIC, group="g", partitions=[0])
 
 

@@ -29,7 +29,7 @@ class Part(NamedTuple):
 
 def parts_of(model: PageModel) -> Iterator[Part]:
     """Whatever encloses a part comes before it."""
-    yield Part("trouble", "state", _html("trouble", model=model))
+    yield Part("notices", "state", _html("notices", model=model))
     for shard in model.shards:
         key = f"shard-{shard.shard}"
         yield Part(key, "shards", shard_card(model, shard))

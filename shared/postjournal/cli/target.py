@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,18 +13,19 @@ from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.progress import Reporter
 from postjournal.cli.running_system import running_system
 from postjournal.config.settings import BOOTSTRAP
+from postjournal.config.variables import process_environment
 
 
 def environment_of(bootstrap: str | None) -> dict[str, str]:
     """The POSTJOURNAL_… variables of the system that is meant.
 
     Those of this process where `bootstrap` is named or POSTJOURNAL_BOOTSTRAP is set, else those
-    of the running system; one in containers adds who we are to Kafka. Raises `OperationFailed`
-    when none is running.
+    of the running system, credentials included. Raises `OperationFailed` when none is running.
     """
-    if bootstrap is not None or os.environ.get(BOOTSTRAP.name):
-        return dict(os.environ)
-    return {**os.environ, **running_system().settings()}
+    environment = process_environment()
+    if bootstrap is not None or environment.get(BOOTSTRAP.name):
+        return environment
+    return process_environment(running_system().settings())
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def environment_with(bootstrap: str | None, data: Path | None) -> Iterator[dict[
         yield environment_of(bootstrap)
         return
     with _kept_system(data) as plan:
-        yield {**os.environ, **service_environment(plan)}
+        yield process_environment(service_environment(plan))
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from postjournal.adapters.snapshots.object_store import HASTY_S, ObjectStore
+from postjournal.adapters.snapshots.object_store import INTERACTIVE_TIMEOUT_S, ObjectStore
 from postjournal.app import Application, load_application
-from postjournal.config.settings import StoreSettings
+from postjournal.config.settings import KafkaAccess, StoreSettings
 from postjournal.core.errors import ConfigurationError
 from postjournal.verify.audit_source import AuditSource
 from postjournal.verify.report import Report
@@ -25,7 +25,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be audited. `application`: package.module:Class; `store`: of the snapshots, None
     when they are not to be looked at."""
 
-    bootstrap: str
+    kafka: KafkaAccess
     namespace: str
     application: str
     dedupe_window: int
@@ -42,8 +42,8 @@ def audit(
 ) -> Report:
     """Audit `shards`, or all of them. Raises `PostjournalError` when that cannot be done."""
     application: Application[Any, Any, Any] = load_application(target.application)
-    store = ObjectStore(target.store, HASTY_S) if target.store else None
-    surveyor = AuditSource(target.bootstrap, target.namespace, application, store)
+    store = ObjectStore(target.store, INTERACTIVE_TIMEOUT_S) if target.store else None
+    surveyor = AuditSource(target.kafka, target.namespace, application, store)
     with closing(surveyor):
         count = surveyor.shards()
         unknown = [shard for shard in shards if shard >= count]
@@ -63,7 +63,7 @@ def audit(
     commands = sum(report.commands for report in reports)
     return Report(
         sound=all(report.sound for report in reports),
-        bootstrap=target.bootstrap,
+        bootstrap=target.kafka.bootstrap,
         namespace=target.namespace,
         application=target.application,
         dedupe_window=target.dedupe_window,

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer
-
-from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.adapters.kafka.metadata import bounds, partition_count
-from postjournal.adapters.kafka.partition_reader import KafkaPartition
+from postjournal.adapters.kafka.partition_reader import KafkaPartition, PartitionFinder
 from postjournal.adapters.snapshots.object_store import ObjectStore
 from postjournal.cluster.status import ReplicaStatus, decode_status
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.application import Application
-from postjournal.core.errors import ConfigurationError
 from postjournal.verify.partition import Partition
 from postjournal.verify.replay import DEADLETTER
 from postjournal.verify.replicas import ReportedDigest
@@ -21,9 +17,6 @@ from postjournal.verify.shard import AuditInput, Sink
 from postjournal.verify.snapshots import StoredSnapshot
 from postjournal.verify.store import snapshots
 
-ANSWER_S = 10.0
-STALLED_S = 30.0
-CHUNK_RECORDS = 4_000
 LAST_STATUSES = 20_000
 """How far back the status topic is read, in records: it bounds what is kept of them."""
 
@@ -33,30 +26,23 @@ class AuditSource:
 
     def __init__(
         self,
-        bootstrap: str,
+        kafka: KafkaAccess,
         namespace: str,
         application: Application[Any, Any, Any],
         store: ObjectStore | None = None,
     ) -> None:
         """Connects; call `close`. Without a store, snapshots are not looked at."""
-        self._bootstrap, self._namespace = bootstrap, namespace
+        self._namespace = namespace
         self._application, self._store = application, store
-        settings = kafka_settings.audit_consumer(bootstrap) | {"log_level": 2}
-        self._consumer = Consumer(settings)
+        self._finder = PartitionFinder(kafka)
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._consumer.close()
+        self._finder.close()
 
     def shards(self) -> int:
         """How many shards the journal has. Raises `ConfigurationError`, `JournalUnavailable`."""
-        topic = self._topic("journal")
-        count = partition_count(self._consumer, topic, ANSWER_S)
-        if count == 0:
-            raise ConfigurationError(
-                f"there is no topic {topic} at {self._bootstrap}: is the namespace right?"
-            )
-        return count
+        return self._finder.count(self._topic("journal"))
 
     def audit_input(self, shard: int, shards: int) -> AuditInput:
         """The order matters: see `AuditInput`."""
@@ -83,9 +69,7 @@ class AuditSource:
         return f"{self._namespace}.{name}"
 
     def _partition(self, name: str, shard: int) -> KafkaPartition:
-        topic = self._topic(name)
-        first, end = bounds(self._consumer, topic, shard, ANSWER_S)
-        return KafkaPartition(self._bootstrap, topic, shard, first, end)
+        return self._finder.partition(self._topic(name), shard)
 
     def _said(self, shard: int) -> list[ReportedDigest]:
         statuses: Partition = self._partition("status", shard)

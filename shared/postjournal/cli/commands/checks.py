@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from postjournal.cli.local.layout import PROJECT_ROOT
+from postjournal.config.variables import process_environment
 
 QUICK = ("tests/unit", "tests/simulation")
 SLOW = ("tests/contract", "tests/integration", "tests/e2e")
@@ -34,8 +35,9 @@ LINTERS = (
 def test(quick: bool, seed: int | None, planted_bugs: bool, arguments: tuple[str, ...]) -> None:
     """Run the tests, the quick ones first; ARGUMENTS go to pytest."""
     os.chdir(PROJECT_ROOT)
+    environment = process_environment()
     if quick:
-        os.environ.setdefault("POSTJOURNAL_SIM_SEEDS", QUICK_SEEDS)
+        environment.setdefault("POSTJOURNAL_SIM_SEEDS", QUICK_SEEDS)
     if planted_bugs:
         command = [SIMULATION, "--planted-bugs", *arguments]
     elif seed is not None:
@@ -43,7 +45,7 @@ def test(quick: bool, seed: int | None, planted_bugs: bool, arguments: tuple[str
     else:
         command = ["pytest", *pytest_arguments(quick, arguments)]
     # In place of this process: Ctrl-C reaches the tests alone, and their exit code is ours.
-    os.execv(sys.executable, [sys.executable, "-m", *command])
+    os.execve(sys.executable, [sys.executable, "-m", *command], environment)
 
 
 @click.command()

@@ -13,7 +13,7 @@ from rich.table import Table
 from postjournal.cli.coordinator import CoordinatorClient, SnapshotRow
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.output import json_option, print_json
-from postjournal.cli.running_system import running_system
+from postjournal.cli.running_system import coordinator_of, running_system
 
 POLL_S = 0.1
 ENDED = ("done", "failed")
@@ -26,7 +26,7 @@ ENDED = ("done", "failed")
 @json_option
 def snapshot(shard: int | None, allow_leader: bool, waiting: bool, as_json: bool) -> None:
     """Have a standby write down the state, at one offset of the journal."""
-    coordinator = CoordinatorClient(running_system().plan.url("coordinator"))
+    coordinator = coordinator_of(running_system())
     snapshot_id, rows = coordinator.ask(shard, allow_leader=allow_leader)
     if waiting:
         rows = _wait(coordinator, snapshot_id, quiet=as_json)
@@ -41,7 +41,7 @@ def snapshot(shard: int | None, allow_leader: bool, waiting: bool, as_json: bool
 @json_option
 def snapshots(as_json: bool) -> None:
     """List the snapshots, newest first, and those under way."""
-    rows = CoordinatorClient(running_system().plan.url("coordinator")).snapshots()
+    rows = coordinator_of(running_system()).snapshots()
     if as_json:
         print_json(rows)
     elif rows:

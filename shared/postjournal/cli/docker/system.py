@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import msgspec
@@ -48,26 +47,27 @@ class DockerSystem:
         """Whether any container runs."""
         return any(each.state != "exited" for each in containers() if not _is_one_shot(each))
 
-    def prove_identity(self) -> None:
-        """Let this process be the operator, to Kafka and the coordinator, if they ask.
+    @cached_property
+    def credentials(self) -> dict[str, str]:
+        """The operator's variables for Kafka and the coordinator; {} for a system without any.
 
-        The secrets go into this process' environment and nowhere else. Raises `OperationFailed`
-        when the container that holds them is gone.
+        Raises `OperationFailed` when the container that holds the secrets is missing.
         """
         if not self.plan.is_secure:
-            return
-        made_them = next((each.name for each in containers() if each.service == SECRETS), None)
-        if made_them is None:
+            return {}
+        holder = next((each.name for each in containers() if each.service == SECRETS), None)
+        if holder is None:
             raise OperationFailed(
-                f"the container `{SECRETS}`, which has ended and holds the operator's secrets, is "
-                "gone: `./postjournal up`, with the options of the first time, makes it again"
+                f"the container `{SECRETS}`, which has exited and holds the operator's secrets, is "
+                "missing: `./postjournal up`, with the options of the first time, creates it again"
             )
-        os.environ["POSTJOURNAL_KAFKA_USERNAME"] = OPERATOR
-        for variable, name in (
-            ("POSTJOURNAL_KAFKA_PASSWORD", "kafka-password"),
-            ("POSTJOURNAL_API_TOKEN", "api-token"),
-        ):
-            os.environ[variable] = read_file(made_them, str(OPERATOR_FOLDER / name))
+        return {
+            "POSTJOURNAL_KAFKA_USERNAME": OPERATOR,
+            "POSTJOURNAL_KAFKA_PASSWORD": read_file(
+                holder, str(OPERATOR_FOLDER / "kafka-password")
+            ),
+            "POSTJOURNAL_API_TOKEN": read_file(holder, str(OPERATOR_FOLDER / "api-token")),
+        }
 
     def status(self) -> SystemStatus:
         """What every replica and service is doing."""
@@ -86,8 +86,11 @@ class DockerSystem:
         return SystemStatus(mode="docker", replicas=rows, services=services)
 
     def settings(self) -> dict[str, str]:
-        """The environment variables by which a program of ours on this machine finds it."""
-        return self.plan.settings
+        """The environment variables by which a client on this machine reaches this system.
+
+        Raises as `credentials`, which are included.
+        """
+        return self.plan.settings | self.credentials
 
     def accounts(self) -> Callable[[], dict[str, StateAnswer | None]]:
         """Asks the replicas that are there now, as often as it is called."""

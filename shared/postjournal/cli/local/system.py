@@ -54,6 +54,7 @@ from postjournal.config.settings import (
     NAMESPACE,
     SNAPSHOT_URL,
 )
+from postjournal.config.variables import process_environment
 
 LOCK_PATIENCE_S = 120.0
 STORAGE_PATIENCE_S = 90.0
@@ -138,18 +139,12 @@ class LocalSystem:
         return collect(plan, self.layout, Supervisor(plan.socket).programs())
 
     def settings(self) -> dict[str, str]:
-        """The environment variables by which a program of ours finds this system."""
+        """The environment variables by which a client reaches this system, credentials included."""
         return service_environment(self.plan)
 
     def accounts(self) -> Callable[[], dict[str, StateAnswer | None]]:
         """Asks the replicas for their own accounts, as often as it is called."""
         return partial(ask_replicas, self.plan)
-
-    def prove_identity(self) -> None:
-        """Let this process be the operator, to the coordinator."""
-        token = self.plan.api_token
-        if token:
-            os.environ["POSTJOURNAL_API_TOKEN"] = token
 
     def kill(self, name: str) -> int:
         """SIGKILL to a service; its pid. It is started again: a replica after 3 s."""
@@ -224,7 +219,7 @@ class LocalSystem:
         write_plan(self.layout, plan)
 
     def _make_plan(self, replicas: int, shards: int, on_progress: OnProgress) -> Plan:
-        environment = {**os.environ, **self._environment}
+        environment = process_environment(self._environment)
         wanted = well_known_ports(replicas)
         ports = choose_ports(wanted, prefer_wanted=self._prefer_well_known_ports)
         if self._prefer_well_known_ports:

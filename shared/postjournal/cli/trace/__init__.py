@@ -46,7 +46,7 @@ def trace(
     settings = Settings.from_environment(environment_of(bootstrap))
     application = load_application(app or settings.app)
     topics = Topics.of(namespace or settings.namespace, application.sources, application.sinks)
-    searcher = Searcher(bootstrap or settings.bootstrap, topics)
+    searcher = Searcher(settings.kafka.at(bootstrap), topics)
     try:
         stories = searcher.stories(wanted)
     finally:

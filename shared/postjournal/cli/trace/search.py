@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.adapters.kafka.metadata import bounds, partition_count
-from postjournal.adapters.kafka.partition_reader import KafkaPartition
+from postjournal.adapters.kafka.client import TopicRecord
+from postjournal.adapters.kafka.partition_reader import KafkaPartition, PartitionFinder
 from postjournal.cli.trace.builder import (
     CommandTrace,
     Emitted,
@@ -21,10 +20,9 @@ from postjournal.cli.trace.builder import (
 )
 from postjournal.cli.trace.walk import Counted, Place, accepted
 from postjournal.cluster.topics import Topics
-from postjournal.core.errors import ConfigurationError, JournalUnavailable
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.records import MAX_ID_LENGTH, UNREADABLE
 
-ANSWER_S = 10.0
 FIRST_WINDOW = 20_000
 """Source records looked at first, the newest ones; each further look goes twice as far back."""
 
@@ -47,16 +45,15 @@ class _Output(msgspec.Struct):
 class Searcher:
     """Reads the topics of one system. Call `close`. All methods raise `JournalUnavailable`."""
 
-    def __init__(self, bootstrap: str, topics: Topics) -> None:
+    def __init__(self, kafka: KafkaAccess, topics: Topics) -> None:
         """Connects in the background."""
-        self._bootstrap, self._topics = bootstrap, topics
-        self._consumer = Consumer(kafka_settings.audit_consumer(bootstrap) | {"log_level": 2})
+        self._topics = topics
+        self._finder = PartitionFinder(kafka)
         self._envelope = msgspec.json.Decoder(_Envelope).decode
         self._output = msgspec.json.Decoder(_Output).decode
 
     def close(self) -> None:
-        """Let go of the connection."""
-        self._consumer.close()
+        self._finder.close()
 
     def stories(self, wanted: str) -> list[CommandTrace]:
         """Of the command `wanted`, or of the commands of the trace with that id.
@@ -71,9 +68,9 @@ class Searcher:
 
     def _sources(self, wanted: str) -> list[Source]:
         partitions = [
-            self._partition(topic, shard)
+            self._finder.partition(topic, shard)
             for topic in self._topics.source_topics
-            for shard in range(self._shards(topic))
+            for shard in range(self._finder.count(topic))
         ]
         ends = {part: part.end for part in partitions}
         window = FIRST_WINDOW
@@ -81,7 +78,7 @@ class Searcher:
             found: list[Source] = []
             for part in partitions:
                 start = max(part.first, ends[part] - window)
-                stretch = KafkaPartition(part.bootstrap, part.topic, part.number, start, ends[part])
+                stretch = replace(part, first=start, end=ends[part])
                 found += self._matches(stretch, wanted)
                 ends[part] = start
             if found:
@@ -94,25 +91,25 @@ class Searcher:
         is_trace = len(wanted) == 32 and set(wanted) <= set("0123456789abcdef")
         place_of_poison = f"{stretch.topic}/{stretch.number}@"
         is_place = wanted.startswith(place_of_poison)
-        for message in self._messages(stretch, stretch.first):
+        for record in stretch.records(stretch.first):
             parent = None
-            if needle not in (message.value() or b"") and not is_place:
-                parent = _traceparent(message) if is_trace else None
+            if needle not in record.value and not is_place:
+                parent = _traceparent(record) if is_trace else None
                 if trace_id_of(parent) != wanted:
                     continue
-            source = self._source(message)
+            source = self._source(stretch, record)
             if source.id == wanted or parent is not None:
                 yield source
 
-    def _source(self, message: Message) -> Source:
+    def _source(self, part: KafkaPartition, record: TopicRecord) -> Source:
         """The id is the engine's: see `StateMachine._poison`."""
-        place = _place(message)
+        place = _place(part, record)
         try:
-            found = self._envelope(message.value() or b"").id
+            found = self._envelope(record.value).id
         except UNREADABLE:
             found = ""
         usable = found if 0 < len(found) <= MAX_ID_LENGTH else str(place)
-        return Source(place, usable, _traceparent(message))
+        return Source(place, usable, _traceparent(record))
 
     # --- the journal and the sinks ----------------------------------------------------------
 
@@ -122,9 +119,9 @@ class Searcher:
 
     def _entry(self, source: Source) -> Counted | None:
         """The accepted entry that covers the source record; None: it is not decided yet."""
-        journal = self._partition(self._topics.journal, source.place.partition)
+        journal = self._finder.partition(self._topics.journal, source.place.partition)
         for margin_ms in (*MARGINS_MS, source.place.time_ms):
-            start = self._offset_at(journal, source.place.time_ms - margin_ms)
+            start = self._finder.offset_at(journal, source.place.time_ms - margin_ms)
             is_whole = start <= journal.first
             found = self._covering(journal, start, source, from_start=start == 0)
             if is_whole or (found is not None and found.before is not None):
@@ -136,8 +133,8 @@ class Searcher:
     ) -> Counted | None:
         place = source.place
         records: list[tuple[Place, bytes]] = []
-        for message in self._messages(journal, start):
-            records.append((_place(message), message.value() or b""))
+        for record in journal.records(start):
+            records.append((_place(journal, record), record.value))
             if len(records) % 4_000 == 0:
                 found = _first_after(records, place, from_start=from_start)
                 if found is not None:
@@ -157,46 +154,17 @@ class Searcher:
         """Those of the entry's outputs that name the command."""
         end = counted.entry.sinks.get(sink, 0)
         first = counted.before.sinks.get(sink, 0) if counted.before else 0
-        part = self._partition(topic, source.place.partition)
-        start = self._offset_at(part, counted.place.time_ms - MARGINS_MS[0])
-        copies: dict[int, list[Message]] = {}
-        for message in self._messages(part, start) if first < end else ():
-            output = self._output(message.value() or b"")
+        part = self._finder.partition(topic, source.place.partition)
+        start = self._finder.offset_at(part, counted.place.time_ms - MARGINS_MS[0])
+        copies: dict[int, list[TopicRecord]] = {}
+        for record in part.records(start) if first < end else ():
+            output = self._output(record.value)
             if first <= output.seq < end and output.id == source.id:
-                copies.setdefault(output.seq, []).append(message)
+                copies.setdefault(output.seq, []).append(record)
         item_seqs = _of_item(sorted(copies), source, counted)
         for seq in item_seqs:
-            value: dict[str, Any] = msgspec.json.decode(copies[seq][0].value() or b"")
-            yield Emitted(sink, _place(copies[seq][0]), value, len(copies[seq]))
-
-    # --- Kafka ------------------------------------------------------------------------------
-
-    def _shards(self, topic: str) -> int:
-        count = partition_count(self._consumer, topic, ANSWER_S)
-        if count == 0:
-            raise ConfigurationError(
-                f"there is no topic {topic} at {self._bootstrap}: is the namespace right?"
-            )
-        return count
-
-    def _partition(self, topic: str, shard: int) -> KafkaPartition:
-        first, end = bounds(self._consumer, topic, shard, ANSWER_S)
-        return KafkaPartition(self._bootstrap, topic, shard, first, end)
-
-    def _offset_at(self, part: KafkaPartition, time_ms: int) -> int:
-        """Of the first record that is not older; the end when there is none."""
-        asked = TopicPartition(part.topic, part.number, max(time_ms, 0))
-        try:
-            found = self._consumer.offsets_for_times([asked], timeout=ANSWER_S)[0]
-        except KafkaException as error:
-            raise JournalUnavailable(f"{part.topic}: {error.args[0].str()}") from error
-        return found.offset if found.offset >= 0 else part.end
-
-    def _messages(self, part: KafkaPartition, start: int) -> Iterator[Message]:
-        for messages in part.messages(start):
-            for message in messages:
-                if (message.offset() or 0) < part.end:
-                    yield message
+            value: dict[str, Any] = msgspec.json.decode(copies[seq][0].value)
+            yield Emitted(sink, _place(part, copies[seq][0]), value, len(copies[seq]))
 
 
 def _first_after(
@@ -216,17 +184,12 @@ def _of_item(seqs: list[int], source: Source, counted: Counted) -> list[int]:
     return [seqs[positions.index(position_of(source, counted))]]
 
 
-def _place(message: Message) -> Place:
-    topic, partition, offset = message.topic(), message.partition(), message.offset()
-    assert topic is not None
-    assert partition is not None
-    assert offset is not None
-    return Place(topic, partition, offset, message.timestamp()[1])
+def _place(part: KafkaPartition, record: TopicRecord) -> Place:
+    return Place(part.topic, record.partition, record.offset, record.time_ms)
 
 
-def _traceparent(message: Message) -> str | None:
-    headers: Any = message.headers() or ()  # a list of pairs, whatever the stubs say
-    for name, value in headers:
+def _traceparent(record: TopicRecord) -> str | None:
+    for name, value in record.headers:
         if name == "traceparent" and isinstance(value, bytes):
             return value.decode("ascii", "replace")
     return None

@@ -15,7 +15,7 @@ from rich.live import Live
 from postjournal.cli.coordinator import Cluster, CoordinatorClient
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.ranges import Range
-from postjournal.cli.running_system import running_system
+from postjournal.cli.running_system import coordinator_of, running_system
 from postjournal.cli.watch.screen import (
     Seen,
     picture,
@@ -32,7 +32,7 @@ def watch(seconds: float | None, as_json: bool) -> None:
 
     On a terminal it is one picture that changes; elsewhere each change is a line.
     """
-    coordinator = CoordinatorClient(running_system().plan.url("coordinator"))
+    coordinator = coordinator_of(running_system())
     looks = _looks(coordinator, seconds)
     with contextlib.suppress(KeyboardInterrupt):
         if as_json:
