@@ -33,8 +33,10 @@ class SubscriptionMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """See `Collector`."""
         progress = self._subscription.progress()
-        yield self._counter("outputs", "Outputs handed out, each once", progress.outputs)
-        yield self._counter("repeats", "Outputs dropped that had come before", progress.repeats)
+        yield self._counter("outputs", "Outputs returned, each once", progress.outputs)
+        yield self._counter(
+            "repeats", "Outputs dropped because they were published a second time", progress.repeats
+        )
         lag = GaugeMetricFamily(
             "postjournal_consumer_lag_records",
             "Records in the topic that are still to be read",
@@ -43,7 +45,9 @@ class SubscriptionMetrics(Collector):
         lag.add_metric([self._sink], progress.lag_records)
         yield lag
         last_seq = GaugeMetricFamily(
-            "postjournal_consumer_last_seq", "The last output handed out", labels=["sink", "shard"]
+            "postjournal_consumer_last_seq",
+            "Sequence of the last output returned",
+            labels=["sink", "shard"],
         )
         for shard, seq in progress.last_seq.items():
             last_seq.add_metric([self._sink, str(shard)], seq)

@@ -93,14 +93,14 @@ class ResultWaiter(Protocol):
 
 
 class ReplicaDirectory(Protocol):
-    """What the replicas say of themselves."""
+    """The replicas and leaders, as the replicas report them."""
 
     @property
     def unavailable_reason(self) -> str | None:
         """Why no replica can be known; None once the status topic is read."""
 
     def shard(self, shard: int) -> ShardView | None:
-        """Who leads; None when nothing is known, or nobody has spoken for long."""
+        """The shard's leader and state; None when no replica has reported the shard."""
 
     def leader_addresses(self, shard: int) -> list[str]:
         """host:port of the leader's HTTP server; [] when none is known."""

@@ -1,4 +1,4 @@
-"""How a replica that restores or catches up gets on: for log, metrics and status."""
+"""The progress of a restore or a catch-up, for log, metrics and status records."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ RATE_OVER_MS = 3_000
 
 
 class Progress:
-    """Look at the engine once in a while."""
+    """Measures the progress of one shard; `look` is called about once a second."""
 
     def __init__(self, shard: int) -> None:
-        """Nothing seen yet."""
         self._shard = shard
         self._seen: deque[tuple[int, int, int]] = deque()  # (ms, journal position, seq)
         self._logged_ms = 0
@@ -28,7 +27,7 @@ class Progress:
     def look(
         self, engine: Engine, restoring: RestoreProgress | None, now_ms: int
     ) -> CatchUp | None:
-        """None when the engine is in sync."""
+        """The progress at `now_ms` (monotonic clock); None when the engine is in sync."""
         if engine.role not in (Role.RESTORING, Role.CATCHING_UP):
             self._seen.clear()
             return None

@@ -1,4 +1,4 @@
-"""`python -m services.setup secrets|kafka`: one-shot services; run again, they change nothing."""
+"""`python -m services.setup secrets|kafka`: one-shot services; a second run changes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.setup.secrets import distribute
 log = logging.getLogger("services.setup")
 
 SECRET_STORE, VOLUMES, OWN = Path("/vault"), Path("/secrets"), Path("/run/secrets")
-"""Where the deployment mounts them."""
+"""The paths at which the deployment mounts the volumes."""
 
 TIMEOUT_S = 120.0
 
@@ -46,10 +46,10 @@ def prepare_kafka() -> None:
 
 
 def main(what: str) -> None:
-    """Raises `ConfigurationError` when `what` is nothing that it knows."""
+    """Run the job `what`. Raises `ConfigurationError` when there is no such job."""
     jobs = {"secrets": make_secrets, "kafka": prepare_kafka}
     if what not in jobs:
-        raise ConfigurationError(f"{what!r}: it must be {' or '.join(jobs)}")
+        raise ConfigurationError(f"unknown setup job {what!r}: it must be {' or '.join(jobs)}")
     try:
         jobs[what]()
     except JournalUnavailable as error:

@@ -11,12 +11,7 @@ from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import KafkaAccess
 from postjournal.core.errors import ConfigurationError
-from services.setup import (
-    kafka_acls,
-)
-from services.setup import (
-    redis_acls as redis_rights,
-)
+from services.setup import kafka_acls, redis_acls
 from services.setup.kafka_acls import acls
 from services.setup.secrets import Vault, contents, distribute
 
@@ -121,8 +116,8 @@ def test_kafkas_password_is_not_in_the_text_of_its_access() -> None:
 
 
 def test_redis_passwords_are_in_the_file_as_hashes_only() -> None:
-    passwords = {user: f"password-of-{user}" for user in redis_rights.USERS}
-    text = redis_rights.users_acl("ledger", passwords)
+    passwords = {user: f"password-of-{user}" for user in redis_acls.USERS}
+    text = redis_acls.users_acl("ledger", passwords)
     for password in passwords.values():
         assert password not in text
         assert hashlib.sha256(password.encode()).hexdigest() in text

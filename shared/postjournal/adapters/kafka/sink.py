@@ -219,7 +219,7 @@ class TailReader:
                 try:
                     found = self._read([self._topics[sink] for sink in wanted])
                 except KafkaException as error:
-                    log.warning("sink tails not read: %s; trying again", reason(error))
+                    log.warning("sink tails not read: %s; retrying", reason(error))
                     self._assign()
                     found = {}
                 for topic, next_seq in found.items():
