@@ -1,4 +1,4 @@
-"""The gateway's followers: waiting for results, and knowing the replicas; over a fake topic."""
+"""The gateway's result follower and replica directory, over a fake topic."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from services.producer.ports import TooBusy, Unavailable
 
 
 class FakeTopic:
-    """Hands out what the test puts in; `calls` has what it was told to do."""
+    """Returns what the test puts in; `calls` has the method calls."""
 
     def __init__(self) -> None:
         self.records: SimpleQueue[TopicRecord] = SimpleQueue()
@@ -143,7 +143,7 @@ def test_a_result_that_does_not_come_is_none(results: ResultFollower) -> None:
         assert expected.wait(0.01) is None
 
 
-def test_a_record_that_is_no_result_disturbs_nobody(
+def test_a_malformed_record_does_not_disturb_waiting_requests(
     results: ResultFollower, topic: FakeTopic
 ) -> None:
     with results.expect(0, "a") as expected:
@@ -163,7 +163,7 @@ def test_the_number_of_waiting_requests_is_bounded(
         pass
 
 
-def test_nobody_can_wait_before_the_results_are_followed(topic: FakeTopic) -> None:
+def test_no_request_can_wait_before_the_results_are_followed(topic: FakeTopic) -> None:
     topic.may_open = False
     topic.unavailable_reason = "does not exist yet"
     follower = ResultFollower(topic, Metrics(), never)
@@ -172,7 +172,7 @@ def test_nobody_can_wait_before_the_results_are_followed(topic: FakeTopic) -> No
     follower.close()
 
 
-def test_a_stopping_gateway_lets_everybody_go(results: ResultFollower) -> None:
+def test_a_stopping_gateway_releases_all_waiting_requests(results: ResultFollower) -> None:
     answers: list[bytes | None] = []
 
     def wait() -> None:
@@ -188,21 +188,21 @@ def test_a_stopping_gateway_lets_everybody_go(results: ResultFollower) -> None:
 
 
 @pytest.fixture
-def drowsy(monkeypatch: pytest.MonkeyPatch) -> None:
+def pauses_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka_results, "IDLE_S", 0.01)
     monkeypatch.setattr(kafka_results, "BULK_RECORDS", 3)
 
 
-def test_a_bulk_load_that_nobody_waits_for_is_not_followed(
-    drowsy: None, results: ResultFollower, topic: FakeTopic
+def test_without_waiters_a_bulk_load_is_not_followed(
+    pauses_soon: None, results: ResultFollower, topic: FakeTopic
 ) -> None:
     for n in range(10):
         topic.put(result("x", n))
     eventually(lambda: "pause" in topic.calls)
 
 
-def test_who_waits_after_that_is_followed_from_before_the_command_is_sent(
-    drowsy: None, results: ResultFollower, topic: FakeTopic
+def test_a_request_after_that_gets_its_result_and_all_from_before_it_sends_its_command(
+    pauses_soon: None, results: ResultFollower, topic: FakeTopic
 ) -> None:
     for n in range(10):
         topic.put(result("x", n))
@@ -213,8 +213,8 @@ def test_who_waits_after_that_is_followed_from_before_the_command_is_sent(
         assert expected.wait(5) == result("a", 11)
 
 
-def test_when_following_cannot_start_again_the_request_is_refused(
-    drowsy: None, results: ResultFollower, topic: FakeTopic, monkeypatch: pytest.MonkeyPatch
+def test_when_following_cannot_restart_the_request_is_refused(
+    pauses_soon: None, results: ResultFollower, topic: FakeTopic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(10):
         topic.put(result("x", n))
@@ -226,11 +226,11 @@ def test_when_following_cannot_start_again_the_request_is_refused(
     topic.error = None
 
 
-def test_a_wrong_number_of_shards_is_told_to_whoever_runs_the_gateway(topic: FakeTopic) -> None:
-    told: list[ConfigurationError] = []
+def test_a_wrong_number_of_shards_halts_the_gateway(topic: FakeTopic) -> None:
+    errors: list[ConfigurationError] = []
     topic.error = ShardCountMismatch("3 instead of 1")
-    follower = ResultFollower(topic, Metrics(), told.append)
-    eventually(lambda: told)
+    follower = ResultFollower(topic, Metrics(), errors.append)
+    eventually(lambda: errors)
     follower.close()
 
 
@@ -294,12 +294,12 @@ def test_standbys_take_turns_in_reading_and_the_leader_comes_after_them(
     assert sorted(asked) == [["r2:7070", "r4:7070", *last], ["r4:7070", "r2:7070", *last]]
 
 
-def test_nothing_is_known_of_a_shard_that_nobody_spoke_of(directory: StatusDirectory) -> None:
+def test_nothing_is_known_of_a_shard_without_a_status(directory: StatusDirectory) -> None:
     assert directory.shard(7) is None
     assert directory.leader_addresses(7) == []
 
 
-def test_a_leader_that_is_silent_for_long_is_none(
+def test_a_leader_that_is_silent_for_long_does_not_count(
     directory: StatusDirectory, topic: FakeTopic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topic.put(status("r1", "leader", 1, "r1"))

@@ -69,14 +69,14 @@ def ensure(admin: Any, **how: Any) -> None:
         *(KafkaError.NOT_CONTROLLER, KafkaError.INVALID_REPLICATION_FACTOR),
     ],
 )
-def test_what_passes_is_waited_for(error: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_transient_errors_are_retried(error: int, caplog: pytest.LogCaptureFixture) -> None:
     admin = Admin(error, error)
     ensure(admin)
     assert set(admin.topics) == set(TOPICS.all)
     assert caplog.text.count("cannot create ledger.journal") == 1
 
 
-def test_missing_brokers_are_waited_for_and_the_log_says_what_to_do(
+def test_missing_brokers_are_retried_and_the_log_names_the_fix(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     ensure(Admin(KafkaError.INVALID_REPLICATION_FACTOR))

@@ -1,4 +1,4 @@
-"""What services tell Prometheus, and whether they say truly that they live and are ready."""
+"""The metrics of services, and their checks of being live and ready."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def taken_port() -> Iterator[tuple[socket.socket, Settings]]:
         yield other, Settings.from_environment({"POSTJOURNAL_METRICS_PORT": port})
 
 
-def test_a_port_that_stays_taken_is_refused_by_name() -> None:
+def test_a_port_that_stays_in_use_is_refused_by_the_name_of_its_variable() -> None:
     with (
         taken_port() as (_, settings),
         pytest.raises(ConfigurationError, match="POSTJOURNAL_METRICS_PORT"),
@@ -191,17 +191,17 @@ def test_the_view_shows_when_it_was_last_up_to_date() -> None:
 def test_the_view_counts_takeovers_beyond_the_lives_of_replicas() -> None:
     registry = CollectorRegistry()
     counted = TakeoverMetrics(registry, shards=1)
-    assert 'postjournal_view_takeovers_total{cause="silence",shard="0"} 0.0' in told(registry)
+    assert 'postjournal_view_takeovers_total{cause="silence",shard="0"} 0.0' in text_in(registry)
     durations = {"detect_ms": 401.0, "claim_ms": 3.0, "resume_ms": 5.0, "total_ms": 409.0}
     counted.count(
         Failover(shard=0, epoch=2, previous="r1", leader="r2", cause="silence", time=0, **durations)
     )
-    assert 'postjournal_view_takeovers_total{cause="silence",shard="0"} 1.0' in told(registry)
+    assert 'postjournal_view_takeovers_total{cause="silence",shard="0"} 1.0' in text_in(registry)
     total = 'postjournal_view_failover_seconds_sum{phase="total",shard="0"} 0.409'
-    assert total in told(registry)
+    assert total in text_in(registry)
 
 
-def told(registry: CollectorRegistry) -> str:
+def text_in(registry: CollectorRegistry) -> str:
     return generate_latest(registry).decode()
 
 

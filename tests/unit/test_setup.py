@@ -19,7 +19,7 @@ TOPICS = Topics.of("ledger", ("commands", "feed"), ("results", "balances"))
 
 
 def may(user: str, operation: str) -> set[str]:
-    return {each.name for each in acls(TOPICS)[user] if each.operation == operation}
+    return {acl.name for acl in acls(TOPICS)[user] if acl.operation == operation}
 
 
 # --- Kafka ----------------------------------------------------------------------------------
@@ -45,20 +45,20 @@ def test_the_gateway_may_write_its_source_and_nothing_else() -> None:
     ],
 )
 def test_readers_may_change_nothing(user: str) -> None:
-    operations = {each.operation for each in acls(TOPICS)[user]}
+    operations = {acl.operation for acl in acls(TOPICS)[user]}
     assert operations <= {"READ", "DESCRIBE", "DESCRIBE_CONFIGS"}
 
 
-def test_nobody_but_the_benches_may_make_topics() -> None:
+def test_only_the_benches_may_create_topics() -> None:
     for user in kafka_acls.USERS:
         made = {e for e in acls(TOPICS)[user] if e.operation in ("CREATE", "ALTER", "ALL")}
-        assert {each.name for each in made} <= {"ledger.bench-"}
+        assert {acl.name for acl in made} <= {"ledger.bench-"}
 
 
-def test_the_rights_follow_the_applications_topics() -> None:
+def test_the_acls_follow_the_applications_topics() -> None:
     topics = Topics.of("shop", ("orders",), ("invoices",))
     found = acls(topics)[kafka_acls.REPLICA]
-    names = {each.name for each in found if each.resource == "topic"}
+    names = {acl.name for acl in found if acl.resource == "topic"}
     assert {"shop.orders", "shop.invoices", "shop.deadletter", "shop.journal"} <= names
     assert not any(name.startswith("ledger") for name in names)
 
@@ -149,7 +149,7 @@ def test_a_second_start_changes_no_secret(folders: tuple[Path, Path]) -> None:
     assert len(first) > 20
 
 
-def test_no_two_passwords_are_the_same_and_none_can_be_guessed(
+def test_passwords_are_unique_and_cannot_be_guessed(
     folders: tuple[Path, Path],
 ) -> None:
     distribute(*folders, "ledger", "kafka:9092")
@@ -179,7 +179,7 @@ def test_secrets_are_not_logged(
     assert not any(password in caplog.text for password in passwords)
 
 
-def test_a_new_namespace_changes_rights_and_no_password(folders: tuple[Path, Path]) -> None:
+def test_a_new_namespace_changes_acls_and_no_password(folders: tuple[Path, Path]) -> None:
     distribute(*folders, "ledger", "kafka:9092")
     before = read(folders[1])
     distribute(*folders, "shop", "kafka:9092")
