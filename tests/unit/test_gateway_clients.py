@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import KafkaError, Message
 
 from postjournal.adapters.kafka import client as kafka_client
 from postjournal.adapters.kafka import metadata
@@ -15,7 +15,7 @@ from postjournal.core.errors import JournalUnavailable
 from services.producer import kafka_commands
 from services.producer.kafka_commands import KafkaCommandLog
 from services.producer.metrics import Metrics
-from services.producer.ports import Appended, Record
+from services.producer.ports import Appended, NotAppended, Record, Unknown
 
 
 class LostProducer:
@@ -90,3 +90,39 @@ def test_each_record_goes_to_its_own_shard_with_its_own_key(
     finally:
         log.close()
     assert PromptProducer.taken == [(2, b"a", b"1"), (0, b"b", b"2"), (2, b"a", b"3")]
+
+
+class RefusingProducer(LostProducer):
+    """Reports each record as failed with the error of the test."""
+
+    error: int
+
+    def produce(self, *_: object, on_delivery: Any, **__: object) -> None:
+        on_delivery(KafkaError(self.error), Message(topic="t", partition=0, offset=-1))
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (KafkaError.MSG_SIZE_TOO_LARGE, NotAppended),
+        (KafkaError._PURGE_QUEUE, NotAppended),
+        (KafkaError._MSG_TIMED_OUT, Unknown),
+        (KafkaError._PURGE_INFLIGHT, Unknown),
+    ],
+)
+def test_only_a_record_that_was_never_sent_is_reported_as_not_appended(
+    monkeypatch: pytest.MonkeyPatch, error: int, outcome: type
+) -> None:
+    monkeypatch.setattr(RefusingProducer, "error", error, raising=False)
+    monkeypatch.setattr(kafka_client, "Producer", RefusingProducer)
+    monkeypatch.setattr(metadata, "partition_count", lambda *_: 1)
+    log = KafkaCommandLog(KafkaAccess("b:1"), "t", 1, Metrics(), lambda error: None)
+    try:
+        deadline = time.monotonic() + 20
+        while log.unavailable_reason:
+            assert time.monotonic() < deadline, log.unavailable_reason
+            time.sleep(0.01)
+        (found,) = log.append([Record(b"a", 0, b"1")])
+    finally:
+        log.close()
+    assert type(found) is outcome
