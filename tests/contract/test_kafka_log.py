@@ -38,7 +38,7 @@ def ear(harness: KafkaHarness) -> Listener:
 # --- sinks -------------------------------------------------------------------------------------
 
 
-def test_a_foreign_record_at_a_sinks_end_holds_up_no_other_sink_and_only_until_it_is_gone(
+def test_an_unknown_record_at_a_sinks_end_delays_no_other_sink_and_only_while_it_is_there(
     harness: KafkaHarness, ear: Listener
 ) -> None:
     harness.put(harness.topics.sink_topics[SINK], [NESTED])
@@ -85,7 +85,7 @@ def handover(successor: str) -> bytes:
     return msgspec.json.encode(Handover(shard=0, successor=successor, time=0))
 
 
-def test_a_replica_that_slept_longer_than_control_records_are_kept_hears_the_next_one(
+def test_a_replica_that_was_stopped_for_longer_than_control_records_are_kept_reads_the_next_one(
     harness: KafkaHarness, ear: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.log.append(b"first")
@@ -97,7 +97,7 @@ def test_a_replica_that_slept_longer_than_control_records_are_kept_hears_the_nex
     harness.put(harness.topics.control, [handover("old")] * 3)
     harness.empty(harness.topics.control)
     harness.kafka_log._consumer.resume([asleep])
-    while "going on at the end" not in caplog.text:
+    while "continuing at the end" not in caplog.text:
         ear.a_while()
     harness.put(harness.topics.control, [handover("new")])
     ear.until(lambda heard: heard.failures == [m.HandoverRequested("new")])
@@ -116,7 +116,7 @@ def test_a_replica_that_slept_longer_than_control_records_are_kept_hears_the_nex
 
 
 class Unanswering:
-    """A consumer whose broker does not tell the bounds of a partition."""
+    """A consumer whose broker does not return the bounds of a partition."""
 
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
@@ -128,7 +128,7 @@ class Unanswering:
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
 
-def test_a_trimmed_journal_is_told_as_such_when_kafka_does_not_tell_where_it_begins(
+def test_a_trimmed_journal_is_reported_when_kafka_does_not_return_its_beginning(
     harness: KafkaHarness, ear: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for value in (b"v0", b"v1", b"v2"):

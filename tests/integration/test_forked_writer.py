@@ -65,7 +65,7 @@ def test_a_killed_child_is_reported() -> None:
         yield os.urandom(1_000_000)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(ChildFailed, match="ended with status 9"):
+    with pytest.raises(ChildFailed, match="exited with status 9"):
         written(ForkedWriter(content))
 
 
