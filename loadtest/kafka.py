@@ -21,6 +21,7 @@ from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.admin import ensure_topics, wait_for_kafka
 from postjournal.cli.errors import OperationFailed
 from postjournal.cluster.topics import Topics
+from postjournal.config.settings import KafkaAccess
 
 REQUEST_TIMEOUT_S = 10.0
 POLL_TIMEOUT_S = 0.2
@@ -35,29 +36,29 @@ def client_versions() -> tuple[str, str]:
 
 
 def command_producer(
-    bootstrap: str, topic: str, settings: Mapping[str, object] | None = None
+    kafka: KafkaAccess, topic: str, settings: Mapping[str, object] | None = None
 ) -> Producer:
     """The gateway's kind of producer, connected, so that the first command is not delayed.
 
     `settings` overrides librdkafka's settings. Raises `OperationFailed`.
     """
-    config = kafka_settings.gateway_producer(bootstrap) | QUIET | dict(settings or {})
+    config = kafka_settings.gateway_producer(kafka) | QUIET | dict(settings or {})
     producer = Producer(config)
     try:
         producer.list_topics(topic, timeout=REQUEST_TIMEOUT_S)
     except KafkaException as error:
-        raise OperationFailed(f"Kafka at {bootstrap} does not answer: {error}") from error
+        raise OperationFailed(f"Kafka at {kafka.bootstrap} does not answer: {error}") from error
     return producer
 
 
-def create_topics(bootstrap: str, topics: Topics, shards: int) -> None:
+def create_topics(kafka: KafkaAccess, topics: Topics, shards: int) -> None:
     """Create the topics of a system whose replicas have not been started, without replication."""
-    ensure_topics(wait_for_kafka(bootstrap), topics, shards, 1)
+    ensure_topics(wait_for_kafka(kafka), topics, shards, 1)
 
 
-def follower(bootstrap: str) -> Consumer:
+def follower(kafka: KafkaAccess) -> Consumer:
     """A consumer without a group; partitions are assigned to it explicitly."""
-    return Consumer(kafka_settings.follower_consumer(bootstrap) | QUIET)
+    return Consumer(kafka_settings.follower_consumer(kafka) | QUIET)
 
 
 def end_offset(consumer: Consumer, topic: str, partition: int) -> int:
@@ -84,9 +85,9 @@ def follow_from_end(
     return starts
 
 
-def read_all(bootstrap: str, topic: str, partition: int) -> Iterator[tuple[int, bytes]]:
+def read_all(kafka: KafkaAccess, topic: str, partition: int) -> Iterator[tuple[int, bytes]]:
     """(Kafka's timestamp in ms, value) of every record that the partition holds now."""
-    consumer = follower(bootstrap)
+    consumer = follower(kafka)
     try:
         end = end_offset(consumer, topic, partition)
         consumer.assign([TopicPartition(topic, partition, 0)])
@@ -104,10 +105,10 @@ def read_all(bootstrap: str, topic: str, partition: int) -> Iterator[tuple[int, 
 
 
 @contextmanager
-def temporary_topic(bootstrap: str, prefix: str) -> Iterator[str]:
+def temporary_topic(kafka: KafkaAccess, prefix: str) -> Iterator[str]:
     """A new topic with one partition, whose name begins with `prefix`; deleted at the end."""
     topic = f"{prefix}-{uuid.uuid4().hex[:8]}"
-    admin = AdminClient(kafka_settings.admin(bootstrap))
+    admin = AdminClient(kafka_settings.admin(kafka))
     _check(admin.create_topics([NewTopic(topic, 1, 1)])[topic])
     try:
         wait_for(

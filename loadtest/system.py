@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from loadtest.progress import print_line
 from loadtest.waiting import wait_for
+from postjournal.cli.coordinator import CoordinatorClient
 from postjournal.cli.display.startup import StartupDisplay
 from postjournal.cli.docker.plan import DockerPlan
 from postjournal.cli.interruption import interruptible, uninterrupted
@@ -21,8 +22,9 @@ from postjournal.cli.local.programs import SERVICES
 from postjournal.cli.local.readiness import OnStep, service_checks
 from postjournal.cli.local.status import ReplicaRow, SystemStatus
 from postjournal.cli.local.system import SERVICES_TIMEOUT_S, LocalSystem
-from postjournal.cli.running_system import System, running_system
+from postjournal.cli.running_system import System, coordinator_of, kafka_access, running_system
 from postjournal.cluster.topics import Topics
+from postjournal.config.settings import KafkaAccess
 
 SETTLE_TIMEOUT_S = 60.0
 SETTLE_POLL_S = 0.25
@@ -78,9 +80,13 @@ class BenchSystem:
         assert isinstance(self.deployment, LocalSystem)
         return self.deployment
 
-    @property
-    def bootstrap(self) -> str:
-        return self.plan.address("kafka")
+    @cached_property
+    def kafka(self) -> KafkaAccess:
+        return kafka_access(self.deployment)
+
+    def coordinator(self) -> CoordinatorClient:
+        """A client of the coordinator, which need not be ready yet."""
+        return coordinator_of(self.deployment)
 
     @property
     def topics(self) -> Topics:

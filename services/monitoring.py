@@ -1,7 +1,7 @@
 """The port that only operators reach: `/metrics`, `/livez` and `/readyz` of a service.
 
-Services whose main port the public may reach serve `/metrics` here and not there; services that
-have no other HTTP are watched here. The replica has its own.
+Services whose main port is public serve `/metrics` on this port only; services without another
+HTTP server have their health checks here. The replica has its own.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from prometheus_client.process_collector import ProcessCollector
 from postjournal.config.settings import Settings
 from postjournal.core.errors import ConfigurationError
 
-Check = Callable[[], str]
-"""Why it is not so, or ""."""
+Check = Callable[[], str | None]
+"""The reason why the service is not live or not ready; None when it is."""
 
 log = logging.getLogger(__name__)
 
-PORT_PATIENCE_S, RETRY_S = 15.0, 0.2
-"""A server that is killed leaves a worker behind, which holds the port until it has noticed and,
-without Kafka, for some seconds more. Whoever takes that for a wrong configuration never starts."""
+PORT_TIMEOUT_S, RETRY_S = 15.0, 0.2
+"""A server that is killed leaves a worker behind, which holds the port until it notices and,
+without Kafka, for some seconds more. A service that failed at once would never start."""
 
 
 def process_registry() -> CollectorRegistry:
-    """A registry that tells of the process: CPU, memory, open files, garbage collections."""
+    """A registry with the process's metrics: CPU, memory, open files, garbage collections."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -46,35 +46,35 @@ def serve(
     registry: CollectorRegistry,
     live: Check,
     ready: Check,
-    patience_s: float = PORT_PATIENCE_S,
+    timeout_s: float = PORT_TIMEOUT_S,
 ) -> None:
     """Answer at POSTJOURNAL_METRICS_PORT, in threads, until the process ends.
 
-    Nothing is served when that is 0. Raises `ConfigurationError` when the port stays taken for
-    `patience_s`.
+    Nothing is served when that is 0. Raises `ConfigurationError` when the port is still in use
+    after `timeout_s` seconds.
     """
     port = settings.metrics_port
     if not port:
         return
     app = make_app(registry, live, ready)
-    server = _bound(app, settings.bind, port, monotonic() + patience_s)
+    server = _bound(app, settings.bind, port, monotonic() + timeout_s)
     threading.Thread(target=server.run, daemon=True, name="monitoring").start()
     log.info("metrics on %s:%d", settings.bind, port)
 
 
-def _bound(app: Callable[..., Any], host: str, port: int, give_up_s: float) -> Any:
-    """A server that listens. `give_up_s`: by the monotonic clock."""
+def _bound(app: Callable[..., Any], host: str, port: int, deadline_s: float) -> Any:
+    """A server that listens. `deadline_s`: monotonic clock."""
     while True:
         try:
             return waitress.create_server(app, host=host, port=port, threads=2)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE or monotonic() >= give_up_s:
+            if error.errno != errno.EADDRINUSE or monotonic() >= deadline_s:
                 raise ConfigurationError(f"POSTJOURNAL_METRICS_PORT={port}: {error}") from error
         sleep(RETRY_S)
 
 
 def make_app(registry: CollectorRegistry, live: Check, ready: Check) -> Callable[..., Any]:
-    """A WSGI application."""
+    """A WSGI application with `/metrics`, `/livez` and `/readyz`."""
     metrics: Callable[..., Any] = make_wsgi_app(registry)
     checks = {"/livez": live, "/readyz": ready}
 
@@ -86,9 +86,9 @@ def make_app(registry: CollectorRegistry, live: Check, ready: Check) -> Callable
         if path not in checks:
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [b"there are /metrics, /livez and /readyz\n"]
-        trouble = checks[path]()
-        status = "503 Service Unavailable" if trouble else "200 OK"
+        reason = checks[path]()
+        status = "503 Service Unavailable" if reason else "200 OK"
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"{trouble or 'yes'}\n".encode()]
+        return [f"{reason or 'yes'}\n".encode()]
 
     return app

@@ -1,39 +1,39 @@
-"""What every service's process does alike: logging, signals, exit codes."""
+"""What all services' processes share: logging, signals, exit codes."""
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from threading import Event
 from types import FrameType
 
 import msgspec
 
 from postjournal.config.settings import LOG_FORMAT
+from postjournal.config.variables import Environment
 from postjournal.core.errors import ConfigurationError
 
 EXIT_CONFIGURATION = 78
-"""EX_CONFIG of sysexits.h: restarting does not help; somebody must change the configuration."""
+"""EX_CONFIG of sysexits.h: a restart does not help; the configuration must change."""
 
 log = logging.getLogger(__name__)
 
 REQUESTS = logging.getLogger("postjournal.requests")
-"""A line for each request; silent where lines are for people."""
+"""Logs each request, with POSTJOURNAL_LOG_FORMAT=json only."""
 
 
 KNOWN_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message, pid, thread, and any `extra`."""
+    """One JSON object per line: time (UTC), level, logger, message, pid, thread, any `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
-        told = {
+        fields = {
             "time": f"{_utc(record.created)}.{int(record.msecs):03d}Z",
             "level": record.levelname,
             "logger": record.name,
@@ -41,17 +41,17 @@ class JsonFormatter(logging.Formatter):
             "pid": record.process,
             "thread": record.threadName,
         }
-        told |= {k: v for k, v in record.__dict__.items() if k not in KNOWN_FIELDS}
+        fields |= {k: v for k, v in record.__dict__.items() if k not in KNOWN_FIELDS}
         if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(told, enc_hook=str).decode()
+            fields["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(fields, enc_hook=str).decode()
 
 
-def configure_logging(environment: Mapping[str, str] = os.environ) -> None:
-    """One line per event on stderr, times in UTC.
+def configure_logging(environment: Environment | None = None) -> None:
+    """Log to stderr, one line per event, times in UTC.
 
-    POSTJOURNAL_LOG_FORMAT: text (default), or json: see `JsonFormatter`; then each request to
-    the gateway is a line as well. Raises `ConfigurationError`.
+    POSTJOURNAL_LOG_FORMAT: text (default), or json: see `JsonFormatter`; then each request to the
+    gateway is logged as well. Raises `ConfigurationError`.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_formatter(LOG_FORMAT.read(environment)))
@@ -74,7 +74,7 @@ def _utc(seconds: float) -> str:
 
 
 def stop_on_signal() -> Event:
-    """Set by SIGTERM and SIGINT."""
+    """An event that SIGTERM and SIGINT set."""
     stop = Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -88,7 +88,7 @@ def stop_on_signal() -> Event:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main`; a wrong configuration is one line and exit code 78, not a traceback."""
+    """Call `main`; a configuration error is logged in one line and exits with code 78."""
     try:
         configure_logging()
         main()

@@ -25,10 +25,10 @@ from services.process import EXIT_CONFIGURATION
 log = logging.getLogger(__name__)
 
 GRACE_S = 4
-"""Shorter than process managers wait; nothing takes longer, once waiting requests are let go."""
+"""Shorter than process managers wait; released requests do not take longer."""
 
 Halt = Callable[[ConfigurationError], None]
-"""Told, by any thread, of a configuration that cannot work: the process ends with code 78."""
+"""Called by any thread with a configuration error: the process exits with code 78."""
 
 
 class Running(Protocol):
@@ -40,11 +40,11 @@ class Running(Protocol):
 
     @property
     def registry(self) -> CollectorRegistry:
-        """Its metrics; they are on a port of their own, since the public may reach this one."""
+        """Its metrics, which are served on another port, since this one may be public."""
 
     @property
-    def trouble(self) -> str:
-        """Why it cannot do its work now, or ""."""
+    def unavailable_reason(self) -> str | None:
+        """Why it cannot work now; None when it can."""
 
     def release_waiting(self) -> None:
         """Requests that wait for something are answered without it, now."""
@@ -55,7 +55,7 @@ class Running(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """`name`: for people; `port` 0: any free one, as the log tells; `threads`: for requests."""
+    """`name`: in log lines; `port` 0: any free one, which is logged; `threads`: for requests."""
 
     name: str
     port: int
@@ -63,7 +63,7 @@ class Place:
 
 
 class Server(BaseApplication):  # type: ignore[misc]
-    """gunicorn, configured. Everything that has threads is made in the worker, after the fork."""
+    """gunicorn with our settings. All that has threads is made in the worker, after the fork."""
 
     def __init__(self, place: Place, settings: Settings, start: Callable[[Halt], Running]) -> None:
         """`start` is called in the worker."""
@@ -96,14 +96,19 @@ class Server(BaseApplication):  # type: ignore[misc]
         """Called by gunicorn, in the worker."""
         self.running = running = self._start(self._halt)
         try:
-            monitoring.serve(self._settings, running.registry, lambda: "", lambda: running.trouble)
+            monitoring.serve(
+                self._settings,
+                running.registry,
+                lambda: None,
+                lambda: running.unavailable_reason,
+            )
         except ConfigurationError as error:
             self._halt(error)
         log.info("%s on %s:%d", self._place.name, self._settings.bind, self._place.port)
         return running.app
 
     def serve(self) -> None:
-        """Until SIGTERM; exits with 78 when `Halt` was called."""
+        """Serve until SIGTERM; exits with 78 when `Halt` was called."""
         try:
             self.run()
         except SystemExit:
@@ -112,14 +117,14 @@ class Server(BaseApplication):  # type: ignore[misc]
             raise
 
     def _halt(self, error: ConfigurationError) -> None:
-        """In the worker: tell the master that there is no use in another one."""
+        """In the worker: end the master too, since another worker would fail in the same way."""
         log.critical("configuration: %s", error)
         self.is_misconfigured[0] = 1
         os.kill(os.getppid(), signal.SIGTERM)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Lets waiting requests go before it waits for requests to end."""
+    """Releases waiting requests before it waits for requests to end."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM."""

@@ -12,6 +12,7 @@ from loadtest.system import BenchSystem
 from loadtest.workload.commands import SentCommands, Workload
 from loadtest.workload.sender import Sender
 from loadtest.workload.watcher import Watcher
+from postjournal.config.settings import KafkaAccess
 
 
 class _Identified(msgspec.Struct):
@@ -23,16 +24,16 @@ def echo_ms(system: BenchSystem, rate: float, seconds: float, warm_up_s: float) 
 
     Of the commands sent after `warm_up_s` seconds of `seconds`.
     """
-    with temporary_topic(system.bootstrap, system.topics.topic("bench-echo")) as topic:
-        return _measure(system.bootstrap, topic, rate, seconds, warm_up_s)
+    with temporary_topic(system.kafka, system.topics.topic("bench-echo")) as topic:
+        return _measure(system.kafka, topic, rate, seconds, warm_up_s)
 
 
 def _measure(
-    bootstrap: str, topic: str, rate: float, seconds: float, warm_up_s: float
+    kafka: KafkaAccess, topic: str, rate: float, seconds: float, warm_up_s: float
 ) -> list[float]:
     sent, workload = SentCommands("echo"), Workload("echo", seed=1)
-    watcher = Watcher(bootstrap, [topic], 1)
-    sender = Sender(bootstrap, topic, 1, sent)
+    watcher = Watcher(kafka, [topic], 1)
+    sender = Sender(kafka, topic, 1, sent)
     end_s = time.monotonic() + seconds
     specs = takewhile(lambda _: time.monotonic() < end_s, (workload.next() for _ in count()))
     sender.start(specs, rate)

@@ -84,7 +84,7 @@ def measure_stages(system: BenchSystem, transfers: Transfers, commands: int) -> 
 def _fetch(system: BenchSystem, count: int, watch: Stopwatch) -> list[SourceRecord]:
     """Read `count` records as a replica does: journal and sources with one consumer."""
     feed, rows = system.feed_topic, list[SourceRecord]()
-    log = KafkaLog(system.bootstrap, system.topics, SHARD)
+    log = KafkaLog(system.kafka, system.topics, SHARD)
     end = time.monotonic() + 20
     try:
         log.open_journal(0)
@@ -106,8 +106,8 @@ def _engine(system: BenchSystem) -> Iterator[_Engine]:
         writers = {}
         for sink in Ledger().sinks:
             prefix = system.topics.topic(f"bench-{sink}")
-            topic = stack.enter_context(temporary_topic(system.bootstrap, prefix))
-            writers[sink] = SinkWriter(system.bootstrap, sink, topic, SHARD)
+            topic = stack.enter_context(temporary_topic(system.kafka, prefix))
+            writers[sink] = SinkWriter(system.kafka, sink, topic, SHARD)
             stack.callback(writers[sink].close)
         yield _Engine(system.feed_topic, writers)
 

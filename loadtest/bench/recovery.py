@@ -20,7 +20,6 @@ from loadtest.waiting import wait_for
 from loadtest.workload.preload import Transfers, preload
 from loadtest.workload.snapshots import (
     COORDINATOR,
-    coordinator_of,
     request_snapshot,
     wait_for_snapshot,
 )
@@ -141,14 +140,14 @@ class _Run:
         """Append commands to the feed until both replicas have applied `end` in total."""
         with step(f"{end:,} commands into the journal"):
             values = islice(self._values, end - self._loaded)
-            preload(self._system.bootstrap, self._system.feed_topic, SHARD, values)
+            preload(self._system.kafka, self._system.feed_topic, SHARD, values)
             self._loaded = end
             for name in (LEADER, OTHER):
                 self._wait_for(name, lambda status: status.seq >= end)
         wait_until_settled(self._system, SHARD, same_seq=True)
 
     def _take_snapshot(self) -> SnapshotRow:
-        coordinator = coordinator_of(self._system)
+        coordinator = self._system.coordinator()
         with step("taking a snapshot"):
             requested = request_snapshot(coordinator, SHARD)
             row = wait_for_snapshot(coordinator, requested.id)

@@ -30,7 +30,6 @@ from loadtest.workload.preload import preload
 from loadtest.workload.query_connection import BalanceAnswer, QueryConnection
 from loadtest.workload.snapshots import (
     COORDINATOR,
-    coordinator_of,
     request_snapshot,
     wait_for_snapshot,
 )
@@ -164,9 +163,9 @@ def bench_snapshot(
 def _fill(system: BenchSystem, accounts: int) -> None:
     """Open the accounts, before the replicas start."""
     with step(f"opening {accounts:,} accounts"):
-        create_topics(system.bootstrap, system.topics, system.plan.shards)
+        create_topics(system.kafka, system.topics, system.plan.shards)
         opens = (encode(CommandSpec("open", f"a{n}"), f"open-{n}") for n in range(accounts))
-        preload(system.bootstrap, system.feed_topic, SHARD, opens)
+        preload(system.kafka, system.feed_topic, SHARD, opens)
         system.launch_replicas()
         Supervisor(system.local.plan.socket).start(SERVICES, COORDINATOR)
         wait_for(
@@ -205,7 +204,7 @@ def _printed(taken: Round) -> Round:
 class _Snapshots:
     def __init__(self, system: BenchSystem, load: Load) -> None:
         self._system, self._load = system, load
-        self._coordinator = coordinator_of(system)
+        self._coordinator = system.coordinator()
         self._injector = FaultInjector(system)
         self._first_seq = load.watcher.starts[system.results_topic, SHARD]
         self._leader = ""

@@ -49,7 +49,7 @@ class Results:
 def read_results(system: BenchSystem, transfers: Transfers, shard: int = 0) -> Results:
     """Read the whole results topic, and audit it."""
     auditor, stamps = Auditor(transfers), array("q")
-    for stamp_ms, value in read_all(system.bootstrap, system.results_topic, shard):
+    for stamp_ms, value in read_all(system.kafka, system.results_topic, shard):
         repeats = auditor.repeats
         auditor.add(shard, value)
         if auditor.repeats == repeats:
@@ -77,7 +77,7 @@ def _rate(stamps_ms: array[int], first: int, last: int) -> float:
 
 def standby_lag(system: BenchSystem, stamps_ms: array[int], shard: int = 0) -> list[LagSample]:
     """The standbys' lags, from their status records during the run."""
-    records = read_all(system.bootstrap, system.topics.status, shard)
+    records = read_all(system.kafka, system.topics.status, shard)
     statuses = (decode_status(value) for _, value in records)
     return [
         LagSample(status.replica, *lag)

@@ -95,7 +95,7 @@ def bench_verify(run: BenchRun, *, commands: int, accounts: int) -> Verification
 def _verify(system: BenchSystem) -> tuple[Report, Cost]:
     """Run `verify` in a process of its own, as operators do."""
     command = [sys.executable, "-m", "postjournal.cli", "verify", "--json"]
-    command += ["--bootstrap", system.bootstrap, "--namespace", system.plan.namespace]
+    command += ["--bootstrap", system.kafka.bootstrap, "--namespace", system.plan.namespace]
     started_s = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout is not None

@@ -109,7 +109,7 @@ def _target(system: BenchSystem) -> Target:
     environment = service_environment(system.local.plan)
     settings = Settings.from_environment(environment)
     return Target(
-        bootstrap=system.bootstrap,
+        kafka=system.kafka,
         namespace=settings.namespace,
         application=settings.app,
         dedupe_window=settings.dedupe_window,

@@ -84,9 +84,7 @@ def _start(mode: str | None, without: tuple[str, ...]) -> System:
     if mode == "docker" or (mode is None and engine.is_usable()):
         with step("starting the containers"):
             engine.up(REPLICAS, SHARDS, engine.services(without) if without else ())
-        docker = DockerSystem()
-        docker.prove_identity()
-        return docker
+        return DockerSystem()
     local = default_system()
     try:
         with StartupDisplay() as report:
@@ -96,7 +94,6 @@ def _start(mode: str | None, without: tuple[str, ...]) -> System:
             if local.is_owner:  # the signal arrived after the start was complete
                 local.stop()
         raise
-    local.prove_identity()
     return local
 
 

@@ -11,7 +11,6 @@ from loadtest.faults.kinds import Fault
 from loadtest.stats import longest_gap_ms
 from loadtest.system import BenchSystem, leader_of, wait_until_settled
 from loadtest.workload.load import Load
-from loadtest.workload.snapshots import coordinator_of
 from postjournal.cli.coordinator import SnapshotRow
 from postjournal.cli.local.status import ReplicaRow
 
@@ -80,7 +79,7 @@ class Scenario:
     def _take_snapshot(self) -> None:
         self._settled()
         self._display.show_activity("a standby takes a snapshot, while it follows")
-        coordinator = coordinator_of(self._system)
+        coordinator = self._system.coordinator()
         snapshot_id, rows = coordinator.request_snapshot(self._shard, allow_leader=False)
         deadline = time.monotonic() + SNAPSHOT_TIMEOUT_S
         while rows[0].state not in ("done", "failed") and time.monotonic() < deadline:

@@ -10,12 +10,11 @@ from functools import partial
 from typing import NamedTuple
 
 from loadtest.faults import disk
-from loadtest.faults.kinds import COORDINATOR, KAFKA, Fault
+from loadtest.faults.kinds import KAFKA, Fault
 from loadtest.faults.proxied_system import ProxiedSystem
 from loadtest.faults.proxy import Proxies
 from loadtest.system import BenchSystem
 from postjournal.adapters.kafka.control_log import ControlLog
-from postjournal.cli.coordinator import CoordinatorClient
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.readiness import storage_checks
@@ -45,7 +44,7 @@ class FaultInjector:
 
     def __init__(self, system: BenchSystem) -> None:
         self._system, self._deployment = system, system.deployment
-        self._control = ControlLog(system.bootstrap, system.topics.control)
+        self._control = ControlLog(system.kafka, system.topics.control)
         self._healing = threading.Event()
 
     def inject(
@@ -158,6 +157,6 @@ class FaultInjector:
 
     def _request_snapshots(self) -> None:
         """A full disk is a fault only for what writes files."""
-        client = CoordinatorClient(self._system.plan.url(COORDINATOR))
+        client = self._system.coordinator()
         with contextlib.suppress(OperationFailed):  # it may have been killed just now
             client.request_snapshot(None, allow_leader=False)

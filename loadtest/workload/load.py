@@ -42,12 +42,12 @@ class Load:
         self.opening = self.workload.opening()
         self.sent = SentCommands(run)
         self._results = system.results_topic
-        self.watcher = Watcher(system.bootstrap, [self._results, topics.status], shards)
+        self.watcher = Watcher(system.kafka, [self._results, topics.status], shards)
         self.is_from_start = all(
             self.watcher.starts[self._results, shard] == 0 for shard in range(shards)
         )
         self.auditor = Auditor(self.sent, from_start=self.is_from_start)
-        self.sender = Sender(system.bootstrap, topics.source_topics[0], shards, self.sent)
+        self.sender = Sender(system.kafka, topics.source_topics[0], shards, self.sent)
         self.outcomes: dict[int, Seen] = {}
         self.seen_ns = [array("q") for _ in range(shards)]
         self.stamps_ms = [array("q") for _ in range(shards)]

@@ -14,6 +14,7 @@ from loadtest.progress import show_status, step
 from loadtest.system import BenchSystem
 from loadtest.workload.commands import CommandSpec, encode, position_in
 from postjournal.cli.errors import OperationFailed
+from postjournal.config.settings import KafkaAccess
 
 CHUNK = 20_000
 MAX_QUEUED = 100_000
@@ -91,15 +92,15 @@ class Transfers:
 def preload_feed(system: BenchSystem, shard: int, transfers: Transfers) -> None:
     """Create the topics of a system without replicas, and fill its feed topic."""
     with step(f"preloading {len(transfers):,} commands into {system.feed_topic}"):
-        create_topics(system.bootstrap, system.topics, system.plan.shards)
-        loaded = preload(system.bootstrap, system.feed_topic, shard, transfers.values())
+        create_topics(system.kafka, system.topics, system.plan.shards)
+        loaded = preload(system.kafka, system.feed_topic, shard, transfers.values())
     if loaded != len(transfers):
         raise OperationFailed(f"only {loaded} of {len(transfers)} commands could be queued")
 
 
-def preload(bootstrap: str, topic: str, partition: int, values: Iterator[bytes]) -> int:
+def preload(kafka: KafkaAccess, topic: str, partition: int, values: Iterator[bytes]) -> int:
     """Append all values; return how many, once Kafka has acknowledged every one."""
-    producer, loaded = command_producer(bootstrap, topic, PRODUCER_SETTINGS), 0
+    producer, loaded = command_producer(kafka, topic, PRODUCER_SETTINGS), 0
     errors: list[str] = []
 
     def on_delivery(error: object, _message: object) -> None:
@@ -127,7 +128,7 @@ def count_results(system: BenchSystem, shard: int, end: int) -> Iterator[int]:
 
     Raises `OperationFailed` when none comes for half a minute.
     """
-    consumer, results, changed_s = follower(system.bootstrap), 0, time.monotonic()
+    consumer, results, changed_s = follower(system.kafka), 0, time.monotonic()
     try:
         while results < end:
             time.sleep(RESULTS_POLL_S)

@@ -10,6 +10,7 @@ from functools import partial
 
 from loadtest.kafka import REQUEST_TIMEOUT_S, command_producer
 from loadtest.workload.commands import CommandSpec, SentCommands
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.sharding import shard_of
 
 
@@ -22,10 +23,10 @@ class Sender:
     omission).
     """
 
-    def __init__(self, bootstrap: str, topic: str, shards: int, sent: SentCommands) -> None:
+    def __init__(self, kafka: KafkaAccess, topic: str, shards: int, sent: SentCommands) -> None:
         self._topic, self._shards, self._sent = topic, shards, sent
         self._partitions: dict[str, int] = {}
-        self._producer = command_producer(bootstrap, topic)
+        self._producer = command_producer(kafka, topic)
         self.intended_ns = array("q")
         self.late_ns = array("q")
         self._stop = threading.Event()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from loadtest.progress import show_status
-from loadtest.system import BenchSystem
 from loadtest.waiting import wait_for
 from postjournal.cli.coordinator import CoordinatorClient, SnapshotRow
 from postjournal.cli.errors import OperationFailed
@@ -13,11 +12,6 @@ from postjournal.cli.errors import OperationFailed
 COORDINATOR = "coordinator"
 TIMEOUT_S = 300.0
 POLL_S = 0.05
-
-
-def coordinator_of(system: BenchSystem) -> CoordinatorClient:
-    """A client of the system's coordinator; does not wait until that is ready."""
-    return CoordinatorClient(system.plan.url(COORDINATOR))
 
 
 def request_snapshot(coordinator: CoordinatorClient, shard: int) -> SnapshotRow:

@@ -57,7 +57,7 @@ class ResultsObserver:
     """Follows the results of shard 0 as another service does; safe to use from many threads."""
 
     def __init__(self, system: BenchSystem) -> None:
-        self._watcher = Watcher(system.bootstrap, [system.results_topic], 1)
+        self._watcher = Watcher(system.kafka, [system.results_topic], 1)
         self._lock = threading.Lock()
         self.history = BalanceHistory()
 

@@ -8,6 +8,7 @@ from collections import deque
 from typing import NamedTuple
 
 from loadtest.kafka import MAX_RECORDS, follow_from_end, follower
+from postjournal.config.settings import KafkaAccess
 
 POLL_TIMEOUT_S = 0.1
 
@@ -28,8 +29,8 @@ class Watcher:
     `starts`: (topic, partition) → the offset of the first record that is seen.
     """
 
-    def __init__(self, bootstrap: str, topics: list[str], shards: int) -> None:
-        self._consumer = follower(bootstrap)
+    def __init__(self, kafka: KafkaAccess, topics: list[str], shards: int) -> None:
+        self._consumer = follower(kafka)
         self.starts = follow_from_end(self._consumer, topics, shards)
         self._seen: deque[Seen] = deque()
         self._stop = threading.Event()

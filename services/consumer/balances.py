@@ -1,4 +1,4 @@
-"""SINK=balances: the balances of all accounts in Redis, exactly as the topic has them."""
+"""SINK=balances: the balances of all accounts in Redis, equal to those in the topic."""
 
 from __future__ import annotations
 
@@ -29,42 +29,42 @@ class BalanceChanged(msgspec.Struct):
 
 
 class Source(Protocol):
-    """What the projection needs of a `Subscription`."""
+    """What the updater needs of a `Subscription`."""
 
     def poll(self, timeout_s: float) -> list[Received]:
-        """The next outputs."""
+        """The next outputs; waits up to `timeout_s` seconds for the first."""
 
     def positions(self) -> dict[int, Position]:
-        """The places after them."""
+        """Partition → the position after them, where it has moved."""
 
     def note_saved(self) -> None:
-        """The places are saved."""
+        """The caller has saved these positions."""
 
     def reload(self) -> None:
-        """Go back to the places saved."""
+        """Go back to the saved positions."""
 
 
 class Projection(PositionStore, Protocol):
-    """Where balances and places are kept together."""
+    """A store that keeps balances and positions together."""
 
     def write(self, shard: int, balances: dict[str, int], position: Position) -> None:
-        """Both or none."""
+        """Write both or none."""
 
     def verify(self) -> None:
-        """Raises `PositionMoved` when the places are not those written last."""
+        """Raises `PositionMoved` when the stored positions are not those written last."""
 
     def forget(self, shards: int) -> None:
-        """Delete everything."""
+        """Delete the balances and positions of `shards` shards."""
 
 
 _decode = msgspec.json.Decoder(BalanceChanged).decode
 
 
 class BalancesUpdater:
-    """Takes batches from the topic into the projection, each in one transaction per shard.
+    """Writes batches of the topic into the projection, in one transaction per batch and shard.
 
-    Whatever goes wrong, it goes back to the position that Redis holds: with that position are
-    the balances that belong to it, so nothing is lost and nothing is counted twice.
+    After any failure it goes back to the position that Redis holds: the balances that belong to
+    that position are stored with it, so that nothing is lost or counted twice.
     """
 
     def __init__(self, source: Source, projection: Projection, shards: int, what: str) -> None:
@@ -73,19 +73,19 @@ class BalancesUpdater:
         self._outage = Outage(what, log)
 
     def run(self, stop: Event) -> None:
-        """Until `stop` is set. Raises `SequenceGap`: nobody can rebuild what the topic lost."""
+        """Run until `stop` is set. Raises `SequenceGap`: what the topic lost cannot be rebuilt."""
         while not stop.is_set():
             if not self.step(POLL_S):
                 stop.wait(RETRY_S)
 
     def step(self, timeout_s: float) -> bool:
-        """One batch; False when it is to be tried again after a moment. Raises `SequenceGap`."""
+        """Process one batch; False when it must be retried later. Raises `SequenceGap`."""
         try:
-            self._take(timeout_s)
+            self._process(timeout_s)
         except redis.RedisError as error:
-            self._outage.begin(str(error))
+            self._outage.start(str(error))
         except PositionMoved as error:
-            log.warning("%s: going on from the position that Redis holds", error)
+            log.warning("%s; continuing from the position that Redis holds", error)
         except RecordsMissing as error:
             self._rebuild(error)
         else:
@@ -93,7 +93,7 @@ class BalancesUpdater:
         self._source.reload()
         return False
 
-    def _take(self, timeout_s: float) -> None:
+    def _process(self, timeout_s: float) -> None:
         batch = self._source.poll(timeout_s)
         changed: defaultdict[int, dict[str, int]] = defaultdict(dict)
         for output in batch:
@@ -102,15 +102,15 @@ class BalancesUpdater:
         moved = self._source.positions()
         for shard, position in moved.items():
             self._projection.write(shard, changed[shard], position)
-        if not moved:  # a wipe must not stay unnoticed until the next payment
+        if not moved:  # else a wipe is not noticed before the next payment
             self._projection.verify()
         self._source.note_saved()
         self._outage.end()
 
     def _rebuild(self, error: RecordsMissing) -> None:
-        """The topic is the truth: what Redis holds belongs to another one."""
-        log.error("the projection does not fit the topic: %s; rebuilding it", error)
+        """Redis holds the balances of another topic: the topic's are the right ones."""
+        log.error("the projection does not match the topic: %s; rebuilding it", error)
         try:
             self._projection.forget(self._shards)
-        except redis.RedisError as away:
-            self._outage.begin(str(away))
+        except redis.RedisError as failure:
+            self._outage.start(str(failure))

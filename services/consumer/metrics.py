@@ -1,4 +1,4 @@
-"""What a consumer tells Prometheus: read off its subscription when somebody asks."""
+"""A consumer's metrics, read from its subscription at each scrape."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from prometheus_client.registry import Collector
 from postjournal.subscribe import Subscription
 
 STUCK_S = 30.0
-"""A loop that has not asked for outputs for so long hangs; Redis' time-outs are far shorter."""
+"""A loop that has not polled for longer hangs: Redis's timeouts are far shorter."""
 
 
 class SubscriptionMetrics(Collector):
-    """Also answers whether the consumer lives and is ready."""
+    """The metrics of a subscription, and whether its consumer is live and ready."""
 
     def __init__(self, subscription: Subscription, sink: str) -> None:
         """`sink`: the label of the same name."""
         self._subscription, self._sink = subscription, sink
 
-    def live(self) -> str:
+    def live(self) -> str | None:
         """A `monitoring.Check`."""
         idle_s = self._subscription.progress().idle_s
-        return f"nothing was asked for since {idle_s:.0f} s" if idle_s > STUCK_S else ""
+        return f"no poll for {idle_s:.0f} s" if idle_s > STUCK_S else None
 
-    def ready(self) -> str:
+    def ready(self) -> str | None:
         """A `monitoring.Check`."""
-        return self._subscription.trouble
+        return self._subscription.unavailable_reason
 
     def collect(self) -> Iterable[Metric]:
         """See `Collector`."""
         progress = self._subscription.progress()
-        yield self._counter("outputs", "Outputs handed out, each once", progress.outputs)
-        yield self._counter("repeats", "Outputs dropped that had come before", progress.repeats)
+        yield self._counter("outputs", "Outputs returned, each once", progress.outputs)
+        yield self._counter(
+            "repeats", "Outputs dropped because they were published a second time", progress.repeats
+        )
         lag = GaugeMetricFamily(
             "postjournal_consumer_lag_records",
             "Records in the topic that are still to be read",
@@ -43,7 +45,9 @@ class SubscriptionMetrics(Collector):
         lag.add_metric([self._sink], progress.lag_records)
         yield lag
         last_seq = GaugeMetricFamily(
-            "postjournal_consumer_last_seq", "The last output handed out", labels=["sink", "shard"]
+            "postjournal_consumer_last_seq",
+            "Sequence of the last output returned",
+            labels=["sink", "shard"],
         )
         for shard, seq in progress.last_seq.items():
             last_seq.add_metric([self._sink, str(shard)], seq)

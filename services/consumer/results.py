@@ -1,4 +1,4 @@
-"""SINK=results: each result as one line of JSON on the standard output."""
+"""SINK=results: each result as a line of JSON on the standard output."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ class Source(Protocol):
     """What the printer needs of a `Subscription`."""
 
     def poll(self, timeout_s: float) -> list[Received]:
-        """The next outputs."""
+        """The next outputs; waits up to `timeout_s` seconds for the first."""
 
     def commit(self) -> None:
-        """They are done with."""
+        """Save the positions after all outputs so far. Raises `JournalUnavailable`."""
 
 
 class ResultsPrinter:
-    """Prints a line, then commits: a process killed in between prints it again after its restart.
+    """Prints lines, then commits: a process killed in between prints them again after its restart.
 
-    The line's `seq` shows the repetition. Exactly once is for those who keep the place with the
-    effect; a terminal cannot.
+    The line's `seq` shows the repetition. Exactly-once needs a store for position and effect
+    together, which a terminal is not.
     """
 
     def __init__(self, source: Source, out: BinaryIO) -> None:
-        """`out`: where the lines go."""
+        """`out`: receives the lines."""
         self._source, self._out = source, out
         self._outage = Outage("positions of the results", log)
 
     def run(self, stop: Event) -> None:
-        """Until `stop` is set. Raises `SequenceGap`."""
+        """Run until `stop` is set. Raises `SequenceGap`."""
         while not stop.is_set():
             self.step(POLL_S)
 
     def step(self, timeout_s: float) -> None:
-        """One batch. A commit that fails is covered by the next one."""
+        """Process one batch. A commit that fails is covered by the next one."""
         for result in self._source.poll(timeout_s):
             self._out.write(result.value + b"\n")
         self._out.flush()
         try:
             self._source.commit()
         except JournalUnavailable as error:
-            self._outage.begin(str(error))
+            self._outage.start(str(error))
         else:
             self._outage.end()

@@ -151,8 +151,8 @@ def _add_operations(app: Flask, coordinator: Coordinator) -> None:
 
     @app.get("/readyz")
     def readyz() -> Response:
-        if coordinator.trouble:
-            raise Problem("unavailable", coordinator.trouble, retry_after_s=RETRY_S)
+        if coordinator.unavailable_reason:
+            raise Problem("unavailable", coordinator.unavailable_reason, retry_after_s=RETRY_S)
         return _json({"status": "ready"})
 
     @app.get("/api/v1/openapi.json")
@@ -182,8 +182,8 @@ def _authorize(token: str | None) -> None:
 
 
 def _check_known(coordinator: Coordinator) -> None:
-    if coordinator.follower.trouble:
-        raise Problem("unavailable", coordinator.follower.trouble, retry_after_s=RETRY_S)
+    if coordinator.follower.unavailable_reason:
+        raise Problem("unavailable", coordinator.follower.unavailable_reason, retry_after_s=RETRY_S)
 
 
 def _check_shard(coordinator: Coordinator, shard: int) -> None:

@@ -25,7 +25,7 @@ class Coordinator:
     allow_crash: bool = False
 
     @property
-    def trouble(self) -> str:
-        """Why it cannot do its work now, or ""."""
-        parts = (self.follower, self.maintenance)
-        return "; ".join(part.trouble for part in parts if part.trouble)
+    def unavailable_reason(self) -> str | None:
+        """Why it cannot work now; None when it can."""
+        reasons = (part.unavailable_reason for part in (self.follower, self.maintenance))
+        return "; ".join(reason for reason in reasons if reason) or None

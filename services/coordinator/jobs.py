@@ -17,7 +17,7 @@ ANSWER_MS = 5_000
 """A replica that has said nothing to an order for so long did not get it."""
 
 STALL_MS = 150_000
-"""No progress for so long: longer than a store is given to come back (`object_store.PATIENT_S`)."""
+"""No progress for this time: longer than `object_store.BACKGROUND_TIMEOUT_S`."""
 
 PAUSE_MS = 3_000
 """Before a replica is asked again that has failed."""

@@ -56,11 +56,11 @@ class Rules:
 
 
 class Part(Protocol):
-    """Something that may be in trouble."""
+    """A part of the coordinator that may be unavailable."""
 
     @property
-    def trouble(self) -> str:
-        """What keeps it from working; "" when it works."""
+    def unavailable_reason(self) -> str | None:
+        """Why it cannot work; None when it works."""
 
 
 class Appender(Protocol):
@@ -105,7 +105,7 @@ class Maintenance:
         self._ended = 0  # how many jobs had when it was tidied last
         self._trimmed: dict[int, str] = {}  # shard → id of the anchor it was trimmed to
         self._said: set[str] = set()
-        self.trouble = "the snapshot store has not been tried yet"
+        self.unavailable_reason: str | None = "the snapshot store has not been tried yet"
         self._closing = Event()
         self._thread = Thread(target=self._run, name="maintenance", daemon=True)
 
@@ -127,14 +127,16 @@ class Maintenance:
 
     def turn(self) -> None:
         """Look once at everything."""
-        if self.trouble:
+        if self.unavailable_reason:
             self._check_store()
-        if self._follower.trouble:
+        if self._follower.unavailable_reason:
             return
         try:
             self._advance_jobs()
             ended = self._knowledge.look(lambda _, jobs: jobs.ended)
-            if not self.trouble and (self._clock() >= self._tidy_due or ended != self._ended):
+            if not self.unavailable_reason and (
+                self._clock() >= self._tidy_due or ended != self._ended
+            ):
                 self._ended = ended
                 self._tidy_due = self._clock() + TIDY_MS
                 for shard in range(self._shards):
@@ -150,11 +152,11 @@ class Maintenance:
         try:
             self._store.check()
         except (StoreUnusable, StoreUnavailable) as error:
-            self.trouble = str(error)
+            self.unavailable_reason = str(error)
             self._metrics.store_up.set(0)
             self._say_once(str(error))
         else:
-            self.trouble = ""
+            self.unavailable_reason = None
             self._metrics.store_up.set(1)
             log.info("snapshots are kept in %s", self._store.url)
 

@@ -7,11 +7,11 @@ stdout has a `ReplayResult`; with 1, a `Failure`.
 
 from __future__ import annotations
 
-import os
 import sys
 
 import msgspec
 
+from postjournal.config.variables import process_environment
 from postjournal.core.errors import (
     JournalUnavailable,
     PointNotReached,
@@ -40,7 +40,7 @@ class QueryFailed(Exception):
 
 def answer(shard: int, at: str, query: dict[str, str]) -> ReplayResult:
     """Raises `PostjournalError` and `QueryFailed`."""
-    with open_point_in_time(os.environ, shard) as past:
+    with open_point_in_time(process_environment(), shard) as past:
         reader, found = past.replay(parse_bound(at), lambda *_: None)
     found.answer, error = reader.machine.query(query)
     if error is not None:

@@ -9,17 +9,17 @@ from typing import Protocol
 from flask import Flask
 from prometheus_client import CollectorRegistry
 
+from postjournal.adapters.kafka.admin import JournalTrimmer
 from postjournal.adapters.kafka.control_log import ControlLog
-from postjournal.adapters.kafka.journal_trimmer import JournalTrimmer
 from postjournal.adapters.kafka.topic_reader import TopicReader, back
 from postjournal.adapters.snapshots.catalogue import SnapshotStore
-from postjournal.adapters.snapshots.object_store import HASTY_S, ObjectStore
+from postjournal.adapters.snapshots.object_store import INTERACTIVE_TIMEOUT_S, ObjectStore
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import CoordinatorSettings, Settings, StoreSettings
 from services.coordinator.app import make_app
 from services.coordinator.catalogue import Snapshots
 from services.coordinator.cluster_state import Coordinator
-from services.coordinator.following import LOOK_BACK, ClusterState, Follower
+from services.coordinator.following import LOOK_BACK, ClusterFollower, ClusterState
 from services.coordinator.maintenance import Maintenance, MaintenanceDeps, Rules
 from services.coordinator.metrics import Metrics
 from services.coordinator.page.routes import LivePage
@@ -53,9 +53,9 @@ class Running:
         return self.coordinator.metrics.registry
 
     @property
-    def trouble(self) -> str:
+    def unavailable_reason(self) -> str | None:
         """See `server.Running`."""
-        return self.coordinator.trouble
+        return self.coordinator.unavailable_reason
 
     def release_waiting(self) -> None:
         """Pages that are open."""
@@ -73,16 +73,16 @@ def start(
 ) -> Running:
     """Threads and Kafka clients included, so call it after any fork. Raises `StoreUnusable`."""
     topics = Topics.of(settings.namespace, (), ())
-    store = SnapshotStore(ObjectStore(store_settings, HASTY_S), settings.namespace)
+    store = SnapshotStore(ObjectStore(store_settings, INTERACTIVE_TIMEOUT_S), settings.namespace)
     cluster_state, metrics = ClusterState(), Metrics()
     statuses, controls = (
-        TopicReader(settings.bootstrap, topic, settings.shards, back(LOOK_BACK))
+        TopicReader(settings.kafka, topic, settings.shards, back(LOOK_BACK))
         for topic in (topics.status, topics.control)
     )
-    follower = Follower(cluster_state, statuses, controls, halt)
-    control = ControlLog(settings.bootstrap, topics.control)
-    status = ControlLog(settings.bootstrap, topics.status)
-    trimmer = JournalTrimmer(settings.bootstrap, topics.journal) if own.trim else None
+    follower = ClusterFollower(cluster_state, statuses, controls, halt)
+    control = ControlLog(settings.kafka, topics.control)
+    status = ControlLog(settings.kafka, topics.status)
+    trimmer = JournalTrimmer(settings.kafka, topics.journal) if own.trim else None
     rules = Rules(Schedule(own.every_minutes, own.every_commands), own.keep, trimmer)
     around = MaintenanceDeps(cluster_state, follower, store, control, status, settings.shards)
     maintenance = Maintenance(around, rules, metrics)

@@ -1,18 +1,19 @@
-"""What the leader view tells Prometheus: read off the follower when somebody asks."""
+"""The leader view's metrics, read at each scrape."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from postjournal.adapters.kafka.follower import Follower
 from postjournal.cluster.status import Failover
-from services.leader_view.follower import Follower
+from services.leader_view.view_updater import ViewUpdater
 
-STUCK_MS = 30_000
-"""A loop that has not turned for so long hangs; all its time-outs are far shorter."""
+STUCK_S = 30.0
+"""A loop whose last turn is longer ago hangs: all its timeouts are far shorter."""
 
 PHASES = ("detect", "claim", "resume", "total")
 CAUSES = ("tripwire", "silence", "resigned", "no_leader")
@@ -23,20 +24,20 @@ SECONDS = (
 
 
 class TakeoverMetrics:
-    """All takeovers since the start: a replica's own count dies with it, sometimes unseen."""
+    """All takeovers since the start: a replica's own count is lost with it, sometimes unscraped."""
 
     def __init__(self, registry: CollectorRegistry, shards: int) -> None:
         """Every series begins at 0, so that the first takeover is an increase."""
         self._seconds = Histogram(
             "postjournal_view_failover_seconds",
-            "Takeovers, as the new leaders told them, by phase",
+            "Durations of takeovers as the new leaders report them, by phase",
             ["shard", "phase"],
             buckets=SECONDS,
             registry=registry,
         )
         self._takeovers = Counter(
             "postjournal_view_takeovers",
-            "Takeovers, by what made the new leader claim",
+            "Takeovers, by the cause of the new leader's claim",
             ["shard", "cause"],
             registry=registry,
         )
@@ -46,38 +47,37 @@ class TakeoverMetrics:
             for cause in CAUSES:
                 self._takeovers.labels(shard, cause)
 
-    def count(self, told: Failover) -> None:
-        """One that has just been told."""
-        parts = (told.detect_ms, told.claim_ms, told.resume_ms, told.total_ms)
+    def count(self, failover: Failover) -> None:
+        parts = (failover.detect_ms, failover.claim_ms, failover.resume_ms, failover.total_ms)
         for phase, duration_ms in zip(PHASES, parts, strict=True):
-            self._seconds.labels(str(told.shard), phase).observe(duration_ms / 1000)
-        self._takeovers.labels(str(told.shard), told.cause).inc()
+            self._seconds.labels(str(failover.shard), phase).observe(duration_ms / 1000)
+        self._takeovers.labels(str(failover.shard), failover.cause).inc()
 
 
 class ViewMetrics(Collector):
-    """Also answers whether the view lives and is ready."""
+    """The metrics of the view, and whether its process is live and ready."""
 
-    def __init__(self, follower: Follower, now_ms: Callable[[], int]) -> None:
-        """`now_ms`: the follower's clock."""
-        self._follower, self._now_ms = follower, now_ms
+    def __init__(self, follower: Follower, updater: ViewUpdater) -> None:
+        """`follower` feeds `updater`."""
+        self._follower, self._updater = follower, updater
 
-    def live(self) -> str:
+    def live(self) -> str | None:
         """A `monitoring.Check`."""
-        still_ms = self._now_ms() - self._follower.stepped_ms
-        return f"no turn since {still_ms / 1000:.0f} s" if still_ms > STUCK_MS else ""
+        idle_s = self._follower.idle_s
+        return f"no turn of the loop for {idle_s:.0f} s" if idle_s > STUCK_S else None
 
-    def ready(self) -> str:
+    def ready(self) -> str | None:
         """A `monitoring.Check`."""
-        return self._follower.trouble
+        return self._updater.unavailable_reason
 
     def collect(self) -> Iterable[Metric]:
         """See `Collector`."""
-        replicas, failovers = self._follower.counts()
+        replicas, failovers = self._updater.counts()
         for name, text, value in (
             (
                 "synced_timestamp_seconds",
                 "When the view in Redis was last brought up to date, since the Unix epoch",
-                self._follower.synced_ms / 1000,
+                self._updater.synced_ms / 1000,
             ),
             ("replicas", "Replicas in the view, one for each shard", replicas),
             ("failovers", "Failovers in the view", failovers),

@@ -1,4 +1,4 @@
-"""The cluster view as Redis shall hold it. Pure."""
+"""The cluster view in the form that Redis holds. Pure."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from typing import Any
 
 import msgspec
 
-from postjournal.adapters.redis.cluster_view import Snapshot
+from postjournal.adapters.redis.cluster_view import ViewContents
 from postjournal.cluster.status import Failover
 from postjournal.cluster.view import ClusterView, ReplicaView, ShardView
 
 SHARDS_AT_MOST = 1_000
-"""As POSTJOURNAL_SHARDS is bounded: makes one number of epoch and shard."""
+"""The limit of POSTJOURNAL_SHARDS: combines epoch and shard into one number."""
 
 
-def render(view: ClusterView, now: int) -> Snapshot:
-    """`now`: ms since the Unix epoch."""
-    return Snapshot(
-        shards={shard: _shard(each) for shard, each in view.shards.items()},
+def render(view: ClusterView, now: int) -> ViewContents:
+    """All that Redis must hold at `now`, ms since the Unix epoch."""
+    return ViewContents(
+        shards={shard: _shard(state) for shard, state in view.shards.items()},
         replicas={
-            f"{name}/{shard}": _replica(each, now)
-            for (name, shard), each in sorted(view.replicas.items())
+            f"{name}/{shard}": _replica(replica, now)
+            for (name, shard), replica in sorted(view.replicas.items())
         },
-        failovers=[(stream_id(each), _failover(each)) for each in view.failovers],
+        failovers=[(stream_id(failover), _failover(failover)) for failover in view.failovers],
     )
 
 
 def stream_id(failover: Failover) -> str:
-    """Made of what the failover is, so that telling it again gives the same id."""
+    """Derived from the failover itself, so that a second report has the same id."""
     return f"{failover.time}-{failover.epoch * SHARDS_AT_MOST + failover.shard}"
 
 

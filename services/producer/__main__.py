@@ -6,7 +6,6 @@ threads, since most requests wait for Kafka or a replica.
 
 from __future__ import annotations
 
-import os
 from functools import partial
 
 from postjournal.app import load_application
@@ -24,7 +23,7 @@ def main() -> None:
     """Until SIGTERM. Raises `ConfigurationError`."""
     settings = Settings.from_environment()
     load_application(settings.app)  # a wrong one is told here, before there are processes
-    port = GATEWAY_PORT.read(os.environ)
+    port = GATEWAY_PORT.read()
     Server(Place("gateway", port, THREADS), settings, partial(start, settings)).serve()
 
 

@@ -63,10 +63,11 @@ class Gateway:
     now_s: Callable[[], float] = time.monotonic
 
     @property
-    def trouble(self) -> str:
-        """Why commands cannot be taken now, or ""."""
+    def unavailable_reason(self) -> str | None:
+        """Why commands cannot be accepted now; None when they can."""
         needed = (self.commands, self.results, self.directory)
-        return "; ".join(dict.fromkeys(each.trouble for each in needed if each.trouble))
+        reasons = dict.fromkeys(part.unavailable_reason for part in needed)
+        return "; ".join(reason for reason in reasons if reason) or None
 
 
 class _AnyText(PathConverter):
@@ -186,8 +187,8 @@ def _add_operations(app: Flask, gateway: Gateway) -> None:
 
     @app.get("/readyz")
     def readyz() -> Response:
-        if gateway.trouble:
-            raise Problem("unavailable", gateway.trouble, retry_after_s=AWAY_RETRY_S)
+        if gateway.unavailable_reason:
+            raise Problem("unavailable", gateway.unavailable_reason, retry_after_s=AWAY_RETRY_S)
         return _json({"status": "ready"})
 
     @app.get("/api/v1/openapi.json")

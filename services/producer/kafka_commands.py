@@ -1,4 +1,4 @@
-"""The command log on Kafka: one idempotent producer for the whole process."""
+"""The `CommandLog` port on Kafka: one idempotent producer for the whole process."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from functools import partial
 from threading import Condition, Event, Lock, Thread
 from time import monotonic
-from typing import Any
-
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.adapters.kafka.metadata import check_partition_count, partition_count
+from postjournal.adapters.kafka.metadata import check_partition_count
+from postjournal.adapters.kafka.producer import DeliveryFailed, RecordProducer
 from postjournal.adapters.outage import Outage
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.errors import JournalUnavailable, ShardCountMismatch
 from services.producer.metrics import Metrics
 from services.producer.ports import (
@@ -32,82 +31,64 @@ from services.server import Halt
 log = logging.getLogger(__name__)
 
 MAX_UNACKNOWLEDGED = 100_000
-"""Commands; ten of the largest batches, and well below the producer's own queue."""
+"""In commands: ten of the largest batches, and well below the producer's own queue."""
 
 ANSWER_S = 6.0
-"""A little more than kafka_settings.gateway_producer's message.timeout.ms."""
+"""A little more than the message.timeout.ms of `settings.gateway_producer`."""
 
-PROBE_S, PROBE_WHEN_AWAY_S, PROBE_TIMEOUT_S = 1.0, 0.1, 2.0
+PROBE_EVERY_S, RETRY_EVERY_S, PROBE_TIMEOUT_S = 1.0, 0.1, 2.0
 
-REPLACE_S = 10.0
-"""A client that no broker has answered for so long is replaced by a new one.
+RENEW_S = 10.0
+"""A client that no broker has answered for this time is renewed.
 
-librdkafka forgets all brokers, and those of `bootstrap.servers` too, when a broker that has just
-started tells it of none (its issue 5301). By then every command has timed out and been told of.
+It may have lost all its brokers: see `client.watched`. By then every command has timed out and its
+request has been answered.
 """
-
-NEVER_SENT = frozenset(
-    {
-        KafkaError._PURGE_QUEUE,
-        KafkaError._QUEUE_FULL,
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError._UNKNOWN_PARTITION,
-        KafkaError.MSG_SIZE_TOO_LARGE,
-        KafkaError.INVALID_RECORD,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    }
-)
-"""Errors that leave no doubt. With any other the record may be in the log."""
-
 
 NAMES = {Appended: "accepted", NotAppended: "not_accepted", Unknown: "unknown"}
 
 
 class _Pending:
-    """What has been told of the commands of one request."""
+    """The outcomes of one request's commands, as far as they are known."""
 
     def __init__(self, count: int) -> None:
         self.outcomes: list[Outcome | None] = [None] * count
         self._missing = count
-        self._told = Condition()
+        self._complete = Condition()
 
-    def tell(self, index: int, outcome: Outcome) -> None:
-        with self._told:
+    def set(self, index: int, outcome: Outcome) -> None:
+        with self._complete:
             self.outcomes[index] = outcome
             self._missing -= 1
             if self._missing == 0:
-                self._told.notify()
+                self._complete.notify()
 
     def wait(self, timeout_s: float) -> list[Outcome]:
-        with self._told:
-            self._told.wait_for(lambda: self._missing == 0, timeout_s)
-            silent = Unknown(f"Kafka did not acknowledge it within {timeout_s:.0f} s")
-            return [silent if outcome is None else outcome for outcome in self.outcomes]
+        with self._complete:
+            self._complete.wait_for(lambda: self._missing == 0, timeout_s)
+            missing = Unknown(f"Kafka did not acknowledge it within {timeout_s:.0f} s")
+            return [missing if outcome is None else outcome for outcome in self.outcomes]
 
 
 class KafkaCommandLog:
-    """See `CommandLog`. Safe to use from many threads."""
+    """The `CommandLog` port. Safe to use from many threads."""
 
     def __init__(
-        self, bootstrap: str, topic: str, shards: int, metrics: Metrics, halt: Halt
+        self, kafka: KafkaAccess, topic: str, shards: int, metrics: Metrics, halt: Halt
     ) -> None:
         """Starts its threads and connects in the background, so make it after any fork.
 
-        `halt` is told, by a thread, of a configuration that cannot work.
+        `halt` is called, by a thread, with a configuration error.
         """
         self._topic, self._shards, self._metrics, self._halt = topic, shards, metrics, halt
-        self._outage = Outage(f"Kafka at {bootstrap}, topic {topic}", log)
-        self._settings = kafka_settings.gateway_producer(bootstrap) | {
-            "log_level": 2,
-            "error_cb": self._on_error,
-        }
-        self._producer = Producer(self._settings)
+        self._outage = Outage(f"Kafka at {kafka.bootstrap}, topic {topic}", log)
+        self._producer = RecordProducer(kafka_settings.gateway_producer(kafka), self._on_error)
         self._lock = Lock()
         self._unacknowledged = 0
         metrics.unacknowledged.set_function(lambda: self._unacknowledged)
         self._delivered_at, self._answered_at = 0.0, monotonic()
-        self._trouble = "Kafka has not answered yet"
-        self._look_again, self._closing, self._broken = Event(), Event(), Event()
+        self._unavailable_reason: str | None = "Kafka has not answered yet"
+        self._probe_now, self._closing, self._broken = Event(), Event(), Event()
         self._threads = [
             Thread(target=work, name=f"commands{work.__name__}", daemon=True)
             for work in (self._deliver, self._watch)
@@ -116,19 +97,16 @@ class KafkaCommandLog:
             thread.start()
 
     @property
-    def trouble(self) -> str:
-        """See `CommandLog`."""
-        return self._trouble
+    def unavailable_reason(self) -> str | None:
+        return self._unavailable_reason
 
     def append(self, records: Sequence[Record], headers: Headers = ()) -> list[Outcome]:
-        """See `CommandLog`."""
-        if self._trouble:
-            raise Unavailable(self._trouble)
+        if self._unavailable_reason is not None:
+            raise Unavailable(self._unavailable_reason)
         self._reserve(len(records))
         started, pending = monotonic(), _Pending(len(records))
-        for index, (key, shard, value) in enumerate(records):
-            record = {"value": value, "key": key, "partition": shard, "headers": [*headers]}
-            self._produce(record, index, pending)
+        for index, record in enumerate(records):
+            self._send(record, headers, index, pending)
         outcomes = pending.wait(ANSWER_S)
         self._metrics.append_seconds.observe(monotonic() - started)
         for kind, count in Counter(map(type, outcomes)).items():
@@ -136,12 +114,10 @@ class KafkaCommandLog:
         return outcomes
 
     def close(self) -> None:
-        """Wait a moment for acknowledgements; what is still queued then is never sent."""
+        """Wait 2 s for acknowledgements; commands that are still queued then are never sent."""
         self._closing.set()
-        self._look_again.set()
-        self._producer.flush(2.0)
-        self._producer.purge()
-        self._producer.flush(0.1)
+        self._probe_now.set()
+        self._producer.drain(2.0)
         for thread in self._threads:
             thread.join(PROBE_TIMEOUT_S)
 
@@ -157,82 +133,84 @@ class KafkaCommandLog:
         with self._lock:
             self._unacknowledged -= count
 
-    def _produce(self, record: dict[str, Any], index: int, pending: _Pending) -> None:
+    def _send(self, record: Record, headers: Headers, index: int, pending: _Pending) -> None:
         """One by one: `produce_batch` drops headers, and saves a microsecond a record."""
-        report = partial(self._on_delivery, pending, index)
         try:
-            self._producer.produce(self._topic, **record, on_delivery=report)
-        except (BufferError, KafkaException) as refusal:
+            self._producer.send(
+                self._topic,
+                record.value,
+                key=record.key,
+                partition=record.shard,
+                headers=headers,
+                on_delivery=partial(self._on_delivery, pending, index),
+            )
+        except JournalUnavailable as refusal:
             self._release(1)
-            pending.tell(index, NotAppended(f"the client did not take it: {refusal}"))
+            pending.set(index, NotAppended(str(refusal)))
 
     def _on_delivery(
-        self, pending: _Pending, index: int, error: KafkaError | None, message: Message
+        self, pending: _Pending, index: int, offset: int, failure: DeliveryFailed | None
     ) -> None:
         self._release(1)
-        if error is None:
+        if failure is None:
             self._delivered_at = monotonic()
-            pending.tell(index, Appended(message.offset() or 0))
-        elif error.code() in NEVER_SENT:
-            pending.tell(index, NotAppended(error.str()))
+            pending.set(index, Appended(offset))
+        elif failure.is_certain:
+            pending.set(index, NotAppended(failure.reason))
         else:
-            pending.tell(index, Unknown(error.str()))
+            pending.set(index, Unknown(failure.reason))
 
     def _deliver(self) -> None:
-        """Reports come on this thread, whatever the requests are doing."""
+        """Reports are delivered by this thread, whatever the requests are doing."""
         while not self._closing.is_set():
             self._producer.poll(0.1)
             if self._broken.is_set():
-                self._replace_producer()
+                self._broken.clear()
+                self._producer.renew()
 
-    def _replace_producer(self) -> None:
-        """An idempotent producer that has lost its history accepts nothing any more."""
-        old, self._producer = self._producer, Producer(self._settings)
-        self._broken.clear()
-        old.purge()
-        old.flush(1.0)
+    # --- whether Kafka is available ---------------------------------------------------------
 
-    # --- knowing whether Kafka is there -----------------------------------------------------
-
-    def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
-            log.error("the producer is broken and gets replaced: %s", error.str())
+    def _on_error(self, reason: str, is_fatal: bool) -> None:
+        """An idempotent producer that has lost its history accepts no more records."""
+        if is_fatal:
+            log.error("the producer has failed and is renewed: %s", reason)
             self._broken.set()
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._note_trouble("Kafka is away")
-            self._look_again.set()
+        else:
+            self._note_unavailable("Kafka is unavailable")
+            self._probe_now.set()
 
     def _watch(self) -> None:
         while not self._closing.is_set():
             try:
-                self._look()
+                self._probe()
             except ShardCountMismatch as error:
                 self._halt(error)
                 return
-            self._look_again.wait(PROBE_WHEN_AWAY_S if self._trouble else PROBE_S)
-            self._look_again.clear()
+            is_available = self._unavailable_reason is None
+            self._probe_now.wait(PROBE_EVERY_S if is_available else RETRY_EVERY_S)
+            self._probe_now.clear()
 
-    def _look(self) -> None:
+    def _probe(self) -> None:
         """Raises `ShardCountMismatch`."""
         try:
-            found = partition_count(self._producer, self._topic, PROBE_TIMEOUT_S)
+            found = self._producer.partition_count(self._topic, PROBE_TIMEOUT_S)
         except JournalUnavailable as error:
             if monotonic() - self._delivered_at > PROBE_TIMEOUT_S:  # else it is only slow
-                self._note_trouble(str(error))
-            if monotonic() - max(self._delivered_at, self._answered_at) > REPLACE_S:
+                self._note_unavailable(str(error))
+            if monotonic() - max(self._delivered_at, self._answered_at) > RENEW_S:
                 self._answered_at = monotonic()
                 self._broken.set()
             return
         self._answered_at = monotonic()
         check_partition_count(self._topic, found, self._shards)
         if found:
-            self._trouble = ""
+            self._unavailable_reason = None
             self._outage.end()
             self._metrics.kafka_up.set(1)
         else:
-            self._note_trouble("the topic does not exist yet; a replica creates it")
+            self._note_unavailable("the topic does not exist yet; a replica creates it")
 
-    def _note_trouble(self, why: str) -> None:
-        self._trouble = why
-        self._outage.begin(why)
+    def _note_unavailable(self, reason: str) -> None:
+        self._unavailable_reason = reason
+        self._outage.start(reason)
         self._metrics.kafka_up.set(0)

@@ -26,7 +26,7 @@ class NotAppended:
 
 @dataclass(frozen=True)
 class Unknown:
-    """It was sent, and nobody can tell whether it arrived, or will."""
+    """It was sent, and may or may not be in the log, now or later."""
 
     reason: str
 
@@ -58,8 +58,8 @@ class CommandLog(Protocol):
     """The topic of commands."""
 
     @property
-    def trouble(self) -> str:
-        """Why commands cannot be taken now; "" when they can."""
+    def unavailable_reason(self) -> str | None:
+        """Why commands cannot be accepted now; None when they can."""
 
     def append(self, records: Sequence[Record], headers: Headers = ()) -> list[Outcome]:
         """Append in each shard's order and wait for what became of each; some seconds at most.
@@ -81,8 +81,8 @@ class ResultWaiter(Protocol):
     """The topic of results."""
 
     @property
-    def trouble(self) -> str:
-        """Why results cannot be waited for now; "" when they can."""
+    def unavailable_reason(self) -> str | None:
+        """Why results cannot be waited for now; None when they can."""
 
     @property
     def is_offered(self) -> bool:
@@ -93,14 +93,14 @@ class ResultWaiter(Protocol):
 
 
 class ReplicaDirectory(Protocol):
-    """What the replicas say of themselves."""
+    """The replicas and leaders, as the replicas report them."""
 
     @property
-    def trouble(self) -> str:
-        """Why nothing is known of replicas; "" when something may be."""
+    def unavailable_reason(self) -> str | None:
+        """Why no replica can be known; None once the status topic is read."""
 
     def shard(self, shard: int) -> ShardView | None:
-        """Who leads; None when nothing is known, or nobody has spoken for long."""
+        """The shard's leader and state; None when no replica has reported the shard."""
 
     def leader_addresses(self, shard: int) -> list[str]:
         """host:port of the leader's HTTP server; [] when none is known."""
@@ -112,8 +112,8 @@ class ReplicaDirectory(Protocol):
         are not in sync come last.
         """
 
-    def wait_for_news(self, timeout_s: float) -> None:
-        """Until a status has come, or the time is up."""
+    def wait_for_update(self, timeout_s: float) -> None:
+        """Return when a status record has arrived, or after `timeout_s` seconds."""
 
 
 class ReplicaClient(Protocol):

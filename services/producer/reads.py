@@ -53,7 +53,7 @@ class Reader:
                     return self._client.query(address, shard, asked, left_s)
                 except ReplicaUnavailable as error:
                     refusal = _more_informative(refusal, error)
-            self._directory.wait_for_news(min(NEWS_S, left_s))
+            self._directory.wait_for_update(min(NEWS_S, left_s))
         raise refusal
 
     def _addresses(self, shard: int, consistency: Consistency) -> list[str]:

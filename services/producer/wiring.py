@@ -45,9 +45,9 @@ class Running:
         return self.gateway.metrics.registry
 
     @property
-    def trouble(self) -> str:
+    def unavailable_reason(self) -> str | None:
         """See `server.Running`."""
-        return self.gateway.trouble
+        return self.gateway.unavailable_reason
 
     def release_waiting(self) -> None:
         """Requests that wait for a result are answered without it, now."""
@@ -64,20 +64,20 @@ class Running:
 def start(settings: Settings, halt: Halt) -> Running:
     """Threads and Kafka clients included, so call it after any fork.
 
-    `halt` is told, by a thread, of a configuration that cannot work. Raises
-    `ConfigurationError`; never because Kafka is away.
+    `halt` is called, by a thread, with a configuration error. Raises `ConfigurationError`; never
+    because Kafka is unavailable.
     """
     application = load_application(settings.app)
     topics = Topics.of(settings.namespace, application.sources, application.sinks)
     metrics = Metrics()
     commands = KafkaCommandLog(
-        settings.bootstrap, topics.topic(COMMANDS), settings.shards, metrics, halt
+        settings.kafka, topics.topic(COMMANDS), settings.shards, metrics, halt
     )
     results: ResultFollower | NoResults = NoResults()
     if RESULTS in topics.sinks:
-        topic = TopicReader(settings.bootstrap, topics.topic(RESULTS), settings.shards, end)
+        topic = TopicReader(settings.kafka, topics.topic(RESULTS), settings.shards, end)
         results = ResultFollower(topic, metrics, halt)
-    statuses = TopicReader(settings.bootstrap, topics.status, settings.shards, back(LOOK_BACK))
+    statuses = TopicReader(settings.kafka, topics.status, settings.shards, back(LOOK_BACK))
     directory = StatusDirectory(statuses, halt)
     gateway = Gateway(
         commands=commands,

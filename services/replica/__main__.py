@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 from time import monotonic
 
 import waitress
-from confluent_kafka import KafkaException
 
 from postjournal.adapters.kafka.admin import ensure_topics, wait_for_kafka
 from postjournal.adapters.process.gc_tuning import reduce_gc_frequency
@@ -41,7 +39,7 @@ def main() -> int:
     except ConfigurationError as error:
         log.critical("configuration: %s", error)
         return EXIT_CONFIGURATION
-    except (JournalUnavailable, KafkaException, OSError) as error:
+    except (JournalUnavailable, OSError) as error:
         if stop.is_set():
             return 0
         log.critical("cannot start: %s", error)
@@ -52,7 +50,7 @@ def _serve(settings: Settings, stop: threading.Event) -> int:
     tripwire_port = hold_tripwire(settings.bind, settings.tripwire_port)  # forks: before threads
     application = load_application(settings.app)
     topics = Topics.of(settings.namespace, application.sources, application.sinks)
-    kafka = wait_for_kafka(settings.bootstrap, is_stopping=stop.is_set)
+    kafka = wait_for_kafka(settings.kafka, is_stopping=stop.is_set)
     ensure_topics(kafka, topics, settings.shards, settings.replication, is_stopping=stop.is_set)
     addresses = Addresses(
         http=f"{settings.advertise}:{settings.http_port}",
@@ -71,7 +69,7 @@ def _serve(settings: Settings, stop: threading.Event) -> int:
 
 
 def _serve_http(settings: Settings, shards: list[ShardRunner]) -> None:
-    token = API_TOKEN.read(os.environ) or "" if settings.allow_crash else None
+    token = API_TOKEN.read() or "" if settings.allow_crash else None
     app = make_app(settings.replica, shards, token)
     server = waitress.create_server(
         app, host=settings.bind, port=settings.http_port, threads=HTTP_THREADS

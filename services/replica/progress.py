@@ -1,11 +1,11 @@
-"""How a replica that restores or catches up gets on: for log, metrics and status."""
+"""The progress of a restore or a catch-up, for log, metrics and status records."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
 
-from postjournal.adapters.snapshots.manager import Restoring
+from postjournal.adapters.snapshots.manager import RestoreProgress
 from postjournal.cluster.status import CatchUp
 from postjournal.core.roles import Role
 from postjournal.runtime import Engine
@@ -17,16 +17,17 @@ RATE_OVER_MS = 3_000
 
 
 class Progress:
-    """Look at the engine once in a while."""
+    """Measures the progress of one shard; `look` is called about once a second."""
 
     def __init__(self, shard: int) -> None:
-        """Nothing seen yet."""
         self._shard = shard
         self._seen: deque[tuple[int, int, int]] = deque()  # (ms, journal position, seq)
         self._logged_ms = 0
 
-    def look(self, engine: Engine, restoring: Restoring | None, now_ms: int) -> CatchUp | None:
-        """None when the engine is in sync."""
+    def look(
+        self, engine: Engine, restoring: RestoreProgress | None, now_ms: int
+    ) -> CatchUp | None:
+        """The progress at `now_ms` (monotonic clock); None when the engine is in sync."""
         if engine.role not in (Role.RESTORING, Role.CATCHING_UP):
             self._seen.clear()
             return None

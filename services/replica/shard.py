@@ -1,4 +1,4 @@
-"""One shard of a replica: a thread that owns the engine, and what it says of itself."""
+"""One shard of a replica: the thread that owns the engine, its metrics and status records."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from confluent_kafka import KafkaException, Producer
 
 from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.adapters.kafka.client import watched
+from postjournal.adapters.kafka.producer import RecordProducer
 from postjournal.adapters.kafka.shard_log import KafkaLog
 from postjournal.adapters.process.clock import SystemClock
 from postjournal.adapters.process.inbox import QueueInbox
@@ -34,7 +33,7 @@ from postjournal.cluster.topics import Topics
 from postjournal.config.settings import Settings
 from postjournal.core import messages as m
 from postjournal.core.application import Application
-from postjournal.core.errors import BrokersLost, ShardHalted
+from postjournal.core.errors import BrokersLost, JournalUnavailable, ShardHalted
 from postjournal.core.limits import Limits
 from postjournal.core.reader import Reader
 from postjournal.core.replica import Replica
@@ -51,11 +50,11 @@ log = logging.getLogger(__name__)
 
 STATUS_EVERY_MS = 1_000
 LIVE_WITHIN_MS = 5_000
-"""A loop that has not turned for this long does not live (`/livez`)."""
+"""A loop whose last turn is longer ago is not live (`/livez`)."""
 
 
 class Addresses(msgspec.Struct, frozen=True):
-    """Where others reach this process: host:port each."""
+    """The addresses of this process, host:port each."""
 
     http: str
     tripwire: str
@@ -63,7 +62,7 @@ class Addresses(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Shared:
-    """What all shards of a process have in common; `stores` None: no snapshots."""
+    """The dependencies that all shards of a process share; `stores` None: no snapshots."""
 
     settings: Settings
     topics: Topics
@@ -85,19 +84,20 @@ class ShardRunner:
         self._label = str(shard)
         metrics.begin(self._label)
         self._clock = SystemClock()
-        say = kafka_settings.control_producer(settings.bootstrap) | {"log_level": 2}
-        self._say = Producer(watched(say))
-        self._log = KafkaLog(settings.bootstrap, topics, shard)
+        self._status_producer = RecordProducer(
+            kafka_settings.control_producer(settings.kafka), is_watched=True
+        )
+        self._log = KafkaLog(settings.kafka, topics, shard)
         self._bound = bound_of(settings)
         self._snapshots = make_snapshots(settings, topics, application, shard, shared.stores)
         self._progress = Progress(shard)
-        world = ShardPorts(
+        ports = ShardPorts(
             self._log, TripwireClient(), self.inbox, self._snapshots, self._clock, self
         )
-        self._runtime = Runtime(self._make_replica, lambda: uuid.uuid4().hex, world)
+        self._runtime = Runtime(self._make_replica, lambda: uuid.uuid4().hex, ports)
         self._state = "restoring"
         self._error: str | None = None
-        self._has_lost = False  # the brokers
+        self._has_lost_brokers = False
         self._catch_up: CatchUp | None = None
         self._load = RecentLoad(self._clock.monotonic_ms())
         self._since_ms = self._caught_up_ms = self._clock.wall_ms()
@@ -116,17 +116,16 @@ class ShardRunner:
         return Replica(identity, self._application, limits)
 
     def start(self) -> None:
-        """Begin."""
         self._thread.start()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the end after `inbox.ask_to_stop()`; whether it has come, and as asked."""
+        """Wait after `inbox.ask_to_stop()`; whether the thread has ended as requested."""
         self._thread.join(timeout_s)
-        return not self._thread.is_alive() and not self._has_lost
+        return not self._thread.is_alive() and not self._has_lost_brokers
 
     @property
     def alive(self) -> bool:
-        """The loop turns, or has halted knowingly."""
+        """The loop turns, or the shard has halted."""
         turning = self._clock.monotonic_ms() - self._turned_ms < LIVE_WITHIN_MS
         return self._state == "halted" or (self._thread.is_alive() and turning)
 
@@ -152,37 +151,37 @@ class ShardRunner:
         except ShardHalted as error:
             self._halt(str(error))
         except Exception as error:
-            log.exception("shard %d: a bug; the shard halts", self.shard)
+            log.exception("shard %d: bug; halting the shard", self.shard)
             self._halt(f"bug: {type(error).__name__}: {error}")
         self.inbox.close()
         with contextlib.suppress(BrokersLost):
             self._report()
-            self._say.flush(1.0)
+            self._status_producer.flush(1.0)
         if self._state == "halted":
-            self._let_go()
+            self._close_clients()
 
-    def _let_go(self) -> None:
-        """Of all clients: what they report would pile up, since nobody polls them any more."""
-        for client in (self._log, self._say):
-            with contextlib.suppress(BrokersLost, KafkaException):
+    def _close_clients(self) -> None:
+        """Their reports would pile up, since the thread polls them no more."""
+        for client in (self._log, self._status_producer):
+            with contextlib.suppress(BrokersLost):
                 client.close()
 
     def _end_process(self, error: BrokersLost) -> None:
-        """Crash-only: a restart makes all clients anew, and others take over meanwhile."""
-        log.critical("shard %d: %s; the process ends, to be started again", self.shard, error)
-        self._has_lost = True
+        """Crash-only: a restart makes new clients, and a peer takes over meanwhile."""
+        log.critical("shard %d: %s; exiting", self.shard, error)
+        self._has_lost_brokers = True
         self.inbox.close()
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _halt(self, error: str) -> None:
-        log.critical("shard %d halts: %s", self.shard, error)
+        log.critical("shard %d halted: %s", self.shard, error)
         self._state, self._error = "halted", error
         metrics.show_role(self._label, "halted")
 
-    # --- what happens (ports.Observer) ------------------------------------------------------
+    # --- the Observer port ------------------------------------------------------------------
 
     def observe(self, event: Observation) -> None:
-        """Metrics, a log line, a status record."""
+        """Update metrics, log, and publish a status record."""
         if type(event) is m.EntryStable:
             wall_ms = self._clock.wall_ms()
             metrics.count_entry(self._label, event, wall_ms)
@@ -225,7 +224,7 @@ class ShardRunner:
             *(self.shard, event.previous, total_ms, event.cause),
             *(event.detect_ms, event.claim_ms, event.resume_ms),
         )
-        self._tell(
+        self._publish(
             Failover(
                 shard=self.shard,
                 epoch=event.epoch,
@@ -252,7 +251,7 @@ class ShardRunner:
                 *(self.shard, event.snapshot_id, event.offset, event.seq),
                 *(event.size, event.duration_ms, event.fork_ms),
             )
-        self._tell(
+        self._publish(
             SnapshotProgress(
                 id=event.snapshot_id,
                 shard=self.shard,
@@ -274,7 +273,7 @@ class ShardRunner:
             )
         )
 
-    # --- what it says of itself -------------------------------------------------------------
+    # --- status records ---------------------------------------------------------------------
 
     def _report(self) -> None:
         known_end = None if self._runtime.stopped else self._log.known_end()
@@ -287,7 +286,7 @@ class ShardRunner:
         now_ms = self._clock.monotonic_ms()
         self._catch_up = self._progress.look(replica, self._snapshots.restoring, now_ms)
         self.status = self._make_status(lag)
-        self._tell(self.status)
+        self._publish(self.status)
         self._measure(self.status)
 
     def _make_status(self, lag: int | None) -> ReplicaStatus:
@@ -317,14 +316,14 @@ class ShardRunner:
             load=self._load.look(self._clock.monotonic_ms(), leads=leads(self._state)),
         )
 
-    def _tell(self, record: StatusRecord) -> None:
+    def _publish(self, record: StatusRecord) -> None:
         value = msgspec.json.encode(record)
-        key = self._settings.replica.encode()
+        key, producer = self._settings.replica.encode(), self._status_producer
         try:
-            self._say.produce(self._topics.status, value, key=key, partition=self.shard)
-            self._say.poll(0)
-        except (BufferError, KafkaException) as error:
+            producer.send(self._topics.status, value, key=key, partition=self.shard)
+        except JournalUnavailable as error:
             log.warning("shard %d: status not sent: %s", self.shard, error)
+        producer.poll(0)
 
     def _measure(self, status: ReplicaStatus) -> None:
         label, replica = self._label, self._runtime.replica

@@ -1,4 +1,4 @@
-"""A replica's snapshots on the real store: wiring, and the check at the start."""
+"""A replica's snapshots in an object store: wiring, and the check at the start."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from postjournal.adapters.kafka.journal_probe import JournalProbe
 from postjournal.adapters.snapshots.catalogue import SnapshotStore
-from postjournal.adapters.snapshots.manager import Restorer, Stores, StoreSnapshots
-from postjournal.adapters.snapshots.object_store import HASTY_S, ObjectStore
+from postjournal.adapters.snapshots.manager import Restorer, SnapshotManager, Stores
+from postjournal.adapters.snapshots.object_store import INTERACTIVE_TIMEOUT_S, ObjectStore
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import Settings, StoreSettings
 from postjournal.core.application import Application
@@ -27,32 +27,33 @@ CHECK_S = 5.0
 
 
 def open_stores(settings: StoreSettings | None, namespace: str) -> Stores | None:
-    """None: there are no snapshots. Raises `StoreUnusable` when the URL is none.
+    """The snapshot store; None: there are no snapshots. Raises `StoreUnusable` for an invalid URL.
 
-    The store itself is tried in the background: a replica works without it as long as the
-    journal is whole.
+    The store itself is checked in the background: a replica works without it as long as the
+    journal is complete.
     """
     if settings is None:
         log.warning("POSTJOURNAL_SNAPSHOT_URL is not set: no snapshots, the whole journal is read")
         return None
     stores = Stores(
-        patient=SnapshotStore(ObjectStore(settings), namespace),
-        hasty=SnapshotStore(ObjectStore(settings, HASTY_S), namespace),
+        background=SnapshotStore(ObjectStore(settings), namespace),
+        interactive=SnapshotStore(ObjectStore(settings, INTERACTIVE_TIMEOUT_S), namespace),
     )
-    threading.Thread(target=_check, args=(stores.hasty,), daemon=True, name="store-check").start()
+    store = stores.interactive
+    threading.Thread(target=_check, args=(store,), daemon=True, name="store-check").start()
     return stores
 
 
 def _check(store: SnapshotStore) -> None:
-    """Until it works; each reason is told once."""
-    said = ""
+    """Retry until it works; the same reason is logged once."""
+    logged = ""
     while True:
         try:
             store.check()
         except (StoreUnusable, StoreUnavailable) as error:
-            if str(error) != said:
-                said = str(error)
-                log.error("snapshot store: %s; trying again until it works", said)
+            if str(error) != logged:
+                logged = str(error)
+                log.error("snapshot store: %s; retrying until it works", logged)
             time.sleep(CHECK_S)
         else:
             log.info("snapshots are kept in %s", store.url)
@@ -60,7 +61,7 @@ def _check(store: SnapshotStore) -> None:
 
 
 def bound_of(settings: Settings) -> Bound:
-    """How far a reader reads; no bound for the others. Raises `ConfigurationError`."""
+    """How far a reader reads; other replicas have no bound. Raises `ConfigurationError`."""
     until = settings.reader_until
     return parse_bound(until) if settings.reader and until else Bound()
 
@@ -71,15 +72,15 @@ def make_snapshots(
     application: Application[Any, Any, Any],
     shard: int,
     stores: Stores | None,
-) -> StoreSnapshots:
-    """The port of one shard. A reader with a bound restores no snapshot beyond it."""
+) -> SnapshotManager:
+    """The `Snapshots` port of one shard. A reader with a bound restores no snapshot beyond it."""
     load = partial(
         snapshot_codec.restore,
         application=application,
         place=ShardPlace(shard, settings.shards),
         dedupe_window=settings.dedupe_window,
     )
-    look = partial(JournalProbe, settings.bootstrap, topics.journal, shard)
-    return StoreSnapshots(
-        shard, settings.replica, stores, Restorer(look, load, bound_of(settings).fits)
+    open_probe = partial(JournalProbe, settings.kafka, topics.journal, shard)
+    return SnapshotManager(
+        shard, settings.replica, stores, Restorer(open_probe, load, bound_of(settings).fits)
     )

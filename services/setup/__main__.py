@@ -1,56 +1,55 @@
-"""`python -m services.setup secrets|kafka`: one-shot services; run again, they change nothing."""
+"""`python -m services.setup secrets|kafka`: one-shot services; a second run changes nothing."""
 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from functools import partial
 from pathlib import Path
 
 from postjournal.adapters.kafka.admin import ensure_topics, wait_for_kafka
+from postjournal.adapters.kafka.users import set_acls, set_passwords
 from postjournal.app import load_application
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import Settings
 from postjournal.core.errors import ConfigurationError, JournalUnavailable
 from services.process import run
 from services.setup.kafka_acls import acls
-from services.setup.kafka_users import set_passwords, set_rights
 from services.setup.secrets import distribute
 
 log = logging.getLogger("services.setup")
 
 SECRET_STORE, VOLUMES, OWN = Path("/vault"), Path("/secrets"), Path("/run/secrets")
-"""Where the deployment mounts them."""
+"""The paths at which the deployment mounts the volumes."""
 
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 
 
 def make_secrets() -> None:
     """See `services.setup.secrets`."""
     settings = Settings.from_environment()
-    distribute(SECRET_STORE, VOLUMES, settings.namespace, settings.bootstrap)
+    distribute(SECRET_STORE, VOLUMES, settings.namespace, settings.kafka.bootstrap)
 
 
 def prepare_kafka() -> None:
-    """Topics, and, where this process has a user, everybody's users and acls."""
+    """Create the topics and, where this process has a Kafka user, all services' users and ACLs."""
     settings = Settings.from_environment()
     application = load_application(settings.app)
     topics = Topics.of(settings.namespace, application.sources, application.sinks)
-    admin = wait_for_kafka(settings.bootstrap, PATIENCE_S)
-    ensure_topics(admin, topics, settings.shards, settings.replication, give_up_s=PATIENCE_S)
-    if os.environ.get("POSTJOURNAL_KAFKA_USERNAME"):
+    admin = wait_for_kafka(settings.kafka, TIMEOUT_S)
+    ensure_topics(admin, topics, settings.shards, settings.replication, timeout_s=TIMEOUT_S)
+    if settings.kafka.username:
         wanted = acls(topics)
         set_passwords(admin, {user: (OWN / user).read_text() for user in wanted})
-        set_rights(admin, wanted)
+        set_acls(admin, wanted)
     log.info("Kafka is prepared")
 
 
 def main(what: str) -> None:
-    """Raises `ConfigurationError` when `what` is nothing that it knows."""
+    """Run the job `what`. Raises `ConfigurationError` when there is no such job."""
     jobs = {"secrets": make_secrets, "kafka": prepare_kafka}
     if what not in jobs:
-        raise ConfigurationError(f"{what!r}: it must be {' or '.join(jobs)}")
+        raise ConfigurationError(f"unknown setup job {what!r}: it must be {' or '.join(jobs)}")
     try:
         jobs[what]()
     except JournalUnavailable as error:

@@ -1,13 +1,14 @@
-"""What each of the deployment's Kafka users may do. Everything that is not here is denied. Pure.
+"""The ACLs of the deployment's Kafka users. Everything that is not here is denied. Pure.
 
-Kafka's authorizer lets whoever may read or write a topic describe it as well.
+Kafka's authorizer lets a user who may read or write a topic describe it as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from postjournal.adapters.kafka.settings import UNUSED_GROUP
+from postjournal.adapters.kafka.users import Acl
 from postjournal.cluster.topics import Topics
 
 REPLICA, GATEWAY, COORDINATOR = "replica", "producer", "coordinator"
@@ -15,25 +16,12 @@ RESULTS, BALANCES, VIEW = "consumer-results", "consumer-balances", "leader-view"
 KAFKA_UI, OPERATOR = "kafka-ui", "operator"
 USERS = (REPLICA, GATEWAY, COORDINATOR, RESULTS, BALANCES, VIEW, KAFKA_UI, OPERATOR)
 
-NO_GROUP = "postjournal-unused"
-"""The group that consumers name which assign by hand; see `kafka_settings`."""
-
 BENCH_TOPIC_PREFIX = "bench-"
-"""Topics that the operator's benches make and delete."""
+"""Prefix of the topics that the operator's benches create and delete."""
 
 
-@dataclass(frozen=True, order=True)
-class Right:
-    """`resource`: topic or group; `operation`: Kafka's name; `prefixed`: of all such names."""
-
-    resource: str
-    name: str
-    operation: str
-    prefixed: bool = False
-
-
-def acls(topics: Topics) -> dict[str, set[Right]]:
-    """User → acls."""
+def acls(topics: Topics) -> dict[str, set[Acl]]:
+    """User → ACLs, for a system with these topics."""
     sinks = topics.sink_topics
     results, balances = topics.topic("results"), topics.topic("balances")
     commands, everything = topics.topic("commands"), f"{topics.namespace}."
@@ -53,8 +41,8 @@ def acls(topics: Topics) -> dict[str, set[Right]]:
             *_topics("READ", (results, topics.status)),
             _no_group(),
         },
-        # It answers queries of the past from the journal, and deletes journal records that no kept
-        # snapshot needs, if it is told to.
+        # It answers queries of the past from the journal and, with POSTJOURNAL_TRIM, deletes
+        # journal records that no kept snapshot needs.
         COORDINATOR: {
             *_topics("WRITE", (topics.control, topics.status)),
             *_topics("READ", (topics.status, topics.control, topics.journal)),
@@ -62,22 +50,22 @@ def acls(topics: Topics) -> dict[str, set[Right]]:
             *_topics("DELETE", [topics.journal]),
             _no_group(),
         },
-        RESULTS: {*_topics("READ", [results]), Right("group", group, "READ")},
+        RESULTS: {*_topics("READ", [results]), Acl("group", group, "READ")},
         BALANCES: {*_topics("READ", [balances]), _no_group()},
         VIEW: {*_topics("READ", [topics.status]), _no_group()},
         KAFKA_UI: {
-            Right("topic", everything, "READ", prefixed=True),
-            Right("topic", everything, "DESCRIBE_CONFIGS", prefixed=True),
-            Right("group", "*", "DESCRIBE"),
-            Right("cluster", "kafka-cluster", "DESCRIBE"),
-            Right("cluster", "kafka-cluster", "DESCRIBE_CONFIGS"),
+            Acl("topic", everything, "READ", prefixed=True),
+            Acl("topic", everything, "DESCRIBE_CONFIGS", prefixed=True),
+            Acl("group", "*", "DESCRIBE"),
+            Acl("cluster", "kafka-cluster", "DESCRIBE"),
+            Acl("cluster", "kafka-cluster", "DESCRIBE_CONFIGS"),
         },
         OPERATOR: {
-            Right("topic", everything, "READ", prefixed=True),
-            Right("topic", everything, "DESCRIBE_CONFIGS", prefixed=True),
+            Acl("topic", everything, "READ", prefixed=True),
+            Acl("topic", everything, "DESCRIBE_CONFIGS", prefixed=True),
             *_topics("WRITE", (*topics.source_topics, topics.control)),
             *(
-                Right("topic", scratch, operation, prefixed=True)
+                Acl("topic", scratch, operation, prefixed=True)
                 for operation in ("CREATE", "DELETE", "WRITE")
             ),
             _no_group(),
@@ -85,10 +73,10 @@ def acls(topics: Topics) -> dict[str, set[Right]]:
     }
 
 
-def _topics(operation: str, names: Iterable[str]) -> set[Right]:
-    return {Right("topic", name, operation) for name in names}
+def _topics(operation: str, names: Iterable[str]) -> set[Acl]:
+    return {Acl("topic", name, operation) for name in names}
 
 
-def _no_group() -> Right:
-    """librdkafka looks for the coordinator of a consumer's group, used or not."""
-    return Right("group", NO_GROUP, "DESCRIBE")
+def _no_group() -> Acl:
+    """librdkafka looks up the coordinator of a consumer's group, whether it is used or not."""
+    return Acl("group", UNUSED_GROUP, "DESCRIBE")

@@ -1,4 +1,4 @@
-"""Redis' users as its `aclfile` has them. Pure."""
+"""The users of Redis and their ACLs, as an `aclfile`. Pure."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ BALANCES, VIEW, OPERATOR = "consumer-balances", "leader-view", "operator"
 USERS = (BALANCES, VIEW, OPERATOR)
 
 TRANSACTIONS = "+multi +exec +discard +watch +unwatch"
-EVERYBODY = "+hello +auth +ping +client|setinfo +client|setname +select +reset"
+COMMON = "+hello +auth +ping +client|setinfo +client|setname +select +reset"
 
 
 def users_acl(namespace: str, passwords: Mapping[str, str]) -> str:
-    """The file. `passwords`: user → password; only their hashes are in it.
+    """The text of the file. `passwords`: user → password; only their hashes are in it.
 
-    The user `health` may ask whether the server lives, and has no password.
+    The user `health` may only PING the server, and has no password.
     """
     balances, view = f"~{namespace}:balances:*", f"~{namespace}:shard:*"
     views = f"{view} ~{namespace}:replicas ~{namespace}:failovers &{namespace}:changes"
     rules = {
-        BALANCES: f"{balances} {EVERYBODY} {TRANSACTIONS} +hgetall +hset +del",
-        VIEW: f"{views} {EVERYBODY} {TRANSACTIONS} +hgetall +hset +hdel +del +xadd +xlen "
+        BALANCES: f"{balances} {COMMON} {TRANSACTIONS} +hgetall +hset +del",
+        VIEW: f"{views} {COMMON} {TRANSACTIONS} +hgetall +hset +hdel +del +xadd +xlen "
         "+xrevrange +publish",
-        OPERATOR: f"%R~{namespace}:* &{namespace}:* {EVERYBODY} +@read +scan +subscribe",
+        OPERATOR: f"%R~{namespace}:* &{namespace}:* {COMMON} +@read +scan +subscribe",
     }
     lines = ["user default off nopass nocommands", "user health on nopass -@all +ping"]
     for user, rule in rules.items():

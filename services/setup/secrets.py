@@ -1,8 +1,9 @@
-"""Makes passwords once, and hands each service the ones that it needs.
+"""Makes passwords once, and gives each service the ones that it needs.
 
-The vault is a volume that nothing else mounts; it has one file per password. From it the volumes
-of the services are filled, each of which only that service mounts, to read. Nothing is printed,
-nothing is in an environment variable, and no file on the host is needed before the first start.
+The vault is a volume that no other service mounts; it has one file per password. The volumes of
+the services are filled from it, and only the service itself mounts its volume, read-only. No
+password is printed or put into an environment variable, and the first start needs no file on the
+host.
 """
 
 from __future__ import annotations
@@ -12,12 +13,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from services.setup import (
-    kafka_acls,
-)
-from services.setup import (
-    redis_acls as redis_rights,
-)
+from services.setup import kafka_acls, redis_acls
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +21,7 @@ Files = dict[str, dict[str, str]]
 """Service → file name → content."""
 
 PASSWORD_BYTES = 20
-"""40 hex digits: the most that MinIO takes, and more than anybody can guess."""
+"""40 hex digits: the most that MinIO accepts, and too many to guess."""
 
 JAAS = """\
 internal.KafkaServer {{ {plain} username="broker" password="{broker}" \
@@ -50,14 +46,14 @@ PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 
 
 class Vault:
-    """Passwords by name, each made when it is first asked for."""
+    """Passwords by name, each made when it is first read."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` exists and can be written."""
         self._folder = folder
 
     def password(self, name: str) -> str:
-        """The same for ever."""
+        """The password of this name, which never changes."""
         path = self._folder / name
         if not path.exists():
             _write(path, secrets.token_hex(PASSWORD_BYTES))
@@ -76,16 +72,16 @@ def distribute(vault: Path, volumes: Path, namespace: str, bootstrap: str) -> No
 
 
 def contents(password: Callable[[str], str], namespace: str, bootstrap: str) -> Files:
-    """What each service's volume holds. `password`: from the password's name."""
+    """The files of each service's volume. `password`: from a password's name to the password."""
     kafka = {user: password(f"kafka-{user}") for user in kafka_acls.USERS}
-    redis = {user: password(f"redis-{user}") for user in redis_rights.USERS}
+    redis = {user: password(f"redis-{user}") for user in redis_acls.USERS}
     token = password("api-token")
     store = {name: password(f"store-{name}") for name in ("root", "replica", "coordinator")}
     jaas = {"broker": password("kafka-broker"), "admin": password("kafka-admin")}
     kafka_ui = KAFKA_UI.format(bootstrap=bootstrap, scram=SCRAM, password=kafka["kafka-ui"])
     found: Files = {
         "kafka": {"jaas.conf": JAAS.format(plain=PLAIN, scram=SCRAM, **jaas)},
-        "redis": {"users.acl": redis_rights.users_acl(namespace, redis)},
+        "redis": {"users.acl": redis_acls.users_acl(namespace, redis)},
         "minio": {"root-password": store["root"]},
         "minio-setup": {f"{name}-password": value for name, value in store.items()},
         "kafka-setup": {"kafka-password": jaas["admin"], **kafka},
@@ -99,12 +95,12 @@ def contents(password: Callable[[str], str], namespace: str, bootstrap: str) -> 
         found.setdefault(user, {})["redis-password"] = value
     for user in ("replica", "coordinator"):
         found[user]["store-password"] = store[user]
-        found[user]["api-token"] = token  # a replica wants it of whoever crashes it
+        found[user]["api-token"] = token  # a replica requires it in requests to crash it
     return found
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all; readable by whoever mounts the volume, since no other can see it."""
+    """Write whole or not at all; readable for every user, as only one service mounts the volume."""
     if path.exists() and path.read_text() == text:
         return
     fresh = path.with_name(f".{path.name}.new")

@@ -97,7 +97,7 @@ def test_a_replica_paused_beyond_the_retention_of_control_records_receives_the_n
     under_test.put(under_test.topics.control, [handover("old")] * 3)
     under_test.empty(under_test.topics.control)
     under_test.kafka_log._consumer.resume([paused])
-    while "going on at the end" not in caplog.text:
+    while "continuing at the end" not in caplog.text:
         listener.listen_briefly()
     under_test.put(under_test.topics.control, [handover("new")])
     listener.until(lambda received: received.failures == [m.HandoverRequested("new")])

@@ -30,7 +30,7 @@ class JavaConsumer:
     def __init__(self, system: BenchSystem, file: Path) -> None:
         self.file = file
         self._command = ["java", "-cp", f"{LIBRARIES}/*", str(PROGRAM)]
-        self._command += [system.bootstrap, system.results_topic, "0", str(file)]
+        self._command += [system.kafka.bootstrap, system.results_topic, "0", str(file)]
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:

@@ -13,6 +13,7 @@ import requests
 from postjournal.adapters.redis.client import connect
 from postjournal.adapters.redis.projection import BalancesProjection, PositionMoved
 from postjournal.cli.local.ports import choose_ports
+from postjournal.config.settings import RedisAccess
 from postjournal.core.sequence import Position
 from tests.support.services import (
     RedisProcess,
@@ -48,7 +49,7 @@ class Balances:
     """What the projection holds."""
 
     def __init__(self, url: str, namespace: str) -> None:
-        self.redis = connect(url)
+        self.redis = connect(RedisAccess(url))
         self.key = f"{namespace}:balances:0"
 
     @property
@@ -70,7 +71,7 @@ def balances(redis_server: str, namespace: str) -> Balances:
     return Balances(redis_server, namespace)
 
 
-def test_balances_and_their_place_are_kept_in_redis(
+def test_balances_and_their_position_are_kept_in_redis(
     kafka: str, namespace: str, environment: dict[str, str], balances: Balances, tmp_path: Path
 ) -> None:
     publish(
@@ -84,7 +85,7 @@ def test_balances_and_their_place_are_kept_in_redis(
         assert consumer.terminate() == 0
 
 
-def test_a_killed_projection_goes_on_where_it_stopped(
+def test_a_killed_projection_continues_where_it_stopped(
     kafka: str, namespace: str, environment: dict[str, str], balances: Balances, tmp_path: Path
 ) -> None:
     topic = f"{namespace}.balances"
@@ -98,7 +99,7 @@ def test_a_killed_projection_goes_on_where_it_stopped(
     assert balances.accounts == {f"a{n % 7}": n for n in range(5_093, 5_100)}
 
 
-def test_a_wiped_redis_is_filled_again_though_nothing_new_comes(
+def test_a_wiped_redis_is_filled_again_without_new_records(
     kafka: str, namespace: str, environment: dict[str, str], balances: Balances, tmp_path: Path
 ) -> None:
     publish(kafka, f"{namespace}.balances", [balance(0, "a", 5), balance(1, "b", 7)])
@@ -115,7 +116,7 @@ def redis_process(tmp_path: Path) -> Iterator[RedisProcess]:
     process.stop()
 
 
-def test_a_projection_without_redis_catches_up_when_it_is_there(
+def test_a_projection_without_redis_catches_up_once_redis_is_back(
     kafka: str,
     namespace: str,
     environment: dict[str, str],
@@ -127,14 +128,14 @@ def test_a_projection_without_redis_catches_up_when_it_is_there(
     with running(
         "services.consumer", tmp_path / "log", **environment | {"POSTJOURNAL_REDIS_URL": own.url}
     ) as consumer:
-        eventually(lambda: "trying again" in consumer.said)
+        eventually(lambda: "retrying" in consumer.said)
         own.start()
         kept = Balances(own.url, namespace)
         eventually(lambda: kept.accounts == {"a": 5})
-        before = consumer.said.count("trying again")
+        before = consumer.said.count("retrying")
         own.pause()
         publish(kafka, topic, [balance(1, "a", 6), balance(2, "b", 1)])
-        eventually(lambda: consumer.said.count("trying again") > before)
+        eventually(lambda: consumer.said.count("retrying") > before)
         own.resume()
         eventually(lambda: kept.accounts == {"a": 6, "b": 1})
         own.stop()
@@ -144,7 +145,7 @@ def test_a_projection_without_redis_catches_up_when_it_is_there(
         assert consumer.terminate() == 0
 
 
-def test_a_gap_ends_the_projection_with_a_clear_line(
+def test_a_gap_ends_the_projection_with_one_log_line(
     kafka: str, namespace: str, environment: dict[str, str], balances: Balances, tmp_path: Path
 ) -> None:
     publish(kafka, f"{namespace}.balances", [balance(0, "a", 5), balance(2, "a", 7)])
@@ -172,7 +173,7 @@ def test_results_are_printed_one_line_each_and_not_again_after_a_restart(
 
 
 @pytest.mark.parametrize("sink", ["results", "balances"])
-def test_a_consumer_without_anything_to_do_is_ready_and_tells_its_metrics(
+def test_an_idle_consumer_is_ready_and_shows_its_metrics(
     environment: dict[str, str], kafka: str, namespace: str, tmp_path: Path, sink: str
 ) -> None:
     """The client lets no second thread in while the first one waits for records."""
@@ -200,7 +201,7 @@ def test_a_consumer_that_waits_for_kafka_ends_quickly(
         assert consumer.terminate() == 0
 
 
-def test_a_sink_that_nobody_knows_is_a_configuration_error(
+def test_an_unknown_sink_is_a_configuration_error(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     with running("services.consumer", tmp_path / "log", **environment | {"SINK": "x"}) as consumer:
@@ -214,13 +215,13 @@ def test_a_sink_that_nobody_knows_is_a_configuration_error(
 
 @pytest.fixture
 def projection(redis_server: str, namespace: str) -> BalancesProjection:
-    return BalancesProjection(connect(redis_server), namespace)
+    return BalancesProjection(connect(RedisAccess(redis_server)), namespace)
 
 
-def test_nobody_writes_over_what_another_projection_has_written(
+def test_what_another_projection_has_written_is_not_overwritten(
     projection: BalancesProjection, redis_server: str, namespace: str, balances: Balances
 ) -> None:
-    other = BalancesProjection(connect(redis_server), namespace)
+    other = BalancesProjection(connect(RedisAccess(redis_server)), namespace)
     assert projection.load(0) is other.load(0) is None
     projection.write(0, {"a": 2}, Position(2, 1))
     with pytest.raises(PositionMoved):
@@ -238,7 +239,7 @@ def test_a_first_write_removes_balances_of_unknown_age(
     assert balances.accounts == {"a": 2}
 
 
-def test_a_projection_that_lost_its_place_notices(
+def test_a_projection_that_has_lost_its_position_detects_it(
     projection: BalancesProjection, balances: Balances
 ) -> None:
     projection.load(0)

@@ -51,7 +51,7 @@ def test_a_child_whose_reader_is_slow_waits() -> None:
     assert len(written(writer)) == 8 << 20
 
 
-def test_a_failure_in_the_child_is_told() -> None:
+def test_a_failure_in_the_child_is_raised() -> None:
     def content() -> Iterator[bytes]:
         yield b"some"
         raise ValueError("no more")
@@ -60,12 +60,12 @@ def test_a_failure_in_the_child_is_told() -> None:
         written(ForkedWriter(content))
 
 
-def test_a_child_that_is_killed_is_told() -> None:
+def test_a_killed_child_is_reported() -> None:
     def content() -> Iterator[bytes]:
         yield os.urandom(1_000_000)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(ChildFailed, match="ended with status 9"):
+    with pytest.raises(ChildFailed, match="exited with status 9"):
         written(ForkedWriter(content))
 
 
@@ -96,10 +96,10 @@ def test_the_child_holds_no_descriptor_but_its_pipes() -> None:
 
         if not Path("/proc/self/fd").exists():
             pytest.skip("needs Linux")
-        told = written(ForkedWriter(content)).decode()
+        output = written(ForkedWriter(content)).decode()
         assert server.fileno() > 0
-    assert told.count("pipe:") == 2
-    assert "socket:" not in told
+    assert output.count("pipe:") == 2
+    assert "socket:" not in output
 
 
 PARENT = """
@@ -139,7 +139,7 @@ def start_parent(how: str) -> tuple[subprocess.Popen[str], int, int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it ends at its next write")
-def test_a_killed_parent_takes_its_child_along_and_its_sockets_close_at_once() -> None:
+def test_a_killed_parents_child_dies_too_and_its_sockets_close_at_once() -> None:
     """Or the standbys' tripwires would not fire while a snapshot is under way."""
     parent, child, port = start_parent("live")
     with socket.create_connection(("127.0.0.1", port)) as tripwire:
@@ -154,7 +154,7 @@ def test_a_killed_parent_takes_its_child_along_and_its_sockets_close_at_once() -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it ends at its next write")
-def test_a_halted_shards_thread_takes_its_child_along() -> None:
+def test_the_child_of_a_halted_shards_thread_dies_too() -> None:
     parent, child, _ = start_parent("end")
     try:
         wait_until(lambda: psutil.Process(child).status() == psutil.STATUS_ZOMBIE)

@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.cli.local.ports import choose_ports
 from postjournal.cluster.status import ReplicaStatus
-from postjournal.config.settings import Settings
+from postjournal.config.settings import KafkaAccess, Settings
 from postjournal.core.errors import ConfigurationError
 from services.producer import reads
 from services.producer.app import make_app
@@ -60,7 +60,7 @@ def http(kafka: str, namespace: str, settings: Settings) -> Iterator[FlaskClient
 
 def commands(kafka: str, namespace: str, count: int) -> list[Any]:
     """The first commands in the topic: key and decoded value."""
-    consumer = Consumer(kafka_settings.follower_consumer(kafka))
+    consumer = Consumer(kafka_settings.follower_consumer(KafkaAccess(kafka)))
     consumer.assign([TopicPartition(f"{namespace}.commands", 0, 0)])
     found = [consumer.poll(60) for _ in range(count)]
     consumer.close()
@@ -187,7 +187,7 @@ def test_a_read_during_a_failover_is_answered_by_the_next_leader(
     later.join()
 
 
-def test_any_replica_answers_where_that_is_enough(
+def test_any_replica_answers_a_read_with_consistency_any(
     kafka: str, namespace: str, http: FlaskClient, replicas: list[Replica]
 ) -> None:
     away = replica_status("r1", "leader", 1, "r1", http="127.0.0.1:1")
@@ -228,7 +228,7 @@ def post(environment: dict[str, str], **headers: str) -> requests.Response:
     return requests.post(url, json=OPEN, headers=headers, timeout=120)
 
 
-def test_the_gateway_comes_up_before_its_topics_and_works_when_they_are_there(
+def test_the_gateway_starts_before_its_topics_and_works_once_they_exist(
     kafka: str, namespace: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     with running("services.producer", tmp_path / "log", **environment) as gateway:
@@ -244,7 +244,7 @@ def test_the_gateway_comes_up_before_its_topics_and_works_when_they_are_there(
         assert gateway.terminate() == 0
 
 
-def test_a_gateway_without_kafka_lives_and_is_not_ready(
+def test_a_gateway_without_kafka_is_live_and_not_ready(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     away = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
@@ -262,7 +262,7 @@ def test_a_gateway_without_kafka_lives_and_is_not_ready(
         assert gateway.terminate() == 0
 
 
-def test_a_stopping_gateway_answers_those_who_wait(
+def test_a_stopping_gateway_answers_waiting_requests(
     kafka: str, namespace: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     make_topics(kafka, namespace)
@@ -293,7 +293,7 @@ def test_a_gateway_waits_for_the_ports_that_a_killed_ones_worker_still_holds(
             assert second.terminate() == 0
 
 
-def test_a_wrong_number_of_shards_ends_the_gateway_with_one_clear_line(
+def test_a_wrong_number_of_shards_ends_the_gateway_with_one_log_line(
     kafka: str, namespace: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     make_topics(kafka, namespace)
@@ -312,7 +312,7 @@ def test_a_wrong_number_of_shards_ends_the_gateway_with_one_clear_line(
         ("POSTJOURNAL_APP", "nothing:Here"),
     ],
 )
-def test_a_wrong_setting_ends_the_gateway_with_one_clear_line(
+def test_a_wrong_setting_ends_the_gateway_with_one_log_line(
     environment: dict[str, str], tmp_path: Path, variable: str, value: str
 ) -> None:
     with running(

@@ -12,8 +12,9 @@ import pytest
 import redis
 
 from postjournal.adapters.redis.client import connect
-from postjournal.adapters.redis.cluster_view import MAX_LENGTH, RedisView, Snapshot
+from postjournal.adapters.redis.cluster_view import MAX_LENGTH, RedisView, ViewContents
 from postjournal.cluster.status import Failover
+from postjournal.config.settings import RedisAccess
 from tests.support.services import eventually, make_topics, replica_status, running, say
 
 pytestmark = pytest.mark.kafka
@@ -25,7 +26,7 @@ class View:
     """What Redis holds."""
 
     def __init__(self, url: str, namespace: str) -> None:
-        self.redis: Any = connect(url)
+        self.redis: Any = connect(RedisAccess(url))
         self._namespace = namespace
 
     @property
@@ -47,10 +48,10 @@ class View:
     def listen(self) -> Any:
         channel = self.redis.pubsub(ignore_subscribe_messages=True)
         channel.subscribe(f"{self._namespace}:changes")
-        self.heard(channel)
+        self.messages(channel)
         return channel
 
-    def heard(self, channel: Any) -> list[Any]:
+    def messages(self, channel: Any) -> list[Any]:
         """All that was published before now: what comes before a mark of our own."""
         mark = uuid.uuid4().hex
         while not self.redis.publish(f"{self._namespace}:changes", mark):
@@ -98,7 +99,7 @@ def failover(epoch: int, time_ms: int) -> Failover:
     )
 
 
-def test_the_view_shows_who_leads_and_who_is_there(
+def test_the_view_shows_leaders_and_replicas(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
     say(kafka, namespace, replica_status("r1", "leader", 1, "r1"), failover(1, 50))
@@ -111,12 +112,12 @@ def test_the_view_shows_who_leads_and_who_is_there(
         eventually(lambda: [key for key, _ in view.failovers] == ["50-1000", "60-2000"])
         assert view.shard["epoch"] == "2"
         assert view.replica("r1/0")["state"] == "leader"  # what the zombie says of itself
-        told = [msgspec.json.decode(each["data"]) for each in view.heard(changes)]
-        assert {"shard", "replica", "failover"} <= {each["kind"] for each in told}
+        published = [msgspec.json.decode(message["data"]) for message in view.messages(changes)]
+        assert {"shard", "replica", "failover"} <= {change["kind"] for change in published}
         assert service.terminate() == 0
 
 
-def test_a_wiped_redis_is_filled_again_though_nothing_new_comes(
+def test_a_wiped_redis_is_filled_again_without_new_records(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
     say(kafka, namespace, replica_status("r1", "leader", 1, "r1"), failover(1, 50))
@@ -127,7 +128,7 @@ def test_a_wiped_redis_is_filled_again_though_nothing_new_comes(
         eventually(lambda: view.shard == before and len(view.failovers) == 1)
 
 
-def test_a_restart_tells_no_failover_twice(
+def test_a_restart_reports_no_failover_twice(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
     say(kafka, namespace, failover(1, 50), failover(2, 60), failover(2, 60))
@@ -153,7 +154,7 @@ def test_two_processes_with_one_name_are_warned_of_and_marked(
             return bool(view.replica("r1/0").get("duplicate_name"))
 
         eventually(is_marked)
-        assert "two live processes call themselves replica r1" in service.said
+        assert "two running processes have the replica name r1" in service.said
 
 
 def test_without_kafka_and_topics_the_view_waits_and_ends_quickly(
@@ -179,14 +180,14 @@ def test_a_wrong_number_of_shards_is_a_configuration_error(
 
 @pytest.fixture
 def store(redis_server: str, namespace: str) -> RedisView:
-    return RedisView(connect(redis_server), namespace)
+    return RedisView(connect(RedisAccess(redis_server)), namespace)
 
 
-def entries(*numbers: int) -> Snapshot:
-    return Snapshot({}, {}, [(f"{n}-0", {"epoch": str(n)}) for n in numbers])
+def entries(*numbers: int) -> ViewContents:
+    return ViewContents({}, {}, [(f"{n}-0", {"epoch": str(n)}) for n in numbers])
 
 
-def test_a_failover_of_an_earlier_time_finds_its_place(store: RedisView, view: View) -> None:
+def test_a_failover_of_an_earlier_time_is_inserted_in_order(store: RedisView, view: View) -> None:
     store.sync(entries(5, 9))
     store.sync(entries(5, 7, 9))
     assert [key for key, _ in view.failovers] == ["5-0", "7-0", "9-0"]
@@ -199,35 +200,35 @@ def test_the_stream_keeps_its_last_thousand(store: RedisView, view: View) -> Non
     assert (len(keys), keys[0], keys[-1]) == (MAX_LENGTH, "3-0", f"{MAX_LENGTH + 2}-0")
 
 
-def test_a_replica_that_is_gone_leaves_the_hash(store: RedisView, view: View) -> None:
-    store.sync(Snapshot({}, {"r1/0": {"state": "standby"}, "r2/0": {"state": "leader"}}, []))
-    store.sync(Snapshot({}, {"r2/0": {"state": "leader"}}, []))
+def test_a_removed_replica_is_deleted_from_the_hash(store: RedisView, view: View) -> None:
+    store.sync(ViewContents({}, {"r1/0": {"state": "standby"}, "r2/0": {"state": "leader"}}, []))
+    store.sync(ViewContents({}, {"r2/0": {"state": "leader"}}, []))
     assert view.replica("r1/0") == {}
     assert view.replica("r2/0") == {"state": "leader"}
 
 
-def test_what_somebody_else_has_written_over_a_replica_is_replaced(
+def test_what_another_client_has_written_over_a_replica_is_replaced(
     store: RedisView, view: View, namespace: str
 ) -> None:
     view.redis.hset(f"{namespace}:replicas", "r1/0", "rubbish")
     changes = view.listen()
-    store.sync(Snapshot({}, {"r1/0": {"state": "standby"}}, []))
+    store.sync(ViewContents({}, {"r1/0": {"state": "standby"}}, []))
     assert view.replica("r1/0") == {"state": "standby"}
-    assert len(view.heard(changes)) == 1
+    assert len(view.messages(changes)) == 1
 
 
 def test_only_what_has_changed_is_published(store: RedisView, view: View) -> None:
     shard = {"leader": "r1", "epoch": "1", "state": "leader", "seq": "5"}
-    store.sync(Snapshot({0: shard}, {}, []))
+    store.sync(ViewContents({0: shard}, {}, []))
     changes = view.listen()
-    store.sync(Snapshot({0: shard | {"seq": "6"}}, {}, []))
-    assert view.heard(changes) == []
-    store.sync(Snapshot({0: shard | {"leader": "r2", "epoch": "2"}}, {}, []))
-    assert len(view.heard(changes)) == 1
+    store.sync(ViewContents({0: shard | {"seq": "6"}}, {}, []))
+    assert view.messages(changes) == []
+    store.sync(ViewContents({0: shard | {"leader": "r2", "epoch": "2"}}, {}, []))
+    assert len(view.messages(changes)) == 1
     assert view.shard["leader"] == "r2"
 
 
-def test_a_stream_that_another_has_just_written_is_looked_at_again(
+def test_a_stream_that_another_instance_has_written_is_read_again(
     store: RedisView, view: View, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = RedisView._stream

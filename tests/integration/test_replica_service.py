@@ -71,13 +71,13 @@ class Process:
         shards: list[Json] = answer.json()["shards"]
         return shards
 
-    def told(self, name: str) -> Any:
+    def status(self, name: str) -> Any:
         """What it says of its first shard; None when it does not answer."""
         states = self.states()
         return states[0][name] if states else None
 
     def metrics(self) -> str:
-        """What Prometheus is told."""
+        """The metrics page."""
         return requests.get(f"http://127.0.0.1:{self.http}/metrics", timeout=10).text
 
     def end(self) -> str:
@@ -91,10 +91,10 @@ def running(*processes: Process) -> Iterator[None]:
     try:
         yield
     finally:
-        for each in processes:
-            if each.process.poll() is None:
-                each.process.kill()
-                each.process.communicate()
+        for replica in processes:
+            if replica.process.poll() is None:
+                replica.process.kill()
+                replica.process.communicate()
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -105,7 +105,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def leads(process: Process, shards: int = 1) -> bool:
-    return [each["state"] for each in process.states()] == ["leader"] * shards
+    return [state["state"] for state in process.states()] == ["leader"] * shards
 
 
 def produce(kafka: str, topic: str, *values: bytes, partition: int = 0) -> None:
@@ -155,13 +155,13 @@ def outside_fold(records: list[tuple[int, bytes]]) -> Json:
     return {"epoch": epoch, "leader": leader, "seq": next_seq, "digest": digest}
 
 
-def test_a_replica_that_waits_for_kafka_ends_when_asked_to(namespace: str) -> None:
-    nobody = f"127.0.0.1:{choose_ports({'kafka': 9092}, prefer_wanted=False)['kafka']}"
-    replica = Process(nobody, namespace, "a")
+def test_a_replica_that_waits_for_kafka_stops_on_sigterm(namespace: str) -> None:
+    no_broker = f"127.0.0.1:{choose_ports({'kafka': 9092}, prefer_wanted=False)['kafka']}"
+    replica = Process(no_broker, namespace, "a")
     with running(replica):
         assert replica.process.stderr is not None
         waiting = next(line for line in replica.process.stderr if "waiting for Kafka" in line)
-        assert nobody in waiting
+        assert no_broker in waiting
         replica.end()
         assert replica.process.returncode == 0
 
@@ -177,14 +177,14 @@ def test_an_outside_reader_folds_the_journal_to_the_same_leader_epoch_and_seq(
             for n in range(50)
         ]
         produce(kafka, f"{namespace}.feed", *opened)
-        wait_until(lambda: first.told("seq") == second.told("seq") == 50)
+        wait_until(lambda: first.status("seq") == second.status("seq") == 50)
         leader, other = (first, second) if leads(first) else (second, first)
         in_sync = re.compile(r"^postjournal_standby_lag_records{.*} 0.0$", re.MULTILINE)
         wait_until(lambda: in_sync.search(other.metrics()) is not None)
         leader.process.kill()
         wait_until(lambda: leads(other))
         produce(kafka, f"{namespace}.commands", *opened)  # all of them repeats
-        wait_until(lambda: other.told("seq") == 100)
+        wait_until(lambda: other.status("seq") == 100)
 
         def says_the_same() -> bool:
             """As soon as no claim has come in between."""
@@ -222,12 +222,12 @@ def test_a_replica_with_another_number_of_shards_is_refused(kafka: str, namespac
         wait_until(lambda: leads(process))
     wrong = Process(kafka, namespace, "b", shards=3)
     with running(wrong):
-        said = wrong.process.communicate(timeout=120)[1]
+        log = wrong.process.communicate(timeout=120)[1]
     assert wrong.process.returncode == 78
-    assert "POSTJOURNAL_SHARDS is 3" in said
+    assert "POSTJOURNAL_SHARDS is 3" in log
 
 
-def test_the_journals_topic_is_made_to_keep_everything(kafka: str, namespace: str) -> None:
+def test_the_journals_topic_is_created_without_retention(kafka: str, namespace: str) -> None:
     admin = AdminClient({"bootstrap.servers": kafka})
     topics = Topics.of(namespace, (), ())
     ensure_topics(admin, topics, shards=1, replication=1)
@@ -248,13 +248,13 @@ def test_a_journal_topic_that_would_lose_records_is_refused(
     admin.create_topics([topic])[f"{namespace}.journal"].result()
     process = Process(kafka, namespace, "a")
     with running(process):
-        said = process.process.communicate(timeout=120)[1]
+        log = process.process.communicate(timeout=120)[1]
     assert process.process.returncode == 78
-    assert f"{setting}={value}" in said
-    assert "kafka-configs.sh" in said
+    assert f"{setting}={value}" in log
+    assert "kafka-configs.sh" in log
 
 
-def test_two_shards_are_led_and_keep_to_their_keys(kafka: str, namespace: str) -> None:
+def test_two_shards_are_led_and_decide_only_their_own_keys(kafka: str, namespace: str) -> None:
     process = Process(kafka, namespace, "a", shards=2)
     command = b'{"type":"open","id":"1","account":"x"}'
     with running(process):
@@ -268,15 +268,15 @@ def test_two_shards_are_led_and_keep_to_their_keys(kafka: str, namespace: str) -
     assert reasons == {None, "wrong_shard"}
 
 
-def test_replicas_with_one_name_are_told_apart_by_their_incarnation(
+def test_replicas_with_one_name_are_distinguished_by_their_incarnation(
     kafka: str, namespace: str
 ) -> None:
     twins = [Process(kafka, namespace, "twin") for _ in range(2)]
     with running(*twins):
         wait_until(lambda: sorted(map(leads, twins)) == [False, True])
-        wait_until(lambda: {twin.told("state") for twin in twins} == {"leader", "standby"})
+        wait_until(lambda: {twin.status("state") for twin in twins} == {"leader", "standby"})
         produce(kafka, f"{namespace}.commands", b'{"type":"open","id":"1","account":"x"}')
-        wait_until(lambda: [twin.told("seq") for twin in twins] == [1, 1])
+        wait_until(lambda: [twin.status("seq") for twin in twins] == [1, 1])
         leader, other = twins if leads(twins[0]) else reversed(twins)
         leader.process.kill()
         wait_until(lambda: leads(other))

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.errors import JournalUnavailable, RecordsMissing, SequenceGap
 from postjournal.core.sequence import Position
 from postjournal.subscribe import Start, Subscription, subscribe
@@ -45,7 +46,7 @@ def take(subscription: Subscription, count: int, timeout_s: float = 120) -> list
     deadline = time.monotonic() + timeout_s
     while len(got) < count:
         assert time.monotonic() < deadline, got
-        got += [each.seq for each in subscription.poll(0.2)]
+        got += [output.seq for output in subscription.poll(0.2)]
     return got
 
 
@@ -62,9 +63,9 @@ def begin(subscription: Subscription) -> None:
     """Until it has its places, before anything comes."""
     deadline, ready = time.monotonic() + 120, 0
     while ready < 2:  # the poll after the one that got the partitions finds the places
-        assert time.monotonic() < deadline, subscription.trouble
+        assert time.monotonic() < deadline, subscription.unavailable_reason
         assert subscription.poll(0.1) == []
-        ready = 0 if subscription.trouble else ready + 1
+        ready = 0 if subscription.unavailable_reason else ready + 1
 
 
 def quiet(subscription: Subscription, seconds: float = 1.0) -> bool:
@@ -75,13 +76,13 @@ def quiet(subscription: Subscription, seconds: float = 1.0) -> bool:
     return True
 
 
-def test_late_duplicates_in_the_topic_are_not_handed_out(kafka: str, topic: str) -> None:
+def test_late_duplicates_in_the_topic_are_not_returned(kafka: str, topic: str) -> None:
     publish(kafka, topic, outputs([0, 1, 2, 1, 2, 3, 0, 4]))
     with subscribe(kafka, topic, group=topic) as subscription:
         assert take(subscription, 5) == [0, 1, 2, 3, 4]
 
 
-def test_a_committed_place_is_where_the_next_subscriber_goes_on(kafka: str, topic: str) -> None:
+def test_the_next_subscriber_continues_at_the_committed_position(kafka: str, topic: str) -> None:
     publish(kafka, topic, outputs([0, 1, 2]))
     with subscribe(kafka, topic, group=topic) as subscription:
         take(subscription, 3)
@@ -91,7 +92,7 @@ def test_a_committed_place_is_where_the_next_subscriber_goes_on(kafka: str, topi
         assert take(subscription, 1) == [3]
 
 
-def test_what_was_not_committed_comes_again(kafka: str, topic: str) -> None:
+def test_what_was_not_committed_is_returned_again(kafka: str, topic: str) -> None:
     publish(kafka, topic, outputs([0, 1]))
     with subscribe(kafka, topic, group=topic) as subscription:
         take(subscription, 2)
@@ -99,7 +100,7 @@ def test_what_was_not_committed_comes_again(kafka: str, topic: str) -> None:
         assert take(subscription, 2) == [0, 1]
 
 
-def test_a_partition_that_moves_to_another_member_moves_with_its_place(kafka: str) -> None:
+def test_a_partition_that_moves_to_another_member_keeps_its_position(kafka: str) -> None:
     topic = f"test-{uuid.uuid4().hex[:8]}.results"
     make(kafka, topic, partitions=2)
     for partition in (0, 1):
@@ -115,12 +116,12 @@ def test_a_partition_that_moves_to_another_member_moves_with_its_place(kafka: st
             while len(got) < 2:
                 assert time.monotonic() < deadline
                 for member in (first, second):
-                    got |= {(each.partition, each.seq) for each in member.poll(0.1)}
+                    got |= {(output.partition, output.seq) for output in member.poll(0.1)}
                     commit(member)
             assert got == {(0, 2), (1, 2)}
 
 
-def test_a_gap_is_raised_after_what_came_before_it(kafka: str, topic: str) -> None:
+def test_a_gap_is_raised_after_the_outputs_before_it(kafka: str, topic: str) -> None:
     publish(kafka, topic, outputs([0, 1, 3]))
     with subscribe(kafka, topic, group=topic) as subscription:
         assert take(subscription, 2) == [0, 1]
@@ -133,7 +134,9 @@ def test_a_gap_is_raised_after_what_came_before_it(kafka: str, topic: str) -> No
         take(subscription, 1)
 
 
-def test_where_retention_has_cut_the_topic_a_window_finds_the_place(kafka: str, topic: str) -> None:
+def test_where_retention_has_trimmed_the_topic_a_window_finds_the_position(
+    kafka: str, topic: str
+) -> None:
     publish(kafka, topic, outputs([0, 1, 2, 3, 4, 1, 2, 5, 6]))
     delete_before(kafka, topic, 5)
     with subscribe(kafka, topic, group=topic) as subscription:
@@ -154,7 +157,9 @@ def test_retention_that_overtook_a_subscriber_is_a_gap(kafka: str, topic: str) -
 
 
 @pytest.mark.parametrize("before", [[], [0], [0, 1, 2, 0, 1]])
-def test_from_the_end_exactly_what_is_new_comes(kafka: str, topic: str, before: list[int]) -> None:
+def test_from_the_end_exactly_the_new_outputs_are_returned(
+    kafka: str, topic: str, before: list[int]
+) -> None:
     publish(kafka, topic, outputs(before))
     start: Start = "end"
     with subscribe(kafka, topic, group=topic, start=start) as subscription:
@@ -166,9 +171,9 @@ def test_from_the_end_exactly_what_is_new_comes(kafka: str, topic: str, before: 
         assert take(subscription, 2) == [new, new + 1]
 
 
-def test_an_offset_that_somebody_else_has_set_is_taken_with_care(kafka: str, topic: str) -> None:
+def test_an_offset_that_another_tool_has_set_is_checked(kafka: str, topic: str) -> None:
     publish(kafka, topic, outputs([0, 1, 2, 1, 3]))
-    tool = Consumer(kafka_settings.subscriber_consumer(kafka, topic))
+    tool = Consumer(kafka_settings.subscriber_consumer(KafkaAccess(kafka), topic))
     tool.commit(offsets=[TopicPartition(topic, 0, 3)], asynchronous=False)
     tool.close()
     with subscribe(kafka, topic, group=topic) as subscription:
@@ -209,7 +214,7 @@ class Memory:
         self.places |= positions
 
 
-def test_positions_may_live_elsewhere(kafka: str, topic: str) -> None:
+def test_positions_may_be_kept_in_another_store(kafka: str, topic: str) -> None:
     memory = Memory()
     publish(kafka, topic, outputs([0, 1]))
     with subscribe(kafka, topic, positions=memory) as subscription:
@@ -221,7 +226,7 @@ def test_positions_may_live_elsewhere(kafka: str, topic: str) -> None:
         assert take(subscription, 1) == [2]
 
 
-def test_reloading_goes_back_to_what_was_saved(kafka: str, topic: str) -> None:
+def test_reload_goes_back_to_the_saved_position(kafka: str, topic: str) -> None:
     memory = Memory()
     publish(kafka, topic, outputs([0, 1, 2]))
     with subscribe(kafka, topic, positions=memory) as subscription:
@@ -236,7 +241,7 @@ def test_a_position_beyond_the_topics_end_is_an_error(kafka: str, topic: str) ->
     memory.places[0] = Position(500, 499)
     with (
         subscribe(kafka, topic, positions=memory) as subscription,
-        pytest.raises(RecordsMissing, match="made anew"),
+        pytest.raises(RecordsMissing, match="was recreated"),
     ):
         take(subscription, 1)
 
@@ -244,12 +249,12 @@ def test_a_position_beyond_the_topics_end_is_an_error(kafka: str, topic: str) ->
 @pytest.mark.parametrize(
     "foreign", [b"rubbish", b'{"x":' + b"[" * 100_000], ids=["rubbish", "nested"]
 )
-def test_a_record_that_is_no_output_is_skipped(kafka: str, topic: str, foreign: bytes) -> None:
+def test_a_malformed_record_is_skipped(kafka: str, topic: str, foreign: bytes) -> None:
     publish(kafka, topic, [*outputs([0]), foreign, *outputs([1])])
     with subscribe(kafka, topic, group=topic) as subscription:
         assert take(subscription, 2) == [0, 1]
 
 
-def test_without_kafka_a_poll_returns_with_nothing() -> None:
+def test_without_kafka_a_poll_returns_no_outputs() -> None:
     with subscribe("127.0.0.1:1", "t", group="g") as subscription:
         assert subscription.poll(0.1) == []

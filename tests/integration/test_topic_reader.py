@@ -1,4 +1,4 @@
-"""Following a topic on a real Kafka, with a client that gets lost."""
+"""Reading a topic on a real Kafka, with a client that loses its brokers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import Consumer, Message
 
-from postjournal.adapters.kafka import topic_reader
+from postjournal.adapters.kafka import client as kafka_client
 from postjournal.adapters.kafka.topic_reader import TopicReader, end
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.errors import BrokersLost
 from tests.support.services import make_topics, publish
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.kafka
 
 
 class Losing(Consumer):
-    """Loses its brokers when it is told to."""
+    """Loses its brokers when `is_lost` is set."""
 
     made: list[Losing]
 
@@ -39,7 +40,7 @@ def values(reader: TopicReader, count: int) -> list[bytes | None]:
     while len(found) < count:
         assert time.monotonic() < deadline, found
         if reader.open():
-            found += [message.value() for message in reader.poll(0.1)]
+            found += [record.value for record in reader.poll(0.1)]
     return found
 
 
@@ -54,9 +55,9 @@ def topic(kafka: str) -> str:
 def reader(kafka: str, topic: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TopicReader]:
     """Open, from the end on."""
     monkeypatch.setattr(Losing, "made", [], raising=False)
-    monkeypatch.setattr(topic_reader, "Consumer", Losing)
+    monkeypatch.setattr(kafka_client, "Consumer", Losing)
     publish(kafka, topic, [b"before"])
-    reader = TopicReader(kafka, topic, 1, end)
+    reader = TopicReader(KafkaAccess(kafka), topic, 1, end)
     open_again(reader)
     yield reader
     reader.close()

@@ -68,9 +68,7 @@ def is_sprung(connection: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("end", ["killed", "ended"])
-def test_it_springs_when_the_replica_is_no_more_and_leaves_nothing(
-    end: str, replica: Replica
-) -> None:
+def test_it_fires_when_the_replica_dies_and_leaves_nothing(end: str, replica: Replica) -> None:
     holder, connection = replica.holder, replica.connect()
     if end == "killed":
         replica.process.kill()
@@ -86,7 +84,7 @@ def test_it_springs_when_the_replica_is_no_more_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_to_the_whole_group_does_not_spring_it(
+def test_a_signal_to_the_whole_group_does_not_fire_it(
     number: signal.Signals, replica: Replica
 ) -> None:
     """The replica resigns first."""
@@ -103,15 +101,15 @@ def test_a_paused_replica_keeps_its_tripwire(replica: Replica) -> None:
     assert replica.is_held(connection)
 
 
-def test_a_replica_that_loses_its_holder_ends(replica: Replica) -> None:
+def test_a_replica_whose_holder_dies_exits(replica: Replica) -> None:
     """It would lead without a tripwire, and would be found dead only by its silence."""
     replica.holder.kill()
     assert replica.process.wait(120) == 1
 
 
-def test_the_holder_has_nothing_else_of_the_replicas_open(replica: Replica) -> None:
+def test_the_holder_keeps_no_other_file_of_the_replicas_open(replica: Replica) -> None:
     connection = replica.connect()
     assert replica.is_held(connection)
     folder = Path(f"/proc/{replica.holder.pid}/fd")
-    opened = {str(each.readlink()) for each in folder.iterdir() if int(each.name) > 2}
-    assert not any(each.startswith("/") for each in opened), opened
+    opened = {str(file.readlink()) for file in folder.iterdir() if int(file.name) > 2}
+    assert not any(name.startswith("/") for name in opened), opened

@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.cli.local.ports import choose_ports
 from postjournal.cli.main import main
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.fold import JournalState
 from postjournal.core.records import Codec
 from postjournal.ledger import Ledger
@@ -110,7 +111,7 @@ class Results:
     """Counts the results, without those that a deposed leader has published again."""
 
     def __init__(self, kafka: str, namespace: str) -> None:
-        self._consumer = Consumer(kafka_settings.follower_consumer(kafka))
+        self._consumer = Consumer(kafka_settings.follower_consumer(KafkaAccess(kafka)))
         self._consumer.assign([TopicPartition(f"{namespace}.results", 0, 0)])
         self._highest = -1
         self.close = self._consumer.close
@@ -125,7 +126,7 @@ class Results:
 
 def reported(kafka: str, namespace: str) -> set[tuple[str, int]]:
     """(replica, seq) of every status record."""
-    with closing(AuditSource(kafka, namespace, Ledger())) as source:
+    with closing(AuditSource(KafkaAccess(kafka), namespace, Ledger())) as source:
         reports = source.audit_input(0, 1).reported
         return {(report.status.replica, report.status.seq) for report in reports}
 
@@ -171,7 +172,7 @@ def system(
 
 
 def read(kafka: str, namespace: str) -> ShardRecords:
-    with closing(AuditSource(kafka, namespace, Ledger())) as source:
+    with closing(AuditSource(KafkaAccess(kafka), namespace, Ledger())) as source:
         found = source.audit_input(0, 1)
 
     def rows(partition: Any) -> list[tuple[bytes | None, bytes]]:

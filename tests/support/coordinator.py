@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from flask.testing import FlaskClient
 
+from postjournal.adapters.kafka.client import TopicRecord
 from postjournal.adapters.snapshots.catalogue import SnapshotStore
 from postjournal.adapters.snapshots.object_store import ObjectStore
 from postjournal.cluster.status import (
@@ -34,18 +35,12 @@ from services.coordinator.policy import Schedule
 from tests.support.openapi import client_of
 
 
-@dataclass
-class Record:
-    """As much of a Kafka message as is looked at."""
-
-    record: Any
-    seen: int
-
-    def value(self) -> bytes:
-        return msgspec.json.encode(self.record)
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, self.seen
+def deliver(cluster_state: ClusterState, record: ControlRecord | StatusRecord, seen: int) -> None:
+    """As the record's topic does. `seen`: Kafka's timestamp, ms since the Unix epoch."""
+    delivered = TopicRecord(record.shard, 0, None, msgspec.json.encode(record), seen)
+    is_control = isinstance(record, SnapshotOrder)
+    apply = cluster_state.on_controls if is_control else cluster_state.on_statuses
+    apply([delivered])
 
 
 @dataclass
@@ -62,17 +57,13 @@ class Topic:
             raise JournalUnavailable("Kafka does not answer")
         self.records.append(record)
         seen = self.seen or time.time_ns() // 1_000_000
-        message: Any = Record(record, seen)
         for cluster_state in self.knows:
-            if isinstance(record, SnapshotOrder):
-                cluster_state.on_control(message)
-            else:
-                cluster_state.on_status(message)
+            deliver(cluster_state, record, seen)
 
 
 @dataclass
-class NoTrouble:
-    trouble: str = ""
+class FakePart:
+    unavailable_reason: str | None = None
 
 
 @dataclass
@@ -93,7 +84,7 @@ class World:
         self.store = self._make_store()
         self.cluster_state = ClusterState()
         self.control, self.status = Topic([self.cluster_state]), Topic([self.cluster_state])
-        self.follower = NoTrouble()
+        self.follower = FakePart()
         self.metrics = Metrics()
         self.trims = Trims()
         self.now: int | None = None
@@ -123,9 +114,7 @@ class World:
         for topic in (self.control, self.status):
             topic.knows.append(cluster_state)
             for record in topic.records:
-                message: Any = Record(record, self.clock())
-                is_order = isinstance(record, SnapshotOrder)
-                (cluster_state.on_control if is_order else cluster_state.on_status)(message)
+                deliver(cluster_state, record, self.clock())
         return self._make_keeper(cluster_state, self._make_store())
 
     def client(self, token: str | None = None) -> FlaskClient:

@@ -28,7 +28,7 @@ DEPOSIT = {"type": "deposit", "account": "alice", "amount": 5}
 
 @dataclass
 class FakeLog:
-    trouble: str = ""
+    unavailable_reason: str | None = None
     refusal: Exception | None = None
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     appended: list[tuple[bytes, int, dict[str, Any]]] = field(default_factory=list)
@@ -50,7 +50,7 @@ class FakeLog:
 class FakeResults:
     log: FakeLog
     result: bytes | None = None
-    trouble: str = ""
+    unavailable_reason: str | None = None
     is_offered: bool = True
     refusal: Exception | None = None
     expected: list[tuple[int, str, int]] = field(default_factory=list)
@@ -73,7 +73,7 @@ class FakeReplicas:
     """Directory and client in one: `answers` are taken one after the other."""
 
     answers: list[dict[str, Any] | str | ReplicaUnavailable] = field(default_factory=list)
-    trouble: str = ""
+    unavailable_reason: str | None = None
     views: dict[int, ShardView] = field(default_factory=dict)
     asked: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
 
@@ -86,7 +86,7 @@ class FakeReplicas:
     def reader_addresses(self, shard: int) -> list[str]:
         return ["standby:1", "leader:1"]
 
-    def wait_for_news(self, timeout_s: float) -> None:
+    def wait_for_update(self, timeout_s: float) -> None:
         pass
 
     def query(

@@ -22,18 +22,19 @@ from postjournal.cli.local.ports import choose_ports
 from postjournal.cli.local.redis_server import redis_configuration, redis_server
 from postjournal.cluster.status import ReplicaStatus, StatusRecord
 from postjournal.cluster.topics import Topics
+from postjournal.config.settings import KafkaAccess
 from postjournal.ledger import Ledger
 
 
 def make_topics(kafka: str, namespace: str, shards: int = 1) -> None:
     application = Ledger()
     topics = Topics.of(namespace, application.sources, application.sinks)
-    ensure_topics(wait_for_kafka(kafka, 60), topics, shards, 1)
+    ensure_topics(wait_for_kafka(KafkaAccess(kafka), 60), topics, shards, 1)
 
 
 def patient_producer(kafka: str) -> Producer:
     """Each record once, however slow the broker is."""
-    settings = kafka_settings.gateway_producer(kafka)
+    settings = kafka_settings.gateway_producer(KafkaAccess(kafka))
     return Producer(settings | {"message.timeout.ms": 120_000})
 
 

@@ -69,3 +69,38 @@ def test_no_folder_of_the_package_is_a_flat_sea_of_files() -> None:
     assert not crowded
     visible = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
     assert len(visible) <= PACKAGE_ENTRIES
+
+
+READS_ENVIRONMENT = {
+    "services": set[str](),
+    "shared": {"shared/postjournal/config/variables.py"},
+}
+"""The files that use `os.environ`: only the declarations of the variables."""
+
+
+def test_only_the_configuration_reads_the_environment() -> None:
+    for top, allowed in READS_ENVIRONMENT.items():
+        readers = {
+            str(path.relative_to(ROOT))
+            for path in python_files(top)
+            if any(map(uses_environment, ast.walk(ast.parse(path.read_text()))))
+        }
+        assert readers == allowed
+
+
+def uses_environment(node: ast.AST) -> bool:
+    names = ("environ", "environb", "getenv", "putenv", "unsetenv")
+    if isinstance(node, ast.ImportFrom) and node.module == "os":
+        return any(alias.name in names for alias in node.names)
+    is_of_os = isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "os"
+    return is_of_os and getattr(node, "attr", "") in names
+
+
+def test_only_the_kafka_adapters_import_confluent_kafka() -> None:
+    importers = {
+        path.parent
+        for path in python_files("shared", "services", "loadtest")
+        if any(module.split(".")[0] == "confluent_kafka" for module in imports_of(path))
+    }
+    # The load generators use librdkafka directly, in one module.
+    assert importers == {PACKAGE / "adapters" / "kafka", ROOT / "loadtest"}

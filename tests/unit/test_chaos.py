@@ -154,7 +154,7 @@ class IdleSystem(LocalSystem):
             namespace="ledger",
             replicas=1,
             shards=1,
-            ports={"kafka": 1},
+            ports={"kafka": 1, "redis": 2},
             socket="/s",
             environment={},
         )

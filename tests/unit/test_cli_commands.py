@@ -92,7 +92,18 @@ def test_the_help_lists_the_exit_codes() -> None:
 
 def test_every_command_with_output_can_print_json() -> None:
     """Except those that run another program, or print one."""
-    without = {"completion", "format", "lint", "load", "logs", "test", "down", "chaos", "demo"}
+    without = {
+        "completion",
+        "format",
+        "lint",
+        "load",
+        "lock",
+        "logs",
+        "test",
+        "down",
+        "chaos",
+        "demo",
+    }
     for name in set(main.list_commands(click.Context(main))) - without:
         command = main.get_command(click.Context(main), name)
         assert command is not None

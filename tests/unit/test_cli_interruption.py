@@ -80,9 +80,6 @@ class Fake(LocalSystem):
         send(self.signal_sent)
         return True
 
-    def prove_identity(self) -> None:
-        return
-
     def stop(self) -> None:
         """Sends every signal again, as a shell that hangs up does."""
         send(signal.SIGTERM)

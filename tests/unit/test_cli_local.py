@@ -112,7 +112,7 @@ def test_the_services_read_the_settings_of_the_plan(tmp_path: Path) -> None:
     settings = Settings.from_environment(
         {**service_environment(PLAN), **by_name["replica-2"].environment}
     )
-    assert (settings.bootstrap, settings.shards) == ("127.0.0.1:9092", 4)
+    assert (settings.kafka.bootstrap, settings.shards) == ("127.0.0.1:9092", 4)
     assert (settings.replica, settings.http_port, settings.tripwire_port) == (
         *("replica-2", 7080),
         7081,
@@ -238,7 +238,7 @@ def test_an_empty_variable_counts_as_unset(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(target, "running_system", lambda: Running(plan))
     monkeypatch.setenv("POSTJOURNAL_BOOTSTRAP", "")
     settings = Settings.from_environment(target.target_environment(None))
-    assert settings.bootstrap == plan.address("kafka")
+    assert settings.kafka.bootstrap == plan.address("kafka")
 
 
 def test_a_command_uses_the_application_and_window_of_the_running_system(

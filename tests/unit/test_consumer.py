@@ -1,4 +1,4 @@
-"""The consumers' steps over fakes: what is written together, and what happens in trouble."""
+"""The consumers' steps over fakes: what is written together, and what happens after failures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postjournal.adapters.outage import Outage
-from postjournal.adapters.redis.client import connect, without_password
+from postjournal.adapters.redis.client import connect
 from postjournal.adapters.redis.projection import PositionMoved
+from postjournal.config.settings import RedisAccess
 from postjournal.core.errors import (
     ConfigurationError,
     JournalUnavailable,
@@ -45,7 +46,7 @@ class FakeProjection:
 
     def _fault(self) -> str:
         fault = self.faults.pop(0) if self.faults else ""
-        if fault == "away":
+        if fault == "unavailable":
             raise redis.ConnectionError("refused")
         return fault
 
@@ -118,7 +119,7 @@ class FakeSource:
 
 
 @dataclass
-class World:
+class Scenario:
     topic: list[Received] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -135,7 +136,7 @@ class World:
     def right(self) -> dict[str, int]:
         return {
             change["account"]: change["balance"]
-            for change in (msgspec.json.decode(each.value) for each in self.topic)
+            for change in (msgspec.json.decode(output.value) for output in self.topic)
         }
 
 
@@ -143,78 +144,78 @@ TOPIC = [balance(i, "abc"[i % 3], i * 10) for i in range(9)]
 
 
 def test_a_polled_batch_is_one_transaction() -> None:
-    world = World([*TOPIC[:2]])
-    world.run()
-    assert world.redis.transactions == 1
-    assert world.redis.positions == {0: Position(2, 1)}
+    scenario = Scenario([*TOPIC[:2]])
+    scenario.run()
+    assert scenario.redis.transactions == 1
+    assert scenario.redis.positions == {0: Position(2, 1)}
 
 
-def test_the_projection_is_what_the_topic_says() -> None:
-    world = World(TOPIC)
-    world.run()
-    assert world.redis.balances[0] == world.right
+def test_the_projection_equals_the_topic() -> None:
+    scenario = Scenario(TOPIC)
+    scenario.run()
+    assert scenario.redis.balances[0] == scenario.right
 
 
-def test_a_write_whose_answer_was_lost_is_looked_up_and_not_done_twice() -> None:
-    world = World(TOPIC)
-    world.redis.faults = ["", "lost answer"]
-    world.run()
-    assert world.redis.balances[0] == world.right
-    assert world.redis.transactions == 5  # nine outputs in batches of two
+def test_a_write_whose_answer_was_lost_is_checked_and_not_repeated() -> None:
+    scenario = Scenario(TOPIC)
+    scenario.redis.faults = ["", "lost answer"]
+    scenario.run()
+    assert scenario.redis.balances[0] == scenario.right
+    assert scenario.redis.transactions == 5  # nine outputs in batches of two
 
 
 def test_a_wiped_redis_is_filled_again_from_the_beginning() -> None:
-    world = World(TOPIC)
-    world.run()
-    world.redis.wipe()
-    world.run()
-    assert world.redis.balances[0] == world.right
+    scenario = Scenario(TOPIC)
+    scenario.run()
+    scenario.redis.wipe()
+    scenario.run()
+    assert scenario.redis.balances[0] == scenario.right
 
 
 def test_what_a_partial_wipe_leaves_does_not_survive_the_rebuilding() -> None:
-    world = World(TOPIC)
-    world.run()
-    world.redis.positions.clear()
-    world.redis.balances[0]["ghost"] = 7
-    world.run()
-    assert world.redis.balances[0] == world.right
+    scenario = Scenario(TOPIC)
+    scenario.run()
+    scenario.redis.positions.clear()
+    scenario.redis.balances[0]["ghost"] = 7
+    scenario.run()
+    assert scenario.redis.balances[0] == scenario.right
 
 
-def test_a_topic_that_was_made_anew_makes_the_projection_anew() -> None:
-    world = World(TOPIC)
-    world.redis.positions[0] = Position(500, 499)
-    world.source.error = RecordsMissing("ends at 9")
-    world.run()
-    assert world.redis.balances[0] == world.right
+def test_a_recreated_topic_rebuilds_the_projection() -> None:
+    scenario = Scenario(TOPIC)
+    scenario.redis.positions[0] = Position(500, 499)
+    scenario.source.error = RecordsMissing("ends at 9")
+    scenario.run()
+    assert scenario.redis.balances[0] == scenario.right
 
 
 def test_a_gap_stops_the_projection() -> None:
-    world = World(TOPIC)
-    world.source.error = SequenceGap("ledger.balances", 0, 3, 5)
+    scenario = Scenario(TOPIC)
+    scenario.source.error = SequenceGap("ledger.balances", 0, 3, 5)
     with pytest.raises(SequenceGap):
-        world.updater.step(0)
+        scenario.updater.step(0)
 
 
 def test_an_outage_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
-    world = World(TOPIC)
-    world.redis.faults = ["away"] * 5
+    scenario = Scenario(TOPIC)
+    scenario.redis.faults = ["unavailable"] * 5
     with caplog.at_level("INFO"):
-        world.run()
+        scenario.run()
     assert ["works again" in record.message for record in caplog.records] == [False, True]
 
 
-@given(st.lists(st.sampled_from(["", "away", "lost answer", "wipe"]), max_size=20))
+@given(st.lists(st.sampled_from(["", "unavailable", "lost answer", "wipe"]), max_size=20))
 def test_whatever_redis_does_nothing_is_lost_or_doubled(faults: list[str]) -> None:
-    world = World(TOPIC)
+    scenario = Scenario(TOPIC)
     for fault in faults:
         if fault == "wipe":
-            world.redis.wipe()
+            scenario.redis.wipe()
         else:
-            world.redis.faults = [fault]
-        world.updater.step(0)
-    world.run()
-    assert world.redis.balances[0] == world.right
-    assert world.redis.positions == {0: Position(9, 8)}
+            scenario.redis.faults = [fault]
+        scenario.updater.step(0)
+    scenario.run()
+    assert scenario.redis.balances[0] == scenario.right
+    assert scenario.redis.positions == {0: Position(9, 8)}
 
 
 # --- results --------------------------------------------------------------------------------
@@ -240,7 +241,7 @@ def test_each_result_is_one_line_and_is_printed_before_it_is_committed() -> None
     out = io.BytesIO()
     source = FakeResults([TOPIC[:2]], out)
     ResultsPrinter(source, out).step(0)
-    assert out.getvalue() == b"".join(each.value + b"\n" for each in TOPIC[:2])
+    assert out.getvalue() == b"".join(result.value + b"\n" for result in TOPIC[:2])
     assert source.printed_at_commit == [len(out.getvalue())]
 
 
@@ -256,37 +257,38 @@ def test_a_commit_that_fails_does_not_stop_the_printing() -> None:
 # --- the connection -------------------------------------------------------------------------
 
 
-def test_a_url_that_is_none_is_a_configuration_error() -> None:
+def test_an_invalid_url_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="POSTJOURNAL_REDIS_URL"):
-        connect("http://localhost")
+        connect(RedisAccess("http://localhost"))
 
 
 @pytest.mark.parametrize(
     "url", ["redis://:hunter2@redis:63x9/0", "redis://:hunter2/@redis:6379/0", "me:hunter2@redis"]
 )
-def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="POSTJOURNAL_REDIS_URL") as told:
-        connect(url)
-    whole = "".join(traceback.format_exception(told.value, limit=0))
+def test_an_invalid_url_is_refused_without_showing_its_password(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="POSTJOURNAL_REDIS_URL") as raised:
+        connect(RedisAccess(url))
+    whole = "".join(traceback.format_exception(raised.value, limit=0))
     assert "hunter2" not in whole
 
 
 def test_a_password_stays_out_of_the_log() -> None:
-    assert without_password("redis://me:secret@host:6379/0") == "redis://host:6379/0"
-    assert without_password("redis://host:6379/0") == "redis://host:6379/0"
-    assert without_password("redis://host:6379/0?password=secret") == "redis://host:6379/0"
+    assert "secret" not in repr(RedisAccess("redis://me:secret@host:6379/0", "secret"))
+    assert RedisAccess("redis://me:secret@host:6379/0").address == "redis://host:6379/0"
+    assert RedisAccess("redis://host:6379/0").address == "redis://host:6379/0"
+    assert RedisAccess("redis://host:6379/0?password=secret").address == "redis://host:6379/0"
 
 
 def test_each_reason_of_an_outage_is_logged_once_until_it_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     outage = Outage("Kafka", logging.getLogger("test"))
-    for why in ("away", "no answer", "away", "no answer"):
-        outage.begin(why)
+    for reason in ("refused", "no answer", "refused", "no answer"):
+        outage.start(reason)
     outage.end()
-    outage.begin("away")
+    outage.start("refused")
     assert [record.message.split(";")[0] for record in caplog.records] == [
-        "Kafka: away",
+        "Kafka: refused",
         "Kafka: no answer",
-        "Kafka: away",
+        "Kafka: refused",
     ]

@@ -1,4 +1,4 @@
-"""Settings and time-outs that design.md promises: whoever changes one changes the contract."""
+"""Settings and timeouts that the protocol promises: a change of one changes the contract."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.limits import Limits
 
-PRODUCERS: dict[str, Callable[[str], kafka_settings.Config]] = {
+KAFKA = KafkaAccess("localhost:9092")
+
+PRODUCERS: dict[str, Callable[[KafkaAccess], kafka_settings.Config]] = {
     name: make
     for name, make in inspect.getmembers(kafka_settings, inspect.isfunction)
     if name.endswith("_producer") and not name.startswith("_")
@@ -19,20 +22,20 @@ PRODUCERS: dict[str, Callable[[str], kafka_settings.Config]] = {
 
 @pytest.mark.parametrize("name", PRODUCERS)
 def test_what_is_acknowledged_is_held_by_all_in_sync_replicas(name: str) -> None:
-    assert PRODUCERS[name]("localhost:9092")["acks"] == "all"
+    assert PRODUCERS[name](KAFKA)["acks"] == "all"
 
 
-def test_every_producer_is_looked_at() -> None:
+def test_every_producer_is_checked() -> None:
     kinds = {"journal", "claim", "sink", "gateway", "control"}
     assert set(PRODUCERS) == {f"{kind}_producer" for kind in kinds}
 
 
 def test_a_sinks_producer_is_idempotent_and_never_gives_up_on_a_record() -> None:
-    settings = kafka_settings.sink_producer("localhost:9092")
+    settings = kafka_settings.sink_producer(KAFKA)
     assert settings["message.timeout.ms"] == 0
     assert settings["enable.idempotence"] is True
 
 
-def test_life_is_shown_and_silence_ends_when_the_contract_says() -> None:
+def test_heartbeat_silence_and_readback_times_are_as_the_contract_says() -> None:
     limits = Limits()
     assert (limits.heartbeat_ms, limits.silence_ms, limits.readback_ms) == (100, 400, 2_000)

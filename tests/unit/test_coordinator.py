@@ -151,7 +151,7 @@ def test_an_unknown_snapshot_is_not_found(client: FlaskClient) -> None:
 def test_without_kafka_nothing_is_promised(client: FlaskClient, world: World) -> None:
     world.control.is_away = True
     assert problem(client.post("/api/v1/snapshots")) == (503, "unavailable")
-    world.follower.trouble = "Kafka is away"
+    world.follower.unavailable_reason = "Kafka is unavailable"
     assert problem(client.post("/api/v1/snapshots")) == (503, "unavailable")
     assert problem(client.get("/readyz")) == (503, "unavailable")
     assert client.get("/livez").status_code == 200

@@ -1,4 +1,4 @@
-"""The gateway's client of Kafka over a fake of librdkafka's."""
+"""The gateway's command log over a fake producer of librdkafka."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import time
 from typing import Any
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import KafkaError, Message
 
+from postjournal.adapters.kafka import client as kafka_client
+from postjournal.adapters.kafka import metadata
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.errors import JournalUnavailable
 from services.producer import kafka_commands
 from services.producer.kafka_commands import KafkaCommandLog
 from services.producer.metrics import Metrics
-from services.producer.ports import Appended, Record
+from services.producer.ports import Appended, NotAppended, Record, Unknown
 
 
-class Deaf:
+class LostProducer:
     """A producer; the first one made has lost all its brokers."""
 
     made = 0
@@ -34,30 +37,30 @@ class Deaf:
         pass
 
 
-def test_a_client_that_no_broker_answers_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It stayed away for ever after a restart of the broker, with Kafka there."""
+def test_a_client_that_no_broker_answers_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stayed unavailable forever after a restart of the broker, although Kafka was available."""
 
-    def partitions(producer: Deaf, topic: str, timeout_s: float) -> int:
+    def partitions(producer: LostProducer, topic: str, timeout_s: float) -> int:
         if producer.number == 1:
             raise JournalUnavailable("no broker answers")
         return 1
 
-    monkeypatch.setattr(Deaf, "made", 0)
-    monkeypatch.setattr(kafka_commands, "Producer", Deaf)
-    monkeypatch.setattr(kafka_commands, "partition_count", partitions)
-    monkeypatch.setattr(kafka_commands, "REPLACE_S", 0.05)
-    log = KafkaCommandLog("b:1", "t", 1, Metrics(), lambda error: None)
+    monkeypatch.setattr(LostProducer, "made", 0)
+    monkeypatch.setattr(kafka_client, "Producer", LostProducer)
+    monkeypatch.setattr(metadata, "partition_count", partitions)
+    monkeypatch.setattr(kafka_commands, "RENEW_S", 0.05)
+    log = KafkaCommandLog(KafkaAccess("b:1"), "t", 1, Metrics(), lambda error: None)
     try:
         deadline = time.monotonic() + 20
-        while log.trouble:
-            assert time.monotonic() < deadline, log.trouble
+        while log.unavailable_reason:
+            assert time.monotonic() < deadline, log.unavailable_reason
             time.sleep(0.01)
     finally:
         log.close()
-    assert Deaf.made == 2
+    assert LostProducer.made == 2
 
 
-class Prompt(Deaf):
+class PromptProducer(LostProducer):
     """Acknowledges at once, each shard's records in the order they come."""
 
     taken: list[tuple[int, bytes, bytes]]
@@ -73,17 +76,53 @@ class Prompt(Deaf):
 def test_each_record_goes_to_its_own_shard_with_its_own_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Prompt, "taken", [], raising=False)
-    monkeypatch.setattr(kafka_commands, "Producer", Prompt)
-    monkeypatch.setattr(kafka_commands, "partition_count", lambda *_: 3)
-    log = KafkaCommandLog("b:1", "t", 3, Metrics(), lambda error: None)
+    monkeypatch.setattr(PromptProducer, "taken", [], raising=False)
+    monkeypatch.setattr(kafka_client, "Producer", PromptProducer)
+    monkeypatch.setattr(metadata, "partition_count", lambda *_: 3)
+    log = KafkaCommandLog(KafkaAccess("b:1"), "t", 3, Metrics(), lambda error: None)
     try:
         deadline = time.monotonic() + 20
-        while log.trouble:
-            assert time.monotonic() < deadline, log.trouble
+        while log.unavailable_reason:
+            assert time.monotonic() < deadline, log.unavailable_reason
             time.sleep(0.01)
         records = [Record(b"a", 2, b"1"), Record(b"b", 0, b"2"), Record(b"a", 2, b"3")]
         assert log.append(records) == [Appended(0), Appended(0), Appended(1)]
     finally:
         log.close()
-    assert Prompt.taken == [(2, b"a", b"1"), (0, b"b", b"2"), (2, b"a", b"3")]
+    assert PromptProducer.taken == [(2, b"a", b"1"), (0, b"b", b"2"), (2, b"a", b"3")]
+
+
+class RefusingProducer(LostProducer):
+    """Reports each record as failed with the error of the test."""
+
+    error: int
+
+    def produce(self, *_: object, on_delivery: Any, **__: object) -> None:
+        on_delivery(KafkaError(self.error), Message(topic="t", partition=0, offset=-1))
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (KafkaError.MSG_SIZE_TOO_LARGE, NotAppended),
+        (KafkaError._PURGE_QUEUE, NotAppended),
+        (KafkaError._MSG_TIMED_OUT, Unknown),
+        (KafkaError._PURGE_INFLIGHT, Unknown),
+    ],
+)
+def test_only_a_record_that_was_never_sent_is_reported_as_not_appended(
+    monkeypatch: pytest.MonkeyPatch, error: int, outcome: type
+) -> None:
+    monkeypatch.setattr(RefusingProducer, "error", error, raising=False)
+    monkeypatch.setattr(kafka_client, "Producer", RefusingProducer)
+    monkeypatch.setattr(metadata, "partition_count", lambda *_: 1)
+    log = KafkaCommandLog(KafkaAccess("b:1"), "t", 1, Metrics(), lambda error: None)
+    try:
+        deadline = time.monotonic() + 20
+        while log.unavailable_reason:
+            assert time.monotonic() < deadline, log.unavailable_reason
+            time.sleep(0.01)
+        (found,) = log.append([Record(b"a", 0, b"1")])
+    finally:
+        log.close()
+    assert type(found) is outcome

@@ -41,7 +41,7 @@ Case: TypeAlias = Any
 class System:
     """Log, results and replicas of the gateway: what is appended is decided at once."""
 
-    trouble = ""
+    unavailable_reason = None
     is_offered = True
 
     def __init__(self) -> None:

@@ -139,7 +139,7 @@ def test_who_leads_is_told_for_all_shards_or_one(world: World) -> None:
 
 def test_ready_is_said_only_when_every_part_is(world: World) -> None:
     assert world.http.get("/readyz").status_code == 200
-    world.results.trouble = "results are not followed"
+    world.results.unavailable_reason = "results are not followed"
     assert "not followed" in problem(world.http.get("/readyz"), 503, "unavailable")["detail"]
     assert world.http.get("/livez").status_code == 200
 

@@ -1,4 +1,4 @@
-"""The gateway's followers: waiting for results, and knowing the replicas; over a fake topic."""
+"""The gateway's result follower and replica directory, over a fake topic."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from queue import Empty, SimpleQueue
 
 import msgspec
 import pytest
-from confluent_kafka import Message
 
+from postjournal.adapters.kafka.client import TopicRecord
 from postjournal.cluster.status import ReplicaStatus
 from postjournal.core.errors import ConfigurationError, JournalUnavailable, ShardCountMismatch
 from services.producer import kafka_results
@@ -21,21 +21,19 @@ from services.producer.ports import TooBusy, Unavailable
 
 
 class FakeTopic:
-    """Hands out what the test puts in; `calls` has what it was told to do."""
+    """Returns what the test puts in; `calls` has the method calls."""
 
     def __init__(self) -> None:
-        self.records: SimpleQueue[Message] = SimpleQueue()
+        self.records: SimpleQueue[TopicRecord] = SimpleQueue()
         self.calls: list[str] = []
         self.is_open = False
         self.may_open = True
-        self.trouble = ""
+        self.unavailable_reason: str | None = None
+        self.is_caught_up = False
         self.error: Exception | None = None
 
     def put(self, value: bytes, shard: int = 0) -> None:
-        stamp = (1, time.time_ns() // 1_000_000)
-        self.records.put(
-            Message(topic="t", partition=shard, offset=0, value=value, timestamp=stamp)
-        )
+        self.records.put(TopicRecord(shard, 0, None, value, time.time_ns() // 1_000_000))
 
     def open(self) -> bool:
         if isinstance(self.error, ConfigurationError):
@@ -45,7 +43,7 @@ class FakeTopic:
         self.is_open = self.may_open
         return self.is_open
 
-    def poll(self, timeout_s: float) -> list[Message]:
+    def poll(self, timeout_s: float) -> list[TopicRecord]:
         try:
             return [self.records.get(timeout=min(timeout_s, 0.01))]
         except Empty:
@@ -82,7 +80,7 @@ def topic() -> FakeTopic:
 @pytest.fixture
 def results(topic: FakeTopic) -> Iterator[ResultFollower]:
     follower = ResultFollower(topic, Metrics(), never)
-    eventually(lambda: not follower.trouble)
+    eventually(lambda: not follower.unavailable_reason)
     yield follower
     follower.close()
     eventually(lambda: topic.calls[-1] == "close")
@@ -103,9 +101,9 @@ def test_a_topic_that_closed_is_opened_again_and_a_waiting_request_gets_its_resu
     results: ResultFollower, topic: FakeTopic
 ) -> None:
     topic.may_open = topic.is_open = False
-    eventually(lambda: results.trouble)
+    eventually(lambda: results.unavailable_reason)
     topic.may_open = True
-    eventually(lambda: not results.trouble)
+    eventually(lambda: not results.unavailable_reason)
     with results.expect(0, "a") as expected:
         topic.put(result("a", 1))
         assert expected.wait(5) == result("a", 1)
@@ -145,7 +143,7 @@ def test_a_result_that_does_not_come_is_none(results: ResultFollower) -> None:
         assert expected.wait(0.01) is None
 
 
-def test_a_record_that_is_no_result_disturbs_nobody(
+def test_a_malformed_record_does_not_disturb_waiting_requests(
     results: ResultFollower, topic: FakeTopic
 ) -> None:
     with results.expect(0, "a") as expected:
@@ -165,16 +163,16 @@ def test_the_number_of_waiting_requests_is_bounded(
         pass
 
 
-def test_nobody_can_wait_before_the_results_are_followed(topic: FakeTopic) -> None:
+def test_no_request_can_wait_before_the_results_are_followed(topic: FakeTopic) -> None:
     topic.may_open = False
-    topic.trouble = "does not exist yet"
+    topic.unavailable_reason = "does not exist yet"
     follower = ResultFollower(topic, Metrics(), never)
     with pytest.raises(Unavailable, match="does not exist yet"), follower.expect(0, "a"):
         pass
     follower.close()
 
 
-def test_a_stopping_gateway_lets_everybody_go(results: ResultFollower) -> None:
+def test_a_stopping_gateway_releases_all_waiting_requests(results: ResultFollower) -> None:
     answers: list[bytes | None] = []
 
     def wait() -> None:
@@ -190,21 +188,21 @@ def test_a_stopping_gateway_lets_everybody_go(results: ResultFollower) -> None:
 
 
 @pytest.fixture
-def drowsy(monkeypatch: pytest.MonkeyPatch) -> None:
+def pauses_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka_results, "IDLE_S", 0.01)
     monkeypatch.setattr(kafka_results, "BULK_RECORDS", 3)
 
 
-def test_a_bulk_load_that_nobody_waits_for_is_not_followed(
-    drowsy: None, results: ResultFollower, topic: FakeTopic
+def test_without_waiters_a_bulk_load_is_not_followed(
+    pauses_soon: None, results: ResultFollower, topic: FakeTopic
 ) -> None:
     for n in range(10):
         topic.put(result("x", n))
     eventually(lambda: "pause" in topic.calls)
 
 
-def test_who_waits_after_that_is_followed_from_before_the_command_is_sent(
-    drowsy: None, results: ResultFollower, topic: FakeTopic
+def test_a_request_after_that_gets_its_result_and_all_from_before_it_sends_its_command(
+    pauses_soon: None, results: ResultFollower, topic: FakeTopic
 ) -> None:
     for n in range(10):
         topic.put(result("x", n))
@@ -215,8 +213,8 @@ def test_who_waits_after_that_is_followed_from_before_the_command_is_sent(
         assert expected.wait(5) == result("a", 11)
 
 
-def test_when_following_cannot_start_again_the_request_is_refused(
-    drowsy: None, results: ResultFollower, topic: FakeTopic, monkeypatch: pytest.MonkeyPatch
+def test_when_following_cannot_restart_the_request_is_refused(
+    pauses_soon: None, results: ResultFollower, topic: FakeTopic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(10):
         topic.put(result("x", n))
@@ -228,11 +226,11 @@ def test_when_following_cannot_start_again_the_request_is_refused(
     topic.error = None
 
 
-def test_a_wrong_number_of_shards_is_told_to_whoever_runs_the_gateway(topic: FakeTopic) -> None:
-    told: list[ConfigurationError] = []
+def test_a_wrong_number_of_shards_halts_the_gateway(topic: FakeTopic) -> None:
+    errors: list[ConfigurationError] = []
     topic.error = ShardCountMismatch("3 instead of 1")
-    follower = ResultFollower(topic, Metrics(), told.append)
-    eventually(lambda: told)
+    follower = ResultFollower(topic, Metrics(), errors.append)
+    eventually(lambda: errors)
     follower.close()
 
 
@@ -296,12 +294,12 @@ def test_standbys_take_turns_in_reading_and_the_leader_comes_after_them(
     assert sorted(asked) == [["r2:7070", "r4:7070", *last], ["r4:7070", "r2:7070", *last]]
 
 
-def test_nothing_is_known_of_a_shard_that_nobody_spoke_of(directory: StatusDirectory) -> None:
+def test_nothing_is_known_of_a_shard_without_a_status(directory: StatusDirectory) -> None:
     assert directory.shard(7) is None
     assert directory.leader_addresses(7) == []
 
 
-def test_a_leader_that_is_silent_for_long_is_none(
+def test_a_leader_that_is_silent_for_long_does_not_count(
     directory: StatusDirectory, topic: FakeTopic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topic.put(status("r1", "leader", 1, "r1"))

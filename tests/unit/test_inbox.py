@@ -7,16 +7,16 @@ from postjournal.adapters.process.inbox import Answer, QueueInbox
 REFUSED = Answer(None, -1, 0, "not_ready")
 
 
-def test_when_the_replica_has_halted_every_question_is_answered_at_once() -> None:
+def test_when_the_replica_has_halted_every_query_is_answered_at_once() -> None:
     inbox = QueueInbox()
     before = inbox.ask({}, linearizable=True)
     inbox.close()
     after = inbox.ask({}, linearizable=False)
-    assert [each.result(0) for each in (before, after)] == [REFUSED, REFUSED]
+    assert [answer.result(0) for answer in (before, after)] == [REFUSED, REFUSED]
     assert inbox.poll() == []
 
 
-def test_a_question_that_nobody_waits_for_any_more_is_dropped() -> None:
+def test_a_cancelled_query_is_dropped() -> None:
     inbox = QueueInbox()
     inbox.ask({}, linearizable=True).cancel()
     inbox.ask_to_stop()

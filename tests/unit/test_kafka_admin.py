@@ -15,8 +15,8 @@ from postjournal.core.errors import JournalUnavailable, TopicMismatch
 TOPICS = Topics.of("ledger", ("commands",), ("results",))
 
 
-class Named:
-    """One that has nothing but attributes."""
+class Attributes:
+    """An object with these attributes."""
 
     def __init__(self, **attributes: Any) -> None:
         self.__dict__ |= attributes
@@ -29,27 +29,27 @@ class Admin:
         self.errors = list(errors)
         self.topics: dict[str, Any] = {}
 
-    def list_topics(self, timeout: float) -> Named:
-        return Named(topics=self.topics)
+    def list_topics(self, timeout: float) -> Attributes:
+        return Attributes(topics=self.topics)
 
     def create_topics(self, new: list[Any], operation_timeout: float) -> dict[str, Future[None]]:
         answers: dict[str, Future[None]] = {}
-        for each in new:
-            answers[each.topic] = Future()
-            if each.topic == TOPICS.journal and self.errors:
+        for topic in (wanted.topic for wanted in new):
+            answers[topic] = Future()
+            if topic == TOPICS.journal and self.errors:
                 error = KafkaError(self.errors.pop(0))
-                answers[each.topic].set_exception(KafkaException(error))
+                answers[topic].set_exception(KafkaException(error))
                 if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     continue
             else:
-                answers[each.topic].set_result(None)
-            assert each.topic not in self.topics, "it was asked for again"
-            self.topics[each.topic] = Named(partitions={0: Named(leader=1)})
+                answers[topic].set_result(None)
+            assert topic not in self.topics, "requested again"
+            self.topics[topic] = Attributes(partitions={0: Attributes(leader=1)})
         return answers
 
-    def describe_configs(self, resources: list[Any]) -> dict[Any, Future[dict[str, Named]]]:
-        found: Future[dict[str, Named]] = Future()
-        found.set_result({k: Named(value=v) for k, v in kafka_admin.FOR_EVER.items()})
+    def describe_configs(self, resources: list[Any]) -> dict[Any, Future[dict[str, Attributes]]]:
+        found: Future[dict[str, Attributes]] = Future()
+        found.set_result({k: Attributes(value=v) for k, v in kafka_admin.KEEP_FOREVER.items()})
         return dict.fromkeys(resources, found)
 
 
@@ -69,14 +69,14 @@ def ensure(admin: Any, **how: Any) -> None:
         *(KafkaError.NOT_CONTROLLER, KafkaError.INVALID_REPLICATION_FACTOR),
     ],
 )
-def test_what_passes_is_waited_for(error: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_transient_errors_are_retried(error: int, caplog: pytest.LogCaptureFixture) -> None:
     admin = Admin(error, error)
     ensure(admin)
     assert set(admin.topics) == set(TOPICS.all)
     assert caplog.text.count("cannot create ledger.journal") == 1
 
 
-def test_missing_brokers_are_waited_for_and_the_log_says_what_to_do(
+def test_missing_brokers_are_retried_and_the_log_names_the_fix(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     ensure(Admin(KafkaError.INVALID_REPLICATION_FACTOR))
@@ -92,12 +92,12 @@ def test_another_replica_may_have_created_it() -> None:
 @pytest.mark.parametrize(
     "error", [KafkaError.POLICY_VIOLATION, KafkaError.TOPIC_AUTHORIZATION_FAILED]
 )
-def test_what_somebody_must_change_is_final(error: int) -> None:
+def test_what_the_operator_must_change_is_final(error: int) -> None:
     with pytest.raises(TopicMismatch, match=r"cannot create ledger\.journal"):
         ensure(Admin(error))
 
 
-def test_waiting_ends_with_the_patience_and_when_the_process_stops() -> None:
-    for how in ({"give_up_s": 0.0}, {"is_stopping": lambda: True}):
+def test_waiting_ends_with_the_timeout_and_when_the_process_stops() -> None:
+    for how in ({"timeout_s": 0.0}, {"is_stopping": lambda: True}):
         with pytest.raises(JournalUnavailable, match=r"cannot create ledger\.journal"):
             ensure(Admin(*[KafkaError._TIMED_OUT] * 9), **how)

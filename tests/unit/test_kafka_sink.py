@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from postjournal.adapters.kafka import sink as kafka_sink
+from postjournal.adapters.kafka import client as kafka_client
+from postjournal.adapters.kafka.sink import SinkWriter
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.state.outbox import Outputs
 
 
@@ -33,12 +35,12 @@ class SlowProducer:
         self.log.append("closed")
 
 
-def test_a_fresh_producer_connects_without_anybody_waiting_and_is_not_closed_meanwhile(
+def test_a_new_producer_connects_in_the_background_and_is_not_closed_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kafka_sink, "Producer", SlowProducer)
+    monkeypatch.setattr(kafka_client, "Producer", SlowProducer)
     SlowProducer.answer.set()
-    writer = kafka_sink.SinkWriter("kafka:9092", "results", "ledger.results", 0)
+    writer = SinkWriter(KafkaAccess("kafka:9092"), "results", "ledger.results", 0)
     SlowProducer.answer.clear()
     SlowProducer.log.clear()
     for _ in range(2):

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from postjournal.adapters.kafka import settings as kafka_settings
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.application import Application, Command, Context, Event, Output, Rejected
 from postjournal.core.errors import ApplicationFaulty
 from postjournal.core.records import Codec, Entry, Outcome, SourceRecord
@@ -20,7 +21,7 @@ from postjournal.verify.replay import Replay
 
 FEED = "ledger.feed"
 
-MESSAGE_BYTES = kafka_settings.journal_producer("")["message.max.bytes"]
+MESSAGE_BYTES = kafka_settings.journal_producer(KafkaAccess(""))["message.max.bytes"]
 
 
 def records(*commands: object, start: int = 0) -> list[SourceRecord]:

@@ -1,4 +1,4 @@
-"""What services tell Prometheus, and whether they say truly that they live and are ready."""
+"""The metrics of services, and their checks of being live and ready."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def text_of(*collectors: Any) -> str:
 
 class FakeSubscription:
     def __init__(self) -> None:
-        self.trouble, self.idle_s = "", 0.0
+        self.unavailable_reason: str | None = None
+        self.idle_s = 0.0
 
     def progress(self) -> Progress:
         return Progress(
@@ -44,8 +45,12 @@ class FakeSubscription:
 
 
 class FakeFollower:
-    def __init__(self) -> None:
-        self.trouble, self.stepped_ms, self.synced_ms = "", 100_000, 99_500
+    idle_s = 0.1
+
+
+class FakeUpdater:
+    unavailable_reason = None
+    synced_ms = 99_500
 
     def counts(self) -> tuple[int, int]:
         return 3, 1
@@ -55,14 +60,16 @@ class FakeFollower:
 
 
 def test_the_port_answers_metrics_and_checks_and_nothing_else() -> None:
-    said = {"live": "", "ready": "Kafka is away"}
+    reasons: dict[str, str | None] = {"live": None, "ready": "Kafka is unavailable"}
     registry = monitoring.process_registry()
-    client = Client(monitoring.make_app(registry, lambda: said["live"], lambda: said["ready"]))
+    client = Client(
+        monitoring.make_app(registry, lambda: reasons["live"], lambda: reasons["ready"])
+    )
     assert "process_cpu_seconds_total" in client.get("/metrics").text
     assert client.get("/livez").status_code == 200
     unready = client.get("/readyz")
-    assert (unready.status_code, unready.text) == (503, "Kafka is away\n")
-    said["ready"] = ""
+    assert (unready.status_code, unready.text) == (503, "Kafka is unavailable\n")
+    reasons["ready"] = None
     assert client.get("/readyz").status_code == 200
     assert client.get("/").status_code == 404
 
@@ -76,7 +83,7 @@ def taken_port() -> Iterator[tuple[socket.socket, Settings]]:
         yield other, Settings.from_environment({"POSTJOURNAL_METRICS_PORT": port})
 
 
-def test_a_port_that_stays_taken_is_refused_by_name() -> None:
+def test_a_port_that_stays_in_use_is_refused_by_the_name_of_its_variable() -> None:
     with (
         taken_port() as (_, settings),
         pytest.raises(ConfigurationError, match="POSTJOURNAL_METRICS_PORT"),
@@ -166,17 +173,17 @@ def test_a_consumers_metrics_are_its_subscriptions_progress() -> None:
     assert 'postjournal_consumer_last_seq{shard="0",sink="results"} 4.0' in text
 
 
-def test_a_consumer_that_hangs_does_not_live_and_one_without_kafka_is_not_ready() -> None:
+def test_a_consumer_that_hangs_is_not_live_and_one_without_kafka_is_not_ready() -> None:
     subscription = FakeSubscription()
     checks = SubscriptionMetrics(subscription, "results")  # type: ignore[arg-type]
-    assert (checks.live(), checks.ready()) == ("", "")
-    subscription.idle_s, subscription.trouble = 31.0, "Kafka is away"
-    assert "31 s" in checks.live()
-    assert checks.ready() == "Kafka is away"
+    assert (checks.live(), checks.ready()) == (None, None)
+    subscription.idle_s, subscription.unavailable_reason = 31.0, "Kafka is unavailable"
+    assert checks.live() == "no poll for 31 s"
+    assert checks.ready() == "Kafka is unavailable"
 
 
-def test_the_view_tells_when_it_was_last_true() -> None:
-    text = text_of(ViewMetrics(FakeFollower(), lambda: 0))  # type: ignore[arg-type]
+def test_the_view_shows_when_it_was_last_up_to_date() -> None:
+    text = text_of(ViewMetrics(FakeFollower(), FakeUpdater()))  # type: ignore[arg-type]
     assert "postjournal_view_synced_timestamp_seconds 99.5" in text
     assert "postjournal_view_replicas 3.0" in text
 
@@ -184,23 +191,23 @@ def test_the_view_tells_when_it_was_last_true() -> None:
 def test_the_view_counts_takeovers_beyond_the_lives_of_replicas() -> None:
     registry = CollectorRegistry()
     counted = TakeoverMetrics(registry, shards=1)
-    assert 'postjournal_view_takeovers_total{cause="silence",shard="0"} 0.0' in told(registry)
+    assert 'postjournal_view_takeovers_total{cause="silence",shard="0"} 0.0' in text_in(registry)
     durations = {"detect_ms": 401.0, "claim_ms": 3.0, "resume_ms": 5.0, "total_ms": 409.0}
     counted.count(
         Failover(shard=0, epoch=2, previous="r1", leader="r2", cause="silence", time=0, **durations)
     )
-    assert 'postjournal_view_takeovers_total{cause="silence",shard="0"} 1.0' in told(registry)
+    assert 'postjournal_view_takeovers_total{cause="silence",shard="0"} 1.0' in text_in(registry)
     total = 'postjournal_view_failover_seconds_sum{phase="total",shard="0"} 0.409'
-    assert total in told(registry)
+    assert total in text_in(registry)
 
 
-def told(registry: CollectorRegistry) -> str:
+def text_in(registry: CollectorRegistry) -> str:
     return generate_latest(registry).decode()
 
 
-def test_a_view_that_hangs_does_not_live() -> None:
-    now = {"ms": 100_100}
-    checks = ViewMetrics(FakeFollower(), lambda: now["ms"])  # type: ignore[arg-type]
-    assert checks.live() == ""
-    now["ms"] = 131_000
-    assert "31 s" in checks.live()
+def test_a_view_that_hangs_is_not_live() -> None:
+    follower = FakeFollower()
+    checks = ViewMetrics(follower, FakeUpdater())  # type: ignore[arg-type]
+    assert checks.live() is None
+    follower.idle_s = 31.0
+    assert checks.live() == "no turn of the loop for 31 s"

@@ -1,4 +1,4 @@
-"""The replica's HTTP: who leads, whether it lives, and what a bad request is told."""
+"""The replica's HTTP: the leader, its health, and the answers to bad requests."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def test_a_replica_lives_as_long_as_all_its_shards_do() -> None:
 
 
 class Mute:
-    """Takes whatever it is told."""
+    """Accepts every call and does nothing."""
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, *arguments: object, **named: object) -> None:
         pass
 
     def __getattr__(self, name: str) -> Callable[..., None]:
@@ -124,7 +124,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def log(monkeypatch: pytest.MonkeyPatch) -> SlowLog:
     made = SlowLog()
     monkeypatch.setattr(shard_module, "KafkaLog", lambda *arguments: made)
-    monkeypatch.setattr(shard_module, "Producer", Mute)
+    monkeypatch.setattr(shard_module, "RecordProducer", Mute)
     return made
 
 
@@ -144,9 +144,7 @@ def runner(clock: Clock, log: SlowLog) -> Iterator[ShardRunner]:
     made.join(60)
 
 
-def test_a_loop_that_has_not_turned_for_long_does_not_live(
-    runner: ShardRunner, clock: Clock
-) -> None:
+def test_a_loop_that_has_not_turned_for_long_is_not_live(runner: ShardRunner, clock: Clock) -> None:
     http = client(runner)
     clock.now_ms = LIVE_WITHIN_MS - 1
     assert http.get("/livez").status_code == 200
@@ -154,17 +152,17 @@ def test_a_loop_that_has_not_turned_for_long_does_not_live(
     assert http.get("/livez").status_code == 503
 
 
-def test_a_loop_that_has_ended_does_not_live(runner: ShardRunner, log: SlowLog) -> None:
+def test_a_loop_that_has_ended_is_not_live(runner: ShardRunner, log: SlowLog) -> None:
     runner.inbox.ask_to_stop()
     log.may_go_on.set()
     assert runner.join(60)
     assert client(runner).get("/livez").status_code == 503
 
 
-def test_a_shard_that_halted_knowingly_lives_and_is_not_ready(
+def test_a_halted_shard_is_live_and_not_ready(
     runner: ShardRunner, log: SlowLog, clock: Clock
 ) -> None:
-    """A restart would not help, and nobody could look at it any more."""
+    """A restart would not help, and would end the access to its state."""
     log.error = ShardHalted("evolve failed")
     log.may_go_on.set()
     assert runner.join(60)
@@ -204,7 +202,7 @@ def test_every_error_is_told_in_one_form(method: str, path: str, status: int) ->
 
 def error_of(answer: Any) -> str:
     assert answer.content_type == "application/json"
-    (told,) = json.loads(answer.text).values()
+    (message,) = json.loads(answer.text).values()
     assert list(json.loads(answer.text)) == ["error"]
-    assert isinstance(told, str)
-    return told
+    assert isinstance(message, str)
+    return message

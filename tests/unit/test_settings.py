@@ -1,4 +1,4 @@
-"""Configuration: defaults that work, refusals that say what to change."""
+"""Configuration: defaults that work, errors that name the variable to change."""
 
 import re
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_the_application_is_found_by_its_name() -> None:
 @pytest.mark.parametrize(
     "name", ["", "nowhere:Ledger", "postjournal.ledger:Missing", "postjournal.ledger:MAX_AMOUNT"]
 )
-def test_an_application_that_is_none_is_refused(name: str) -> None:
+def test_an_invalid_application_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="POSTJOURNAL_APP"):
         load_application(name)
 
@@ -69,14 +69,14 @@ def test_a_secret_file_that_is_missing_is_refused_by_its_variable() -> None:
         CoordinatorSettings.from_environment({"POSTJOURNAL_API_TOKEN_FILE": "/nowhere/at/all"})
 
 
-def test_the_reference_is_what_the_declarations_say() -> None:
+def test_the_reference_page_is_up_to_date() -> None:
     """Else: python -m postjournal.config.reference."""
     assert configuration.FILE.read_text() == configuration.reference()
 
 
 def test_every_variable_of_the_code_is_in_the_reference() -> None:
-    told = {each.name for group in GROUPS.values() for each in group}
-    told |= {f"{each}_FILE" for each in told}
+    known = {variable.name for group in GROUPS.values() for variable in group}
+    known |= {f"{name}_FILE" for name in known}
     root = configuration.FILE.parents[1]
     files = [*root.glob("services/**/*.py"), *root.glob("shared/postjournal/**/*.py")]
     files += root.glob("compose*.yaml")
@@ -86,7 +86,7 @@ def test_every_variable_of_the_code_is_in_the_reference() -> None:
         for name in re.findall(r"(?<![_A-Z])POSTJOURNAL_[A-Z_]+[A-Z]", file.read_text())
     }
     of_the_command_line = {"POSTJOURNAL_SYSTEM", "POSTJOURNAL_REPLICAS", "POSTJOURNAL_SIM_SEEDS"}
-    assert used - told <= of_the_command_line
+    assert used - known <= of_the_command_line
 
 
 # --- the deployment in containers -----------------------------------------------------------
@@ -122,12 +122,12 @@ def test_what_the_env_file_sets_reaches_each_service_that_reads_it() -> None:
         for name in READ_BY
     }
     assert given == READ_BY
-    told = {name for name in dotenv() if name.startswith("POSTJOURNAL_")}
-    assert told - {"POSTJOURNAL_REPLICAS"} == set(READ_BY)
+    given_there = {name for name in dotenv() if name.startswith("POSTJOURNAL_")}
+    assert given_there - {"POSTJOURNAL_REPLICAS"} == set(READ_BY)
 
 
 def test_the_env_file_sets_the_defaults() -> None:
-    variables = {each.name: each for group in GROUPS.values() for each in group}
+    variables = {variable.name: variable for group in GROUPS.values() for variable in group}
     values = dotenv()
     for name in READ_BY:
         variable = variables[name]
@@ -135,14 +135,14 @@ def test_the_env_file_sets_the_defaults() -> None:
         assert variable.read(values) == variable.default, name
 
 
-def test_no_container_waits_long_for_the_name_of_one_that_is_gone() -> None:
-    """A killed broker's cost each client 10 s at a time, and the system 26 s in all."""
+def test_no_container_waits_long_for_the_name_of_one_that_does_not_exist() -> None:
+    """The name of a killed broker cost each client 10 s per lookup, and the system 26 s in all."""
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     for name, service in services.items():
         assert service["dns_opt"] == ["timeout:1", "attempts:1"], name
 
 
-def test_who_wants_a_secret_of_a_file_is_given_that_file() -> None:
+def test_every_secret_file_that_a_service_reads_exists_in_its_volume() -> None:
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     files = contents(lambda name: name, "ledger", "kafka:9092")
     for service in OURS:

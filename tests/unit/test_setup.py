@@ -9,13 +9,9 @@ import pytest
 
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.cluster.topics import Topics
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.errors import ConfigurationError
-from services.setup import (
-    kafka_acls,
-)
-from services.setup import (
-    redis_acls as redis_rights,
-)
+from services.setup import kafka_acls, redis_acls
 from services.setup.kafka_acls import acls
 from services.setup.secrets import Vault, contents, distribute
 
@@ -23,7 +19,7 @@ TOPICS = Topics.of("ledger", ("commands", "feed"), ("results", "balances"))
 
 
 def may(user: str, operation: str) -> set[str]:
-    return {each.name for each in acls(TOPICS)[user] if each.operation == operation}
+    return {acl.name for acl in acls(TOPICS)[user] if acl.operation == operation}
 
 
 # --- Kafka ----------------------------------------------------------------------------------
@@ -49,31 +45,31 @@ def test_the_gateway_may_write_its_source_and_nothing_else() -> None:
     ],
 )
 def test_readers_may_change_nothing(user: str) -> None:
-    operations = {each.operation for each in acls(TOPICS)[user]}
+    operations = {acl.operation for acl in acls(TOPICS)[user]}
     assert operations <= {"READ", "DESCRIBE", "DESCRIBE_CONFIGS"}
 
 
-def test_nobody_but_the_benches_may_make_topics() -> None:
+def test_only_the_benches_may_create_topics() -> None:
     for user in kafka_acls.USERS:
         made = {e for e in acls(TOPICS)[user] if e.operation in ("CREATE", "ALTER", "ALL")}
-        assert {each.name for each in made} <= {"ledger.bench-"}
+        assert {acl.name for acl in made} <= {"ledger.bench-"}
 
 
-def test_the_rights_follow_the_applications_topics() -> None:
+def test_the_acls_follow_the_applications_topics() -> None:
     topics = Topics.of("shop", ("orders",), ("invoices",))
     found = acls(topics)[kafka_acls.REPLICA]
-    names = {each.name for each in found if each.resource == "topic"}
+    names = {acl.name for acl in found if acl.resource == "topic"}
     assert {"shop.orders", "shop.invoices", "shop.deadletter", "shop.journal"} <= names
     assert not any(name.startswith("ledger") for name in names)
 
 
 def test_a_user_without_a_password_is_a_wrong_configuration(tmp_path: Path) -> None:
-    assert kafka_settings.security({}) == {}
+    assert KafkaAccess.from_environment({}).username is None
     with pytest.raises(ConfigurationError, match="PASSWORD_FILE"):
-        kafka_settings.security({"POSTJOURNAL_KAFKA_USERNAME": "replica"})
+        KafkaAccess.from_environment({"POSTJOURNAL_KAFKA_USERNAME": "replica"})
     missing = str(tmp_path / "none")
     with pytest.raises(ConfigurationError, match="none"):
-        kafka_settings.security(
+        KafkaAccess.from_environment(
             {
                 "POSTJOURNAL_KAFKA_USERNAME": "replica",
                 "POSTJOURNAL_KAFKA_PASSWORD_FILE": missing,
@@ -81,10 +77,14 @@ def test_a_user_without_a_password_is_a_wrong_configuration(tmp_path: Path) -> N
         )
 
 
-def test_every_client_proves_who_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_client_authenticates(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("geheim\n")
-    monkeypatch.setenv("POSTJOURNAL_KAFKA_USERNAME", "replica")
-    monkeypatch.setenv("POSTJOURNAL_KAFKA_PASSWORD_FILE", str(tmp_path / "password"))
+    access = KafkaAccess.from_environment(
+        {
+            "POSTJOURNAL_KAFKA_USERNAME": "replica",
+            "POSTJOURNAL_KAFKA_PASSWORD_FILE": str(tmp_path / "password"),
+        }
+    )
     for make in (
         kafka_settings.admin,
         kafka_settings.journal_producer,
@@ -95,18 +95,29 @@ def test_every_client_proves_who_it_is(tmp_path: Path, monkeypatch: pytest.Monke
         kafka_settings.engine_consumer,
         kafka_settings.tail_consumer,
         kafka_settings.follower_consumer,
+        kafka_settings.audit_consumer,
+        lambda access: kafka_settings.subscriber_consumer(access, "group"),
     ):
-        config = make("kafka:9092")
+        config = make(access)
         assert (config["sasl.username"], config["sasl.password"]) == ("replica", "geheim")
         assert config["sasl.mechanism"] == "SCRAM-SHA-512"
+
+
+def test_a_client_without_a_user_does_not_authenticate() -> None:
+    config = kafka_settings.admin(KafkaAccess("kafka:9092"))
+    assert not [name for name in config if name.startswith(("sasl.", "security.", "ssl."))]
+
+
+def test_kafkas_password_is_not_in_the_text_of_its_access() -> None:
+    assert "geheim" not in repr(KafkaAccess("kafka:9092", "replica", "geheim"))
 
 
 # --- Redis ----------------------------------------------------------------------------------
 
 
 def test_redis_passwords_are_in_the_file_as_hashes_only() -> None:
-    passwords = {user: f"password-of-{user}" for user in redis_rights.USERS}
-    text = redis_rights.users_acl("ledger", passwords)
+    passwords = {user: f"password-of-{user}" for user in redis_acls.USERS}
+    text = redis_acls.users_acl("ledger", passwords)
     for password in passwords.values():
         assert password not in text
         assert hashlib.sha256(password.encode()).hexdigest() in text
@@ -138,7 +149,7 @@ def test_a_second_start_changes_no_secret(folders: tuple[Path, Path]) -> None:
     assert len(first) > 20
 
 
-def test_no_two_passwords_are_the_same_and_none_can_be_guessed(
+def test_passwords_are_unique_and_cannot_be_guessed(
     folders: tuple[Path, Path],
 ) -> None:
     distribute(*folders, "ledger", "kafka:9092")
@@ -168,7 +179,7 @@ def test_secrets_are_not_logged(
     assert not any(password in caplog.text for password in passwords)
 
 
-def test_a_new_namespace_changes_rights_and_no_password(folders: tuple[Path, Path]) -> None:
+def test_a_new_namespace_changes_acls_and_no_password(folders: tuple[Path, Path]) -> None:
     distribute(*folders, "ledger", "kafka:9092")
     before = read(folders[1])
     distribute(*folders, "shop", "kafka:9092")

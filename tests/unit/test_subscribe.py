@@ -35,7 +35,7 @@ def test_each_sequence_is_new_once() -> None:
     assert [tracker.is_new(seq) for seq in (0, 1, 0, 1, 2)] == [True, True, False, False, True]
 
 
-def test_a_gap_is_an_error_that_tells_what_is_missing() -> None:
+def test_a_gap_is_an_error_that_names_the_missing_sequence() -> None:
     tracker = SequenceTracker(TOPIC, 3, last_seq=4)
     with pytest.raises(SequenceGap) as gap:
         tracker.is_new(7)
@@ -50,7 +50,7 @@ def test_a_late_duplicate_is_dropped() -> None:
     assert reader.position == Position(14, 6)
 
 
-def test_the_topics_first_record_is_handed_out_at_once() -> None:
+def test_the_topics_first_record_is_returned_at_once() -> None:
     reader = PartitionReader(TOPIC, 0)
     assert handed_out(reader, records([0])) == [0]
     assert reader.position == Position(1, 0)
@@ -61,13 +61,13 @@ def test_a_late_duplicate_where_retention_has_cut_is_no_gap() -> None:
     assert handed_out(reader, records([50, 51, 100, 101, 102], first_offset=7)) == [100, 101, 102]
 
 
-def test_no_place_is_told_while_the_window_is_open() -> None:
+def test_no_position_is_known_while_the_window_is_open() -> None:
     reader = PartitionReader(TOPIC, 0, window_records=4)
     assert handed_out(reader, records([50, 51], first_offset=7)) == []
     assert reader.position is None
 
 
-def test_a_window_ends_by_time_when_little_comes() -> None:
+def test_a_window_ends_by_time_when_few_records_come() -> None:
     reader = PartitionReader(TOPIC, 0, window_ms=1_000)
     handed_out(reader, records([7, 8], first_offset=7), now_ms=5_000)
     assert reader.expire(5_999) == []
@@ -75,36 +75,36 @@ def test_a_window_ends_by_time_when_little_comes() -> None:
     assert reader.position == Position(9, 8)
 
 
-def test_from_the_end_nothing_before_it_is_handed_out() -> None:
+def test_from_the_end_nothing_before_it_is_returned() -> None:
     reader = PartitionReader(TOPIC, 0, skip_until=13)
     assert handed_out(reader, records([40, 41, 20, 42], first_offset=10)) == [42]
     assert reader.position == Position(14, 42)
 
 
-def test_from_the_end_a_late_duplicate_is_known_by_what_stands_before() -> None:
+def test_from_the_end_a_late_duplicate_is_detected_by_the_records_before_it() -> None:
     reader = PartitionReader(TOPIC, 0, skip_until=12)
     assert handed_out(reader, records([40, 41, 39, 42], first_offset=10)) == [42]
 
 
-def test_from_the_end_the_place_is_known_before_the_first_new_output() -> None:
+def test_from_the_end_the_position_is_known_before_the_first_new_output() -> None:
     reader = PartitionReader(TOPIC, 0, skip_until=12)
     handed_out(reader, records([40, 41], first_offset=10))
     assert reader.position == Position(12, 41)
 
 
-def test_when_retention_empties_what_was_to_tell_the_place_a_window_does() -> None:
+def test_when_retention_deletes_the_records_before_the_end_a_window_finds_the_position() -> None:
     reader = PartitionReader(TOPIC, 0, skip_until=12, window_ms=1_000)
     assert handed_out(reader, records([42, 43], first_offset=12)) == []
     assert [out.seq for out in reader.expire(1_000)] == [42, 43]
 
 
-def test_an_offset_set_by_somebody_else_makes_no_place_to_trust() -> None:
+def test_an_offset_that_another_tool_has_set_needs_a_window() -> None:
     reader = PartitionReader(TOPIC, 0, Position(7, None), window_records=2)
     assert reader.position is None
     assert handed_out(reader, records([3, 9, 10], first_offset=7)) == [9, 10]
 
 
-def test_the_place_stays_where_a_gap_was() -> None:
+def test_the_position_stays_at_a_gap() -> None:
     reader = PartitionReader(TOPIC, 0, Position(10, 4))
     with pytest.raises(SequenceGap):
         reader.take(records([6], first_offset=10)[0], 0)
@@ -152,7 +152,7 @@ def test_a_window_that_sees_the_highest_sequence_leaves_no_gap(
 
 
 @given(published(), st.data())
-def test_whoever_starts_at_the_end_gets_exactly_what_is_new(
+def test_a_subscriber_that_starts_at_the_end_gets_exactly_the_new_outputs(
     topic: list[int], data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(1, len(topic)))
@@ -167,13 +167,13 @@ def test_the_newest_unbroken_run_is_what_counts() -> None:
     assert last_before([0, 1]) == -1
 
 
-def test_a_subscription_needs_somewhere_to_keep_its_place() -> None:
-    with pytest.raises(ConfigurationError, match="a group or a place"):
+def test_a_subscription_needs_a_store_for_its_positions() -> None:
+    with pytest.raises(ConfigurationError, match="a group, or a store"):
         subscribe("localhost:1", TOPIC)
 
 
-def test_a_group_is_not_told_which_partitions_to_read() -> None:
-    with pytest.raises(ConfigurationError, match="by itself"):
+def test_a_group_and_partitions_exclude_each_other() -> None:
+    with pytest.raises(ConfigurationError, match="either group or partitions"):
         subscribe("localhost:1", TOPIC, group="g", partitions=[0])
 
 
@@ -191,7 +191,7 @@ class HungConsumer:
         return offsets
 
 
-def test_a_commit_without_an_answer_is_told_in_time_and_never_overtaken() -> None:
+def test_a_commit_without_an_answer_fails_in_time_and_is_never_overtaken() -> None:
     consumer = HungConsumer()
     positions = GroupPositions(cast(Consumer, consumer), TOPIC, timeout_s=0.01)
     for _ in range(2):
@@ -209,7 +209,7 @@ class ForeignCommit:
         return [TopicPartition(TOPIC, 0, 5, '{"x":' + "[" * 4_000)]
 
 
-def test_metadata_that_somebody_else_has_stored_is_no_sequence() -> None:
+def test_metadata_that_another_tool_has_stored_is_not_a_sequence() -> None:
     positions = GroupPositions(cast(Consumer, ForeignCommit()), TOPIC, timeout_s=1.0)
     assert positions.load(0) == Position(5, None)
 

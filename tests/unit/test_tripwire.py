@@ -19,7 +19,7 @@ class Raced(TripwireClient):
         seen, race, self.race = self.value, self.race, None
         if race is not None:
             race.start()
-            race.join(0.2)  # to its end, unless it has to wait for whoever looks
+            race.join(0.2)  # to its end, unless it has to wait for the reader
         return seen
 
     @_target.setter
@@ -28,7 +28,7 @@ class Raced(TripwireClient):
 
 
 class Leaders:
-    """The first dies as soon as somebody holds a connection to it; the second lives."""
+    """The first dies as soon as a peer holds a connection to it; the second lives."""
 
     def __init__(self) -> None:
         self.successor_is_watched = Event()

@@ -85,14 +85,18 @@ class ReplicaModel:
 
 @dataclass(frozen=True)
 class PageModel:
-    """Everything. `store_trouble`: why the snapshots may not be up to date, or ""."""
+    """The contents of the page.
+
+    `unavailable_reason`: why the coordinator cannot work; `store_unavailable_reason`: why the
+    snapshots may not be up to date; both None when all is well.
+    """
 
     shards: Sequence[ShardModel] = ()
     replicas: Sequence[ReplicaModel] = ()
     failovers: Sequence[Failover] = ()  # newest first
     snapshots: Sequence[Row] = ()  # newest first
-    trouble: str = ""
-    store_trouble: str = ""
+    unavailable_reason: str | None = None
+    store_unavailable_reason: str | None = None
     allow_crash: bool = False
     needs_token: bool = False
 

@@ -53,8 +53,8 @@ class LivePage:
                 replicas=replicas_of(view, now),
                 failovers=view.failovers[: -FAILOVERS_SHOWN - 1 : -1],
                 snapshots=self.watch.rows[:SNAPSHOTS_SHOWN],
-                trouble=coordinator.trouble,
-                store_trouble=self.watch.trouble,
+                unavailable_reason=coordinator.unavailable_reason,
+                store_unavailable_reason=self.watch.unavailable_reason,
                 allow_crash=coordinator.allow_crash,
                 needs_token=coordinator.token is not None,
             )

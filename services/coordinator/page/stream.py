@@ -91,7 +91,7 @@ class SnapshotWatch:
         """Nothing is listed before `wake`. `clock`: seconds."""
         self._snapshots, self._clock = snapshots, clock
         self.rows: list[Row] = []
-        self.trouble = ""
+        self.unavailable_reason: str | None = None
         self._changed, self._closing = Condition(), Event()
         self._wanted_until = clock()
         self._thread = Thread(target=self._run, name="page-snapshots", daemon=True)
@@ -122,9 +122,9 @@ class SnapshotWatch:
             if self._closing.is_set():
                 return
             try:
-                self.rows, self.trouble = self._snapshots.rows(), ""
+                self.rows, self.unavailable_reason = self._snapshots.rows(), None
             except (JournalUnavailable, StoreUnavailable, StoreUnusable) as error:
-                self.trouble = str(error)
+                self.unavailable_reason = str(error)
 
 
 class Stream:
@@ -190,4 +190,4 @@ class Streams:
                 said_s = time.monotonic()
                 yield b": alive\n\n"
             self._closing.wait(LEAST_S)
-            version = self._knowledge.wait_for_news(version, MOST_S)
+            version = self._knowledge.wait_for_update(version, MOST_S)

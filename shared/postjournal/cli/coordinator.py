@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,7 +91,7 @@ class CoordinatorClient:
     def __init__(self, url: str, environment: Mapping[str, str] | None = None) -> None:
         self._url = url
         self._session = direct_session()
-        token = CoordinatorSettings.from_environment(environment or os.environ).token
+        token = CoordinatorSettings.from_environment(environment or None).token
         if token is not None:
             self._session.headers["Authorization"] = f"Bearer {token}"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from postjournal.adapters.kafka.control_log import ControlLog
 from postjournal.cli.errors import NotFound, OperationFailed
 from postjournal.cli.local.status import SystemStatus, find_leader
-from postjournal.cli.running_system import System
+from postjournal.cli.running_system import System, kafka_access
 from postjournal.cluster.status import Handover
 from postjournal.cluster.topics import Topics
 from postjournal.core.errors import JournalUnavailable
@@ -63,7 +63,7 @@ def check_handover(status: SystemStatus, shard: int, successor: str | None) -> s
 
 def _send(system: System, request: Handover) -> None:
     plan = system.plan
-    control = ControlLog(plan.address("kafka"), Topics.of(plan.namespace, (), ()).control)
+    control = ControlLog(kafka_access(system), Topics.of(plan.namespace, (), ()).control)
     try:
         control.append(request)
     except JournalUnavailable as error:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from postjournal.cli.coordinator import CoordinatorClient
 from postjournal.cli.docker import engine
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.local.system import LocalSystem
+from postjournal.config.settings import KafkaAccess
+from postjournal.config.variables import process_environment
 
 System = LocalSystem | DockerSystem
 
@@ -23,7 +26,21 @@ def running_system() -> System:
     if not system.has_processes() and engine.is_usable():
         docker = DockerSystem()
         if docker.is_running():
-            docker.prove_identity()
+            _ = docker.credentials  # read now, so that no command fails halfway without them
             return docker
-    system.prove_identity()
     return system
+
+
+def environment_for(system: System) -> dict[str, str]:
+    """This process's variables with those by which a client reaches `system`."""
+    return process_environment(system.settings())
+
+
+def kafka_access(system: System) -> KafkaAccess:
+    """How the operator reaches the Kafka of `system`. Raises `OperationFailed`."""
+    return KafkaAccess.from_environment(environment_for(system))
+
+
+def coordinator_of(system: System) -> CoordinatorClient:
+    """A client of the coordinator of `system`, with its token. Raises `OperationFailed`."""
+    return CoordinatorClient(system.plan.url("coordinator"), environment_for(system))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,18 +13,20 @@ from postjournal.cli.local.programs import service_environment
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.running_system import running_system
 from postjournal.config.settings import BOOTSTRAP
+from postjournal.config.variables import process_environment
 
 
 def target_environment(bootstrap: str | None) -> dict[str, str]:
     """Return the POSTJOURNAL_… variables of the system to read.
 
     They are this process's where `bootstrap` is given or POSTJOURNAL_BOOTSTRAP is set, otherwise
-    those of the running system, with the operator's Kafka credentials if it runs in containers.
-    Raises `OperationFailed` when no system is running.
+    those of the running system, credentials included. Raises `OperationFailed` when no system is
+    running.
     """
-    if bootstrap is not None or os.environ.get(BOOTSTRAP.name):
-        return dict(os.environ)
-    return {**os.environ, **running_system().settings()}
+    environment = process_environment()
+    if bootstrap is not None or environment.get(BOOTSTRAP.name):
+        return environment
+    return process_environment(running_system().settings())
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def open_target_environment(bootstrap: str | None, data: Path | None) -> Iterato
         yield target_environment(bootstrap)
         return
     with _storage_of(data) as plan:
-        yield {**os.environ, **service_environment(plan)}
+        yield process_environment(service_environment(plan))
 
 
 @contextmanager

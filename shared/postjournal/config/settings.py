@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
-from postjournal.config.variables import Secret, Variable, choice, flag, number, optional, text
+from postjournal.config.variables import (
+    Environment,
+    Secret,
+    Variable,
+    choice,
+    flag,
+    number,
+    optional,
+    text,
+)
 from postjournal.core.errors import ConfigurationError
 
 NAME = re.compile(r"[a-zA-Z0-9._-]{1,100}")
@@ -18,10 +27,14 @@ NAMESPACE = text("POSTJOURNAL_NAMESPACE", "ledger", "The prefix of all topics an
 SHARDS = number(
     "POSTJOURNAL_SHARDS",
     *(1, 1, 1000),
-    "Partitions of every topic. The same everywhere; it cannot change once there is a journal.",
+    "Partitions of every topic. Must be the same in every service and cannot change later.",
 )
 REPLICATION = number(
-    "POSTJOURNAL_REPLICATION", 1, 1, 100, "Copies that Kafka keeps of topics that are created."
+    "POSTJOURNAL_REPLICATION",
+    1,
+    1,
+    100,
+    "Replication factor of the topics that Postjournal creates.",
 )
 APP = text(
     "POSTJOURNAL_APP", "postjournal.ledger:Ledger", "The application: `package.module:Class`."
@@ -30,86 +43,99 @@ BIND = text("POSTJOURNAL_BIND", "127.0.0.1", "The address that servers listen on
 METRICS_PORT = number(
     "POSTJOURNAL_METRICS_PORT",
     *(0, 0, 65535),
-    "`/metrics`, `/livez` and `/readyz` of services that are no replicas; 0: none.",
+    "Port for `/metrics`, `/livez` and `/readyz` of services other than replicas; 0: none.",
 )
 REDIS_URL = text(
-    "POSTJOURNAL_REDIS_URL", "redis://localhost:6379/0", "Of the view and the balances."
+    "POSTJOURNAL_REDIS_URL", "redis://localhost:6379/0", "Redis URL, with the user name if any."
 )
-REDIS_PASSWORD = Secret("POSTJOURNAL_REDIS_PASSWORD", "Unless the URL has it.")
+REDIS_PASSWORD = Secret("POSTJOURNAL_REDIS_PASSWORD", "Redis password, unless the URL has it.")
 LOG_FORMAT = choice(
     "POSTJOURNAL_LOG_FORMAT",
     ("text", "json"),
-    "`json`: one object per line, with the trace and the command's id where there is one.",
+    "`json`: one object per line, with trace id and command id where there are any.",
 )
 
-KAFKA_USERNAME = optional("POSTJOURNAL_KAFKA_USERNAME", "Who this process is to Kafka.", "nobody")
-KAFKA_PASSWORD = Secret("POSTJOURNAL_KAFKA_PASSWORD", "Needed with a user.")
+KAFKA_USERNAME = optional("POSTJOURNAL_KAFKA_USERNAME", "Kafka username.", "no authentication")
+KAFKA_PASSWORD = Secret("POSTJOURNAL_KAFKA_PASSWORD", "Kafka password. Required with a username.")
 KAFKA_MECHANISM = choice(
-    "POSTJOURNAL_KAFKA_MECHANISM", ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"), "With a user."
+    "POSTJOURNAL_KAFKA_MECHANISM",
+    ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"),
+    "SASL mechanism, with a username.",
 )
 KAFKA_PROTOCOL = choice(
-    "POSTJOURNAL_KAFKA_PROTOCOL", ("SASL_PLAINTEXT", "SASL_SSL"), "`SASL_SSL`: over TLS."
+    "POSTJOURNAL_KAFKA_PROTOCOL",
+    ("SASL_PLAINTEXT", "SASL_SSL"),
+    "Security protocol, with a username. `SASL_SSL`: over TLS.",
 )
 KAFKA_CA_FILE = optional(
-    "POSTJOURNAL_KAFKA_CA_FILE", "With `SASL_SSL`: the authorities' certificates.", "the system's"
+    "POSTJOURNAL_KAFKA_CA_FILE",
+    "With `SASL_SSL`: file with the CA certificates.",
+    "the system's CA certificates",
 )
 
-REPLICA = optional(
-    "POSTJOURNAL_REPLICA", "The replica's name, which no other has.", "the host's name"
-)
+REPLICA = optional("POSTJOURNAL_REPLICA", "Unique replica name.", "the host name")
 ADVERTISE = optional(
-    "POSTJOURNAL_ADVERTISE", "The host at which others reach this replica.", "the host's name"
+    "POSTJOURNAL_ADVERTISE",
+    "The host at which peers and clients reach this replica.",
+    "the host name",
 )
 HTTP_PORT = number(
-    "POSTJOURNAL_HTTP_PORT", 7070, 0, 65535, "Health, state, metrics and reads of a replica."
+    "POSTJOURNAL_HTTP_PORT", 7070, 0, 65535, "Port for health, state, metrics and reads."
 )
 TRIPWIRE_PORT = number(
     "POSTJOURNAL_TRIPWIRE_PORT",
     *(7071, 0, 65535),
-    "Standbys hold a connection to the leader's; its end is how they hear of a death.",
+    "Port to which standbys hold a connection; it closes when the leader's process dies.",
 )
 DEDUPE_WINDOW = number(
     "POSTJOURNAL_DEDUPE_WINDOW",
     *(100_000, 1, 100_000_000),
-    "Command ids remembered per shard. The same on all replicas.",
+    "Command ids remembered per shard. Must be the same on all replicas.",
 )
-READER = flag("POSTJOURNAL_READER", "`1`: follow and answer reads, and never lead.")
+READER = flag("POSTJOURNAL_READER", "`1`: follow the journal and answer reads, but never lead.")
 READER_UNTIL = optional(
     "POSTJOURNAL_READER_UNTIL",
-    "With a reader: stop following at `offset:N`, `seq:N` or `time:TIME`.",
+    "For a reader: stop following at `offset:N`, `seq:N` or `time:TIME`.",
     "never",
 )
-ALLOW_CRASH = flag("POSTJOURNAL_ALLOW_CRASH", "`1`: the live page may kill replicas.")
+ALLOW_CRASH = flag("POSTJOURNAL_ALLOW_CRASH", "`1`: the live page may crash replicas.")
 
 SNAPSHOT_URL = optional(
     "POSTJOURNAL_SNAPSHOT_URL",
-    "Where snapshots are: `s3://BUCKET/PREFIX?endpoint=URL&region=REGION` or `file:///…`.",
+    "Snapshot store: `s3://BUCKET/PREFIX?endpoint=URL&region=REGION` or `file:///…`.",
     "no snapshots",
 )
 SNAPSHOT_KEY_ID = Secret(
-    "POSTJOURNAL_SNAPSHOT_KEY_ID", "Without it as every S3 client: `AWS_ACCESS_KEY_ID` and so on."
+    "POSTJOURNAL_SNAPSHOT_KEY_ID",
+    "S3 access key id; without it `AWS_ACCESS_KEY_ID` and so on, as in every S3 client.",
 )
-SNAPSHOT_SECRET = Secret("POSTJOURNAL_SNAPSHOT_SECRET", "The key's secret.")
+SNAPSHOT_SECRET = Secret("POSTJOURNAL_SNAPSHOT_SECRET", "S3 secret access key.")
 
-COORDINATOR_PORT = number("POSTJOURNAL_COORDINATOR_PORT", 8085, 0, 65535, "The page and its API.")
+COORDINATOR_PORT = number(
+    "POSTJOURNAL_COORDINATOR_PORT", 8085, 0, 65535, "Port of the live page and its API."
+)
 API_TOKEN = Secret(
     "POSTJOURNAL_API_TOKEN",
-    "`Authorization: Bearer TOKEN` is needed for all that changes the system, or costs much.",
+    "Required as `Authorization: Bearer TOKEN` for requests that change the system or cost much.",
 )
 EVERY_MINUTES = number(
-    "POSTJOURNAL_SNAPSHOT_EVERY_MINUTES", 10, 0, 10**6, "A snapshot after so long; 0: never."
+    "POSTJOURNAL_SNAPSHOT_EVERY_MINUTES",
+    *(10, 0, 10**6),
+    "Take a snapshot after this many minutes; 0: no limit.",
 )
 EVERY_COMMANDS = number(
     "POSTJOURNAL_SNAPSHOT_EVERY_COMMANDS",
     *(1_000_000, 0, 10**15),
-    "Or after so many commands, whichever comes first; 0: never.",
+    "Or after this many commands, whichever comes first; 0: no limit.",
 )
-KEEP = number("POSTJOURNAL_SNAPSHOT_KEEP", 10, 1, 10_000, "Snapshots kept of each shard.")
+KEEP = number("POSTJOURNAL_SNAPSHOT_KEEP", 10, 1, 10_000, "Snapshots kept per shard.")
 TRIM = flag("POSTJOURNAL_TRIM", "`1`: delete journal records that no kept snapshot needs.")
 
-GATEWAY_PORT = number("POSTJOURNAL_GATEWAY_PORT", 8080, 0, 65535, "The HTTP gateway.")
+GATEWAY_PORT = number("POSTJOURNAL_GATEWAY_PORT", 8080, 0, 65535, "Port of the HTTP gateway.")
 SINK = choice(
-    "SINK", ("results", "balances"), "Which sink a consumer follows; balances go into Redis."
+    "SINK",
+    ("results", "balances"),
+    "The sink that a consumer follows; `balances` writes them to Redis.",
 )
 
 AnyVariable = Variable[str] | Variable[str | None] | Variable[int] | Variable[bool] | Secret
@@ -129,14 +155,84 @@ GROUPS: Mapping[str, tuple[AnyVariable, ...]] = {
     "Consumer": (SINK,),
     "Redis: consumer of balances, leader-view": (REDIS_URL, REDIS_PASSWORD),
 }
-"""Who reads what; the order is the reference's."""
+"""Service → the variables that it reads; the reference page has the same order."""
+
+
+@dataclass(frozen=True)
+class KafkaAccess:
+    """Kafka's `host:port` list and the credentials; without `username` there is no authentication.
+
+    `mechanism`, `protocol` and `ca_file` are librdkafka's sasl.mechanism, security.protocol and
+    ssl.ca.location, and count only with a `username`. `repr` leaves the password out.
+    """
+
+    bootstrap: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    mechanism: str = KAFKA_MECHANISM.default
+    protocol: str = KAFKA_PROTOCOL.default
+    ca_file: str | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Environment | None = None) -> KafkaAccess:
+        """Read the variables of `environment`, by default this process's.
+
+        Raises `ConfigurationError` when a value is invalid, or a username has no password.
+        """
+        bootstrap, username = BOOTSTRAP.read(environment), KAFKA_USERNAME.read(environment)
+        if not username:
+            return cls(bootstrap)
+        password = KAFKA_PASSWORD.read(environment)
+        if password is None:
+            raise ConfigurationError(
+                f"POSTJOURNAL_KAFKA_USERNAME is {username!r}, but there is no password: set "
+                "POSTJOURNAL_KAFKA_PASSWORD_FILE to a file that holds it"
+            )
+        return cls(
+            bootstrap,
+            username,
+            password,
+            mechanism=KAFKA_MECHANISM.read(environment),
+            protocol=KAFKA_PROTOCOL.read(environment),
+            ca_file=KAFKA_CA_FILE.read(environment),
+        )
+
+    def at(self, bootstrap: str | None) -> KafkaAccess:
+        """The same credentials for the Kafka at `bootstrap`; unchanged when that is None."""
+        return self if bootstrap is None else replace(self, bootstrap=bootstrap)
+
+
+@dataclass(frozen=True)
+class RedisAccess:
+    """Redis's URL, which names the user if there is one; the password, unless the URL has it.
+
+    `repr` leaves out both, since either may hold the password.
+    """
+
+    url: str = field(repr=False)
+    password: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_environment(cls, environment: Environment | None = None) -> RedisAccess:
+        """Read the variables of `environment`, by default this process's.
+
+        Raises `ConfigurationError` when the password's file cannot be read.
+        """
+        return cls(REDIS_URL.read(environment), REDIS_PASSWORD.read(environment))
+
+    @property
+    def address(self) -> str:
+        """The URL without user, password and options: what may stand in a log line."""
+        parts = urlsplit(self.url)
+        host = parts.netloc.rpartition("@")[2]
+        return parts._replace(netloc=host, query="", fragment="").geturl()
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What services share; each field is the variable of its name."""
+    """The settings that services share. Each field is the variable of its name."""
 
-    bootstrap: str
+    kafka: KafkaAccess
     namespace: str
     shards: int
     replication: int
@@ -147,34 +243,34 @@ class Settings:
     http_port: int
     tripwire_port: int
     metrics_port: int
-    redis_url: str
     dedupe_window: int
     allow_crash: bool = False
     reader: bool = False
     reader_until: str | None = None
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Read the variables; raises `ConfigurationError` naming the one that is wrong."""
-        env = os.environ if environment is None else environment
+    def from_environment(cls, environment: Environment | None = None) -> Settings:
+        """Read the variables of `environment`, by default this process's.
+
+        Raises `ConfigurationError`, which names the variable whose value is invalid.
+        """
         host = socket.gethostname()
         return cls(
-            bootstrap=BOOTSTRAP.read(env),
-            namespace=_name(NAMESPACE, NAMESPACE.read(env)),
-            shards=SHARDS.read(env),
-            replication=REPLICATION.read(env),
-            app=APP.read(env),
-            replica=_name(REPLICA, REPLICA.read(env) or host),
-            advertise=ADVERTISE.read(env) or host,
-            bind=BIND.read(env),
-            http_port=HTTP_PORT.read(env),
-            tripwire_port=TRIPWIRE_PORT.read(env),
-            metrics_port=METRICS_PORT.read(env),
-            redis_url=REDIS_URL.read(env),
-            dedupe_window=DEDUPE_WINDOW.read(env),
-            allow_crash=ALLOW_CRASH.read(env),
-            reader=READER.read(env),
-            reader_until=READER_UNTIL.read(env),
+            kafka=KafkaAccess.from_environment(environment),
+            namespace=_name(NAMESPACE, NAMESPACE.read(environment)),
+            shards=SHARDS.read(environment),
+            replication=REPLICATION.read(environment),
+            app=APP.read(environment),
+            replica=_name(REPLICA, REPLICA.read(environment) or host),
+            advertise=ADVERTISE.read(environment) or host,
+            bind=BIND.read(environment),
+            http_port=HTTP_PORT.read(environment),
+            tripwire_port=TRIPWIRE_PORT.read(environment),
+            metrics_port=METRICS_PORT.read(environment),
+            dedupe_window=DEDUPE_WINDOW.read(environment),
+            allow_crash=ALLOW_CRASH.read(environment),
+            reader=READER.read(environment),
+            reader_until=READER_UNTIL.read(environment),
         )
 
 
@@ -186,23 +282,27 @@ def _name(variable: AnyVariable, value: str) -> str:
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """Where snapshots are kept."""
+    """The snapshot store's URL and credentials."""
 
     url: str
     key_id: str | None
     secret: str | None = field(repr=False)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> StoreSettings | None:
-        """None when there is no URL: then there are no snapshots. Raises `ConfigurationError`."""
-        env = os.environ if environment is None else environment
-        url = SNAPSHOT_URL.read(env)
-        return cls(url, SNAPSHOT_KEY_ID.read(env), SNAPSHOT_SECRET.read(env)) if url else None
+    def from_environment(cls, environment: Environment | None = None) -> StoreSettings | None:
+        """Read the variables of `environment`, by default this process's.
+
+        None when there is no URL: then there are no snapshots. Raises `ConfigurationError`.
+        """
+        url = SNAPSHOT_URL.read(environment)
+        if not url:
+            return None
+        return cls(url, SNAPSHOT_KEY_ID.read(environment), SNAPSHOT_SECRET.read(environment))
 
 
 @dataclass(frozen=True)
 class CoordinatorSettings:
-    """What only the coordinator is told; 0 turns a rule off."""
+    """The coordinator's own settings; 0 turns a limit off."""
 
     port: int
     token: str | None = field(repr=False)
@@ -212,14 +312,16 @@ class CoordinatorSettings:
     trim: bool
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> CoordinatorSettings:
-        """Read the variables; raises `ConfigurationError` naming the one that is wrong."""
-        env = os.environ if environment is None else environment
+    def from_environment(cls, environment: Environment | None = None) -> CoordinatorSettings:
+        """Read the variables of `environment`, by default this process's.
+
+        Raises `ConfigurationError`, which names the variable whose value is invalid.
+        """
         return cls(
-            port=COORDINATOR_PORT.read(env),
-            token=API_TOKEN.read(env),
-            every_minutes=EVERY_MINUTES.read(env),
-            every_commands=EVERY_COMMANDS.read(env),
-            keep=KEEP.read(env),
-            trim=TRIM.read(env),
+            port=COORDINATOR_PORT.read(environment),
+            token=API_TOKEN.read(environment),
+            every_minutes=EVERY_MINUTES.read(environment),
+            every_commands=EVERY_COMMANDS.read(environment),
+            keep=KEEP.read(environment),
+            trim=TRIM.read(environment),
         )

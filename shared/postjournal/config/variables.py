@@ -1,11 +1,13 @@
-"""Environment variables, each declared once: its name, what it may be, its default, its meaning.
+"""Environment variables, each declared once: its name, its values, its default, its meaning.
 
 Services read them through these declarations, and `postjournal.config.reference` writes the
-reference out of them. An empty variable is as one that is not set.
+reference page from them. An empty variable counts as not set. This package is the only one that
+reads `os.environ`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +19,23 @@ T = TypeVar("T")
 Environment = Mapping[str, str]
 
 
+def process_environment(changes: Environment | None = None) -> dict[str, str]:
+    """A copy of this process's environment variables, with `changes` applied."""
+    return {**os.environ, **(changes or {})}
+
+
+def variables_of(environment: Environment | None) -> Environment:
+    """`environment`, or the variables of this process when it is None."""
+    return os.environ if environment is None else environment
+
+
 @dataclass(frozen=True)
 class Variable(Generic[T]):
-    """`parse` raises `ValueError` for what is not `allowed`; `default` is shown as `shown`."""
+    """A variable with one value.
+
+    `parse` raises `ValueError` for what is not `allowed`; the reference page shows `default` as
+    `shown`.
+    """
 
     name: str
     about: str
@@ -28,9 +44,12 @@ class Variable(Generic[T]):
     shown: str
     parse: Callable[[str], T]
 
-    def read(self, environment: Environment) -> T:
-        """Its value. Raises `ConfigurationError` naming the variable."""
-        text = environment.get(self.name)
+    def read(self, environment: Environment | None = None) -> T:
+        """The value in `environment`, by default this process's.
+
+        Raises `ConfigurationError`, which names the variable.
+        """
+        text = variables_of(environment).get(self.name)
         if not text:
             return self.default
         try:
@@ -41,16 +60,20 @@ class Variable(Generic[T]):
 
 @dataclass(frozen=True)
 class Secret:
-    """Stands in the variable, or in the file that the variable with `_FILE` at its end names."""
+    """A value in the variable, or in the file that the variable with the suffix `_FILE` names."""
 
     name: str
     about: str
 
-    def read(self, environment: Environment) -> str | None:
-        """None when it is not set. Raises `ConfigurationError` when its file cannot be read."""
-        path = environment.get(f"{self.name}_FILE")
+    def read(self, environment: Environment | None = None) -> str | None:
+        """The value in `environment`, by default this process's; None when it is not set.
+
+        Raises `ConfigurationError` when the file cannot be read.
+        """
+        variables = variables_of(environment)
+        path = variables.get(f"{self.name}_FILE")
         if not path:
-            return environment.get(self.name) or None
+            return variables.get(self.name) or None
         try:
             return Path(path).read_text().strip() or None
         except (OSError, UnicodeDecodeError) as error:
@@ -58,17 +81,17 @@ class Secret:
 
 
 def text(name: str, default: str, about: str) -> Variable[str]:
-    """Anything."""
+    """Declare a variable that holds any text."""
     return Variable(name, about, "text", default, f"`{default}`", str)
 
 
 def optional(name: str, about: str, without: str) -> Variable[str | None]:
-    """Anything, or None. `without`: what happens then."""
+    """Declare a variable that holds any text or None. `without`: what happens when it is None."""
     return Variable(name, about, "text", None, without, str)
 
 
 def number(name: str, default: int, lowest: int, highest: int, about: str) -> Variable[int]:
-    """A whole number from `lowest` to `highest`."""
+    """Declare a variable that holds a whole number from `lowest` to `highest`."""
 
     def parse(given: str) -> int:
         value = int(given)
@@ -81,7 +104,7 @@ def number(name: str, default: int, lowest: int, highest: int, about: str) -> Va
 
 
 def flag(name: str, about: str) -> Variable[bool]:
-    """1 or 0; off by default."""
+    """Declare a variable that is 1 or 0, by default 0."""
 
     def parse(given: str) -> bool:
         return bool(("0", "1").index(given))
@@ -90,7 +113,7 @@ def flag(name: str, about: str) -> Variable[bool]:
 
 
 def choice(name: str, choices: tuple[str, ...], about: str) -> Variable[str]:
-    """One of `choices`; the first one by default."""
+    """Declare a variable that holds one of `choices`, by default the first."""
 
     def parse(given: str) -> str:
         return choices[choices.index(given)]

@@ -15,7 +15,7 @@ import msgspec
 from postjournal.adapters.kafka.journal_probe import JournalProbe
 from postjournal.adapters.kafka.partition_reader import KafkaPartition
 from postjournal.adapters.snapshots.catalogue import Catalogue, SnapshotStore
-from postjournal.adapters.snapshots.object_store import HASTY_S, ObjectStore
+from postjournal.adapters.snapshots.object_store import INTERACTIVE_TIMEOUT_S, ObjectStore
 from postjournal.app import load_application
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import Settings, StoreSettings
@@ -196,7 +196,7 @@ class PointInTime:
         )
 
     def _records(self, start: int, end: int) -> Records:
-        partition = KafkaPartition(self.settings.bootstrap, self.topic, self.shard, start, end)
+        partition = KafkaPartition(self.settings.kafka, self.topic, self.shard, start, end)
         for chunk in partition.chunks(start):
             yield list(zip(chunk.offsets, chunk.values, strict=True))
 
@@ -215,7 +215,7 @@ def open_point_in_time(environment: Mapping[str, str], shard: int) -> Iterator[P
         )
     application = load_application(settings.app)
     topic = Topics.of(settings.namespace, (), ()).journal
-    with closing(JournalProbe(settings.bootstrap, topic, shard)) as journal:
+    with closing(JournalProbe(settings.kafka, topic, shard)) as journal:
         snapshots = _snapshots(environment, settings.namespace, shard)
         yield PointInTime(settings, topic, shard, application, journal, snapshots)
 
@@ -225,7 +225,7 @@ def _snapshots(environment: Mapping[str, str], namespace: str, shard: int) -> Sn
     store_settings = StoreSettings.from_environment(environment)
     if store_settings is None:
         return _NoSnapshots()
-    store = SnapshotStore(ObjectStore(store_settings, HASTY_S), namespace)
+    store = SnapshotStore(ObjectStore(store_settings, INTERACTIVE_TIMEOUT_S), namespace)
     try:
         return _StoredSnapshots(store, store.catalogue(shard))
     except (StoreUnavailable, StoreUnusable) as error:

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from postjournal.adapters.snapshots.object_store import HASTY_S, ObjectStore
+from postjournal.adapters.snapshots.object_store import INTERACTIVE_TIMEOUT_S, ObjectStore
 from postjournal.app import Application, load_application
-from postjournal.config.settings import StoreSettings
+from postjournal.config.settings import KafkaAccess, StoreSettings
 from postjournal.core.errors import ConfigurationError
 from postjournal.verify.audit_source import AuditSource
 from postjournal.verify.report import Report
@@ -28,7 +28,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     replicas' setting, in commands; `store`: where the snapshots are, None: audit no snapshots.
     """
 
-    bootstrap: str
+    kafka: KafkaAccess
     namespace: str
     application: str
     dedupe_window: int
@@ -53,8 +53,8 @@ def audit(
     snapshot replaces it.
     """
     application: Application[Any, Any, Any] = load_application(target.application)
-    store = ObjectStore(target.store, HASTY_S) if target.store else None
-    source = AuditSource(target.bootstrap, target.namespace, application, store)
+    store = ObjectStore(target.store, INTERACTIVE_TIMEOUT_S) if target.store else None
+    source = AuditSource(target.kafka, target.namespace, application, store)
     with closing(source):
         count = source.shards()
         unknown = [shard for shard in shards if shard >= count]
@@ -73,7 +73,7 @@ def audit(
     commands = sum(report.commands for report in reports)
     return Report(
         sound=all(report.sound for report in reports),
-        bootstrap=target.bootstrap,
+        bootstrap=target.kafka.bootstrap,
         namespace=target.namespace,
         application=target.application,
         dedupe_window=target.dedupe_window,

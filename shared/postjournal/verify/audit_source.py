@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from confluent_kafka import Consumer
-
-from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.adapters.kafka.metadata import bounds, partition_count
-from postjournal.adapters.kafka.partition_reader import KafkaPartition
+from postjournal.adapters.kafka.partition_reader import KafkaPartition, PartitionFinder
 from postjournal.adapters.snapshots.object_store import ObjectStore
 from postjournal.cluster.status import ReplicaStatus, decode_status
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.application import Application
-from postjournal.core.errors import ConfigurationError
 from postjournal.verify.partition import Partition
 from postjournal.verify.replay import DEADLETTER
 from postjournal.verify.replicas import ReportedDigest
@@ -30,32 +26,25 @@ class AuditSource:
 
     def __init__(
         self,
-        bootstrap: str,
+        kafka: KafkaAccess,
         namespace: str,
         application: Application[Any, Any, Any],
         store: ObjectStore | None = None,
     ) -> None:
         """Connect to Kafka; call `close` afterwards. Without a store, no snapshots are audited."""
-        self._bootstrap, self._namespace = bootstrap, namespace
+        self._namespace = namespace
         self._application, self._store = application, store
-        settings = kafka_settings.audit_consumer(bootstrap) | {"log_level": 2}
-        self._consumer = Consumer(settings)
+        self._finder = PartitionFinder(kafka)
 
     def close(self) -> None:
-        self._consumer.close()
+        self._finder.close()
 
     def shards(self) -> int:
         """The number of the journal's shards.
 
         Raises `ConfigurationError` when there is no journal topic, and `JournalUnavailable`.
         """
-        topic = self._topic("journal")
-        count = partition_count(self._consumer, topic, ANSWER_TIMEOUT_S)
-        if count == 0:
-            raise ConfigurationError(
-                f"topic {topic} does not exist at {self._bootstrap}: check the namespace"
-            )
-        return count
+        return self._finder.count(self._topic("journal"))
 
     def audit_input(self, shard: int, shards: int) -> AuditInput:
         """Fix the ends of one shard's topics, in the order that `AuditInput` requires.
@@ -86,9 +75,7 @@ class AuditSource:
         return f"{self._namespace}.{name}"
 
     def _partition(self, name: str, shard: int) -> KafkaPartition:
-        topic = self._topic(name)
-        first, end = bounds(self._consumer, topic, shard, ANSWER_TIMEOUT_S)
-        return KafkaPartition(self._bootstrap, topic, shard, first, end)
+        return self._finder.partition(self._topic(name), shard)
 
     def _reported_digests(self, shard: int) -> list[ReportedDigest]:
         statuses: Partition = self._partition("status", shard)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 
 import pytest
 import requests
 
-from postjournal.cli.coordinator import CoordinatorClient
 from postjournal.cli.docker import engine
 from postjournal.cli.docker.containers import Container, containers
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.handover import hand_over
+from postjournal.cli.running_system import coordinator_of
 from tests.support.containers import (
     container_of,
     is_complete,
@@ -80,7 +79,7 @@ def test_a_leader_that_is_stopped_resigns_within_its_grace_period(
 def test_a_snapshot_is_taken_under_load_and_a_killed_replica_restores_it(
     system: DockerSystem, load: HttpLoad
 ) -> None:
-    coordinator = CoordinatorClient(system.plan.url("coordinator"))
+    coordinator = coordinator_of(system)
     identity, rows = coordinator.request_snapshot(None, allow_leader=False)
     eventually(lambda: {row.state for row in coordinator.snapshot(identity)} == {"done"})
     killed = rows[0].replica
@@ -109,7 +108,7 @@ def test_the_past_is_told_to_who_has_the_token(system: DockerSystem, load: HttpL
     asked = {"account": load.account, "at": f"seq:{now['seq']}"}
     load.wait_for_more(20)
     assert requests.get(url, params=asked, timeout=60).status_code == 401
-    token = {"Authorization": f"Bearer {os.environ['POSTJOURNAL_API_TOKEN']}"}
+    token = {"Authorization": f"Bearer {system.credentials['POSTJOURNAL_API_TOKEN']}"}
     answer = requests.get(url, params=asked, headers=token, timeout=60)
     assert answer.status_code == 200, answer.text
     assert answer.json()["answer"]["balance"] == now["balance"]

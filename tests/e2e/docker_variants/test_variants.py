@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.cli.docker import engine
+from postjournal.cli.running_system import kafka_access
 from tests.support.containers import (
     all_agree,
     container_of,
@@ -32,7 +33,7 @@ def docker() -> Iterator[None]:
 
 def test_three_brokers_lose_one_under_load_and_nothing_else() -> None:
     with deployment(("compose.yaml", "compose.cluster.yaml")) as system:
-        settings = kafka_settings.admin(system.plan.address("kafka"))
+        settings = kafka_settings.admin(kafka_access(system))
         journal = AdminClient(settings).list_topics(timeout=10).topics["ledger.journal"]
         assert len(journal.partitions[0].replicas) == 3
         with HttpLoad(system.plan.url("producer")) as load:

@@ -10,9 +10,10 @@ from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from postjournal.adapters.kafka import admin as kafka_admin
 from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.adapters.kafka.journal_trimmer import JournalTrimmer
+from postjournal.adapters.kafka.admin import JournalTrimmer
 from postjournal.adapters.kafka.shard_log import KafkaLog
 from postjournal.cluster.topics import Topics
+from postjournal.config.settings import KafkaAccess
 from postjournal.ports import ShardLog
 from tests.support.contract.shard_log import SINK, SOURCES, LogUnderTest
 from tests.support.services import patient_producer
@@ -28,18 +29,18 @@ class KafkaLogUnderTest:
 
     def __init__(self, bootstrap: str, topics: Topics | None = None) -> None:
         """Create new topics unless `topics` is given."""
-        self._bootstrap = bootstrap
+        self._bootstrap, self._kafka = bootstrap, KafkaAccess(bootstrap)
         self.topics = topics or self._new_topics()
         self._producer = patient_producer(bootstrap)
         self._others: list[KafkaLogUnderTest] = []
-        self.kafka_log = KafkaLog(bootstrap, self.topics, 0)
+        self.kafka_log = KafkaLog(self._kafka, self.topics, 0)
         self.log: ShardLog = self.kafka_log
         self.log.open_journal(0)
 
     def _new_topics(self) -> Topics:
         namespace = f"contract-{uuid4().hex[:8]}-{next(_numbers)}"
         topics = Topics.of(namespace, SOURCES, (SINK, "balances"))
-        admin = kafka_admin.wait_for_kafka(self._bootstrap, 60.0)
+        admin = kafka_admin.wait_for_kafka(self._kafka, 60.0)
         kafka_admin.ensure_topics(admin, topics, shards=1, replication=1)
         return topics
 
@@ -57,7 +58,7 @@ class KafkaLogUnderTest:
 
     def sink_seqs(self) -> list[int]:
         topic = self.topics.sink_topics[SINK]
-        settings = kafka_settings.follower_consumer(self._bootstrap)
+        settings = kafka_settings.follower_consumer(self._kafka)
         consumer = Consumer(settings | {"auto.offset.reset": "earliest"})
         partition = TopicPartition(topic, 0, 0)
         consumer.assign([partition])
@@ -71,14 +72,14 @@ class KafkaLogUnderTest:
         return seqs
 
     def trim(self, before: int) -> None:
-        JournalTrimmer(self._bootstrap, self.topics.journal).trim(0, before)
+        JournalTrimmer(self._kafka, self.topics.journal).trim(0, before)
 
     def empty_sink(self) -> None:
         self.empty(self.topics.sink_topics[SINK])
 
     def empty(self, topic: str) -> None:
         """Delete all records of any topic."""
-        JournalTrimmer(self._bootstrap, topic).trim(0, OFFSET_END)
+        JournalTrimmer(self._kafka, topic).trim(0, OFFSET_END)
 
     def another(self) -> LogUnderTest:
         other = KafkaLogUnderTest(self._bootstrap, self.topics)

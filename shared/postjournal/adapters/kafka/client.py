@@ -1,27 +1,107 @@
-"""Noticing that a client of Kafka has lost all its brokers for good.
+"""The one place that makes librdkafka's clients and works around librdkafka's quirks.
 
-A broker that has just started may answer a metadata request before it knows of any broker.
-librdkafka then forgets all brokers, those of `bootstrap.servers` too, and adds the latter again
-when the last one is down; two that end in the same moment can each be taken for not the last
-(its issue 5301, seen with 2.16). From then on it connects to nobody, with Kafka there. Only a new
-client helps.
+- A client may lose all its brokers for good: see `watched`. Only a new client helps; producers are
+  replaced with the help of `discard`.
+- The thread that fetches records sleeps for up to a second: see `wake`.
+- A partition whose fetch failed cannot be sought in: see `assign` and `reassign`.
+- Errors are librdkafka's own: see `translated`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import confluent_kafka
 import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from postjournal.adapters.kafka.settings import Config
-from postjournal.core.errors import BrokersLost
+from postjournal.core.errors import BrokersLost, JournalUnavailable
+
+log = logging.getLogger(__name__)
+
+OnError = Callable[[KafkaError], None]
+"""Called while the client is polled, with errors that concern the client and no single record."""
 
 REPORT_MS = 5_000
-"""How often a client tells of its brokers."""
+"""How often a watched client reports its brokers."""
 
-IN_A_ROW = 2
-"""Reports without a broker that count: between forgetting and adding there is none as well."""
+CONSECUTIVE = 2
+"""Reports without a broker until the client counts as lost: there is one without any between
+forgetting the brokers and adding those of `bootstrap.servers` again."""
 
 ADDRESSED = ("configured", "learned")
 """Sources of brokers that have an address of their own (librdkafka's STATISTICS.md)."""
+
+
+class TopicRecord(NamedTuple):
+    """One record of a topic. `time_ms`: Kafka's timestamp, ms since the Unix epoch.
+
+    `value` is empty for a record without a value. Only `KafkaPartition` fills `headers`.
+    """
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+    time_ms: int
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+def to_record(message: Message, *, headers: bool = False) -> TopicRecord:
+    """`message`: one that a consumer returned and that has no error."""
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None
+    assert offset is not None
+    found: Any = message.headers() if headers else ()  # a list of pairs, unlike in the stubs
+    return TopicRecord(
+        partition,
+        offset,
+        message.key(),
+        message.value() or b"",
+        message.timestamp()[1],
+        found or (),
+    )
+
+
+# --- making clients -------------------------------------------------------------------------
+
+
+def make_consumer(
+    config: Config, on_error: OnError | None = None, report_ms: int | None = REPORT_MS
+) -> Consumer:
+    """A consumer; `report_ms`: see `watched`, None: not watched."""
+    return Consumer(_complete(config, on_error, report_ms))
+
+
+def make_producer(
+    config: Config, on_error: OnError | None = None, report_ms: int | None = REPORT_MS
+) -> Producer:
+    """A producer; `report_ms`: see `watched`, None: not watched."""
+    return Producer(_complete(config, on_error, report_ms))
+
+
+def make_admin(config: Config, on_error: OnError | None = None) -> AdminClient:
+    """An admin client: it lives for one task and is not watched."""
+    return AdminClient(_complete(config, on_error, None))
+
+
+def _complete(config: Config, on_error: OnError | None, report_ms: int | None) -> Config:
+    config = config | ({"error_cb": on_error} if on_error is not None else {})
+    return config if report_ms is None else watched(config, report_ms)
+
+
+def versions() -> tuple[str, str]:
+    """The versions of confluent_kafka and of librdkafka."""
+    return str(confluent_kafka.version()), str(confluent_kafka.libversion()[0])
+
+
+# --- clients that lose their brokers ---------------------------------------------------------
 
 
 class _Broker(msgspec.Struct):
@@ -35,26 +115,114 @@ class _Report(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Report).decode
 
 
-class _Watch:
+class _BrokerWatch:
     def __init__(self) -> None:
         self._without = 0
 
     def look(self, report: str) -> None:
         brokers = _decode(report).brokers.values()
-        if any(each.source in ADDRESSED for each in brokers):
+        if any(broker.source in ADDRESSED for broker in brokers):
             self._without = 0
             return
         self._without += 1
-        if self._without >= IN_A_ROW:
+        if self._without >= CONSECUTIVE:
             raise BrokersLost(
-                "the client of Kafka has lost all its brokers and finds none again "
-                "(librdkafka's issue 5301): a new one is needed"
+                "the Kafka client has lost all its brokers and cannot find them again "
+                "(librdkafka issue 5301): recreate the client, or restart the process"
             )
 
 
-def watched(config: Config, report_ms: int = REPORT_MS) -> Config:
+def watched(config: Config, report_ms: int) -> Config:
     """`config` of a client whose `poll`, `consume`, `flush` and `close` raise `BrokersLost`.
 
-    For one that is polled at least now and then: reports that nobody takes pile up.
+    A broker that has just started may answer a metadata request before it knows of any broker.
+    librdkafka then forgets all brokers, those of `bootstrap.servers` too, and adds the latter
+    again when the last one is down; of two that end in the same moment, neither may count as the
+    last (its issue 5301, seen with 2.16). From then on the client connects to no broker, although
+    Kafka is available, until it is recreated.
+
+    Only for clients that are polled at least now and then: unread reports pile up.
     """
-    return config | {"statistics.interval.ms": report_ms, "stats_cb": _Watch().look}
+    return config | {"statistics.interval.ms": report_ms, "stats_cb": _BrokerWatch().look}
+
+
+def warm_up(producer: Producer, topic: str) -> None:
+    """Connect and learn the topic's leader now rather than at the first record; 1 s at most."""
+    try:
+        producer.list_topics(topic, timeout=1.0)
+    except KafkaException as error:
+        log.warning("%s: no answer from Kafka yet: %s; continuing", topic, reason(error))
+
+
+def discard(producer: Producer, user: threading.Thread | None = None) -> None:
+    """Drop what `producer` holds and close it in the background, once its `user` has ended.
+
+    Delivery reports of the dropped records come from the background thread.
+    """
+    producer.purge(in_queue=True, in_flight=True)
+    threading.Thread(target=_close, args=(producer, user), daemon=True).start()
+
+
+def _close(producer: Producer, user: threading.Thread | None) -> None:
+    if user is not None:
+        user.join()
+    # What was purged is a gap, which is fatal to a producer with the gapless guarantee.
+    with contextlib.suppress(KafkaException, BrokersLost):
+        producer.close()
+
+
+# --- fetching ---------------------------------------------------------------------------------
+
+
+def assign(
+    consumer: Consumer, partitions: list[TopicPartition], paused: Sequence[TopicPartition] = ()
+) -> None:
+    """Fetch `partitions` from their offsets on, but none of `paused` before it is resumed.
+
+    Also the way to go on after an error: librdkafka does not seek in a partition that failed.
+    """
+    consumer.assign(partitions)
+    if paused:
+        consumer.pause([*paused])
+
+
+def reassign(consumer: Consumer, partition: TopicPartition) -> None:
+    """As `assign`, for one partition that failed; the others go on."""
+    consumer.incremental_unassign([partition])
+    consumer.incremental_assign([partition])
+
+
+def wake(consumer: Consumer, partitions: Sequence[TopicPartition], timeout_s: float) -> None:
+    """Wake the fetching thread of the brokers that lead `partitions`, after an assign or a resume.
+
+    librdkafka's broker thread sleeps for up to 1 s while it fetches nothing, and neither an
+    assignment nor a resume wakes it; any request does. A broker that does not answer within
+    `timeout_s` seconds costs only that second.
+    """
+    for partition in partitions:
+        try:
+            consumer.get_watermark_offsets(partition, timeout=timeout_s, cached=False)
+        except KafkaException as error:
+            log.debug("%s/%d: not woken: %s", partition.topic, partition.partition, reason(error))
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+def reason(error: KafkaException) -> str:
+    """librdkafka's text."""
+    text: str = error.args[0].str()
+    return text
+
+
+@contextlib.contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Raise `JournalUnavailable`, which names `what`, for librdkafka's errors."""
+    try:
+        yield
+    except KafkaException as error:
+        raise JournalUnavailable(f"{what}: {reason(error)}") from error
+    except BufferError as error:  # the producer's queue is full
+        raise JournalUnavailable(f"{what}: {error}") from error
+    except TimeoutError as error:  # of an admin client's future
+        raise JournalUnavailable(f"{what}: no answer in time") from error

@@ -9,13 +9,14 @@ from threading import Thread
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from postjournal.adapters.kafka.client import translated
 from postjournal.core.errors import JournalUnavailable
 from postjournal.core.records import UNREADABLE
 from postjournal.core.sequence import Position
 
 log = logging.getLogger(__name__)
 
-NOT_OURS_ANY_MORE = (
+PARTITION_LOST = (
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.REBALANCE_IN_PROGRESS,
@@ -23,6 +24,7 @@ NOT_OURS_ANY_MORE = (
     KafkaError._ASSIGNMENT_LOST,
     KafkaError._FENCED,
 )
+"""Errors of a commit for a partition that the group has given to another member."""
 
 
 class _Metadata(msgspec.Struct):
@@ -48,11 +50,11 @@ class _Commit:
         except KafkaException as error:
             self.errors = [error.args[0]]
         else:
-            self.errors = [each.error for each in answers or () if each.error is not None]
+            self.errors = [answer.error for answer in answers or () if answer.error is not None]
 
 
 class GroupPositions:
-    """See `PositionStore`. The last sequence is in the metadata of the committed offset."""
+    """A `PositionStore` in Kafka; the last sequence is in the metadata of the committed offset."""
 
     def __init__(self, consumer: Consumer, topic: str, timeout_s: float) -> None:
         """`consumer` is a member of the group; `timeout_s`: of each request, seconds."""
@@ -60,12 +62,10 @@ class GroupPositions:
         self._commit: _Commit | None = None
 
     def load(self, partition: int) -> Position | None:
-        """Raises `JournalUnavailable`."""
-        asked = [TopicPartition(self._topic, partition)]
-        try:
-            found = self._consumer.committed(asked, timeout=self._timeout_s)[0]
-        except KafkaException as error:
-            raise JournalUnavailable(f"{self._topic}: {error.args[0].str()}") from error
+        """The committed position, or None when there is none. Raises `JournalUnavailable`."""
+        wanted = [TopicPartition(self._topic, partition)]
+        with translated(self._topic):
+            found = self._consumer.committed(wanted, timeout=self._timeout_s)[0]
         if found.error is not None:
             raise JournalUnavailable(f"{self._topic}/{partition}: {found.error.str()}")
         if found.offset < 0:
@@ -73,23 +73,24 @@ class GroupPositions:
         return Position(found.offset, _last_seq(found.metadata))
 
     def save(self, positions: Mapping[int, Position]) -> None:
-        """Commit and wait for the answer. Raises `JournalUnavailable`: try again or go on.
+        """Commit the positions (partition → position) and wait for the answer.
 
-        A partition that has meanwhile been given to another member keeps its old position.
+        Raises `JournalUnavailable`: try again, or go on, since the next commit covers these. A
+        partition that the group has meanwhile given to another member keeps its old position.
         """
         self._wait()  # commits must not overtake each other
         offsets = [
-            TopicPartition(self._topic, partition, place.next_offset, _metadata(place))
-            for partition, place in positions.items()
+            TopicPartition(self._topic, partition, position.next_offset, _metadata(position))
+            for partition, position in positions.items()
         ]
         self._commit = _Commit(self._consumer, offsets)
         for error in self._wait():
-            self._refused(error)
+            self._on_error(error)
 
     def is_idle(self) -> bool:
-        """False when a commit is still under way after some seconds: Kafka does not answer.
+        """False when a commit has not been answered for some seconds.
 
-        Closing the consumer then would never end: each of the two would wait for the other.
+        Closing the consumer would then never end: each of the two would wait for the other.
         """
         return self._commit is None or self._commit.is_done_within(self._timeout_s)
 
@@ -101,12 +102,12 @@ class GroupPositions:
         errors, self._commit = self._commit.errors, None
         return errors
 
-    def _refused(self, error: KafkaError) -> None:
-        if error.code() not in NOT_OURS_ANY_MORE:
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() not in PARTITION_LOST:
             raise JournalUnavailable(f"{self._topic}: position not committed: {error.str()}")
         log.warning(
-            "%s: position not committed, the partition has gone to another member, who reads "
-            "from the position before: %s",
+            "%s: position not committed: the partition now belongs to another group member, which "
+            "continues from the previous position: %s",
             self._topic,
             error.str(),
         )

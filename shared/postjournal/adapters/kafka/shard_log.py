@@ -1,8 +1,8 @@
-"""A shard's partitions on a real Kafka: the `ShardLog` port.
+"""A shard's partitions on Kafka: the `ShardLog` port.
 
 One consumer is assigned journal, sources and control together; on a standby the sources are
-paused. Producers and connections exist before a takeover needs them: assigning a partition or
-asking for a producer id at that moment would cost hundreds of milliseconds.
+paused. Producers and connections exist before a takeover needs them: to assign a partition or to
+request a producer id at that moment would cost hundreds of milliseconds.
 """
 
 from __future__ import annotations
@@ -18,19 +18,26 @@ from typing import Any
 
 from confluent_kafka import (
     OFFSET_END,
-    Consumer,
     KafkaError,
     KafkaException,
     Message,
-    Producer,
     TopicPartition,
 )
 
 from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.adapters.kafka.client import watched
-from postjournal.adapters.kafka.sink import RETRY_S, SinkWriter, TailReader, discard, warm
+from postjournal.adapters.kafka.client import (
+    assign,
+    discard,
+    make_consumer,
+    make_producer,
+    reassign,
+    wake,
+    warm_up,
+)
+from postjournal.adapters.kafka.sink import RETRY_S, SinkWriter, TailReader
 from postjournal.cluster.status import Handover, decode_control
 from postjournal.cluster.topics import Topics
+from postjournal.config.settings import KafkaAccess
 from postjournal.core import messages as m
 from postjournal.core.errors import RecordsMissing
 from postjournal.core.state.outbox import Outputs
@@ -38,10 +45,10 @@ from postjournal.core.state.outbox import Outputs
 log = logging.getLogger(__name__)
 
 MAX_MESSAGES = 2_000
-"""Messages taken at once: a leader decides and reads back in turns of some milliseconds."""
+"""Messages consumed at once: a leader decides and reads back in turns of some milliseconds."""
 
 PROBE_TIMEOUT_S = 0.2
-"""A broker that does not tell the journal's end in this time counts as away."""
+"""A broker that does not return the journal's end in this time counts as unavailable."""
 
 # Unbound methods in `map`: the fastest way to read one field of many messages. The stubs allow
 # None, which only messages of producers and events have.
@@ -50,7 +57,7 @@ _value: Callable[[Message], bytes] = Message.value  # type: ignore[assignment]
 _topic: Callable[[Message], str] = Message.topic  # type: ignore[assignment]
 
 BOUNDS_TIMEOUT_S = 2.0
-"""On one connection answers come in order: this one waits for a fetch that waits for records."""
+"""Answers on one connection come in order: this one waits for a fetch that waits for records."""
 
 APPEND_REPORTS = (m.AppendAcknowledged, m.AppendFailed)
 
@@ -58,39 +65,39 @@ CONNECTION_LOST = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)
 
 
 class KafkaLog:
-    """See `ports.ShardLog`. `shard` is the partition of all topics.
+    """The `ShardLog` port on Kafka. `shard` is the partition of all topics.
 
-    `poll` and `close` raise `BrokersLost`: then this log is of no use any more.
+    `poll` and `close` raise `BrokersLost`: then a new log is needed.
     """
 
-    def __init__(self, bootstrap: str, topics: Topics, shard: int) -> None:
+    def __init__(self, kafka: KafkaAccess, topics: Topics, shard: int) -> None:
         """Connects in the background; the topics must exist."""
-        self._bootstrap, self._topics, self._shard = bootstrap, topics, shard
+        self._kafka, self._topics, self._shard = kafka, topics, shard
         self._arrived: deque[m.Message] = deque()
         self._generation = 0
         self._journal = TopicPartition(topics.journal, shard, 0)
         self._sources = [TopicPartition(topic, shard, 0) for topic in topics.source_topics]
         self._next_offset: int | None = None  # of the journal; None: not open
         self._is_assigned = False
-        self._paused = True
-        self._held = False
-        self._consumer = self._make_consumer()
-        self._appender = self._make_appender()
-        self._has_failed = False  # the appender
-        self._claimer = Producer(watched(_quiet(kafka_settings.claim_producer(bootstrap))))
-        warm(self._appender, topics.journal)
-        warm(self._claimer, topics.journal)
-        self._tails = TailReader(bootstrap, topics.sink_topics, shard)
+        self._sources_open = False
+        self._sources_paused = False
+        self._consumer = make_consumer(kafka_settings.engine_consumer(kafka), self._on_client_error)
+        self._appender = make_producer(kafka_settings.journal_producer(kafka))
+        self._append_failed = False
+        self._claimer = make_producer(kafka_settings.claim_producer(kafka))
+        warm_up(self._appender, topics.journal)
+        warm_up(self._claimer, topics.journal)
+        self._tails = TailReader(kafka, topics.sink_topics, shard)
         self._writers = {
-            sink: SinkWriter(bootstrap, sink, topic, shard)
+            sink: SinkWriter(kafka, sink, topic, shard)
             for sink, topic in topics.sink_topics.items()
         }
-        self._to_open: dict[str, float] = {}  # sink → when, by the monotonic clock
+        self._open_at_s: dict[str, float] = {}  # sink → when to open it, monotonic clock
 
     # --- reading ----------------------------------------------------------------------------
 
     def poll(self, timeout_ms: int) -> list[m.Message]:
-        """Records in as few messages as possible: journal first, then each source."""
+        """The records in as few messages as possible: journal first, then each source."""
         self._serve_producers()
         if self._arrived:
             timeout_ms = 0
@@ -109,21 +116,21 @@ class KafkaLog:
         self._claimer.poll(0)
         for writer in self._writers.values():
             writer.collect(self._arrived)
-        if self._to_open:
+        if self._open_at_s:
             self._open_due()
         self._tails.collect(self._arrived)
 
     def _open_due(self) -> None:
         now = monotonic()
-        due = frozenset(sink for sink, at in self._to_open.items() if at <= now)
+        due = frozenset(sink for sink, at in self._open_at_s.items() if at <= now)
         if due:
             self._tails.read(due)
             for sink in due:
-                del self._to_open[sink]
+                del self._open_at_s[sink]
 
     def _sort(self, messages: list[Message]) -> list[m.Message]:
         if any(map(Message.error, messages)):
-            messages = [each for each in messages if not self._is_error(each)]
+            messages = [message for message in messages if not self._is_error(message)]
         journal: list[tuple[int, bytes]] = []
         others: list[m.Message] = []
         for topic, group in groupby(messages, _topic):
@@ -162,33 +169,30 @@ class KafkaLog:
             elif message.topic() != self._topics.journal:
                 raise self._missing(message, error)
             elif self._next_offset is not None:
-                self._on_journal_gone(message, error)
+                self._on_journal_missing(message, error)
         else:
-            log.warning("shard %d: Kafka says: %s", self._shard, error.str())
+            log.warning("shard %d: error while reading: %s", self._shard, error.str())
         return True
 
     def _skip_control(self, error: KafkaError) -> None:
-        """Its records are kept for minutes; nothing depends on those that a sleeper has missed."""
+        """Its records are kept for minutes; a replica that was stopped for longer needs none."""
         log.warning(
-            "%s/%d: records are gone before they were read (%s); going on at the end",
+            "%s/%d: records were deleted before they were read (%s); continuing at the end",
             *(self._topics.control, self._shard, error.str()),
         )
-        # librdkafka does not seek in a partition that failed.
-        control = self._control_end()
-        self._consumer.incremental_unassign([control])
-        self._consumer.incremental_assign([control])
+        reassign(self._consumer, self._control_at_end())
 
-    def _control_end(self) -> TopicPartition:
-        """Asked now: OFFSET_END means the end some time later."""
+    def _control_at_end(self) -> TopicPartition:
+        """The end as of now: OFFSET_END means the end some time later."""
         control = TopicPartition(self._topics.control, self._shard)
         end = self._tails.end_of(control, PROBE_TIMEOUT_S)
         control.offset = OFFSET_END if end is None else end
         return control
 
-    def _on_journal_gone(self, message: Message, error: KafkaError) -> None:
-        """Trimmed, or made anew: then what we have read is not what everybody else will read.
+    def _on_journal_missing(self, message: Message, error: KafkaError) -> None:
+        """Trimmed, or recreated: then what was read here is not what other replicas will read.
 
-        When Kafka does not tell which, the recovery finds out.
+        When Kafka does not answer, the recovery finds out which of the two it is.
         """
         with suppress(KafkaException):
             begin, _ = self._consumer.get_watermark_offsets(
@@ -197,38 +201,30 @@ class KafkaLog:
             if begin <= (self._next_offset or 0):
                 raise self._missing(message, error)
         self._next_offset = None
-        self._is_assigned = False  # librdkafka does not seek in a partition that failed
+        self._is_assigned = False  # `open_journal` must assign again, see `client.assign`
         self._arrived.append(m.JournalTrimmed())
 
     def _missing(self, message: Message, error: KafkaError) -> RecordsMissing:
         return RecordsMissing(
             f"{message.topic()}/{self._shard}: Kafka no longer has the records that this "
-            f"shard needs next ({error.str()}); was the topic trimmed or made anew?"
+            f"shard needs next ({error.str()}); check whether the topic was trimmed or recreated"
         )
 
     def open_journal(self, offset: int) -> None:
         """The first call assigns all partitions: what is assigned later, or from another offset,
-        would have to wait for a fetch without it to end."""
+        would have to wait for the end of a fetch that leaves it out."""
         self._next_offset = offset
-        place = TopicPartition(self._topics.journal, self._shard, offset)
+        journal = TopicPartition(self._topics.journal, self._shard, offset)
         if self._is_assigned:
-            self._consumer.seek(place)
+            self._consumer.seek(journal)
             return
         self._is_assigned = True
-        self._consumer.assign([place, *self._sources, self._control_end()])
-        self._consumer.pause(self._sources)
-        self._wake()
-
-    def _wake(self) -> None:
-        """librdkafka's broker thread sleeps for up to 1 s while nothing is fetched, and an
-        assignment does not wake it; any request does."""
-        with suppress(KafkaException):
-            self._consumer.get_watermark_offsets(
-                self._journal, timeout=PROBE_TIMEOUT_S, cached=False
-            )
+        partitions = [journal, *self._sources, self._control_at_end()]
+        assign(self._consumer, partitions, paused=self._sources)
+        wake(self._consumer, [self._journal], PROBE_TIMEOUT_S)
 
     def rewind(self) -> None:
-        """What the journal still delivers is dropped: it stays assigned."""
+        """The journal stays assigned, and what it still delivers is dropped."""
         self._generation += 1
         self._arrived.clear()
         self.close_sources()
@@ -238,12 +234,12 @@ class KafkaLog:
         self._arrived.clear()
 
     def probe_end(self, token: Any = None) -> None:
-        """Asks the broker, not the cache, and not behind the fetch that waits for records."""
+        """Asks the broker, on a connection where no fetch waits for records."""
         end = self._tails.end_of(self._journal, PROBE_TIMEOUT_S)
         self._arrived.append(m.JournalEnd(end, token))
 
     def known_end(self) -> int | None:
-        """The journal's end as of the last fetch, without asking; None when unknown."""
+        """The journal's end as of the last fetch, from the cache; None when unknown."""
         _, end = self._consumer.get_watermark_offsets(self._journal, cached=True)
         return end if end >= 0 else None
 
@@ -254,25 +250,25 @@ class KafkaLog:
         for partition in self._sources:
             position = offsets.get(partition.topic, 0)
             self._consumer.seek(TopicPartition(partition.topic, self._shard, position))
-        self._paused, self._held = False, False
+        self._sources_open, self._sources_paused = True, False
         self._consumer.resume(self._sources)
 
     def pause_sources(self) -> None:
-        """librdkafka goes on from the last record it handed out."""
-        self._held = True
+        """librdkafka continues after the last record that it returned."""
+        self._sources_paused = True
         self._consumer.pause(self._sources)
 
     def resume_sources(self) -> None:
-        """Only what was held; closed sources stay closed."""
-        if self._held and not self._paused:
+        """Closed sources stay closed."""
+        if self._sources_paused and self._sources_open:
             self._consumer.resume(self._sources)
-        self._held = False
+        self._sources_paused = False
 
     def close_sources(self) -> None:
-        """What librdkafka had fetched is dropped by the seek of the next `open_sources`."""
-        if not self._paused:
+        """What librdkafka has fetched is dropped by the seek of the next `open_sources`."""
+        if self._sources_open:
             self._consumer.pause(self._sources)
-        self._paused = True
+        self._sources_open = False
 
     # --- appending --------------------------------------------------------------------------
 
@@ -296,31 +292,31 @@ class KafkaLog:
             self._fail(error.str())
 
     def _fail(self, error: str) -> None:
-        self._has_failed = True
+        self._append_failed = True
         self._arrived.append(m.AppendFailed(error))
 
     def forget_appends(self) -> None:
-        """After a fatal error librdkafka takes nothing any more: then a fresh producer."""
+        """After a fatal error librdkafka accepts no record: then a new producer is made."""
         self._generation += 1
-        kept = [each for each in self._arrived if not isinstance(each, APPEND_REPORTS)]
+        kept = [event for event in self._arrived if not isinstance(event, APPEND_REPORTS)]
         self._arrived = deque(kept)
-        if self._has_failed:
+        if self._append_failed:
             self._renew_appender()
 
     def _renew_appender(self) -> None:
         discard(self._appender)
-        self._appender = self._make_appender()
-        self._has_failed = False
+        self._appender = make_producer(kafka_settings.journal_producer(self._kafka))
+        self._append_failed = False
 
     def append_claim(self, value: bytes) -> None:
-        """A claim that cannot even be queued is a claim lost: the replica repeats it."""
+        """A claim that cannot be queued is dropped: the replica repeats it."""
         try:
             self._claimer.produce(self._topics.journal, value, partition=self._shard)
         except (BufferError, KafkaException) as error:
             log.warning("shard %d: claim not sent: %s", self._shard, error)
 
     def purge_claims(self) -> None:
-        """In the queue only: what is in flight may land."""
+        """In the queue only: what is in flight may still be appended."""
         self._claimer.purge(in_queue=True, in_flight=False)
 
     # --- sinks ------------------------------------------------------------------------------
@@ -328,45 +324,36 @@ class KafkaLog:
     def open_sink(self, sink: str) -> None:
         """The tails of all sinks opened in one turn are read together, by another thread.
 
-        After a failure a little later: what Kafka does not take now it may never take.
+        After a failure with a delay: what Kafka refuses now it may refuse again.
         """
         had_failed = self._writers[sink].renew_if_used()
-        self._to_open[sink] = monotonic() + (RETRY_S if had_failed else 0.0)
+        self._open_at_s[sink] = monotonic() + (RETRY_S if had_failed else 0.0)
         self._tails.forget(sink)
 
     def publish(self, sink: str, outputs: Outputs) -> None:
-        """In order; one report for all."""
+        """In order, with one report for all."""
         self._writers[sink].write(outputs)
 
     def close_sinks(self) -> None:
-        """Fresh producers are made now, so that the next takeover finds them connected."""
-        self._to_open.clear()
+        """New producers are made now, so that the next takeover finds them connected."""
+        self._open_at_s.clear()
         for sink, writer in self._writers.items():
             self._tails.forget(sink)
             writer.renew_if_used()
 
     def close(self) -> None:
-        """Sends what is queued (a resignation), then lets go of everything."""
-        with ExitStack() as every_one:  # also when one of them has lost its brokers
-            every_one.callback(self._consumer.close)
-            every_one.callback(discard, self._claimer)
-            every_one.callback(discard, self._appender)
+        """Send what is queued (a resignation), then close all clients."""
+        with ExitStack() as clients:  # also when one of them has lost its brokers
+            clients.callback(self._consumer.close)
+            clients.callback(discard, self._claimer)
+            clients.callback(discard, self._appender)
             for writer in self._writers.values():
-                every_one.callback(writer.close)
-            every_one.callback(self._tails.close)
+                clients.callback(writer.close)
+            clients.callback(self._tails.close)
             self._appender.flush(1.0)
 
-    # --- making clients ---------------------------------------------------------------------
-
-    def _make_consumer(self) -> Consumer:
-        config = kafka_settings.engine_consumer(self._bootstrap)
-        return Consumer(watched(_quiet(config)) | {"error_cb": self._on_client_error})
-
-    def _make_appender(self) -> Producer:
-        return Producer(watched(_quiet(kafka_settings.journal_producer(self._bootstrap))))
-
     def _on_client_error(self, error: KafkaError) -> None:
-        """A lost connection: silence from now on says nothing about the leader."""
+        """After a lost connection, silence is no sign of a dead leader."""
         if error.code() in CONNECTION_LOST:
             self._arrived.append(m.JournalEnd(None))
 
@@ -375,8 +362,3 @@ def _source_records(topic: str, run: list[Message]) -> m.SourceRecords:
     _, time_ms = run[0].timestamp()
     records = zip(map(_offset, run), map(Message.key, run), map(Message.value, run), strict=True)
     return m.SourceRecords(topic, time_ms, list(records))
-
-
-def _quiet(config: dict[str, Any]) -> dict[str, Any]:
-    """librdkafka prints each failed connection attempt; we say once that Kafka is away."""
-    return config | {"log_level": 2}

@@ -1,4 +1,4 @@
-"""Following a whole topic by hand-assigned partitions, outside any consumer group."""
+"""Reading all partitions of a topic from chosen offsets on, outside any consumer group."""
 
 from __future__ import annotations
 
@@ -6,43 +6,75 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.adapters.kafka.client import watched
+from postjournal.adapters.kafka.client import (
+    TopicRecord,
+    assign,
+    make_consumer,
+    to_record,
+    translated,
+    wake,
+)
 from postjournal.adapters.kafka.metadata import bounds, check_partition_count, partition_count
 from postjournal.adapters.outage import Outage
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.errors import BrokersLost, JournalUnavailable
 
 log = logging.getLogger(__name__)
 
 Start = Callable[[int, int], int]
-"""From a partition's first offset and its exclusive end: where to begin."""
+"""From a partition's first offset and its exclusive end to the offset to begin with."""
 
 METADATA_TIMEOUT_S = 1.0
-NUDGE_S = 0.05
+WAKE_TIMEOUT_S = 0.05
 RETRY_S = 0.1
 
 
 def beginning(low: int, high: int) -> int:
-    """Everything that the topic still has."""
+    """Start with the oldest record that the topic still has."""
     del high
     return low
 
 
 def end(low: int, high: int) -> int:
-    """Only what comes after the topic was opened."""
+    """Start with what is appended after the topic was opened."""
     del low
     return high
 
 
 def back(records: int) -> Start:
-    """The last `records` records of each partition, and what comes."""
+    """Start `records` records before each partition's end."""
 
     def start(low: int, high: int) -> int:
         return max(low, high - records)
 
     return start
+
+
+class ConsumerOutage(Outage):
+    """Whether Kafka is unavailable to a consumer of one topic."""
+
+    def __init__(self, topic: str, timeout_s: float, log: logging.Logger) -> None:
+        """`timeout_s`: how long a broker may take to answer, seconds."""
+        super().__init__(f"topic {topic}", log)
+        self._topic, self._timeout_s = topic, timeout_s
+
+    def on_error(self, error: KafkaError) -> None:
+        """The client's `error_cb`: librdkafka reports when all brokers are down."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self.start("Kafka is unavailable")
+
+    def check(self, consumer: Consumer) -> None:
+        """Ask for metadata during an outage: librdkafka does not report that a broker is back."""
+        if not self.is_active:
+            return
+        try:
+            partition_count(consumer, self._topic, self._timeout_s)
+        except JournalUnavailable:
+            return
+        self.end()
 
 
 class TopicReader:
@@ -52,27 +84,25 @@ class TopicReader:
     turns true nothing that is appended afterwards is missed.
     """
 
-    def __init__(self, bootstrap: str, topic: str, partitions: int, start: Start) -> None:
+    def __init__(self, kafka: KafkaAccess, topic: str, partitions: int, start: Start) -> None:
         """Connects in the background; `partitions` is what the topic must have."""
         self._topic, self._partitions, self._start = topic, partitions, start
-        self._bootstrap = bootstrap
-        self._outage = Outage(f"topic {topic}", log)
+        self._kafka = kafka
+        self._outage = ConsumerOutage(topic, METADATA_TIMEOUT_S, log)
         self._consumer = self._make()
-        self._behind: dict[int, int] | None = None
-        self._next: dict[int, int] = {}  # partition → offset; empty: where `start` says
+        self._behind: dict[int, int] | None = None  # partition → end when opened; None: not open
+        self._next: dict[int, int] = {}  # partition → offset; empty: what `start` returns
         self._is_paused = False
 
     def _make(self) -> Consumer:
-        settings = kafka_settings.follower_consumer(self._bootstrap) | {
-            # When retention overtakes the reader it goes on with the oldest record that is left.
+        config = kafka_settings.follower_consumer(self._kafka) | {
+            # When retention overtakes the reader it continues with the oldest record left.
             "auto.offset.reset": "earliest",
-            "log_level": 2,
-            "error_cb": self._on_error,
         }
-        return Consumer(watched(settings))
+        return make_consumer(config, self._outage.on_error)
 
     def _renew(self, lost: BrokersLost) -> None:
-        """`open` then goes on where the lost client was."""
+        """`open` then continues where the lost client was."""
         log.warning("topic %s: %s", self._topic, lost)
         self._consumer = self._make()
         self._behind = None
@@ -84,16 +114,16 @@ class TopicReader:
 
     @property
     def is_caught_up(self) -> bool:
-        """Everything that the topic held when it was opened has been handed out."""
+        """Every record that the topic held when it was opened has been returned."""
         return self._behind is not None and not self._behind
 
     @property
-    def trouble(self) -> str:
-        """Why nothing comes, or ""."""
-        return self._outage.why
+    def unavailable_reason(self) -> str | None:
+        """Why no records come; None while there is no fault."""
+        return self._outage.reason
 
     def open(self) -> bool:
-        """Assign the partitions when the topic is there; call again until it returns True.
+        """Assign the partitions once the topic exists; call it again until it returns True.
 
         Waits about a second at most. Raises `ShardCountMismatch`.
         """
@@ -111,48 +141,46 @@ class TopicReader:
             check_partition_count(self._topic, found, self._partitions)
             self._assign()
         except JournalUnavailable as error:
-            self._outage.begin(str(error))
+            self._outage.start(str(error))
             self._consumer.poll(RETRY_S)  # serves the client's callbacks and paces the attempts
             return False
         self._outage.end()
         return True
 
     def _assign(self) -> None:
-        places, behind = [], {}
+        starts, behind = [], {}
         for partition in range(self._partitions):
             low, high = bounds(self._consumer, self._topic, partition, METADATA_TIMEOUT_S)
-            place = max(low, self._next.get(partition, self._start(low, high)))
-            places.append(TopicPartition(self._topic, partition, place))
-            if place < high:
+            offset = max(low, self._next.get(partition, self._start(low, high)))
+            starts.append(TopicPartition(self._topic, partition, offset))
+            if offset < high:
                 behind[partition] = high
-        self._consumer.assign(places)
-        if self._is_paused:
-            self._consumer.pause(places)
-        else:
-            self._next = {place.partition: place.offset for place in places}
+        assign(self._consumer, starts, paused=starts if self._is_paused else ())
+        if not self._is_paused:
+            self._next = {start.partition: start.offset for start in starts}
         self._behind = behind
-        self._nudge()
+        wake(self._consumer, starts, WAKE_TIMEOUT_S)
 
-    def poll(self, timeout_s: float, limit: int = 2_000) -> list[Message]:
-        """The next records; waits up to `timeout_s` seconds for the first, for no other.
+    def poll(self, timeout_s: float, limit: int = 2_000) -> list[TopicRecord]:
+        """The next records, at most `limit`; waits up to `timeout_s` seconds for the first only.
 
         `is_open` may be false afterwards: then `open` again.
         """
         try:
-            messages = self._take(timeout_s, limit)
+            messages = self._consume(timeout_s, limit)
         except BrokersLost as lost:
             self._renew(lost)
             return []
-        records = [message for message in messages if not self._is_error(message)]
+        records = [to_record(message) for message in messages if not self._is_error(message)]
         if records:
             self._outage.end()
             self._note_progress(records)
         return records
 
-    def _take(self, timeout_s: float, limit: int) -> list[Message]:
+    def _consume(self, timeout_s: float, limit: int) -> list[Message]:
         first = self._consumer.poll(timeout_s)
         if first is None:
-            self._look_for_broker()
+            self._outage.check(self._consumer)
             return []
         return [first, *self._consumer.consume(limit - 1, 0)]
 
@@ -163,69 +191,39 @@ class TopicReader:
         self._consumer.pause(self._all())
 
     def skip_to_end(self) -> None:
-        """Go on with what is appended from now on. Raises `JournalUnavailable`."""
+        """Continue with what is appended from now on. Raises `JournalUnavailable`."""
         ends = []
         for partition in range(self._partitions):
             _, high = bounds(self._consumer, self._topic, partition, METADATA_TIMEOUT_S)
             ends.append(TopicPartition(self._topic, partition, high))
-        try:
-            for place in ends:
-                self._consumer.seek(place)
-        except KafkaException as error:
-            raise JournalUnavailable(f"{self._topic}: {error.args[0].str()}") from error
-        self._consumer.resume(self._all())
+        with translated(self._topic):
+            for position in ends:
+                self._consumer.seek(position)
+        self._consumer.resume(ends)
         self._is_paused = False
-        self._next = {place.partition: place.offset for place in ends}
-        self._nudge()
+        self._next = {position.partition: position.offset for position in ends}
+        wake(self._consumer, ends, WAKE_TIMEOUT_S)
 
     def close(self) -> None:
-        """Let go of the connections."""
         with suppress(BrokersLost):
             self._consumer.close()
 
     def _all(self) -> list[TopicPartition]:
-        return [TopicPartition(self._topic, each) for each in range(self._partitions)]
+        return [TopicPartition(self._topic, partition) for partition in range(self._partitions)]
 
-    def _nudge(self) -> None:
-        """Ask the broker anything: it wakes librdkafka's thread that fetches.
-
-        That thread looks for partitions to fetch once a second when it has nothing else to do.
-        """
-        for partition in range(self._partitions):
-            try:
-                bounds(self._consumer, self._topic, partition, NUDGE_S)
-            except JournalUnavailable as error:
-                log.debug("%s: not nudged, so records come up to a second later", error)
-
-    def _note_progress(self, records: list[Message]) -> None:
-        for message in records:
-            partition, offset = message.partition(), message.offset()
-            if partition is not None and offset is not None:
-                self._next[partition] = offset + 1
+    def _note_progress(self, records: list[TopicRecord]) -> None:
+        for record in records:
+            self._next[record.partition] = record.offset + 1
         if self._behind:
             self._behind = {
-                partition: wanted
-                for partition, wanted in self._behind.items()
-                if self._next.get(partition, 0) < wanted
+                partition: high
+                for partition, high in self._behind.items()
+                if self._next.get(partition, 0) < high
             }
-
-    def _look_for_broker(self) -> None:
-        """The client tells when all brokers are gone, but not when one is back."""
-        if not self._outage.active:
-            return
-        try:
-            partition_count(self._consumer, self._topic, METADATA_TIMEOUT_S)
-        except JournalUnavailable:
-            return
-        self._outage.end()
-
-    def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._outage.begin("Kafka is away")
 
     def _is_error(self, message: Message) -> bool:
         error = message.error()
         if error is None:
             return False
-        self._outage.begin(error.str())
+        self._outage.start(error.str())
         return True

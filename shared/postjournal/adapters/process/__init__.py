@@ -1,1 +1,1 @@
-"""The operating system: processes, threads, sockets, clocks."""
+"""Ports to the operating system: processes, threads, sockets, clocks."""

@@ -1,4 +1,4 @@
-"""What a forked child does first: let go of its parent's things, but not outlive it."""
+"""What a forked child does first: close its parent's files, and arrange not to outlive it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def close_all_but(keep: Collection[int]) -> None:
-    """A socket that a child kept open would keep a killed parent's peers from noticing."""
+    """Close all file descriptors except `keep`.
+
+    A socket that a child keeps open hides a killed parent's death from the parent's peers.
+    """
     low = 0
     for descriptor in (*sorted(keep), os.sysconf("SC_OPEN_MAX")):
         if low < descriptor:  # CPython closes everything for (0, 0)
@@ -23,7 +26,7 @@ def close_all_but(keep: Collection[int]) -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """On Linux with the thread that forked, at once; elsewhere only if it is dead already."""
+    """Exit when `parent` is dead already; on Linux also die with the thread that forked."""
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -6,12 +6,12 @@ import time
 
 
 class SystemClock:
-    """See `ports.Clock`."""
+    """The `Clock` port."""
 
     def monotonic_ms(self) -> int:
-        """Never goes back; counts while the process is stopped."""
+        """For durations: never goes back, and counts while the process is stopped."""
         return time.monotonic_ns() // 1_000_000
 
     def wall_ms(self) -> int:
-        """Since the Unix epoch."""
+        """Milliseconds since the Unix epoch."""
         return time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""Python's cyclic garbage collector, in processes in which a pause is seen."""
+"""Python's cyclic garbage collector, in processes whose pauses delay commands."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import gc
 
 
 def reduce_gc_frequency() -> None:
-    """Leave what exists now out of every collection, and collect seldom.
+    """Exclude all present objects from collections, and collect rarely.
 
     Modules and the like are some 200,000 objects; a full collection of them stops all threads
-    for 50-80 ms. To be called when a process has started. What the engine makes afterwards has
-    no cycles (msgspec structs with gc=False, bytes, tuples): there is next to nothing to find.
+    for 50-80 ms. Call it once a process has started: what the engine makes afterwards has no
+    cycles (msgspec structs with gc=False, bytes, tuples), so that there is little to collect.
     """
     gc.collect()
     gc.freeze()

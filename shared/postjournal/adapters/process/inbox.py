@@ -1,4 +1,4 @@
-"""What other threads of the process ask of a replica."""
+"""Requests of the process's other threads to a replica."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from postjournal.core import messages as m
 
 @dataclass(frozen=True)
 class Answer:
-    """To a query; `seq` is that of the last command that it reflects (-1: none)."""
+    """The answer to a query.
+
+    `result`: the application's, None with an `error`; `seq`: of the last command that it reflects
+    (-1: none); `epoch`: the leadership's number; `error`: why there is no result.
+    """
 
     result: object
     seq: int
@@ -22,29 +26,28 @@ class Answer:
 
 
 class QueueInbox:
-    """See `ports.Inbox`. Any thread may ask; the engine's thread polls."""
+    """The `Inbox` port. Any thread may ask; the engine's thread polls."""
 
     def __init__(self) -> None:
-        """An empty inbox."""
         self._queue: SimpleQueue[m.Message] = SimpleQueue()
         self._is_closed = False
 
     def ask(
         self, query: dict[str, str], *, linearizable: bool, min_seq: int = -1, timeout_ms: int = 0
     ) -> Future[Answer]:
-        """Put a query (see `QueryRequested`); its answer comes with the future."""
+        """Enqueue a query (see `QueryRequested`); the future gets its `Answer`."""
         future: Future[Answer] = Future()
         self._queue.put(m.QueryRequested(future, query, linearizable, min_seq, timeout_ms))
-        if self._is_closed:  # looked at after the put: `close` may have seen the queue before
+        if self._is_closed:  # checked after the put: `close` may have emptied the queue before it
             self._refuse_all()
         return future
 
     def ask_to_stop(self) -> None:
-        """The replica resigns if it leads, then stops."""
+        """Request that the replica resigns, if it leads, and stops."""
         self._queue.put(m.StopRequested())
 
     def close(self) -> None:
-        """Nobody polls any more: what waits, and whatever is asked from now on, is not_ready."""
+        """Answer `not_ready` to all present and future queries: the engine polls no more."""
         self._is_closed = True
         self._refuse_all()
 
@@ -54,7 +57,7 @@ class QueueInbox:
                 self.reply(message.token, None, -1, 0, "not_ready")
 
     def poll(self) -> list[m.Message]:
-        """Never waits."""
+        """The requests since the last call. Never waits."""
         messages: list[m.Message] = []
         with suppress(Empty):
             while True:
@@ -62,6 +65,6 @@ class QueueInbox:
         return messages
 
     def reply(self, token: Any, result: object, seq: int, epoch: int, error: str | None) -> None:
-        """Hand an answer to whoever waits; he may have gone."""
+        """Answer a query, unless its caller has given up. `token`: of the QueryRequested."""
         if token.set_running_or_notify_cancel():
             token.set_result(Answer(result, seq, epoch, error))

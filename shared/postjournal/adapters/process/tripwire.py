@@ -1,8 +1,8 @@
 """The tripwire: a TCP connection that closes when the leader's process dies.
 
-A killed process's sockets are closed by its kernel, once its memory is freed: so a small process
-holds them, see `tripwire_holder`. A paused process, or a cut network, closes nothing: for those
-there is the silence rule. Nothing is ever sent.
+The kernel closes a killed process's sockets once it has freed the process's memory, so a small
+process holds them: see `tripwire_holder`. A paused process or a network partition closes nothing;
+the silence rule covers those. No data is ever sent.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from postjournal.core import messages as m
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 1.0
-"""For a first connection, which is not urgent; an address of a dead container answers nothing."""
+"""For a first connection, which is not urgent; the address of a dead container does not answer."""
 
 RECONNECT_TIMEOUT_S = 0.010
-"""design.md, section 2: one reconnect within 10 ms tells a false alarm from a dead process."""
+"""One reconnect within 10 ms distinguishes a false alarm from a dead process."""
 
 RETRY_S = 1.0
-"""A leader whose tripwire was never reached is tried again after this long."""
+"""A leader whose tripwire could not be reached is tried again after this time."""
 
 
 class TripwireServer:
     """Accepts connections and holds them until the process ends, or `close`."""
 
     def __init__(self, listener: socket.socket) -> None:
-        """Serves in a thread, at once."""
+        """Starts the serving thread."""
         self._listener = listener
         self._connections: set[socket.socket] = set()
         self._is_closing = False
@@ -52,7 +52,7 @@ class TripwireServer:
     def _accept(self) -> None:
         try:
             connection, _ = self._listener.accept()
-        except OSError as error:  # the peer has gone again, or no descriptors are left
+        except OSError as error:  # the peer has closed already, or no descriptors are left
             if not self._is_closing:
                 log.warning("tripwire: accept failed: %s", error)
             return
@@ -73,18 +73,18 @@ class TripwireServer:
             connection.close()
 
     def close(self) -> None:
-        """Let every peer know, now. The process must end then."""
+        """Close all connections, so that every peer notices now. The process must exit then."""
         self._is_closing = True
-        for each in (self._listener, *self._connections):
+        for open_socket in (self._listener, *self._connections):
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                open_socket.shutdown(socket.SHUT_RDWR)
 
 
 class TripwireClient:
-    """See `ports.Tripwire`. One for each shard, with a thread of its own."""
+    """The `Tripwire` port: one for each shard, with a thread of its own."""
 
     def __init__(self, connect: Callable[..., socket.socket] = socket.create_connection) -> None:
-        """Watches nothing yet."""
+        """Watches no leader yet. `connect`: as socket.create_connection."""
         self._connect = connect
         self._fired: SimpleQueue[m.Message] = SimpleQueue()
         self._target: tuple[str, int] | None = None  # (address, epoch)
@@ -97,15 +97,15 @@ class TripwireClient:
         threading.Thread(target=self._run, daemon=True, name="tripwire").start()
 
     def watch(self, address: str, epoch: int) -> None:
-        """Hold a connection to `address`; replaces the one before."""
+        """Hold a connection to `address` (host:port) instead of the previous one."""
         self._retarget((address, epoch))
 
     def unwatch(self) -> None:
-        """Let go."""
+        """Close the connection."""
         self._retarget(None)
 
     def poll(self) -> list[m.Message]:
-        """TripwireFired, if so. Never waits."""
+        """TripwireFired, if the connection has closed. Never waits."""
         messages: list[m.Message] = []
         while not self._fired.empty():
             messages.append(self._fired.get())
@@ -114,7 +114,7 @@ class TripwireClient:
     def _retarget(self, target: tuple[str, int] | None) -> None:
         with self._retargeting:
             self._target = target
-        with contextlib.suppress(BlockingIOError):  # a wake-up is waiting already
+        with contextlib.suppress(BlockingIOError):  # a wake-up is pending already
             self._wake_in.send(b"x")
 
     def _run(self) -> None:
@@ -130,7 +130,7 @@ class TripwireClient:
                 self._hold(connection, target)
 
     def _hold(self, connection: socket.socket, target: tuple[str, int]) -> None:
-        """Until the connection closes or another target is set."""
+        """Return when the connection has closed or another target is set."""
         while self._target is target:
             if not self._closes(connection):
                 continue
@@ -139,7 +139,7 @@ class TripwireClient:
             if again is None:
                 self._fire(target)
                 return
-            log.info("tripwire: the connection to %s closed, and is back", target[0])
+            log.info("tripwire: connection to %s closed and reopened", target[0])
             connection = again
         connection.close()
 
@@ -150,7 +150,7 @@ class TripwireClient:
                 self._fired.put(m.TripwireFired(target[1]))
 
     def _closes(self, connection: socket.socket) -> bool:
-        """Waits for the connection or a wake-up; whether it was the connection that closed."""
+        """Wait for the connection or a wake-up; whether the connection has closed."""
         self._selector.register(connection, selectors.EVENT_READ)
         ready = {key.fileobj for key, _ in self._selector.select()}
         self._selector.unregister(connection)

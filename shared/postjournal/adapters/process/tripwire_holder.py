@@ -1,7 +1,7 @@
 """The small process that holds a replica's end of the tripwire.
 
-It ends with the replica, and springs the tripwire before: a replica with 1,000,000 accounts that
-is killed has its own sockets closed 20-40 ms later, when the kernel has freed its memory.
+It exits when the replica dies, and so fires the tripwire 20-40 ms earlier than a killed replica
+with 1,000,000 accounts, whose sockets the kernel closes after it has freed the memory.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ STANDARD_STREAMS = (0, 1, 2)
 
 
 def hold_tripwire(host: str, port: int) -> int:
-    """Listen there until this process ends; the port. Port 0: any free one.
+    """Listen at `host` and `port` (0: any free one) until this process ends; returns the port.
 
-    Forks, so call it before there are threads, from the one that lives as long as the process.
-    Raises OSError when the address is taken. Elsewhere than on Linux this process holds it.
+    Forks, so call it before there are threads, from the thread that lives as long as the process.
+    On systems other than Linux this process holds the tripwire itself. Raises OSError when the
+    address is in use.
     """
     listener = socket.create_server((host, port), backlog=128)
     port = listener.getsockname()[1]
@@ -37,28 +38,30 @@ def hold_tripwire(host: str, port: int) -> int:
     if holder == 0:
         _hold(listener, death_lock, parent)
     listener.close()
-    threading.Thread(target=_miss, args=(holder,), daemon=True, name="tripwire-holder").start()
+    threading.Thread(
+        target=_exit_with_holder, args=(holder,), daemon=True, name="tripwire-holder"
+    ).start()
     return port
 
 
-def _miss(holder: int) -> None:
-    """Without it the standbys take this replica for dead, and so it had better be."""
+def _exit_with_holder(holder: int) -> None:
+    """If the tripwire holder dies, peers consider this replica dead, so exit."""
     _, status = os.waitpid(holder, 0)
-    log.critical("the process that holds the tripwire has ended (status %d): so do I", status)
+    log.critical("tripwire holder exited with status %d; shutting down", status)
     os._exit(1)
 
 
 def _hold(listener: socket.socket, death_lock: DeathLock, parent: int) -> None:
-    """All of the holder's life; never returns."""
+    """The holder's main function; never returns."""
     try:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # it is for the replica to resign first
+            signal.signal(number, signal.SIG_IGN)  # the replica must resign first
         close_all_but((*STANDARD_STREAMS, listener.fileno()))
-        die_with_parent(parent)  # should the lock fail
+        die_with_parent(parent)  # in case the lock fails
         server = TripwireServer(listener)
         death_lock.wait()
         server.close()
     except BaseException:
-        log.exception("the tripwire cannot be held")
+        log.exception("tripwire holder failed")
         os._exit(1)
     os._exit(0)

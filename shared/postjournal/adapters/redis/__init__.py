@@ -1,1 +1,1 @@
-"""Everything that talks to Redis."""
+"""Clients of Redis: the cluster view and the balances projection."""

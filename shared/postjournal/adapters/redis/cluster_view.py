@@ -1,4 +1,4 @@
-"""The view of the cluster in Redis: written only, decided from by nobody.
+"""The view of the cluster in Redis: it is only written, and no decision depends on it.
 
 Keys, `<ns>` being the namespace:
 - `<ns>:shard:<n>`, hash: leader, address, http, epoch, since, state, seq, digest
@@ -6,8 +6,8 @@ Keys, `<ns>` being the namespace:
 - `<ns>:failovers`, stream of the last 1,000
 - `<ns>:changes`, pub/sub channel of JSON messages
 
-Each `sync` reads what is there and writes the difference, so it does not matter whether Redis
-was wiped, restarted or written by another instance of the view.
+Each `sync` reads the present values and writes the difference, so that Redis may be wiped,
+restarted or written by another instance of the view.
 """
 
 from __future__ import annotations
@@ -26,12 +26,16 @@ MAX_LENGTH = 1_000
 
 SHARD_CHANGES = ("leader", "epoch", "state")
 REPLICA_CHANGES = ("state", "incarnation", "epoch", "leader", "error", "silent", "duplicate_name")
-"""A difference in one of these is worth a message; counters are not."""
+"""Fields whose change is published; counters are not among them."""
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """What Redis shall hold. All ready to be written; failovers: (stream id, fields), ascending."""
+class ViewContents:
+    """What Redis must hold.
+
+    `shards`: shard → fields; `replicas`: `<replica>/<shard>` → fields; `failovers`: (stream id,
+    fields), ascending by stream id.
+    """
 
     shards: Mapping[int, Mapping[str, str]]
     replicas: Mapping[str, Mapping[str, Any]]
@@ -39,7 +43,7 @@ class Snapshot:
 
 
 class RedisView:
-    """Raises `redis.RedisError` when Redis is away; the next `sync` makes up for it."""
+    """Raises `redis.RedisError` when Redis is unavailable; the next `sync` catches up."""
 
     def __init__(self, client: redis.Redis, namespace: str) -> None:
         """`namespace`: the prefix of the keys."""
@@ -49,19 +53,19 @@ class RedisView:
         self._failovers = f"{namespace}:failovers"
         self._channel = f"{namespace}:changes"
 
-    def sync(self, snapshot: Snapshot) -> None:
-        """Make Redis hold `snapshot`, all at once, and publish what has changed."""
-        pipe: Any  # redis-py's types do not tell the reads after WATCH from queued commands
+    def sync(self, contents: ViewContents) -> None:
+        """Make Redis hold `contents`, in one transaction, and publish what has changed."""
+        pipe: Any  # redis-py's types do not distinguish reads after WATCH from queued commands
         with self._redis.pipeline(transaction=True) as pipe:
-            # Another instance that writes the same failover must not make ours fail halfway.
+            # Without WATCH, another instance that writes the same failover makes ours fail halfway.
             pipe.watch(self._failovers)
-            shards = {n: pipe.hgetall(f"{self._shard_prefix}{n}") for n in snapshot.shards}
+            shards = {n: pipe.hgetall(f"{self._shard_prefix}{n}") for n in contents.shards}
             replicas = pipe.hgetall(self._replicas)
             last, count = self._stream(pipe)
             pipe.multi()
-            changes = self._write_shards(pipe, snapshot.shards, shards)
-            changes += self._write_replicas(pipe, snapshot.replicas, replicas)
-            changes += self._write_failovers(pipe, snapshot.failovers, last, count)
+            changes = self._write_shards(pipe, contents.shards, shards)
+            changes += self._write_replicas(pipe, contents.replicas, replicas)
+            changes += self._write_failovers(pipe, contents.failovers, last, count)
             for change in changes:
                 pipe.publish(self._channel, msgspec.json.encode(change))
             pipe.execute()
@@ -71,30 +75,30 @@ class RedisView:
         return (newest[0][0] if newest else "0-0"), pipe.xlen(self._failovers)
 
     def _write_shards(
-        self, pipe: Any, shards: Mapping[int, Mapping[str, str]], there: Mapping[int, Any]
+        self, pipe: Any, shards: Mapping[int, Mapping[str, str]], existing: Mapping[int, Any]
     ) -> list[Any]:
         changes = []
         for shard, fields in shards.items():
-            if fields == there[shard]:
+            if fields == existing[shard]:
                 continue
             pipe.hset(f"{self._shard_prefix}{shard}", mapping=dict(fields))
-            if any(fields[name] != there[shard].get(name) for name in SHARD_CHANGES):
+            if any(fields[name] != existing[shard].get(name) for name in SHARD_CHANGES):
                 changes.append({"kind": "shard", "shard": shard, **fields})
         return changes
 
     def _write_replicas(
-        self, pipe: Any, replicas: Mapping[str, Mapping[str, Any]], there: Mapping[str, str]
+        self, pipe: Any, replicas: Mapping[str, Mapping[str, Any]], existing: Mapping[str, str]
     ) -> list[Any]:
-        gone = [name for name in there if name not in replicas]
-        if gone:
-            pipe.hdel(self._replicas, *gone)
-        changes: list[Any] = [{"kind": "replica_gone", "name": name} for name in gone]
+        removed = [name for name in existing if name not in replicas]
+        if removed:
+            pipe.hdel(self._replicas, *removed)
+        changes: list[Any] = [{"kind": "replica_gone", "name": name} for name in removed]
         for name, value in replicas.items():
             encoded = msgspec.json.encode(value).decode()
-            if encoded == there.get(name):
+            if encoded == existing.get(name):
                 continue
             pipe.hset(self._replicas, name, encoded)
-            if _is_notable(value, there.get(name)):
+            if _is_notable(value, existing.get(name)):
                 changes.append({"kind": "replica", "name": name, **value})
         return changes
 
@@ -105,8 +109,8 @@ class RedisView:
         last: str,
         count: int,
     ) -> list[Any]:
-        """Append what is newer; when that would not give the right stream, write it anew."""
-        new = [each for each in failovers if _order(each[0]) > _order(last)]
+        """Append what is newer; when that does not give the right stream, rewrite the stream."""
+        new = [failover for failover in failovers if _order(failover[0]) > _order(last)]
         to_write = new
         if min(count + len(new), MAX_LENGTH) != len(failovers):
             pipe.delete(self._failovers)
@@ -124,6 +128,6 @@ def _order(stream_id: str) -> tuple[int, int]:
 def _is_notable(new: Mapping[str, Any], old: str | None) -> bool:
     try:
         before = msgspec.json.decode(old or "{}", type=dict[str, Any])
-    except UNREADABLE:  # somebody else's
+    except UNREADABLE:  # written by another program
         return True
     return any(new.get(name) != before.get(name) for name in REPLICA_CHANGES)

@@ -1,4 +1,4 @@
-"""Balances in Redis, together with the place in the topic that they belong to.
+"""Balances in Redis, together with the position in the topic that they belong to.
 
 Keys: `<namespace>:balances:<shard>`, a hash of account → balance, and
 `<namespace>:balances:<shard>:position`, a hash of `seq` and `offset`. Both change in one
@@ -16,11 +16,14 @@ from postjournal.core.sequence import Position
 
 
 class PositionMoved(Exception):
-    """Redis holds another position than the one written last: wiped, restored, or shared."""
+    """Redis holds a position other than the one written last: it was wiped, restored or shared."""
 
 
 class BalancesProjection:
-    """A `PositionStore` that also takes the balances. Raises `redis.RedisError` when away."""
+    """A `PositionStore` that also stores the balances.
+
+    All methods raise `redis.RedisError` when Redis is unavailable.
+    """
 
     def __init__(self, client: redis.Redis, namespace: str) -> None:
         """`namespace`: the prefix of the keys."""
@@ -28,33 +31,33 @@ class BalancesProjection:
         self._known: dict[int, Position | None] = {}
 
     def load(self, partition: int) -> Position | None:
-        """The position that the balances of this shard belong to; None: rebuild them."""
+        """The position that the balances of this shard belong to; None: rebuild the balances."""
         position = _position(self._redis.hgetall(self._position_key(partition)))
         self._known[partition] = position
         return position
 
     def save(self, positions: Mapping[int, Position]) -> None:
-        """See `PositionStore`; shard by shard."""
+        """Write the positions (shard → position), one transaction per shard."""
         for partition, position in positions.items():
             self.write(partition, {}, position)
 
     def write(self, shard: int, balances: Mapping[str, int], position: Position) -> None:
         """Balances (account → balance, minor units) and position in one transaction.
 
-        Raises `PositionMoved`, and has written nothing, unless Redis still holds the position
-        that this object read or wrote last. After a `redis.RedisError` it is not known whether
-        the write took place: `load` tells.
+        Raises `PositionMoved`, without having written anything, unless Redis still holds the
+        position that this object read or wrote last. After a `redis.RedisError` the write may
+        have taken place: `load` finds out.
         """
         balances_key, position_key = self._balances_key(shard), self._position_key(shard)
         known = self._known[shard]
-        pipe: Any  # redis-py's types do not tell the reads after WATCH from queued commands
+        pipe: Any  # redis-py's types do not distinguish reads after WATCH from queued commands
         with self._redis.pipeline(transaction=True) as pipe:
             try:
                 pipe.watch(position_key)
                 if _position(pipe.hgetall(position_key)) != known:
-                    raise PositionMoved(f"{position_key} is not {known} any more")
+                    raise PositionMoved(f"{position_key} is no longer {known}")
                 pipe.multi()
-                if known is None:  # what a wipe has left over is of no known time
+                if known is None:  # what a wipe has left belongs to no known position
                     pipe.delete(balances_key)
                 if balances:
                     pipe.hset(balances_key, mapping=dict(balances))
@@ -64,7 +67,7 @@ class BalancesProjection:
                 )
                 pipe.execute()
             except redis.WatchError as error:
-                raise PositionMoved(f"{position_key} was written by somebody else") from error
+                raise PositionMoved(f"{position_key} was written by another client") from error
         self._known[shard] = position
 
     def verify(self) -> None:
@@ -75,7 +78,7 @@ class BalancesProjection:
                 raise PositionMoved(f"{self._position_key(shard)} is {found} instead of {known}")
 
     def forget(self, shards: int) -> None:
-        """Delete everything, to be rebuilt from the topic's beginning."""
+        """Delete balances and positions, so that they are rebuilt from the topic's beginning."""
         for shard in range(shards):
             self._redis.delete(self._balances_key(shard), self._position_key(shard))
 

@@ -1,4 +1,4 @@
-"""The snapshots of one system in an object store: the catalogue, writing, reading, cleaning.
+"""The snapshots of one system in an object store: listing, writing, reading, cleaning.
 
 <namespace>/shard-<n>/<offset>-<id>.json                     the manifest, written last
 <namespace>/shard-<n>/<offset>-<id>-<taker>.snapshot.zst     the object
@@ -20,12 +20,12 @@ from postjournal.core.snapshot.manifest import Manifest
 log = logging.getLogger(__name__)
 
 READERS = 8
-"""Manifests are small and many: so many requests at once."""
+"""Requests at once: manifests are small and many."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """An object as it was sent."""
+    """SHA-256 and size in bytes of an object as it was sent."""
 
     sha256: str
     size: int
@@ -33,47 +33,46 @@ class Written:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A shard's snapshots, newest first; `unusable`: manifest name → why it counts for nothing."""
+    """A shard's snapshots, newest first; `unusable`: path of a manifest → why it is ignored."""
 
     snapshots: list[Manifest]
     unusable: dict[str, str]
 
 
 class SnapshotStore:
-    """Safe to use from many threads. Raises what `ObjectStore` does."""
+    """Safe to use from many threads. All methods raise what `ObjectStore` does."""
 
     def __init__(self, store: ObjectStore, namespace: str) -> None:
-        """`namespace` as in the names of the topics."""
+        """`namespace`: the prefix of the system's topics."""
         self._store, self._namespace = store, namespace
         self._known: dict[str, Manifest] = {}
 
     @property
     def url(self) -> str:
-        """For messages."""
         return self._store.url
 
     def check(self) -> None:
-        """Try all that is needed."""
+        """See `ObjectStore.check`."""
         self._store.check()
 
     # --- the catalogue ----------------------------------------------------------------------
 
     def catalogue(self, shard: int) -> Catalogue:
-        """What there is now. A manifest never changes, so each is read once."""
-        files = [each for each in self._list(shard) if each.name.endswith(manifests.SUFFIX)]
+        """The snapshots there are now. A manifest never changes, so each is read once."""
+        files = [file for file in self._list(shard) if file.name.endswith(manifests.SUFFIX)]
         with ThreadPoolExecutor(READERS) as pool:
             found = list(pool.map(self._manifest, files))
-        snapshots = [each for each in found if isinstance(each, Manifest)]
-        snapshots.sort(key=lambda each: (each.offset, each.time), reverse=True)
+        snapshots = [manifest for manifest in found if isinstance(manifest, Manifest)]
+        snapshots.sort(key=lambda manifest: (manifest.offset, manifest.time), reverse=True)
         unusable = {
-            file.name: each
-            for file, each in zip(files, found, strict=True)
-            if isinstance(each, str) and each
+            file.name: reason
+            for file, reason in zip(files, found, strict=True)
+            if isinstance(reason, str) and reason
         }
         return Catalogue(snapshots, unusable)
 
     def _manifest(self, file: StoredObject) -> Manifest | str:
-        """Or why it is none; "" when it has just been deleted."""
+        """The manifest, or why it is unusable; "" when it has just been deleted."""
         known = self._known.get(file.name)
         if known is not None:
             return known
@@ -89,18 +88,18 @@ class SnapshotStore:
     # --- writing ----------------------------------------------------------------------------
 
     def write_object(self, shard: int, name: str, chunks: Iterable[bytes]) -> Written:
-        """Stream an object into the store; it is no snapshot before its manifest is there."""
+        """Stream an object into the store; it becomes a snapshot with its manifest."""
         meter = _Meter()
         self._store.put(self._path(shard, name), meter.through(chunks))
         return Written(meter.sha256, meter.size)
 
     def publish(self, manifest: Manifest) -> bool:
-        """Write the manifest, if there is none of its name; False: another replica's is there."""
+        """Write the manifest unless it exists; False: another replica has written it."""
         path = self._path(manifest.shard, manifest.name)
         return self._store.create(path, manifests.encode(manifest))
 
     def verify(self, manifest: Manifest, on_read: Callable[[int], None] | None = None) -> None:
-        """Read the object back; raises `SnapshotDamaged`. `on_read`: is told bytes read so far."""
+        """Read the object back; `on_read` gets the bytes read so far. Raises `SnapshotDamaged`."""
         read = 0
         for chunk in self.read(manifest):
             read += len(chunk)
@@ -110,9 +109,10 @@ class SnapshotStore:
     # --- reading ----------------------------------------------------------------------------
 
     def read(self, manifest: Manifest) -> Iterator[bytes]:
-        """The object's bytes; raises `SnapshotDamaged` at the end when they are not the manifest's.
+        """The object's bytes, chunk by chunk.
 
-        Whoever uses them before must throw away what he made of them then.
+        Raises `SnapshotDamaged` at the end when size or SHA-256 differ from the manifest's: the
+        caller must then discard what it has made of the chunks.
         """
         meter = _Meter()
         path = self._path(manifest.shard, manifest.object)
@@ -122,51 +122,54 @@ class SnapshotStore:
             raise SnapshotDamaged(f"{path} is missing, though its manifest is there") from error
         except StoreUnavailable as error:
             if self._is_shorter(manifest):
-                raise SnapshotDamaged(f"{path} is shorter than its manifest says") from error
+                raise SnapshotDamaged(
+                    f"{path} is shorter than the {manifest.size} bytes in its manifest"
+                ) from error
             raise
         if (meter.size, meter.sha256) != (manifest.size, manifest.sha256):
             raise SnapshotDamaged(
-                f"{path}: {meter.size} bytes with SHA-256 {meter.sha256}, but its manifest says "
+                f"{path}: {meter.size} bytes with SHA-256 {meter.sha256}, but its manifest has "
                 f"{manifest.size} bytes with {manifest.sha256}"
             )
 
     def _is_shorter(self, manifest: Manifest) -> bool:
-        """A range beyond the end is an error that has no name of its own."""
+        """A range beyond the end of an object raises an error without a class of its own."""
         path = self._path(manifest.shard, manifest.object)
-        sizes = [each.size for each in self._list(manifest.shard) if each.name == path]
+        sizes = [file.size for file in self._list(manifest.shard) if file.name == path]
         return any(size < manifest.size for size in sizes)
 
     # --- cleaning ---------------------------------------------------------------------------
 
     def delete(self, manifest: Manifest) -> None:
-        """The manifest first: nobody shall find a snapshot without its object."""
+        """Delete the manifest first, so that no reader finds a snapshot without its object."""
         self._store.delete(self._path(manifest.shard, manifest.name))
         self._store.delete(self._path(manifest.shard, manifest.object))
 
     def delete_object(self, shard: int, name: str) -> None:
-        """An object that was given up."""
+        """Delete the object of a snapshot that was given up."""
         self._store.delete(self._path(shard, name))
 
     def clean(self, shard: int, before_ms: int) -> list[str]:
-        """Delete objects without a manifest that nobody has touched since `before_ms`.
+        """Delete objects without a manifest that were last modified before `before_ms`.
 
-        They are what a replica leaves that dies while it takes a snapshot. Returns their names.
+        A replica that dies while it takes a snapshot leaves them. `before_ms`: since the Unix
+        epoch. Returns their names.
         """
         catalogue = self.catalogue(shard)
-        wanted = {self._path(shard, each.object) for each in catalogue.snapshots}
-        told = [_stem(name) for name in catalogue.unusable]  # unread manifests keep theirs
-        left = [
-            each.name
-            for each in self._list(shard)
-            if each.name.endswith(manifests.OBJECT_SUFFIX)
-            and each.name not in wanted
-            and each.modified_ms < before_ms
-            and not any(each.name.startswith(stem) for stem in told)
+        wanted = {self._path(shard, manifest.object) for manifest in catalogue.snapshots}
+        unread = [_stem(name) for name in catalogue.unusable]  # their objects are kept
+        orphans = [
+            file.name
+            for file in self._list(shard)
+            if file.name.endswith(manifests.OBJECT_SUFFIX)
+            and file.name not in wanted
+            and file.modified_ms < before_ms
+            and not any(file.name.startswith(stem) for stem in unread)
         ]
-        for name in left:
+        for name in orphans:
             self._store.delete(name)
         unfinished = self._store.clean_unfinished(self._folder(shard), before_ms)
-        return left + ["an unfinished upload"] * unfinished
+        return orphans + ["an unfinished upload"] * unfinished
 
     # --- names ------------------------------------------------------------------------------
 
@@ -181,7 +184,7 @@ class SnapshotStore:
 
 
 class _Meter:
-    """Counts and hashes what passes."""
+    """Counts and hashes the chunks of a stream."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()

@@ -1,8 +1,9 @@
-"""Writing down a large state while it goes on changing: in a forked child, as Redis does it.
+"""Writing a large state while it changes: in a forked child, as Redis does it.
 
 The child has the memory of the instant of the fork, shared with its parent until one of them
-writes to it. It must touch nothing else of its parent's: no thread of it but the forking one
-exists there, and every socket that it kept open would keep a killed parent's peers from noticing.
+writes to it. It must use nothing else of its parent's: of the parent's threads only the forking
+one exists in the child, and every socket that the child keeps open hides a killed parent's death
+from the parent's peers.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from postjournal.adapters.process.child import close_all_but, die_with_parent
 from postjournal.recovery import codec as snapshot_codec
 
 NICE = 15
-"""The engines on the same machine come first."""
+"""The engines on the same machine have priority."""
 
 READ_BYTES = 1 << 20
 PIPE_BYTES = 1 << 20
 
 
 class ChildFailed(Exception):
-    """The child ended before it had written everything; the message says why."""
+    """The child exited before it had written everything; the message is the reason."""
 
 
 class _Report(msgspec.Struct):
@@ -40,7 +41,7 @@ class _Report(msgspec.Struct):
 
 @dataclass(frozen=True)
 class _Ends:
-    """What of the two pipes belongs to whom."""
+    """The ends of the two pipes: the child writes to `_in`, the parent reads from `_out`."""
 
     data_out: int
     data_in: int
@@ -59,9 +60,9 @@ class ForkedWriter:
     """One child that writes `content`, compressed, into a pipe."""
 
     def __init__(self, content: Callable[[], Iterable[bytes]]) -> None:
-        """Forks at once; raises OSError. `content` is called in the child only.
+        """Forks; raises OSError. `content` is called in the child only.
 
-        The caller's thread must live on: the child dies with it.
+        The calling thread must stay alive: the child dies with it.
         """
         ends, parent = _Ends.make(), os.getpid()
         self._lock = Lock()
@@ -73,14 +74,14 @@ class ForkedWriter:
                 os.close(end)
             raise
         if self._pid == 0:
-            _live(parent, ends, content)
+            _run_child(parent, ends, content)
         os.close(ends.data_in)
         os.close(ends.report_in)
         self._data, self._report = ends.data_out, ends.report_out
         self.content_size = 0
 
     def chunks(self) -> Iterator[bytes]:
-        """What the child writes; `content_size` is known afterwards. Raises `ChildFailed`."""
+        """What the child writes; afterwards `content_size` is set. Raises `ChildFailed`."""
         while chunk := os.read(self._data, READ_BYTES):
             yield chunk
         report = self._reap()
@@ -89,13 +90,13 @@ class ForkedWriter:
         self.content_size = report.content_size
 
     def kill(self) -> None:
-        """End the child, if it still lives. Safe from any thread."""
+        """Kill the child, if it is still running. Safe from any thread."""
         with self._lock, contextlib.suppress(ProcessLookupError):
             if not self._is_reaped:
                 os.kill(self._pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Let go of child and pipes; call it once, when nobody reads `chunks` any more."""
+        """End the child and close the pipes; call it once, when `chunks` is no longer read."""
         self.kill()
         self._reap()
         os.close(self._data)
@@ -105,20 +106,20 @@ class ForkedWriter:
         with self._lock:
             if self._is_reaped:
                 return _Report()
-        os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)  # its id stays its own till then
+        os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)  # the pid is not reused
         with self._lock:
             _, status = os.waitpid(self._pid, 0)
             self._is_reaped = True
-        said = b"".join(iter(lambda: os.read(self._report, 65_536), b""))
+        output = b"".join(iter(lambda: os.read(self._report, 65_536), b""))
         try:
-            report = msgspec.json.decode(said, type=_Report)
+            report = msgspec.json.decode(output, type=_Report)
         except msgspec.DecodeError:
-            report = _Report(error=f"the writing child ended with status {status}")
+            report = _Report(error=f"the writing child exited with status {status}")
         return report
 
 
 def _widen(pipe: int) -> None:
-    """So that the child need not wait for each 64 kB; as much as it is allowed to be."""
+    """Enlarge the pipe, if allowed, so that the child does not wait after every 64 kB."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -127,13 +128,13 @@ def _widen(pipe: int) -> None:
 # --- the child -----------------------------------------------------------------------------------
 
 
-def _live(parent: int, ends: _Ends, content: Callable[[], Iterable[bytes]]) -> None:
-    """All of the child's life; never returns."""
-    report = _Report(error="it did not get to its end")
+def _run_child(parent: int, ends: _Ends, content: Callable[[], Iterable[bytes]]) -> None:
+    """The child's main function; never returns."""
+    report = _Report(error="the child did not finish")
     try:
         _detach(parent, (ends.data_in, ends.report_in))
         report = _Report(content_size=_write(ends.data_in, content()))
-    except BaseException as error:  # noqa: BLE001 - there is nobody else to tell
+    except BaseException as error:  # noqa: BLE001 - the report is the only way out
         report = _Report(error=f"{type(error).__name__}: {error}"[:1_000])
     finally:
         with contextlib.suppress(BaseException):
@@ -142,19 +143,19 @@ def _live(parent: int, ends: _Ends, content: Callable[[], Iterable[bytes]]) -> N
 
 
 def _detach(parent: int, keep: tuple[int, int]) -> None:
-    """Leave everything of the parent's alone, and do not outlive it."""
-    gc.disable()  # a collection would write to all memory, and finalize what is not ours
+    """Separate the child from the parent's signals, files and life."""
+    gc.disable()  # a collection would write to all memory, and finalize the parent's objects
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     close_all_but(keep)
     die_with_parent(parent)
     if sys.platform == "linux":
-        _be_killed_first()
+        _prefer_as_oom_victim()
     os.nice(NICE)
 
 
-def _be_killed_first() -> None:
-    """Where memory runs out, rather the snapshot than the replica."""
+def _prefer_as_oom_victim() -> None:
+    """When memory runs out, the kernel must kill the snapshot rather than the replica."""
     with contextlib.suppress(OSError):
         descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
         os.write(descriptor, b"1000")
@@ -162,7 +163,7 @@ def _be_killed_first() -> None:
 
 
 def _write(pipe: int, content: Iterable[bytes]) -> int:
-    """Returns the size of the content, uncompressed."""
+    """Write `content` compressed; returns its uncompressed size in bytes."""
     size = 0
 
     def counted() -> Iterator[bytes]:

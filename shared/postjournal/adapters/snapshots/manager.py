@@ -1,4 +1,4 @@
-"""Snapshots taken and restored by threads, over a real store: the `Snapshots` port."""
+"""Snapshots taken and restored by threads, over an object store: the `Snapshots` port."""
 
 from __future__ import annotations
 
@@ -23,64 +23,66 @@ from postjournal.recovery.choice import Loader, RecoveryJournal, every, recover
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.5
-STORE_PATIENCE_S = 10.0
-"""A store that is away for longer is not waited for, where the journal is whole."""
+STORE_TIMEOUT_S = 10.0
+"""When the store is unavailable for longer and the journal is complete, read the whole journal."""
 
 AnyImage = Image[Any, Any, Any]
 
 
-class Look(RecoveryJournal, Protocol):
-    """A `JournalProbe`."""
+class Probe(RecoveryJournal, Protocol):
+    """What is needed of a `JournalProbe`."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
 
 
 @dataclass(frozen=True)
 class Stores:
-    """`patient` tries long, for what goes on in the background; `hasty` soon gives up."""
+    """The store with two timeouts: `object_store.BACKGROUND_TIMEOUT_S`, `INTERACTIVE_TIMEOUT_S`."""
 
-    patient: SnapshotStore
-    hasty: SnapshotStore
+    background: SnapshotStore
+    interactive: SnapshotStore
 
 
 @dataclass(frozen=True)
 class Restorer:
-    """`look` opens a look at the journal; `load`, `fits`: see `recover`."""
+    """`open_probe` opens a probe of the journal; `load`, `fits`: see `recover`."""
 
-    look: Callable[[], Look]
+    open_probe: Callable[[], Probe]
     load: Loader
     fits: Callable[[Manifest], bool] = every
 
 
 @dataclass
-class Restoring:
-    """How far a restore has got, in bytes of the object."""
+class RestoreProgress:
+    """How much of a snapshot's object a restore has read. `size`, `read`: bytes."""
 
     snapshot_id: str
     size: int
     read: int = 0
 
 
-class StoreSnapshots:
-    """See `ports.Snapshots`. The engine's thread asks; other threads do the work."""
+class SnapshotManager:
+    """The `Snapshots` port. The engine's thread calls it; other threads do the work.
+
+    `restoring`: the progress of the restore under way, for any thread to read.
+    """
 
     def __init__(self, shard: int, replica: str, stores: Stores | None, restorer: Restorer) -> None:
         """`replica`: its name; `stores` None: there are no snapshots."""
         self._shard, self._replica, self._stores = shard, replica, stores
         self._restorer = restorer
         self._ready: SimpleQueue[tuple[Event, m.Message | Exception]] = SimpleQueue()
-        self._given_up = Event()  # of what is under way now
+        self._given_up = Event()  # of the work under way now
         self._writer: ForkedWriter | None = None
-        self.restoring: Restoring | None = None
+        self.restoring: RestoreProgress | None = None
 
     def restore(self) -> None:
-        """In a thread; see `_restore`."""
         self._start(self._restore, "restore")
 
-    def take(self, asked: m.SnapshotRequested, image: AnyImage) -> None:
-        """The fork is done here, in the engine's thread; all else in another."""
-        job = SnapshotJob(asked, image.header(), self._replica)
+    def take(self, request: m.SnapshotRequested, image: AnyImage) -> None:
+        """Forks in the calling thread, which is the engine's; another one does the rest."""
+        job = SnapshotJob(request, image.header(), self._replica)
         stores = self._stores
         if stores is None:
             self._put(job.failed("POSTJOURNAL_SNAPSHOT_URL is not set"))
@@ -93,12 +95,12 @@ class StoreSnapshots:
         job.fork_ms = job.elapsed_ms()
         self._put(job.progress(SnapshotState.WRITING))
         self._start(
-            lambda tell: SnapshotUpload(stores.patient, self._shard, job, writer, tell).run(),
+            lambda emit: SnapshotUpload(stores.background, self._shard, job, writer, emit).run(),
             "snapshot",
         )
 
     def cancel(self) -> None:
-        """What comes of it is not told any more."""
+        """Stop the work in progress; its messages are dropped."""
         self._given_up.set()
         self._given_up = Event()
         if self._writer is not None:
@@ -107,7 +109,7 @@ class StoreSnapshots:
         self.restoring = None
 
     def poll(self) -> list[m.Message]:
-        """Raises what halts the shard."""
+        """The messages since the last call. Raises `ShardHalted`, and what a bug has raised."""
         messages: list[m.Message] = []
         while not self._ready.empty():
             given_up, message = self._ready.get()
@@ -122,53 +124,54 @@ class StoreSnapshots:
         self._ready.put((self._given_up, message))
 
     def _start(self, work: Callable[[_Worker], None], name: str) -> None:
-        tell = _Worker(self._ready, self._given_up)
+        worker = _Worker(self._ready, self._given_up)
         name = f"{name}-{self._shard}"
-        Thread(target=tell.whatever_comes_of, args=(work,), name=name, daemon=True).start()
+        Thread(target=worker.run, args=(work,), name=name, daemon=True).start()
 
     # --- restoring --------------------------------------------------------------------------
 
-    def _restore(self, tell: _Worker) -> None:
-        """Until it is known what to begin with: the store or Kafka may be away for a while."""
-        started, said = time.monotonic(), ""
-        while not tell.is_cancelled:
+    def _restore(self, emit: _Worker) -> None:
+        """Retries: the store or Kafka may be unavailable for a while."""
+        started, logged = time.monotonic(), ""
+        while not emit.is_cancelled:
             restored, why = self._try_restore(time.monotonic() - started)
             if restored is not None:
-                tell(restored)
+                emit(restored)
                 return
-            if why != said:
-                log.error("shard %d: cannot restore yet: %s; trying again", self._shard, why)
-                said = why
+            if why != logged:
+                log.error("shard %d: cannot restore yet: %s; retrying", self._shard, why)
+                logged = why
             time.sleep(RETRY_S)
 
     def _try_restore(self, waited_s: float) -> tuple[m.Restored | None, str]:
-        """Or why not yet. Raises `ShardHalted`."""
-        look = self._restorer.look()
+        """What to start with, or why that is not known yet. Raises `ShardHalted`."""
+        probe = self._restorer.open_probe()
         try:
-            return self._recover(look), ""
+            return self._recover(probe), ""
         except JournalUnavailable as error:
             return None, str(error)
         except (StoreUnavailable, StoreUnusable) as error:
-            if not self._can_do_without(look, waited_s):
+            if not self._can_do_without_store(probe, waited_s):
                 return None, str(error)
             log.error("shard %d: %s; reading the whole journal instead", self._shard, error)
             return m.Restored(None), ""
         finally:
-            look.close()
+            probe.close()
 
-    def _can_do_without(self, look: Look, waited_s: float) -> bool:
-        if waited_s < STORE_PATIENCE_S:
+    def _can_do_without_store(self, probe: Probe, waited_s: float) -> bool:
+        if waited_s < STORE_TIMEOUT_S:
             return False
         try:
-            return look.bounds()[0] == 0
+            return probe.bounds()[0] == 0
         except JournalUnavailable:
             return False
 
-    def _recover(self, look: Look) -> m.Restored:
-        """Raises what `recover` does."""
+    def _recover(self, probe: Probe) -> m.Restored:
         started = time.monotonic()
-        snapshots = _OfShard(self, self._stores.hasty if self._stores else None, self._shard)
-        recovered = recover(snapshots, look, self._restorer.load, self._restorer.fits)
+        snapshots = _ShardSnapshots(
+            self, self._stores.interactive if self._stores else None, self._shard
+        )
+        recovered = recover(snapshots, probe, self._restorer.load, self._restorer.fits)
         for name, reason in recovered.skipped.items():
             log.error("shard %d: snapshot %s is not used: %s", self._shard, name, reason)
         image, took_s = recovered.image, time.monotonic() - started
@@ -183,11 +186,11 @@ class StoreSnapshots:
         return m.Restored(image)
 
 
-class _OfShard:
-    """See `SnapshotSource`."""
+class _ShardSnapshots:
+    """The `SnapshotSource` of one shard; reading one updates the manager's progress."""
 
-    def __init__(self, port: StoreSnapshots, store: SnapshotStore | None, shard: int) -> None:
-        self._port, self._store = port, store
+    def __init__(self, manager: SnapshotManager, store: SnapshotStore | None, shard: int) -> None:
+        self._manager, self._store = manager, store
         self._catalogue = store.catalogue(shard) if store else Catalogue([], {})
 
     @property
@@ -200,14 +203,14 @@ class _OfShard:
 
     def read(self, manifest: Manifest) -> Iterator[bytes]:
         assert self._store is not None
-        self._port.restoring = progress = Restoring(manifest.id, manifest.size)
+        self._manager.restoring = progress = RestoreProgress(manifest.id, manifest.size)
         for chunk in self._store.read(manifest):
             progress.read += len(chunk)
             yield chunk
 
 
 class _Worker:
-    """Hands messages of one piece of work to the engine, unless it was given up."""
+    """Passes the messages of one piece of work to the engine, unless it was given up."""
 
     def __init__(
         self, ready: SimpleQueue[tuple[Event, m.Message | Exception]], given_up: Event
@@ -216,18 +219,18 @@ class _Worker:
 
     @property
     def is_cancelled(self) -> bool:
-        """Nobody wants to hear of it any more."""
+        """The engine has given the work up, and drops further messages."""
         return self._given_up.is_set()
 
     def __call__(self, message: m.Message) -> None:
         self._ready.put((self._given_up, message))
 
-    def whatever_comes_of(self, work: Callable[[_Worker], None]) -> None:
-        """Even a bug must be told, or the engine would wait for ever."""
+    def run(self, work: Callable[[_Worker], None]) -> None:
+        """Passes on a bug's exception too, or the engine would wait forever."""
         try:
             work(self)
         except ShardHalted as error:
             self._ready.put((self._given_up, error))
         except Exception as error:
-            log.exception("a bug in a thread of the snapshots")
+            log.exception("bug in a snapshot thread")
             self._ready.put((self._given_up, error))

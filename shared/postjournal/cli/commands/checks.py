@@ -15,6 +15,7 @@ import click
 
 from postjournal.cli.interruption import TERMINATION_SIGNALS, handlers, not_ignored
 from postjournal.cli.local.layout import PROJECT_ROOT
+from postjournal.config.variables import process_environment
 
 UNIT = "tests/unit"
 QUICK = (UNIT, "tests/simulation")
@@ -227,7 +228,7 @@ def run_process(command: Sequence[str], defaults: Mapping[str, str] | None = Non
             child.send_signal(number)
 
     with handlers(not_ignored(FORWARDED), handle):
-        environment = {**(defaults or {}), **os.environ}
+        environment = {**(defaults or {}), **process_environment()}
         child = subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment)
         for number in received:
             child.send_signal(number)

@@ -15,7 +15,7 @@ from postjournal.cli.display.tables import number_or_dash, plain_table
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.options import json_option
 from postjournal.cli.output import print_json
-from postjournal.cli.running_system import running_system
+from postjournal.cli.running_system import coordinator_of, running_system
 
 POLL_S = 0.1
 FINAL_STATES = ("done", "failed")
@@ -28,7 +28,7 @@ FINAL_STATES = ("done", "failed")
 @json_option
 def snapshot(shard: int | None, allow_leader: bool, waiting: bool, as_json: bool) -> None:
     """Request a snapshot: a standby writes its state to the store."""
-    coordinator = CoordinatorClient(running_system().plan.url("coordinator"))
+    coordinator = coordinator_of(running_system())
     snapshot_id, rows = coordinator.request_snapshot(shard, allow_leader=allow_leader)
     if waiting:
         rows = _wait(coordinator, snapshot_id, quiet=as_json)
@@ -43,7 +43,7 @@ def snapshot(shard: int | None, allow_leader: bool, waiting: bool, as_json: bool
 @json_option
 def snapshots(as_json: bool) -> None:
     """List the snapshots, newest first, including those in progress."""
-    rows = CoordinatorClient(running_system().plan.url("coordinator")).snapshots()
+    rows = coordinator_of(running_system()).snapshots()
     if as_json:
         print_json(rows)
     elif rows:

@@ -47,7 +47,7 @@ def trace(
     settings = Settings.from_environment(target_environment(bootstrap))
     application = load_application(app or settings.app)
     topics = Topics.of(namespace or settings.namespace, application.sources, application.sinks)
-    searcher = Searcher(bootstrap or settings.bootstrap, topics)
+    searcher = Searcher(settings.kafka.at(bootstrap), topics)
     try:
         traces = searcher.traces(wanted)
     finally:

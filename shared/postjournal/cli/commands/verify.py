@@ -99,7 +99,7 @@ def _target(
 ) -> Target:
     settings = Settings.from_environment(environment)
     return Target(
-        bootstrap=bootstrap or settings.bootstrap,
+        kafka=settings.kafka.at(bootstrap),
         namespace=namespace or settings.namespace,
         application=app or settings.app,
         dedupe_window=dedupe_window or settings.dedupe_window,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import PROJECT_ROOT
+from postjournal.config.variables import process_environment
 
 STDERR = 2
 COMPOSE_FILE = PROJECT_ROOT / "compose.yaml"
@@ -17,7 +17,7 @@ COMMAND_TIMEOUT_S = 30.0
 
 def project() -> str:
     """Return the name of the Compose project, the prefix of containers, networks and volumes."""
-    return os.environ.get("COMPOSE_PROJECT_NAME") or "postjournal"
+    return process_environment().get("COMPOSE_PROJECT_NAME") or "postjournal"
 
 
 def check_usable() -> None:
@@ -83,7 +83,7 @@ def follow(
     done = subprocess.run(
         ["docker", *arguments],
         cwd=PROJECT_ROOT,
-        env={**os.environ, **(environment or {})},
+        env=process_environment(environment),
         stdout=stdout,
         check=False,
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import msgspec
@@ -48,26 +47,27 @@ class DockerSystem:
     def is_running(self) -> bool:
         return any(container.state != "exited" for container in _long_running())
 
-    def prove_identity(self) -> None:
-        """Put the operator's credentials for Kafka and the coordinator into the environment.
+    @cached_property
+    def credentials(self) -> dict[str, str]:
+        """The operator's variables for Kafka and the coordinator; {} for a system without any.
 
-        Only this process's. Raises `OperationFailed` when the container that holds them does not
-        exist.
+        Raises `OperationFailed` when the container that holds them does not exist.
         """
         if not self.plan.is_secure:
-            return
-        made_them = next((found.name for found in containers() if found.service == SECRETS), None)
-        if made_them is None:
+            return {}
+        holder = next((found.name for found in containers() if found.service == SECRETS), None)
+        if holder is None:
             raise OperationFailed(
                 f"the container `{SECRETS}`, which holds the operator's credentials, does not "
                 "exist: recreate it with `./postjournal up` and the options of the first start"
             )
-        os.environ["POSTJOURNAL_KAFKA_USERNAME"] = OPERATOR
-        for variable, name in (
-            ("POSTJOURNAL_KAFKA_PASSWORD", "kafka-password"),
-            ("POSTJOURNAL_API_TOKEN", "api-token"),
-        ):
-            os.environ[variable] = read_file(made_them, str(OPERATOR_FOLDER / name))
+        return {
+            "POSTJOURNAL_KAFKA_USERNAME": OPERATOR,
+            "POSTJOURNAL_KAFKA_PASSWORD": read_file(
+                holder, str(OPERATOR_FOLDER / "kafka-password")
+            ),
+            "POSTJOURNAL_API_TOKEN": read_file(holder, str(OPERATOR_FOLDER / "api-token")),
+        }
 
     def status(self) -> SystemStatus:
         """Fetch the state of every replica and service."""
@@ -86,8 +86,11 @@ class DockerSystem:
         return SystemStatus(mode="docker", replicas=rows, services=services)
 
     def settings(self) -> dict[str, str]:
-        """Return the environment variables with which programs on this machine find the system."""
-        return self.plan.settings
+        """Return the environment variables by which a client on this machine reaches this system.
+
+        Raises as `credentials`, which are included.
+        """
+        return self.plan.settings | self.credentials
 
     def state_fetcher(self) -> Callable[[], dict[str, StateResponse | None]]:
         """Return a function that fetches the state of the replicas that exist now."""

@@ -18,6 +18,7 @@ from postjournal.cli.local.kafka_jars import LIBRARIES
 from postjournal.cli.local.layout import DEFAULT_DIRECTORY, Layout
 from postjournal.cli.local.plan import read_plan
 from postjournal.cli.local.ports import is_free, well_known_ports
+from postjournal.config.variables import process_environment
 
 COMMAND_TIMEOUT_S = 10.0
 
@@ -80,7 +81,9 @@ def inspect_machine() -> Machine:
         ports=() if running else _ports_in_use(),
         running=running,
         leftovers=leftovers,
-        proxies=tuple(name for name in ("http_proxy", "HTTP_PROXY") if os.environ.get(name)),
+        proxies=tuple(
+            name for name in ("http_proxy", "HTTP_PROXY") if process_environment().get(name)
+        ),
     )
 
 

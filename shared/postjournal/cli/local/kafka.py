@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.ports import HOST
+from postjournal.config.variables import process_environment
 
 MIN_JAVA = 17  # for brokers, since Kafka 4.0
 
@@ -118,7 +118,7 @@ def format_storage(layout: Layout, libraries: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, **ENVIRONMENT},
+        env=process_environment(ENVIRONMENT),
     )
     if done.returncode != 0:
         raise OperationFailed(f"cannot format Kafka's storage:\n{done.stderr[-1000:]}")

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import requests
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from redis import Redis, RedisError
 
+from postjournal.adapters.kafka.admin import KafkaProbe
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import Layout
 from postjournal.cli.local.plan import Plan
@@ -25,6 +24,7 @@ from postjournal.cli.local.status import (
 )
 from postjournal.cli.local.supervisor import ProgramInfo
 from postjournal.cluster.http import direct_session
+from postjournal.config.settings import KafkaAccess
 
 RESTARTS_UNTIL_FAILED = 3
 POLL_S = 0.05
@@ -93,16 +93,9 @@ class ReadinessWaiter:
 
 def storage_checks(plan: Plan) -> dict[str, Callable[[], bool]]:
     """Return the checks that Kafka and Redis answer, by component."""
-    # A fresh client each time would pay for its threads; reconnects must stay quick.
-    admin = AdminClient(
-        {
-            "bootstrap.servers": plan.address("kafka"),
-            "reconnect.backoff.max.ms": 100,
-            "log_level": 0,
-        }
-    )
+    kafka = KafkaProbe(KafkaAccess(plan.address("kafka")))
     redis = Redis.from_url(plan.redis_url, socket_timeout=0.5)
-    return {"kafka": partial(_kafka_answers, admin), "redis": partial(_redis_answers, redis)}
+    return {"kafka": kafka.answers, "redis": partial(_redis_answers, redis)}
 
 
 def service_checks(
@@ -126,12 +119,6 @@ def _runs(programs: Callable[[], Mapping[str, ProgramInfo]], name: str) -> bool:
     """Whether the service has a process that did not exit at once."""
     pid = programs()[name].pid
     return pid is not None and age_s(pid) > SETTLED_S
-
-
-def _kafka_answers(admin: AdminClient) -> bool:
-    with contextlib.suppress(KafkaException):
-        return bool(admin.list_topics(timeout=0.3).brokers)
-    return False
 
 
 def _redis_answers(redis: Redis) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import subprocess
 import sys
 import xmlrpc.client
@@ -17,6 +16,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import PROJECT_ROOT, Layout
+from postjournal.config.variables import process_environment
 
 
 class ProgramInfo(msgspec.Struct, frozen=True):
@@ -108,7 +108,7 @@ def launch(layout: Layout, environment: dict[str, str]) -> subprocess.Popen[byte
         return subprocess.Popen(
             command,
             cwd=PROJECT_ROOT,
-            env={**os.environ, **environment},
+            env=process_environment(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

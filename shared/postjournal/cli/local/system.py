@@ -60,6 +60,7 @@ from postjournal.config.settings import (
     NAMESPACE,
     SNAPSHOT_URL,
 )
+from postjournal.config.variables import process_environment
 
 LOCK_TIMEOUT_S = 120.0
 STORAGE_TIMEOUT_S = 90.0
@@ -144,18 +145,12 @@ class LocalSystem:
         return local_status(plan, self.layout, Supervisor(plan.socket).programs())
 
     def settings(self) -> dict[str, str]:
-        """Return the environment variables with which programs find this system."""
+        """Return the environment variables of clients of this system, credentials included."""
         return service_environment(self.plan)
 
     def state_fetcher(self) -> Callable[[], dict[str, StateResponse | None]]:
         """Return a function that fetches the state of all replicas."""
         return partial(fetch_states, self.plan)
-
-    def prove_identity(self) -> None:
-        """Let this process be the operator, to the coordinator."""
-        token = self.plan.api_token
-        if token:
-            os.environ["POSTJOURNAL_API_TOKEN"] = token
 
     def kill(self, name: str) -> int:
         """Send SIGKILL to a service; return its pid. It is restarted, a replica after 3 s."""
@@ -230,7 +225,7 @@ class LocalSystem:
         write_plan(self.layout, plan)
 
     def _make_plan(self, replicas: int, shards: int, on_step: OnStep) -> Plan:
-        environment = {**os.environ, **self._environment}
+        environment = process_environment(self._environment)
         wanted = well_known_ports(replicas)
         ports = choose_ports(wanted, prefer_wanted=self._prefer_well_known_ports)
         if self._prefer_well_known_ports:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.adapters.kafka.metadata import bounds, partition_count
-from postjournal.adapters.kafka.partition_reader import KafkaPartition
+from postjournal.adapters.kafka.client import TopicRecord
+from postjournal.adapters.kafka.partition_reader import KafkaPartition, PartitionFinder
 from postjournal.cli.trace.accepted_entries import (
     AcceptedEntry,
     RecordPosition,
@@ -25,10 +24,9 @@ from postjournal.cli.trace.builder import (
     trace_id_of,
 )
 from postjournal.cluster.topics import Topics
-from postjournal.core.errors import ConfigurationError, JournalUnavailable
+from postjournal.config.settings import KafkaAccess
 from postjournal.core.records import MAX_ID_LENGTH, UNREADABLE
 
-ANSWER_S = 10.0
 FIRST_WINDOW = 20_000
 """The newest source records are searched first; each further window is twice as long."""
 
@@ -53,14 +51,14 @@ class _Output(msgspec.Struct):
 class Searcher:
     """Reads the topics of one system. Call `close`. Methods raise `JournalUnavailable`."""
 
-    def __init__(self, bootstrap: str, topics: Topics) -> None:
-        self._bootstrap, self._topics = bootstrap, topics
-        self._consumer = Consumer(kafka_settings.audit_consumer(bootstrap) | {"log_level": 2})
+    def __init__(self, kafka: KafkaAccess, topics: Topics) -> None:
+        self._topics = topics
+        self._finder = PartitionFinder(kafka)
         self._envelope = msgspec.json.Decoder(_Envelope).decode
         self._output = msgspec.json.Decoder(_Output).decode
 
     def close(self) -> None:
-        self._consumer.close()
+        self._finder.close()
 
     def traces(self, wanted: str) -> list[CommandTrace]:
         """Return the traces of the command `wanted`, or of the commands of the trace `wanted`.
@@ -75,9 +73,9 @@ class Searcher:
 
     def _sources(self, wanted: str) -> list[SourceRecord]:
         partitions = [
-            self._partition(topic, shard)
+            self._finder.partition(topic, shard)
             for topic in self._topics.source_topics
-            for shard in range(self._shards(topic))
+            for shard in range(self._finder.count(topic))
         ]
         ends = {part: part.end for part in partitions}
         window = FIRST_WINDOW
@@ -85,9 +83,7 @@ class Searcher:
             found: list[SourceRecord] = []
             for part in partitions:
                 start = max(part.first, ends[part] - window)
-                searched = KafkaPartition(
-                    part.bootstrap, part.topic, part.number, start, ends[part]
-                )
+                searched = replace(part, first=start, end=ends[part])
                 found += self._matches(searched, wanted)
                 ends[part] = start
             if found:
@@ -100,25 +96,25 @@ class Searcher:
         is_trace = len(wanted) == 32 and set(wanted) <= set("0123456789abcdef")
         # The id of a record that cannot be decoded is its position.
         is_position = wanted.startswith(f"{part.topic}/{part.number}@")
-        for message in self._messages(part, part.first):
+        for record in part.records(part.first):
             parent = None
-            if needle not in (message.value() or b"") and not is_position:
-                parent = _traceparent(message) if is_trace else None
+            if needle not in record.value and not is_position:
+                parent = _traceparent(record) if is_trace else None
                 if trace_id_of(parent) != wanted:
                     continue
-            source = self._source(message)
+            source = self._source(part, record)
             if source.id == wanted or parent is not None:
                 yield source
 
-    def _source(self, message: Message) -> SourceRecord:
+    def _source(self, part: KafkaPartition, record: TopicRecord) -> SourceRecord:
         """The id is the one that the engine uses: see `StateMachine._poison`."""
-        position = _position(message)
+        position = _position(part, record)
         try:
-            found = self._envelope(message.value() or b"").id
+            found = self._envelope(record.value).id
         except UNREADABLE:
             found = ""
         usable = found if 0 < len(found) <= MAX_ID_LENGTH else str(position)
-        return SourceRecord(position, usable, _traceparent(message))
+        return SourceRecord(position, usable, _traceparent(record))
 
     # --- the journal and the sinks ----------------------------------------------------------
 
@@ -129,9 +125,9 @@ class Searcher:
 
     def _deciding_entry(self, source: SourceRecord) -> AcceptedEntry | None:
         """The accepted entry that covers the source record; None: it is not decided yet."""
-        journal = self._partition(self._topics.journal, source.position.partition)
+        journal = self._finder.partition(self._topics.journal, source.position.partition)
         for margin_ms in (*MARGINS_MS, source.position.time_ms):
-            start = self._offset_at(journal, source.position.time_ms - margin_ms)
+            start = self._finder.offset_at(journal, source.position.time_ms - margin_ms)
             is_whole = start <= journal.first
             found = self._first_covering(journal, start, source, from_start=start == 0)
             if is_whole or (found is not None and found.previous is not None):
@@ -142,8 +138,8 @@ class Searcher:
         self, journal: KafkaPartition, start: int, source: SourceRecord, *, from_start: bool
     ) -> AcceptedEntry | None:
         records: list[tuple[RecordPosition, bytes]] = []
-        for message in self._messages(journal, start):
-            records.append((_position(message), message.value() or b""))
+        for record in journal.records(start):
+            records.append((_position(journal, record), record.value))
             if len(records) % READ_CHUNK == 0:
                 found = _covering_entry(records, source.position, from_start=from_start)
                 if found is not None:
@@ -163,46 +159,17 @@ class Searcher:
         """The entry's outputs that name the command."""
         end = accepted.entry.sinks.get(sink, 0)
         first = accepted.previous.sinks.get(sink, 0) if accepted.previous else 0
-        part = self._partition(topic, source.position.partition)
-        start = self._offset_at(part, accepted.position.time_ms - MARGINS_MS[0])
-        copies: dict[int, list[Message]] = {}
-        for message in self._messages(part, start) if first < end else ():
-            output = self._output(message.value() or b"")
+        part = self._finder.partition(topic, source.position.partition)
+        start = self._finder.offset_at(part, accepted.position.time_ms - MARGINS_MS[0])
+        copies: dict[int, list[TopicRecord]] = {}
+        for record in part.records(start) if first < end else ():
+            output = self._output(record.value)
             if first <= output.seq < end and output.id == source.id:
-                copies.setdefault(output.seq, []).append(message)
+                copies.setdefault(output.seq, []).append(record)
         item_seqs = _of_item(sorted(copies), source, accepted)
         for seq in item_seqs:
-            value: dict[str, Any] = msgspec.json.decode(copies[seq][0].value() or b"")
-            yield PublishedOutput(sink, _position(copies[seq][0]), value, len(copies[seq]))
-
-    # --- Kafka ------------------------------------------------------------------------------
-
-    def _shards(self, topic: str) -> int:
-        count = partition_count(self._consumer, topic, ANSWER_S)
-        if count == 0:
-            raise ConfigurationError(
-                f"there is no topic {topic} at {self._bootstrap}: check --namespace"
-            )
-        return count
-
-    def _partition(self, topic: str, shard: int) -> KafkaPartition:
-        first, end = bounds(self._consumer, topic, shard, ANSWER_S)
-        return KafkaPartition(self._bootstrap, topic, shard, first, end)
-
-    def _offset_at(self, part: KafkaPartition, time_ms: int) -> int:
-        """The offset of the first record that is not older; the end when there is none."""
-        asked = TopicPartition(part.topic, part.number, max(time_ms, 0))
-        try:
-            found = self._consumer.offsets_for_times([asked], timeout=ANSWER_S)[0]
-        except KafkaException as error:
-            raise JournalUnavailable(f"{part.topic}: {error.args[0].str()}") from error
-        return found.offset if found.offset >= 0 else part.end
-
-    def _messages(self, part: KafkaPartition, start: int) -> Iterator[Message]:
-        for messages in part.messages(start):
-            for message in messages:
-                if (message.offset() or 0) < part.end:
-                    yield message
+            value: dict[str, Any] = msgspec.json.decode(copies[seq][0].value)
+            yield PublishedOutput(sink, _position(part, copies[seq][0]), value, len(copies[seq]))
 
 
 def _covering_entry(
@@ -222,17 +189,12 @@ def _of_item(seqs: list[int], source: SourceRecord, accepted: AcceptedEntry) -> 
     return [seqs[indexes.index(index_in_batch(source, accepted))]]
 
 
-def _position(message: Message) -> RecordPosition:
-    topic, partition, offset = message.topic(), message.partition(), message.offset()
-    assert topic is not None
-    assert partition is not None
-    assert offset is not None
-    return RecordPosition(topic, partition, offset, message.timestamp()[1])
+def _position(part: KafkaPartition, record: TopicRecord) -> RecordPosition:
+    return RecordPosition(part.topic, record.partition, record.offset, record.time_ms)
 
 
-def _traceparent(message: Message) -> str | None:
-    headers: Any = message.headers() or ()  # a list of pairs, unlike its type stub
-    for name, value in headers:
+def _traceparent(record: TopicRecord) -> str | None:
+    for name, value in record.headers:
         if name == "traceparent" and isinstance(value, bytes):
             return value.decode("ascii", "replace")
     return None

@@ -1,4 +1,4 @@
-"""SnapshotUpload a snapshot where the store says nothing of what became of the manifest."""
+"""Uploading a snapshot to a store whose answer about the manifest is lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.snapshots import busy_journal
 
 
 class Writer:
-    """As a child would have written it."""
+    """Writes what a child process would write."""
 
     content_size = 7
 
@@ -30,7 +30,7 @@ class Writer:
         pass
 
 
-class Told(list[m.Message]):
+class Emitted(list[m.Message]):
     is_cancelled = False
 
     def __call__(self, message: m.Message) -> None:
@@ -62,14 +62,14 @@ def store(objects: Silent) -> SnapshotStore:
 
 def take(store: SnapshotStore) -> m.SnapshotProgressed:
     job = SnapshotJob(m.SnapshotRequested("r", "s1", 1), busy_journal().fold().header(), "r")
-    told = Told()
-    SnapshotUpload(store, 0, job, cast(ForkedWriter, Writer()), told).run()
-    last = told[-1]
+    emitted = Emitted()
+    SnapshotUpload(store, 0, job, cast(ForkedWriter, Writer()), emitted).run()
+    last = emitted[-1]
     assert isinstance(last, m.SnapshotProgressed)
     return last
 
 
-def test_a_manifest_of_unknown_fate_keeps_its_object(store: SnapshotStore) -> None:
+def test_a_manifest_that_may_have_been_written_keeps_its_object(store: SnapshotStore) -> None:
     assert take(store).state == "failed"
     (manifest,) = store.catalogue(0).snapshots
     store.verify(manifest)
@@ -86,7 +86,7 @@ def test_an_object_whose_manifest_was_not_written_is_left_to_the_coordinator(
     assert len(store.clean(0, before_ms=2**60)) == 1
 
 
-def test_a_manifest_without_its_object_is_not_called_done(
+def test_a_manifest_without_its_object_is_not_reported_as_done(
     store: SnapshotStore, objects: Silent
 ) -> None:
     objects.loses_answers = False
@@ -97,7 +97,7 @@ def test_a_manifest_without_its_object_is_not_called_done(
     assert (end.state, "is missing" in str(end.error)) == ("failed", True)
 
 
-def test_who_was_not_the_first_tells_what_is_in_the_store(
+def test_a_replica_that_was_not_the_first_reports_what_is_in_the_store(
     store: SnapshotStore, objects: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     objects.loses_answers = False

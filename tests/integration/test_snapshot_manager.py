@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from postjournal.adapters.snapshots import manager as store_snapshots
+from postjournal.adapters.snapshots import manager
 from postjournal.adapters.snapshots.catalogue import SnapshotStore
-from postjournal.adapters.snapshots.manager import Restorer, Stores, StoreSnapshots
+from postjournal.adapters.snapshots.manager import Restorer, SnapshotManager, Stores
 from postjournal.adapters.snapshots.object_store import ObjectStore
 from postjournal.config.settings import StoreSettings
 from postjournal.core import messages as m
@@ -42,8 +42,8 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinIO]:
 
 
 @dataclass
-class Look:
-    """A look at a journal in memory."""
+class Probe:
+    """A probe of a journal in memory."""
 
     values: list[bytes]
     begin: int = 0
@@ -51,7 +51,7 @@ class Look:
 
     def bounds(self) -> tuple[int, int]:
         if self.is_away:
-            raise JournalUnavailable("Kafka is away")
+            raise JournalUnavailable("Kafka is unavailable")
         return self.begin, len(self.values)
 
     def value(self, offset: int) -> bytes | None:
@@ -64,50 +64,50 @@ class Look:
 class SnapshotPorts:
     """One shard's port over one store."""
 
-    def __init__(self, settings: StoreSettings | None, journal: Journal, patience_s: float) -> None:
-        self.look = Look(journal.values)
+    def __init__(self, settings: StoreSettings | None, journal: Journal, timeout_s: float) -> None:
+        self.probe = Probe(journal.values)
         self.store = self.stores = None
         if settings is not None:
-            self.store = SnapshotStore(ObjectStore(settings, patience_s), "test")
+            self.store = SnapshotStore(ObjectStore(settings, timeout_s), "test")
             self.stores = Stores(self.store, self.store)
         self.port = self.another()
 
-    def another(self, replica: str = "r", window: int = WINDOW) -> StoreSnapshots:
+    def another(self, replica: str = "r", window: int = WINDOW) -> SnapshotManager:
         load = partial(
             snapshot_codec.restore,
             application=Ledger(),
             place=ShardPlace(0, 1),
             dedupe_window=window,
         )
-        return StoreSnapshots(0, replica, self.stores, Restorer(lambda: self.look, load))
+        return SnapshotManager(0, replica, self.stores, Restorer(lambda: self.probe, load))
 
-    def hear(self, port: StoreSnapshots | None = None, last: str = "") -> list[Any]:
-        """Everything that the port says until something final."""
-        heard: list[Any] = []
+    def messages(self, port: SnapshotManager | None = None, last: str = "") -> list[Any]:
+        """All messages of the port up to a final one."""
+        received: list[Any] = []
         deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             for message in (port or self.port).poll():
-                heard.append(message)
+                received.append(message)
                 state = getattr(message, "state", "restored")
                 if state in ("done", "failed", "restored", last):
-                    return heard
+                    return received
             time.sleep(0.005)
-        raise AssertionError(f"nothing final came: {heard}")
+        raise AssertionError(f"nothing final came: {received}")
 
     def take(self, image: AnyImage, snapshot_id: str = "s1") -> m.SnapshotProgressed:
         self.port.take(m.SnapshotRequested("r", snapshot_id, 1), image)
-        end: m.SnapshotProgressed = self.hear()[-1]
+        end: m.SnapshotProgressed = self.messages()[-1]
         return end
 
-    def restore(self, port: StoreSnapshots | None = None) -> AnyImage | None:
+    def restore(self, port: SnapshotManager | None = None) -> AnyImage | None:
         (port or self.port).restore()
-        restored: m.Restored = self.hear(port)[-1]
+        restored: m.Restored = self.messages(port)[-1]
         return restored.image
 
     @property
     def ids(self) -> list[str]:
         assert self.store is not None
-        return [each.id for each in self.store.catalogue(0).snapshots]
+        return [snapshot.id for snapshot in self.store.catalogue(0).snapshots]
 
 
 @pytest.fixture(params=["directory", pytest.param("minio", marks=needs_minio)])
@@ -122,7 +122,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StoreSettings:
 
 @pytest.fixture
 def ports(settings: StoreSettings, journal: Journal) -> SnapshotPorts:
-    return SnapshotPorts(settings, journal, patience_s=2.0)
+    return SnapshotPorts(settings, journal, timeout_s=2.0)
 
 
 def test_what_is_taken_is_restored_to_the_byte(ports: SnapshotPorts, journal: Journal) -> None:
@@ -135,7 +135,7 @@ def test_what_is_taken_is_restored_to_the_byte(ports: SnapshotPorts, journal: Jo
     assert content_of(journal.fold(restored)) == content_of(journal.fold())
 
 
-def test_the_manifest_says_what_the_image_says(ports: SnapshotPorts, journal: Journal) -> None:
+def test_the_manifest_agrees_with_the_image(ports: SnapshotPorts, journal: Journal) -> None:
     end = ports.take(journal.fold(end=30))
     assert ports.store is not None
     (manifest,) = ports.store.catalogue(0).snapshots
@@ -154,7 +154,7 @@ def test_the_newest_is_restored(ports: SnapshotPorts, journal: Journal) -> None:
     assert restored.offset == 29
 
 
-def test_an_id_that_is_there_already_is_not_taken_again(
+def test_a_snapshot_that_exists_already_is_not_taken_again(
     ports: SnapshotPorts, journal: Journal
 ) -> None:
     first = ports.take(journal.fold(end=10))
@@ -169,13 +169,13 @@ def test_two_replicas_taking_the_same_snapshot_leave_one(
     rivals = [ports.another("a"), ports.another("b")]
     for port in rivals:
         port.take(m.SnapshotRequested("r", "s1", 1), journal.fold(end=10))
-    assert [ports.hear(port)[-1].state for port in rivals] == ["done", "done"]
+    assert [ports.messages(port)[-1].state for port in rivals] == ["done", "done"]
     assert ports.ids == ["s1"]
     assert ports.restore() is not None
 
 
 class Failing(Ledger):
-    """Its dump breaks off."""
+    """Its dump fails halfway."""
 
     @property
     def name(self) -> str:
@@ -197,7 +197,7 @@ def test_a_snapshot_that_fails_is_never_listed(ports: SnapshotPorts, journal: Jo
 
 
 class Slow(Ledger):
-    """Its dump takes as long as nobody stops it."""
+    """Its dump lasts until it is stopped."""
 
     @property
     def name(self) -> str:
@@ -210,20 +210,20 @@ class Slow(Ledger):
         yield from super().dump(state)
 
 
-def test_what_is_given_up_says_nothing_and_leaves_nothing(
+def test_a_snapshot_that_is_given_up_reports_nothing_and_leaves_nothing(
     ports: SnapshotPorts, journal: Journal
 ) -> None:
     image = journal.fold(end=10)
     image.machine.application = Slow()
     ports.port.take(m.SnapshotRequested("r", "s1", 1), image)
-    assert ports.hear(last="writing")[-1].state == "writing"
+    assert ports.messages(last="writing")[-1].state == "writing"
     ports.port.cancel()
     assert ports.take(journal.fold(end=20), "s2").state == "done"
     assert ports.port.poll() == []
     assert ports.ids == ["s2"]
 
 
-def test_a_snapshot_that_is_damaged_is_passed_over(
+def test_a_damaged_snapshot_is_skipped(
     ports: SnapshotPorts, journal: Journal, settings: StoreSettings
 ) -> None:
     ports.take(journal.fold(end=10), "old")
@@ -237,7 +237,7 @@ def test_a_snapshot_that_is_damaged_is_passed_over(
     assert restored.snapshot_id == "old"
 
 
-def test_a_manifest_without_its_object_is_passed_over(
+def test_a_manifest_without_its_object_is_skipped(
     ports: SnapshotPorts, journal: Journal, settings: StoreSettings
 ) -> None:
     ports.take(journal.fold(end=10), "old")
@@ -257,10 +257,10 @@ def test_without_a_store_the_journal_is_read_and_no_snapshot_taken(journal: Jour
 
 
 def test_a_trimmed_journal_without_a_snapshot_halts(ports: SnapshotPorts) -> None:
-    ports.look.begin = 5
+    ports.probe.begin = 5
     ports.port.restore()
     with pytest.raises(RecordsMissing, match="begins at offset 5"):
-        ports.hear()
+        ports.messages()
 
 
 def test_another_configuration_halts(ports: SnapshotPorts, journal: Journal) -> None:
@@ -268,64 +268,62 @@ def test_another_configuration_halts(ports: SnapshotPorts, journal: Journal) -> 
     port = ports.another(window=WINDOW + 1)
     port.restore()
     with pytest.raises(SnapshotMismatch, match="POSTJOURNAL_DEDUPE_WINDOW"):
-        ports.hear(port)
+        ports.messages(port)
 
 
-def test_kafka_that_is_away_is_waited_for(ports: SnapshotPorts, journal: Journal) -> None:
+def test_a_restore_waits_for_kafka(ports: SnapshotPorts, journal: Journal) -> None:
     ports.take(journal.fold(end=10))
-    ports.look.is_away = True
+    ports.probe.is_away = True
     ports.port.restore()
     time.sleep(0.7)
     assert ports.port.poll() == []
-    ports.look.is_away = False
-    assert ports.hear()[-1].image.offset == 9
+    ports.probe.is_away = False
+    assert ports.messages()[-1].image.offset == 9
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_snapshots, "STORE_PATIENCE_S", 0.5)
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager, "STORE_TIMEOUT_S", 0.5)
 
 
 def broken(tmp_path: Path) -> Callable[[], None]:
-    """A store that is away; the answer brings it back."""
+    """Make the store unavailable; the function returned makes it available again."""
     (tmp_path / "disk").write_text("no directory")
 
-    def mend() -> None:
+    def repair() -> None:
         (tmp_path / "disk").unlink()
 
-    return mend
+    return repair
 
 
-@pytest.mark.usefixtures("hasty")
-def test_a_store_that_stays_away_costs_only_time(tmp_path: Path, journal: Journal) -> None:
+@pytest.mark.usefixtures("short_timeouts")
+def test_a_store_that_stays_unavailable_costs_only_time(tmp_path: Path, journal: Journal) -> None:
     broken(tmp_path)
     ports = SnapshotPorts(StoreSettings(f"file://{tmp_path}/disk", None, None), journal, 0.2)
     assert ports.restore() is None
 
 
-@pytest.mark.usefixtures("hasty")
-def test_a_store_that_is_away_is_waited_for_where_the_journal_is_trimmed(
+@pytest.mark.usefixtures("short_timeouts")
+def test_a_restore_waits_for_the_store_where_the_journal_is_trimmed(
     tmp_path: Path, journal: Journal
 ) -> None:
-    mend = broken(tmp_path)
+    repair = broken(tmp_path)
     ports = SnapshotPorts(StoreSettings(f"file://{tmp_path}/disk", None, None), journal, 0.2)
-    ports.look.begin = 5
+    ports.probe.begin = 5
     ports.port.restore()
     time.sleep(1.5)
     assert ports.port.poll() == []
-    mend()
+    repair()
     with pytest.raises(RecordsMissing):  # it is there, and empty
-        ports.hear()
+        ports.messages()
 
 
 @needs_minio
-def test_a_snapshot_survives_a_store_that_is_away_for_a_moment(
-    minio: MinIO, journal: Journal
-) -> None:
+def test_a_snapshot_survives_a_short_outage_of_the_store(minio: MinIO, journal: Journal) -> None:
     proxy = Proxy(minio.port)
     made = minio.settings(proxy.port)
     url = made.url.replace("some/prefix", "moment")
-    ports = SnapshotPorts(StoreSettings(url, made.key_id, made.secret), journal, patience_s=20.0)
+    ports = SnapshotPorts(StoreSettings(url, made.key_id, made.secret), journal, timeout_s=20.0)
     proxy.bytes_left = 0
     threading.Timer(1.0, lambda: setattr(proxy, "bytes_left", None)).start()
     assert ports.take(journal.fold(end=10)).state == "done"
@@ -339,7 +337,7 @@ def test_a_store_that_hangs_fails_the_snapshot_and_nothing_else(
 ) -> None:
     server = MinIO(tmp_path)
     server.start()
-    ports = SnapshotPorts(server.settings(), journal, patience_s=1.0)
+    ports = SnapshotPorts(server.settings(), journal, timeout_s=1.0)
     server.kill()
     end = ports.take(journal.fold(end=10))
     assert end.state == "failed"

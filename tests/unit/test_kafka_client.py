@@ -1,4 +1,4 @@
-"""A client that has lost all its brokers is noticed, and replaced or its process restarted."""
+"""librdkafka's quirks: lost brokers, sleeping threads, partitions that failed, its errors."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from postjournal.adapters.kafka import control_log
+from postjournal.adapters.kafka import client as kafka_client
 from postjournal.adapters.kafka import sink as kafka_sink
-from postjournal.adapters.kafka.client import watched
+from postjournal.adapters.kafka.client import (
+    make_consumer,
+    make_producer,
+    translated,
+    wake,
+    watched,
+)
 from postjournal.adapters.kafka.control_log import ControlLog
 from postjournal.adapters.kafka.sink import TailReader
 from postjournal.cluster.status import Handover
 from postjournal.cluster.topics import Topics
-from postjournal.config.settings import Settings
+from postjournal.config.settings import KafkaAccess, Settings
 from postjournal.core.errors import BrokersLost, JournalUnavailable
 from postjournal.ledger import Ledger
 from services.replica import shard as shard_module
@@ -53,34 +59,35 @@ def settings(broker: FakeBroker) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("make", [Producer, Consumer])
-def test_a_client_without_brokers_says_so(
-    broker: FakeBroker, make: Callable[[dict[str, Any]], Client]
+@pytest.mark.parametrize("make", [make_producer, make_consumer])
+def test_a_client_that_has_lost_its_brokers_raises(
+    broker: FakeBroker, make: Callable[..., Client]
 ) -> None:
-    client = make(watched(settings(broker), REPORT_MS))
+    client = make(settings(broker), report_ms=REPORT_MS)
     client.list_topics(TOPIC, timeout=20)
     broker.is_fresh = True
     deadline = time.monotonic() + 60
-    with pytest.raises(BrokersLost, match="a new one is needed"):
+    with pytest.raises(BrokersLost, match="recreate the client"):
         while time.monotonic() < deadline:
             client.poll(0.1)
-    broker.is_fresh = False  # it has told nobody for long: but this client asks no more
-    again = make(watched(settings(broker), REPORT_MS))
+    broker.is_fresh = False  # it knows itself now, but this client asks no more
+    again = make(settings(broker), report_ms=REPORT_MS)
     assert again.list_topics(TOPIC, timeout=20).brokers
 
 
 @pytest.mark.parametrize("is_reading", [False, True])
-def test_the_reader_of_tails_says_so_whatever_it_does(
+def test_the_reader_of_tails_raises_whether_it_reads_or_waits(
     broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, is_reading: bool
 ) -> None:
     own = settings(broker)
 
-    def quickly(config: dict[str, Any]) -> dict[str, Any]:
+    def quickly(config: dict[str, Any], report_ms: int) -> dict[str, Any]:
+        assert report_ms
         return watched(config | own, REPORT_MS)
 
-    monkeypatch.setattr(kafka_sink, "watched", quickly)
+    monkeypatch.setattr(kafka_client, "watched", quickly)
     monkeypatch.setattr(kafka_sink, "REPORT_MS", REPORT_MS)
-    tails = TailReader(broker.address, {"results": TOPIC}, 0)
+    tails = TailReader(KafkaAccess(broker.address), {"results": TOPIC}, 0)
     tails._consumer.list_topics(TOPIC, timeout=20)
     broker.is_fresh = True
     if is_reading:
@@ -92,7 +99,7 @@ def test_the_reader_of_tails_says_so_whatever_it_does(
             time.sleep(0.01)
 
 
-def test_a_broker_that_is_away_is_not_lost(broker: FakeBroker) -> None:
+def test_a_broker_that_is_unavailable_is_not_lost(broker: FakeBroker) -> None:
     reports: list[str] = []
     config = watched(settings(broker), REPORT_MS)
     look = config["stats_cb"]
@@ -113,23 +120,21 @@ def test_a_broker_that_is_away_is_not_lost(broker: FakeBroker) -> None:
         client.close()
 
 
-REPLACED_OTHERWISE = {
-    "control_log.py": "replaced whenever it fails",
-    "journal_probe.py": "lives for one question",
-    "journal_trimmer.py": "lives for one request",
-    "admin.py": "lives for the start of a process",
+UNWATCHED = {
+    "journal_probe.py": "lives for one recovery, and is polled only to read a record",
     "partition_reader.py": "lives for one reading",
-    "kafka_commands.py": "replaced when no broker has answered for some seconds",
+    "producer.py": "watched if its owner polls it; otherwise its owner renews it",
 }
 
 
 def test_every_client_of_a_service_is_watched_or_replaced() -> None:
     found = set()
-    for path in [*ROOT.glob("shared/postjournal/adapters/**/*.py"), *ROOT.glob("services/**/*.py")]:
+    for path in [*ROOT.glob("shared/postjournal/**/*.py"), *ROOT.glob("services/**/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
-            if _makes_client(node) and not _is_watched(node):
+            assert not _makes_client(node) or path.name == "client.py"
+            if _makes_unwatched(node):
                 found.add(path.name)
-    assert found == set(REPLACED_OTHERWISE)
+    assert found == set(UNWATCHED)
 
 
 def _makes_client(node: ast.AST) -> bool:
@@ -137,13 +142,17 @@ def _makes_client(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and getattr(node.func, "id", "") in names
 
 
-def _is_watched(node: ast.AST) -> bool:
-    assert isinstance(node, ast.Call)
-    inner = (getattr(each, "func", None) for each in ast.walk(node.args[0]))
-    return any(getattr(each, "id", "") == "watched" for each in inner)
+def _makes_unwatched(node: ast.AST) -> bool:
+    """Any choice of `report_ms` but the default and a constant."""
+    if not isinstance(node, ast.Call):
+        return False
+    if getattr(node.func, "id", "") not in ("make_consumer", "make_producer"):
+        return False
+    chosen = [*node.args[2:], *(word.value for word in node.keywords if word.arg == "report_ms")]
+    return any(not isinstance(value, ast.Name) for value in chosen)
 
 
-class Mute:
+class SilentProducer:
     """A producer that never reports."""
 
     made = 0
@@ -154,19 +163,19 @@ class Mute:
     def produce(self, *arguments: object, **named: object) -> None:
         pass
 
-    def flush(self, timeout_s: float) -> None:
-        pass
+    def flush(self, timeout_s: float) -> int:
+        return 1
 
 
 def test_a_control_log_that_failed_tries_with_a_new_client(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Mute, "made", 0)
-    monkeypatch.setattr(control_log, "Producer", Mute)
-    log = ControlLog("b:1", "t")
+    monkeypatch.setattr(SilentProducer, "made", 0)
+    monkeypatch.setattr(kafka_client, "Producer", SilentProducer)
+    log = ControlLog(KafkaAccess("b:1"), "t")
     for made in (1, 2):
-        assert Mute.made == made
-        with pytest.raises(JournalUnavailable, match="does not answer"):
+        assert SilentProducer.made == made
+        with pytest.raises(JournalUnavailable, match="no answer"):
             log.append(Handover(shard=0, successor=None, time=0))
 
 
@@ -186,7 +195,7 @@ class LostLog:
         return lambda *arguments, **named: None
 
 
-def test_a_replica_that_lost_the_brokers_ends_to_be_started_again(
+def test_a_replica_that_has_lost_the_brokers_exits_to_be_restarted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shard_module, "KafkaLog", LostLog)
@@ -198,5 +207,41 @@ def test_a_replica_that_lost_the_brokers_ends_to_be_started_again(
     configuration = Settings.from_environment({"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"})
     runner = ShardRunner(Shared(configuration, topics, application, addresses, None), 0)
     runner.start()
-    assert not runner.join(60)  # not as asked: the exit code tells it
+    assert not runner.join(60)  # not as requested, which the exit code shows
     assert sent == [(os.getpid(), signal.SIGTERM)]
+
+
+class SleepingConsumer:
+    """A consumer; the broker of partition 0 does not answer."""
+
+    def __init__(self) -> None:
+        self.requests: list[int] = []
+
+    def get_watermark_offsets(
+        self, partition: TopicPartition, timeout: float, cached: bool
+    ) -> tuple[int, int]:
+        assert not cached
+        self.requests.append(partition.partition)
+        if partition.partition == 0:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return 0, 0
+
+
+def test_every_partitions_broker_is_woken_even_when_one_does_not_answer() -> None:
+    consumer: Any = SleepingConsumer()
+    wake(consumer, [TopicPartition(TOPIC, number) for number in range(3)], 0.1)
+    assert consumer.requests == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (KafkaException(KafkaError(KafkaError._TIMED_OUT)), "t/0: Local: Timed out"),
+        (BufferError("queue full"), "t/0: queue full"),
+        (TimeoutError(), "t/0: no answer in time"),
+    ],
+)
+def test_callers_see_our_own_errors_with_librdkafkas_text(error: Exception, text: str) -> None:
+    with pytest.raises(JournalUnavailable) as raised, translated("t/0"):
+        raise error
+    assert str(raised.value) == text

@@ -25,7 +25,7 @@ class Asked:
 
 
 @pytest.fixture(autouse=True)
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topic_metadata, "RETRY_S", 0)
 
 
@@ -39,11 +39,11 @@ def test_a_partition_without_a_leader_is_asked_again() -> None:
     assert ask(60, *codes) == (3, 7)
 
 
-def test_it_is_told_when_no_leader_comes_in_time() -> None:
+def test_a_partition_that_stays_without_a_leader_is_unavailable() -> None:
     with pytest.raises(JournalUnavailable, match="t/0: "):
         ask(-1, KafkaError.NOT_LEADER_FOR_PARTITION)
 
 
-def test_what_does_not_pass_is_told_at_once() -> None:
+def test_permanent_errors_are_raised_at_once() -> None:
     with pytest.raises(JournalUnavailable):
         ask(60, KafkaError.TOPIC_AUTHORIZATION_FAILED)

@@ -1,4 +1,4 @@
-"""A busy engine's thread comes first, and only that one."""
+"""A busy engine's thread has a higher priority, and no other thread has."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def started():
     seen["started"] = niceness()
 
 def engine():
-    precedence = ThreadPriority()
-    seen["allowed"], seen["idle"] = precedence.is_allowed, niceness()
-    precedence.switch(on=True)
+    priority = ThreadPriority()
+    seen["allowed"], seen["idle"] = priority.is_allowed, niceness()
+    priority.switch(on=True)
     seen["busy"] = niceness()
     thread = threading.Thread(target=started)
     thread.start()
@@ -39,11 +39,11 @@ def engine():
     before = set(os.listdir("/proc/self/task"))
     client = Producer({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
     clients = set(os.listdir("/proc/self/task")) - before
-    seen["clients"] = sorted({os.getpriority(os.PRIO_PROCESS, int(each)) for each in clients})
+    seen["clients"] = sorted({os.getpriority(os.PRIO_PROCESS, int(name)) for name in clients})
     child = os.fork()
     if child == 0:
         os._exit(niceness() + 100)
-    precedence.switch(on=False)
+    priority.switch(on=False)
     seen["idle again"] = niceness()
     seen["forked"] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) - 100
 
@@ -84,9 +84,9 @@ def may_be_raised() -> bool:
 
 
 @pytest.mark.skipif(not may_be_raised(), reason="this user may not raise a thread's priority")
-def test_a_busy_engine_has_precedence_and_nothing_that_it_starts() -> None:
+def test_a_busy_engine_has_priority_and_what_it_starts_has_not() -> None:
     assert ask() == {"allowed": True, "busy": NICE} | EVERYTHING_ELSE
 
 
-def test_where_it_is_not_allowed_all_goes_on_as_it_was() -> None:
+def test_where_it_is_not_allowed_priorities_stay_unchanged() -> None:
     assert ask("forbidden") == {"allowed": False, "busy": 0} | EVERYTHING_ELSE

@@ -1,13 +1,13 @@
-"""Makes the cluster's users and acls what `kafka_acls` says."""
+"""The users of the Kafka cluster and their ACLs, made to match what is wanted."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AclBinding,
     AclBindingFilter,
@@ -22,25 +22,37 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     UserScramCredentialUpsertion,
 )
 
-from postjournal.core.errors import JournalUnavailable
-from services.setup.kafka_acls import Right
+from postjournal.adapters.kafka.client import translated
 
 log = logging.getLogger(__name__)
 
 ANSWER_S = 20.0
 ITERATIONS = 4096
-"""Kafka's least; passwords are long and random, so that more would only slow logins down."""
+"""Kafka's minimum; passwords are long and random, so that more would only slow logins down."""
 
 RESOURCES = {
     "topic": ResourceType.TOPIC,
     "group": ResourceType.GROUP,
-    # The name that confluent-kafka has for the cluster; brokers call it that no longer.
+    # confluent-kafka's name for the cluster.
     "cluster": ResourceType.BROKER,
 }
 
 
+@dataclass(frozen=True, order=True)
+class Acl:
+    """One operation that a user may do.
+
+    `resource`: topic, group or cluster; `operation`: Kafka's name; `prefixed`: `name` is a prefix.
+    """
+
+    resource: str
+    name: str
+    operation: str
+    prefixed: bool = False
+
+
 def set_passwords(admin: AdminClient, passwords: Mapping[str, str]) -> None:
-    """User → password. Raises `JournalUnavailable`."""
+    """Create or change the users (user → password). Raises `JournalUnavailable`."""
     info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, ITERATIONS)
     changes: list[UserScramCredentialAlteration] = [
         UserScramCredentialUpsertion(user, info, password.encode())
@@ -50,25 +62,24 @@ def set_passwords(admin: AdminClient, passwords: Mapping[str, str]) -> None:
     log.info("users: %s", ", ".join(sorted(passwords)))
 
 
-def set_rights(admin: AdminClient, wanted: Mapping[str, set[Right]]) -> None:
-    """User → acls; what else these users had is taken away. Raises `JournalUnavailable`."""
-    bindings = {_binding(user, right) for user, found in wanted.items() for right in found}
+def set_acls(admin: AdminClient, wanted: Mapping[str, set[Acl]]) -> None:
+    """Give these users (user → ACLs) these ACLs and no others. Raises `JournalUnavailable`."""
+    bindings = {_binding(user, acl) for user, acls in wanted.items() for acl in acls}
     principals = {_principal(user) for user in wanted}
-    have = {each for each in _existing(admin) if each.principal in principals}
-    new, gone = list(bindings - have), [_filter(each) for each in have - bindings]
+    existing = {binding for binding in _existing(admin) if binding.principal in principals}
+    new = list(bindings - existing)
+    removed = [_filter(binding) for binding in existing - bindings]
     if new:
-        _settle(admin.create_acls(new), "acls")
-    if gone:
-        _settle(admin.delete_acls(gone), "acls")
-    log.info("acls: %d, of them %d are new; %d taken away", len(bindings), len(new), len(gone))
+        _settle(admin.create_acls(new), "ACLs")
+    if removed:
+        _settle(admin.delete_acls(removed), "ACLs")
+    log.info("ACLs: %d, of which %d are new; %d removed", len(bindings), len(new), len(removed))
 
 
 def _settle(answers: Mapping[Any, Future[Any]], what: str) -> None:
-    try:
+    with translated(f"{what} cannot be set"):
         for answer in answers.values():
             answer.result(ANSWER_S)
-    except KafkaException as error:
-        raise JournalUnavailable(f"{what} cannot be set: {error.args[0].str()}") from error
 
 
 def _existing(admin: AdminClient) -> list[AclBinding]:
@@ -82,7 +93,8 @@ def _existing(admin: AdminClient) -> list[AclBinding]:
         AclOperation.ANY,
         AclPermissionType.ANY,
     )
-    found: list[AclBinding] = admin.describe_acls(everything).result(ANSWER_S)
+    with translated("ACLs cannot be listed"):
+        found: list[AclBinding] = admin.describe_acls(everything).result(ANSWER_S)
     return found
 
 
@@ -90,15 +102,15 @@ def _principal(user: str) -> str:
     return f"User:{user}"
 
 
-def _binding(user: str, right: Right) -> AclBinding:
-    pattern = ResourcePatternType.PREFIXED if right.prefixed else ResourcePatternType.LITERAL
+def _binding(user: str, acl: Acl) -> AclBinding:
+    pattern = ResourcePatternType.PREFIXED if acl.prefixed else ResourcePatternType.LITERAL
     return AclBinding(
-        RESOURCES[right.resource],
-        right.name,
+        RESOURCES[acl.resource],
+        acl.name,
         pattern,
         _principal(user),
         "*",
-        AclOperation[right.operation],
+        AclOperation[acl.operation],
         AclPermissionType.ALLOW,
     )
 
