@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.producer import RecordProducer
@@ -21,7 +22,7 @@ from postjournal.adapters.process.inbox import QueueInbox
 from postjournal.adapters.process.thread_priority import ThreadPriority
 from postjournal.adapters.process.tripwire import TripwireClient
 from postjournal.adapters.snapshots.manager import Stores
-from postjournal.cluster.states import leads
+from postjournal.cluster.states import SnapshotState, leads
 from postjournal.cluster.status import (
     CatchUp,
     Failover,
@@ -216,62 +217,40 @@ class ShardRunner:
                 event.offset,
             )
 
-    def _on_takeover(self, event: m.TookOver) -> None:
-        metrics.count_failover(self._label, event, self._clock.wall_ms())
-        total_ms = event.detect_ms + event.claim_ms + event.resume_ms
+    def _on_takeover(self, takeover: m.TookOver) -> None:
+        metrics.count_failover(self._label, takeover, self._clock.wall_ms())
         log.info(
             "shard %d: took over from %s in %d ms (%s; detect %d, claim %d, resume %d)",
-            *(self.shard, event.previous, total_ms, event.cause),
-            *(event.detect_ms, event.claim_ms, event.resume_ms),
+            *(self.shard, takeover.previous, takeover.total_ms, takeover.cause),
+            *(takeover.detect_ms, takeover.claim_ms, takeover.resume_ms),
         )
-        self._publish(
-            Failover(
-                shard=self.shard,
-                epoch=event.epoch,
-                previous=event.previous,
-                leader=self._settings.replica,
-                cause=event.cause,
-                detect_ms=event.detect_ms,
-                claim_ms=event.claim_ms,
-                resume_ms=event.resume_ms,
-                total_ms=total_ms,
-                time=self._clock.wall_ms(),
-            )
+        failover = Failover(
+            shard=self.shard,
+            leader=self._settings.replica,
+            time=self._clock.wall_ms(),
+            total_ms=takeover.total_ms,
+            **asdict(takeover),
         )
+        self._publish(failover)
 
-    def _on_snapshot(self, event: m.SnapshotProgressed) -> None:
-        metrics.count_snapshot(self._label, event)
-        if event.state == "failed":
-            log.warning(
-                "shard %d: snapshot %s failed: %s", self.shard, event.snapshot_id, event.error
-            )
-        elif event.state == "done":
+    def _on_snapshot(self, progress: m.SnapshotProgressed) -> None:
+        metrics.count_snapshot(self._label, progress)
+        if progress.state is SnapshotState.FAILED:
+            log.warning("shard %d: snapshot %s failed: %s", self.shard, progress.id, progress.error)
+        elif progress.state is SnapshotState.DONE:
             log.info(
                 "shard %d: snapshot %s at offset %d (seq %d): %d bytes in %d ms (fork %.1f ms)",
-                *(self.shard, event.snapshot_id, event.offset, event.seq),
-                *(event.size, event.duration_ms, event.fork_ms),
+                *(self.shard, progress.id, progress.offset, progress.seq),
+                *(progress.size, progress.duration_ms, progress.fork_ms),
             )
-        self._publish(
-            SnapshotProgress(
-                id=event.snapshot_id,
-                shard=self.shard,
-                replica=self._settings.replica,
-                incarnation=self._runtime.replica.incarnation,
-                attempt=event.attempt,
-                state=event.state,
-                time=self._clock.wall_ms(),
-                offset=event.offset,
-                seq=event.seq,
-                epoch=event.epoch,
-                written=event.written,
-                read_back=event.read_back,
-                size=event.size,
-                sha256=event.sha256,
-                duration_ms=event.duration_ms,
-                fork_ms=event.fork_ms,
-                error=event.error,
-            )
+        record = SnapshotProgress(
+            shard=self.shard,
+            replica=self._settings.replica,
+            incarnation=self._runtime.replica.incarnation,
+            time=self._clock.wall_ms(),
+            **asdict(progress),
         )
+        self._publish(record)
 
     # --- status records ---------------------------------------------------------------------
 

@@ -13,7 +13,8 @@ from postjournal.cluster.states import (
     leads,
     serves_reads,
 )
-from postjournal.cluster.status import Failover
+from postjournal.cluster.status import Failover, SnapshotProgress
+from postjournal.core.messages import SnapshotProgressed, TookOver
 
 
 def test_a_leading_replica_is_in_sync_and_one_that_serves_reads_too() -> None:
@@ -43,3 +44,9 @@ def test_a_failover_has_the_duration_of_every_phase() -> None:
         time=0,
     )
     assert [failover.duration_ms(phase) for phase in FailoverPhase] == [1.0, 2.0, 3.0, 6.0]
+
+
+def test_the_status_records_have_the_fields_of_the_engines_messages() -> None:
+    """`ShardRunner` copies them field by field."""
+    for message, record in ((TookOver, Failover), (SnapshotProgressed, SnapshotProgress)):
+        assert set(message.__struct_fields__) <= set(record.__struct_fields__)

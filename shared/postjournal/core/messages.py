@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import msgspec
+
 from postjournal.core.records import SourceRecord
 from postjournal.core.roles import Cause, Role, SnapshotState
 from postjournal.core.snapshot.image import Image
@@ -141,11 +143,14 @@ class SnapshotRequested:
     allow_leader: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotProgressed:
-    """Progress of the snapshot being taken; see `postjournal.cluster.status.SnapshotProgress`."""
+class SnapshotProgressed(msgspec.Struct, frozen=True):
+    """The progress of a snapshot that this replica takes; also the effect that reports it.
 
-    snapshot_id: str
+    The status record `SnapshotProgress` in `postjournal.cluster.status` has these fields as well,
+    and their meaning.
+    """
+
+    id: str
     attempt: int
     state: SnapshotState
     offset: int = -1
@@ -328,9 +333,8 @@ class RoleChanged:
     reason: str
 
 
-@dataclass(slots=True)
-class TookOver:
-    """This replica took over; for logs, metrics and the status topic.
+class TookOver(msgspec.Struct, frozen=True):
+    """This replica took over; for logs, metrics and the status topic (record `Failover`).
 
     `previous`: the leader before, None: there was none; `detect_ms`: from its last accepted record
     to the suspicion; `claim_ms`: to the read-back of the claim; `resume_ms`: to the read-back of
