@@ -59,8 +59,8 @@ def longest_gap(times: Sequence[int], start: int, end: int) -> Gap:
     """The longest silence that overlaps the time from `start` to `end`.
 
     `times`: when results were seen, ascending. A silence that began before `start` counts
-    whole; one that has not ended by `end` counts up to the next result, or to `end` when there
-    is none yet.
+    whole; one that has not ended by `end` counts up to the next result, or to `end` without
+    one.
     """
     first = max(bisect_right(times, start) - 1, 0)
     last = bisect_left(times, end)

@@ -17,33 +17,38 @@ FILES = sorted(path for top in TOPS for path in (ROOT / top).rglob("*") if path.
 FILES += [ROOT / "README.md", ROOT / "pyproject.toml", *sorted(ROOT.glob("compose*.yaml"))]
 
 BANNED = {
-    "personification": r"tell|tells|told|says?|said|harm\w*|blows?|nobody|somebody|everybody|whoever",
-    "archaic": r"whence|oftener|shall|anew|mend|mends|mended|for ever|made anew",
-    "people": r"people|patience|patient|hasty|trouble\w*|news",
-    "riddles": r"(?:is|are|was|has) gone|(?:is|are) away|goes? away|lets? go|(?:is|are) none",
-    "hands": r"hand(?:s|ed|ing)? (?:on|out|over to)|gives? back|given back|tak(?:e|es|ing) in",
-    "own words": r"tenure|faithful|foreign(?!.key)|keeper|surroundings|asker|teller|striker|reign",
-    "house": r"house|guests?",
-    "British spelling": r"colours?|behaviou?rs?(?<!behavior)(?<!behaviors)|recognis\w+|serialis\w+"
-    r"|organis\w+|initialis\w+|honou?r(?:s|ed)?(?<!honor)(?<!honors)(?<!honored)|favou?r(?<!favor)",
+    "personification": r"tell|tells|told|says?|said|harm(?:s|ed)?|blows?",
+    "persons": r"nobody|somebody|everybody|whoever|people|patience|patient|hasty|troubles?|news",
+    "archaic": r"whence|oftener|shall|anew|mend|mends|mended|for ever",
+    "riddles": r"(?:is|are|was|has) gone|(?:is|are) away|goes? away|lets? go|(?<!there )(?:is|are) none(?! of)",
+    "hands": r"hand(?:s|ed)? (?:on|out)|gives? back|given back|takes? in",
+    "own words": r"tenure|faithful|foreign|keeper|surroundings|asker|teller|striker|reign",
+    "house": r"house|rooms?|guests?",
+    "British spelling": r"colours?|behaviours?|recognis\w+|serialis\w+|organis\w+|initialis\w+"
+    r"|honours?|favours?|licences?",
     "loop variable": r"each(?= in\b)",
 }
-"""Kind → pattern, of whole words; a word with an underscore beside it is another word."""
+CAPITALIZED = re.compile(r"\b[A-Z](?=[a-z]+\b)(?!one\b)")
+"""The capital of a word, but of `None`, which is no English word."""
 
 ALLOWED = {
-    # Names on the wire: JSON fields, labels, ids.
+    # The kind of unknown records in metrics and audit reports, which are wire formats.
     "shared/postjournal/core/records.py": {"foreign"},
     "shared/postjournal/verify/journal.py": {"foreign"},
+    # The JSON name of a step's details, in `trace --json`.
+    "shared/postjournal/cli/trace/builder.py": {"told"},
 }
 """File → words that it may have."""
 
 
 def found_in(path: Path) -> set[str]:
-    text = path.read_text(encoding="utf-8").lower()
-    words = {
-        match[0] for pattern in BANNED.values() for match in re.findall(rf"\b(({pattern}))\b", text)
+    text = CAPITALIZED.sub(lambda match: match[0].lower(), path.read_text(encoding="utf-8"))
+    found = {
+        match[0]
+        for pattern in BANNED.values()
+        for match in re.finditer(rf"\b(?:{pattern})\b", text)
     }
-    return words - ALLOWED.get(str(path.relative_to(ROOT)), set())
+    return found - ALLOWED.get(str(path.relative_to(ROOT)), set())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -15,7 +15,7 @@ EXIT_CODES = {
 
 
 class OperationFailed(PostjournalError):
-    """A command cannot do what the operator requested; the message says why and what to do."""
+    """A command cannot do what the operator requested; the message has the reason and what to do."""
 
     exit_code: ClassVar[int] = 1
 

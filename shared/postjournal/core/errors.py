@@ -32,7 +32,7 @@ class PostjournalError(Exception):
 
 
 class ConfigurationError(PostjournalError):
-    """The operator's configuration cannot work; the message says what to change."""
+    """The operator's configuration cannot work; the message names what to change."""
 
 
 class TopicMismatch(ConfigurationError):
@@ -95,7 +95,7 @@ class SnapshotUnusable(PostjournalError):
 
 
 class SnapshotDamaged(SnapshotUnusable):
-    """A snapshot is not what its manifest says."""
+    """A snapshot does not match its manifest."""
 
 
 class SnapshotTooNew(SnapshotUnusable):

@@ -36,7 +36,7 @@ class LifeSign(NamedTuple):
 
 
 class FailureDetector:
-    """One standby's view of its leader; level-triggered: `check` asks anew after each message.
+    """One standby's view of its leader; level-triggered: `check` is evaluated after each message.
 
     There are four causes: no leader, a resigned one, a fired tripwire, and silence. Silence alone
     needs a confirmation by the journal's end, which proves that Kafka answers and that everything

@@ -1,4 +1,4 @@
-"""How a subscriber tells new outputs from repeated ones, by their sequence.
+"""How a subscriber distinguishes new outputs from repeated ones: by their sequence.
 
 In a sink's partition the first occurrences of the sequences are dense and ascending, because a
 leader begins to publish at most one past the highest sequence that the topic holds. Between them

@@ -125,7 +125,7 @@ class Subscription:
             self._saved |= moved
 
     def note_saved(self) -> None:
-        """Tell the subscription that the caller has saved `positions()` itself.
+        """Record that the caller has saved `positions()` itself.
 
         For programs that save them in one transaction with the effects of the outputs.
         """
