@@ -125,7 +125,7 @@ def test_every_sample_names_the_replica() -> None:
 
 def test_a_shards_counters_show_zero_before_anything_happens() -> None:
     """Prometheus' `increase` does not see the first event of a series that begins with it."""
-    replica_metrics.begin(SHARD)
+    replica_metrics.initialize(SHARD)
     text = generate_latest(replica_metrics.registry_of("r1")).decode()
     for name in (
         "postjournal_commands_total",
@@ -140,7 +140,7 @@ def test_a_shards_counters_show_zero_before_anything_happens() -> None:
 
 
 def test_a_takeover_is_counted_by_cause_and_its_phases_add_up() -> None:
-    replica_metrics.begin("8")
+    replica_metrics.initialize("8")
     replica_metrics.count_failover("8", takeover(), wall_ms=1_700_000_000_123)
     replica_metrics.count_failover("8", takeover(cause="silence", detect_ms=400), 1_700_000_001_000)
     text = generate_latest(replica_metrics.registry_of("r1")).decode()
