@@ -37,7 +37,7 @@ class Closable(Protocol):
     """A part of a service that has threads."""
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads; return when they have ended."""
 
 
 class Running(Protocol):
@@ -45,7 +45,7 @@ class Running(Protocol):
 
     @property
     def app(self) -> Flask:
-        """The HTTP interface."""
+        """The HTTP interface of the service."""
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -59,7 +59,7 @@ class Running(Protocol):
         """Answer the requests that are waiting, without what they wait for."""
 
     def close(self) -> None:
-        """End all threads."""
+        """Stop the service: end all its threads."""
 
 
 def close_all(*parts: Closable) -> None:
@@ -91,7 +91,6 @@ class Server(BaseApplication):  # type: ignore[misc]
         super().__init__()
 
     def load_config(self) -> None:
-        """Called by gunicorn."""
         settings: dict[str, Any] = {
             "bind": f"{self._settings.bind}:{self._options.port}",
             "workers": 1,

@@ -54,7 +54,7 @@ class Unavailable(Exception):
 
 
 class CommandLog(Protocol):
-    """The topic of commands."""
+    """The command topic: appends commands to the partitions of the shards."""
 
     @property
     def unavailable_reason(self) -> str | None:
@@ -77,7 +77,7 @@ class Expectation(Protocol):
 
 
 class ResultWaiter(Protocol):
-    """The topic of results."""
+    """The results topic: waits for the results of commands."""
 
     @property
     def unavailable_reason(self) -> str | None:
