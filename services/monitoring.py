@@ -1,7 +1,7 @@
-"""The port that only operators reach: `/metrics`, `/livez` and `/readyz` of a service.
+"""The internal port of a service: `/metrics`, `/livez` and `/readyz`.
 
-Services whose main port is public serve `/metrics` on this port only; services without another
-HTTP server have their health checks here. The replica has its own.
+Services whose main port is public serve `/metrics` on this port only; for services without another
+HTTP server it is the port of their health checks. The replica serves all three on its main port.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Check = Callable[[], str | None]
 log = logging.getLogger(__name__)
 
 PORT_TIMEOUT_S, RETRY_S = 15.0, 0.2
-"""A server that is killed leaves a worker behind, which holds the port until it notices and,
-without Kafka, for some seconds more. A service that failed at once would never start."""
+"""The worker of a killed server holds the port until it detects that, and without Kafka for some
+seconds more. A service that failed at once would not start after a kill."""
 
 
 def process_registry() -> CollectorRegistry:
-    """A registry with the process's metrics: CPU, memory, open files, garbage collections."""
+    """Return a registry with the process's CPU time, memory, open files and garbage collections."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -48,22 +48,22 @@ def serve(
     ready: Check,
     timeout_s: float = PORT_TIMEOUT_S,
 ) -> None:
-    """Answer at POSTJOURNAL_METRICS_PORT, in threads, until the process ends.
+    """Serve at POSTJOURNAL_METRICS_PORT in daemon threads; 0: serve nothing.
 
-    Nothing is served when that is 0. Raises `ConfigurationError` when the port is still in use
-    after `timeout_s` seconds.
+    `live` and `ready` are called by these threads for each request. Raises `ConfigurationError`
+    when the port is still in use after `timeout_s` seconds.
     """
     port = settings.metrics_port
     if not port:
         return
     app = make_app(registry, live, ready)
-    server = _bound(app, settings.bind, port, monotonic() + timeout_s)
+    server = _listen(app, settings.bind, port, monotonic() + timeout_s)
     threading.Thread(target=server.run, daemon=True, name="monitoring").start()
     log.info("metrics on %s:%d", settings.bind, port)
 
 
-def _bound(app: Callable[..., Any], host: str, port: int, deadline_s: float) -> Any:
-    """A server that listens. `deadline_s`: monotonic clock."""
+def _listen(app: Callable[..., Any], host: str, port: int, deadline_s: float) -> Any:
+    """Return a server that listens. `deadline_s`: on the monotonic clock."""
     while True:
         try:
             return waitress.create_server(app, host=host, port=port, threads=2)
@@ -74,7 +74,10 @@ def _bound(app: Callable[..., Any], host: str, port: int, deadline_s: float) -> 
 
 
 def make_app(registry: CollectorRegistry, live: Check, ready: Check) -> Callable[..., Any]:
-    """A WSGI application with `/metrics`, `/livez` and `/readyz`."""
+    """Return a WSGI application with `/metrics`, `/livez` and `/readyz`.
+
+    The checks answer with 200, or with 503 and the reason as text.
+    """
     metrics: Callable[..., Any] = make_wsgi_app(registry)
     checks = {"/livez": live, "/readyz": ready}
 
@@ -85,7 +88,7 @@ def make_app(registry: CollectorRegistry, live: Check, ready: Check) -> Callable
             return found
         if path not in checks:
             start_response("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"there are /metrics, /livez and /readyz\n"]
+            return [b"not found; use /metrics, /livez or /readyz\n"]
         reason = checks[path]()
         status = "503 Service Unavailable" if reason else "200 OK"
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])

@@ -1,4 +1,4 @@
-"""The parts that the services' OpenAPI documents share (OpenAPI 3.1)."""
+"""Parts of the services' OpenAPI 3.1 documents."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 import msgspec
 
 from services.problems import MEDIA_TYPE, Titles
+from services.responses import JSON
 
-JSON = "application/json"
 REF = "#/components/schemas/{name}"
 
 NUMBER, TEXT = {"type": "integer"}, {"type": "string"}
 
-RETRY_AFTER = {"Retry-After": {"schema": NUMBER, "description": "Seconds."}}
+RETRY_AFTER = {"Retry-After": {"schema": NUMBER, "description": "Seconds to wait."}}
 PROBLEM: dict[str, Any] = {
     "type": "object",
     "description": (
-        "RFC 9457. `type` is `urn:postjournal:problem:` and the problem's name. If a command was "
-        "sent, `outcome` is accepted, not_accepted or unknown. For a batch it is not_accepted only "
-        "if none of its commands was or may be accepted; otherwise it is unknown, and `commands` "
-        "has the outcome of each."
+        "RFC 9457. `type` is `urn:postjournal:problem:` and the problem's name. When commands were "
+        "submitted, `outcome` is not_accepted or unknown. For a batch it is not_accepted only if "
+        "none of its commands was or may be accepted; otherwise it is unknown, and `commands` has "
+        "the outcome of each command."
     ),
     "properties": {
         "type": TEXT,
@@ -41,7 +41,7 @@ class Problems:
         self._titles = titles
 
     def of(self, *kinds: str) -> dict[str, Any]:
-        """Status → response; problem types of the same status share a response."""
+        """Return status → response; problem types with the same status share a response."""
         by_status: dict[int, list[str]] = {}
         for kind in kinds:
             by_status.setdefault(self._titles[kind][0], []).append(kind)
@@ -55,39 +55,39 @@ class Problems:
 
 
 def schemas_of(*types: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The schema of each type, and the components that these refer to."""
+    """Return the schema of each type, and the components that the schemas refer to by name."""
     schemas, components = msgspec.json.schema_components(types, ref_template=REF)
     return list(schemas), components
 
 
 def ref(group: str, name: str) -> dict[str, str]:
-    """A reference to a component of the document; `group`: schemas, parameters and so on."""
+    """Return a reference to a component; `group`: schemas, parameters or another such group."""
     return {"$ref": f"#/components/{group}/{name}"}
 
 
 def obj(properties: dict[str, Any]) -> dict[str, Any]:
-    """The schema of an object whose properties are all required."""
+    """Return the schema of an object whose properties are all required."""
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def body_of(schemas: dict[str, Any]) -> dict[str, Any]:
-    """A required request body; `schemas`: media type → schema."""
+    """Return a required request body; `schemas`: media type → schema."""
     content = {media_type: {"schema": schema} for media_type, schema in schemas.items()}
     return {"required": True, "content": content}
 
 
 def answer(description: str, schema: str | dict[str, Any]) -> dict[str, Any]:
-    """A JSON response; `schema`: a component's name, or the schema itself."""
+    """Return a JSON response; `schema`: a component's name, or the schema itself."""
     found = ref("schemas", schema) if isinstance(schema, str) else schema
     return {"description": description, "content": {JSON: {"schema": found}}}
 
 
-def health(problems: Problems, what: str) -> dict[str, Any]:
-    """The paths `/livez` and `/readyz`; `what`: what a service that is ready can do."""
-    yes = answer("Yes.", obj({"status": TEXT}))
+def health(problems: Problems, readiness: str) -> dict[str, Any]:
+    """Return the paths `/livez` and `/readyz`; `readiness`: the summary of the latter."""
+    live = answer("The process is live.", obj({"status": TEXT}))
+    ready = answer("The service is ready.", obj({"status": TEXT}))
+    unready = problems.of("unavailable")
     return {
-        "/livez": {"get": {"summary": "The process is live", "responses": {"200": yes}}},
-        "/readyz": {
-            "get": {"summary": what, "responses": {"200": yes, **problems.of("unavailable")}}
-        },
+        "/livez": {"get": {"summary": "The process is live", "responses": {"200": live}}},
+        "/readyz": {"get": {"summary": readiness, "responses": {"200": ready, **unready}}},
     }

@@ -1,4 +1,4 @@
-"""Parsing of request parameters and bodies that several services share."""
+"""Parsing of request parameters and bodies, for all services."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from werkzeug.exceptions import ClientDisconnected
 from services.problems import Problem
 
 WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
-"""Fits in 64 bits; `int` refuses thousands of digits."""
+"""At most 18 digits: fits in 64 bits, and `int` raises an exception for thousands of digits."""
 
 
 def shard_number(text: str, shards: int) -> int:
@@ -32,10 +32,10 @@ def shard_number(text: str, shards: int) -> int:
 
 
 def whole_body(**extras: Any) -> bytes:
-    """Read the request's body, complete or not at all.
+    """Return the whole body of the request.
 
-    Raises `Problem` (malformed-request, with the members `extras`) for a truncated body, because
-    the first lines of a batch could be mistaken for the whole batch.
+    Raises `Problem` (malformed-request, with the members `extras`) for a truncated body: the first
+    lines of a batch could be mistaken for the whole batch.
     """
     try:
         body = request.get_data(cache=False)

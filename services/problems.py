@@ -1,4 +1,4 @@
-"""Error responses in the format of RFC 9457, the same in every service."""
+"""Error responses in the format of RFC 9457, for all services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all services' processes share: logging, signals, exit codes."""
+"""Logging, signals and exit codes of the services' processes."""
 
 from __future__ import annotations
 
@@ -17,22 +17,20 @@ from postjournal.config.variables import Environment
 from postjournal.core.errors import ConfigurationError
 
 EXIT_CONFIGURATION = 78
-"""EX_CONFIG of sysexits.h: a restart does not help; the configuration must change."""
+"""EX_CONFIG of sysexits.h: a restart does not help, the configuration must change."""
 
 log = logging.getLogger(__name__)
 
 REQUESTS = logging.getLogger("postjournal.requests")
 """Logs each request, with POSTJOURNAL_LOG_FORMAT=json only."""
 
-
-KNOWN_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object per line: time (UTC), level, logger, message, pid, thread, any `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter`."""
         fields = {
             "time": f"{_utc(record.created)}.{int(record.msecs):03d}Z",
             "level": record.levelname,
@@ -41,7 +39,7 @@ class JsonFormatter(logging.Formatter):
             "pid": record.process,
             "thread": record.threadName,
         }
-        fields |= {k: v for k, v in record.__dict__.items() if k not in KNOWN_FIELDS}
+        fields |= {k: v for k, v in record.__dict__.items() if k not in STANDARD_FIELDS}
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return msgspec.json.encode(fields, enc_hook=str).decode()
@@ -50,8 +48,8 @@ class JsonFormatter(logging.Formatter):
 def configure_logging(environment: Environment | None = None) -> None:
     """Log to stderr, one line per event, times in UTC.
 
-    POSTJOURNAL_LOG_FORMAT: text (default), or json: see `JsonFormatter`; then each request to the
-    gateway is logged as well. Raises `ConfigurationError`.
+    POSTJOURNAL_LOG_FORMAT selects text (the default) or json (see `JsonFormatter`); only json logs
+    each request to the gateway. Raises `ConfigurationError`.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_formatter(LOG_FORMAT.read(environment)))
@@ -74,7 +72,7 @@ def _utc(seconds: float) -> str:
 
 
 def stop_on_signal() -> Event:
-    """An event that SIGTERM and SIGINT set."""
+    """Return an event that SIGTERM and SIGINT set. Call it in the main thread."""
     stop = Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -88,7 +86,7 @@ def stop_on_signal() -> Event:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main`; a configuration error is logged in one line and exits with code 78."""
+    """Configure logging and call `main`; logs a `ConfigurationError` and exits with code 78."""
     try:
         configure_logging()
         main()

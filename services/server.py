@@ -1,4 +1,4 @@
-"""gunicorn for a service whose state is threads and Kafka clients: one worker process, threads."""
+"""Serves a service with gunicorn: one worker process, which has all threads and Kafka clients."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
@@ -25,37 +26,52 @@ from services.process import EXIT_CONFIGURATION
 log = logging.getLogger(__name__)
 
 GRACE_S = 4
-"""Shorter than process managers wait; released requests do not take longer."""
+"""The time for requests to end after SIGTERM: process managers wait longer, and requests that were
+released from waiting need less."""
 
-Halt = Callable[[ConfigurationError], None]
-"""Called by any thread with a configuration error: the process exits with code 78."""
+OnFatal = Callable[[ConfigurationError], None]
+"""Called by any thread with a configuration error; makes the process exit with code 78."""
+
+
+class Closable(Protocol):
+    """A part of a service that has threads."""
+
+    def close(self) -> None:
+        """End the threads; return when they have ended."""
 
 
 class Running(Protocol):
-    """A service that runs in the worker."""
+    """A service that runs in the worker process."""
 
     @property
     def app(self) -> Flask:
-        """Its HTTP interface."""
+        """The HTTP interface of the service."""
 
     @property
     def registry(self) -> CollectorRegistry:
-        """Its metrics, which are served on another port, since this one may be public."""
+        """The metrics, which are served on another port because this one may be public."""
 
     @property
     def unavailable_reason(self) -> str | None:
-        """Why it cannot work now; None when it can."""
+        """Why the service cannot work now; None when it can."""
 
     def release_waiting(self) -> None:
-        """Requests that wait for something are answered without it, now."""
+        """Answer the requests that are waiting, without what they wait for."""
 
     def close(self) -> None:
-        """End all threads."""
+        """Stop the service: end all its threads."""
+
+
+def close_all(*parts: Closable) -> None:
+    """Close all parts at the same time: without Kafka, each may take two seconds."""
+    with ThreadPoolExecutor(len(parts)) as pool:
+        for closed in [pool.submit(part.close) for part in parts]:
+            closed.result()
 
 
 @dataclass(frozen=True)
-class Place:
-    """`name`: in log lines; `port` 0: any free one, which is logged; `threads`: for requests."""
+class ServerOptions:
+    """`name`: in log lines; `port`: to listen on; `threads`: for requests."""
 
     name: str
     port: int
@@ -63,38 +79,39 @@ class Place:
 
 
 class Server(BaseApplication):  # type: ignore[misc]
-    """gunicorn with our settings. All that has threads is made in the worker, after the fork."""
+    """gunicorn with the settings of Postjournal."""
 
-    def __init__(self, place: Place, settings: Settings, start: Callable[[Halt], Running]) -> None:
-        """`start` is called in the worker."""
-        self._place, self._settings, self._start = place, settings, start
+    def __init__(
+        self, options: ServerOptions, settings: Settings, start: Callable[[OnFatal], Running]
+    ) -> None:
+        """`start` is called in the worker: what has threads must be created after the fork."""
+        self._options, self._settings, self._start = options, settings, start
         self.running: Running | None = None
         self.is_misconfigured = mmap.mmap(-1, 1)  # shared with the worker
         super().__init__()
 
     def load_config(self) -> None:
-        """Called by gunicorn."""
-        options: dict[str, Any] = {
-            "bind": f"{self._settings.bind}:{self._place.port}",
+        settings: dict[str, Any] = {
+            "bind": f"{self._settings.bind}:{self._options.port}",
             "workers": 1,
             "worker_class": Worker,
-            "threads": self._place.threads,
-            "worker_connections": 4 * self._place.threads,
+            "threads": self._options.threads,
+            "worker_connections": 4 * self._options.threads,
             "keepalive": 30,
             "graceful_timeout": GRACE_S,
-            # A path that holds an account name of 128 characters, percent-encoded.
+            # For a path with an account name of 128 characters, percent-encoded.
             "limit_request_line": 8190,
             "accesslog": None,
             "loglevel": "warning",
             "control_socket_disable": True,
-            "proc_name": f"postjournal-{self._place.name}",
+            "proc_name": f"postjournal-{self._options.name}",
         }
-        for name, value in options.items():
+        for name, value in settings.items():
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
         """Called by gunicorn, in the worker."""
-        self.running = running = self._start(self._halt)
+        self.running = running = self._start(self._exit_misconfigured)
         try:
             monitoring.serve(
                 self._settings,
@@ -103,12 +120,12 @@ class Server(BaseApplication):  # type: ignore[misc]
                 lambda: running.unavailable_reason,
             )
         except ConfigurationError as error:
-            self._halt(error)
-        log.info("%s on %s:%d", self._place.name, self._settings.bind, self._place.port)
+            self._exit_misconfigured(error)
+        log.info("%s on %s:%d", self._options.name, self._settings.bind, self._options.port)
         return running.app
 
     def serve(self) -> None:
-        """Serve until SIGTERM; exits with 78 when `Halt` was called."""
+        """Serve until SIGTERM; exits with code 78 after a call of `OnFatal`."""
         try:
             self.run()
         except SystemExit:
@@ -116,8 +133,8 @@ class Server(BaseApplication):  # type: ignore[misc]
                 sys.exit(EXIT_CONFIGURATION)
             raise
 
-    def _halt(self, error: ConfigurationError) -> None:
-        """In the worker: end the master too, since another worker would fail in the same way."""
+    def _exit_misconfigured(self, error: ConfigurationError) -> None:
+        """In the worker: end the master as well, because another worker would fail too."""
         log.critical("configuration: %s", error)
         self.is_misconfigured[0] = 1
         os.kill(os.getppid(), signal.SIGTERM)
@@ -127,13 +144,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     """Releases waiting requests before it waits for requests to end."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM."""
+        """Called by gunicorn at SIGTERM."""
         if self.app.running is not None:
             self.app.running.release_waiting()
         super().handle_exit(sig, frame)
 
     def run(self) -> None:
-        """Until SIGTERM."""
         try:
             super().run()
         finally:

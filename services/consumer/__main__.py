@@ -1,4 +1,4 @@
-"""`python -m services.consumer`: follows the sink that the variable SINK names."""
+"""`python -m services.consumer`: follows the sink that the environment variable SINK names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ RESULTS, BALANCES = "results", "balances"
 
 
 def main() -> None:
-    """Run until SIGTERM. Raises `ConfigurationError`."""
+    """Follow the sink until SIGTERM; exits with code 1 when outputs or all brokers are lost.
+
+    Raises `ConfigurationError`.
+    """
     settings, sink = Settings.from_environment(), SINK.read()
     follow = {RESULTS: follow_results, BALANCES: follow_balances}[sink]
     log.info("following %s.%s at %s", settings.namespace, sink, settings.kafka.bootstrap)
@@ -32,24 +35,24 @@ def main() -> None:
         log.critical("outputs are missing and cannot be recovered: %s", gap)
         sys.exit(1)
     except BrokersLost as lost:
-        log.critical("%s; exiting, so that the process is restarted", lost)
+        log.critical("%s; exiting for a restart with new clients", lost)
         sys.exit(1)
 
 
 def follow_results(settings: Settings) -> None:
-    """Print the results, as a member of a consumer group whose members share the shards."""
+    """Print the results of the shards that the consumer group assigns to this process."""
     topic = f"{settings.namespace}.{RESULTS}"
     group = f"{settings.namespace}.consumer.{RESULTS}"
     stop = stop_on_signal()
     with subscribe(settings.kafka, topic, group=group) as results:
-        watch(settings, results, RESULTS)
+        serve_monitoring(settings, results, RESULTS)
         ResultsPrinter(results, sys.stdout.buffer).run(stop)
 
 
 def follow_balances(settings: Settings) -> None:
-    """Project the balances of all shards into Redis, which also holds the positions.
+    """Write the balances of all shards to Redis, together with the positions in the topic.
 
-    Without a group, no session has to time out after a restart.
+    There is no consumer group, so that a restart does not wait for the end of a group's session.
     """
     redis = RedisAccess.from_environment()
     projection = BalancesProjection(connect(redis), settings.namespace)
@@ -58,13 +61,13 @@ def follow_balances(settings: Settings) -> None:
     with subscribe(
         settings.kafka, topic, positions=projection, partitions=range(settings.shards)
     ) as balances:
-        watch(settings, balances, BALANCES)
-        what = f"Redis at {redis.address}"
-        BalancesUpdater(balances, projection, settings.shards, what).run(stop)
+        serve_monitoring(settings, balances, BALANCES)
+        store = f"Redis at {redis.address}"
+        BalancesUpdater(balances, projection, settings.shards, store).run(stop)
 
 
-def watch(settings: Settings, subscription: Subscription, sink: str) -> None:
-    """Serve metrics and health checks. Raises `ConfigurationError`."""
+def serve_monitoring(settings: Settings, subscription: Subscription, sink: str) -> None:
+    """Serve the metrics and health checks of a subscription. Raises `ConfigurationError`."""
     metrics = SubscriptionMetrics(subscription, sink)
     registry = monitoring.process_registry()
     registry.register(metrics)

@@ -1,4 +1,4 @@
-"""SINK=balances: the balances of all accounts in Redis, equal to those in the topic."""
+"""SINK=balances: keeps the balances of all accounts in Redis, equal to those in the topic."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ class Source(Protocol):
     """What the updater needs of a `Subscription`."""
 
     def poll(self, timeout_s: float) -> list[Received]:
-        """The next outputs; waits up to `timeout_s` seconds for the first."""
+        """Return the next outputs; wait up to `timeout_s` seconds for the first."""
 
     def positions(self) -> dict[int, Position]:
-        """Partition → the position after them, where it has moved."""
+        """Return partition → position after the outputs, for positions that are not saved."""
 
     def note_saved(self) -> None:
-        """The caller has saved these positions."""
+        """Note that the caller has saved these positions."""
 
     def reload(self) -> None:
-        """Go back to the saved positions."""
+        """Continue at the saved positions."""
 
 
 class Projection(PositionStore, Protocol):
-    """A store that keeps balances and positions together."""
+    """A store of balances together with positions; all methods raise `redis.RedisError`."""
 
     def write(self, shard: int, balances: dict[str, int], position: Position) -> None:
-        """Write both or none."""
+        """Write both or neither. Raises `PositionMoved` like `verify`."""
 
     def verify(self) -> None:
-        """Raises `PositionMoved` when the stored positions are not those written last."""
+        """Raise `PositionMoved` when the stored positions are not those written last."""
 
     def forget(self, shards: int) -> None:
         """Delete the balances and positions of `shards` shards."""
@@ -63,17 +63,17 @@ _decode = msgspec.json.Decoder(BalanceChanged).decode
 class BalancesUpdater:
     """Writes batches of the topic into the projection, in one transaction per batch and shard.
 
-    After any failure it goes back to the position that Redis holds: the balances that belong to
-    that position are stored with it, so that nothing is lost or counted twice.
+    After any failure it continues at the position in Redis, which is stored together with its
+    balances, so nothing is lost or counted twice.
     """
 
-    def __init__(self, source: Source, projection: Projection, shards: int, what: str) -> None:
-        """`what` names the store in the log."""
+    def __init__(self, source: Source, projection: Projection, shards: int, store: str) -> None:
+        """`store`: the projection's name in the log."""
         self._source, self._projection, self._shards = source, projection, shards
-        self._outage = Outage(what, log)
+        self._outage = Outage(store, log)
 
     def run(self, stop: Event) -> None:
-        """Run until `stop` is set. Raises `SequenceGap`: what the topic lost cannot be rebuilt."""
+        """Run until `stop` is set. Raises `SequenceGap` when the topic has lost outputs."""
         while not stop.is_set():
             if not self.step(POLL_S):
                 stop.wait(RETRY_S)
@@ -85,7 +85,7 @@ class BalancesUpdater:
         except redis.RedisError as error:
             self._outage.start(str(error))
         except PositionMoved as error:
-            log.warning("%s; continuing from the position that Redis holds", error)
+            log.warning("%s; continuing at the position in Redis", error)
         except RecordsMissing as error:
             self._rebuild(error)
         else:
@@ -102,14 +102,14 @@ class BalancesUpdater:
         moved = self._source.positions()
         for shard, position in moved.items():
             self._projection.write(shard, changed[shard], position)
-        if not moved:  # else a wipe is not noticed before the next payment
+        if not moved:  # otherwise a wiped Redis is not detected before the next payment
             self._projection.verify()
         self._source.note_saved()
         self._outage.end()
 
     def _rebuild(self, error: RecordsMissing) -> None:
-        """Redis holds the balances of another topic: the topic's are the right ones."""
-        log.error("the projection does not match the topic: %s; rebuilding it", error)
+        """Redis has the balances of another topic; the balances in the topic are correct."""
+        log.error("the projection does not match the topic: %s; rebuilding the projection", error)
         try:
             self._projection.forget(self._shards)
         except redis.RedisError as failure:

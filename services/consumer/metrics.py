@@ -11,35 +11,35 @@ from prometheus_client.registry import Collector
 from postjournal.subscribe import Subscription
 
 STUCK_S = 30.0
-"""A loop that has not polled for longer hangs: Redis's timeouts are far shorter."""
+"""A loop that has not polled for longer hangs: all its timeouts are far shorter."""
 
 
 class SubscriptionMetrics(Collector):
-    """The metrics of a subscription, and whether its consumer is live and ready."""
+    """The metrics of a subscription, and whether its consumer is live and ready.
+
+    `live` and `ready` are `monitoring.Check`s.
+    """
 
     def __init__(self, subscription: Subscription, sink: str) -> None:
-        """`sink`: the label of the same name."""
+        """`sink`: the value of the label of the same name."""
         self._subscription, self._sink = subscription, sink
 
     def live(self) -> str | None:
-        """A `monitoring.Check`."""
         idle_s = self._subscription.progress().idle_s
         return f"no poll for {idle_s:.0f} s" if idle_s > STUCK_S else None
 
     def ready(self) -> str | None:
-        """A `monitoring.Check`."""
         return self._subscription.unavailable_reason
 
     def collect(self) -> Iterable[Metric]:
-        """See `Collector`."""
         progress = self._subscription.progress()
-        yield self._counter("outputs", "Outputs returned, each once", progress.outputs)
+        yield self._counter("outputs", "Outputs returned, without repeats", progress.outputs)
         yield self._counter(
-            "repeats", "Outputs dropped because they were published a second time", progress.repeats
+            "repeats", "Outputs dropped because they were published again", progress.repeats
         )
         lag = GaugeMetricFamily(
             "postjournal_consumer_lag_records",
-            "Records in the topic that are still to be read",
+            "Records in the topic that are not yet read",
             labels=["sink"],
         )
         lag.add_metric([self._sink], progress.lag_records)

@@ -1,4 +1,4 @@
-"""SINK=results: each result as a line of JSON on the standard output."""
+"""SINK=results: writes each result as a line of JSON to the standard output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Source(Protocol):
     """What the printer needs of a `Subscription`."""
 
     def poll(self, timeout_s: float) -> list[Received]:
-        """The next outputs; waits up to `timeout_s` seconds for the first."""
+        """Return the next outputs; wait up to `timeout_s` seconds for the first."""
 
     def commit(self) -> None:
         """Save the positions after all outputs so far. Raises `JournalUnavailable`."""
@@ -28,22 +28,21 @@ class Source(Protocol):
 class ResultsPrinter:
     """Prints lines, then commits: a process killed in between prints them again after its restart.
 
-    The line's `seq` shows the repetition. Exactly-once needs a store for position and effect
-    together, which a terminal is not.
+    The `seq` of a line shows that it is repeated. Exactly-once needs a store that has the position
+    together with the effect, which a terminal is not.
     """
 
     def __init__(self, source: Source, out: BinaryIO) -> None:
-        """`out`: receives the lines."""
         self._source, self._out = source, out
         self._outage = Outage("positions of the results", log)
 
     def run(self, stop: Event) -> None:
-        """Run until `stop` is set. Raises `SequenceGap`."""
+        """Run until `stop` is set. Raises `SequenceGap` when the topic has lost results."""
         while not stop.is_set():
             self.step(POLL_S)
 
     def step(self, timeout_s: float) -> None:
-        """Process one batch. A commit that fails is covered by the next one."""
+        """Print one batch. The next commit also saves what a failed commit did not."""
         for result in self._source.poll(timeout_s):
             self._out.write(result.value + b"\n")
         self._out.flush()

@@ -9,7 +9,7 @@ from postjournal.core.errors import ConfigurationError
 from services.coordinator.page.stream import MAX_STREAMS
 from services.coordinator.wiring import start
 from services.process import run
-from services.server import Place, Server
+from services.server import Server, ServerOptions
 
 THREADS = MAX_STREAMS + 16
 """However many pages are open, others still find a thread."""
@@ -25,7 +25,7 @@ def main() -> None:
             "s3://BUCKET/PREFIX?endpoint=http://HOST:PORT or file:///DIRECTORY"
         )
     begin = partial(start, settings, own, store)
-    Server(Place("coordinator", own.port, THREADS), settings, begin).serve()
+    Server(ServerOptions("coordinator", own.port, THREADS), settings, begin).serve()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from postjournal.cluster.status import (
 from postjournal.cluster.view import ClusterView
 from services.coordinator.history import Curves, History
 from services.coordinator.jobs import JobBook, Key
-from services.server import Halt
+from services.server import OnFatal
 
 T = TypeVar("T")
 
@@ -108,15 +108,19 @@ class ClusterFollower:
     """Feeds a `ClusterState` from the status and control topics, in a thread for each."""
 
     def __init__(
-        self, cluster_state: ClusterState, status: FollowedTopic, control: FollowedTopic, halt: Halt
+        self,
+        cluster_state: ClusterState,
+        status: FollowedTopic,
+        control: FollowedTopic,
+        on_fatal: OnFatal,
     ) -> None:
-        """Starts the threads. `halt` is called with a configuration error."""
+        """Starts the threads, which call `on_fatal` with a configuration error."""
         self._followers = (
             Follower("status", status, cluster_state.on_statuses, needs_history=True),
             Follower("control", control, cluster_state.on_controls, needs_history=True),
         )
         for follower in self._followers:
-            follower.start(halt)
+            follower.start(on_fatal)
 
     @property
     def unavailable_reason(self) -> str | None:

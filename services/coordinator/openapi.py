@@ -9,7 +9,6 @@ from postjournal.cluster.view import ShardView
 from services.coordinator.catalogue import Row
 from services.coordinator.requests import TITLES, CrashRequest, HandoverRequest, SnapshotRequest
 from services.openapi import (
-    JSON,
     NUMBER,
     PROBLEM,
     TEXT,
@@ -22,6 +21,7 @@ from services.openapi import (
     schemas_of,
 )
 from services.problems import COMMON
+from services.responses import JSON
 
 PROBLEMS = Problems({**COMMON, **TITLES})
 TYPES = (SnapshotRequest, HandoverRequest, CrashRequest, Row, ReplicaStatus, Failover, ShardView)

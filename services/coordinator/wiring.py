@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
 
 from flask import Flask
 from prometheus_client import CollectorRegistry
@@ -24,14 +22,7 @@ from services.coordinator.maintenance import Maintenance, MaintenanceDeps, Rules
 from services.coordinator.metrics import Metrics
 from services.coordinator.page.routes import LivePage
 from services.coordinator.policy import Schedule
-from services.server import Halt
-
-
-class Closable(Protocol):
-    """Something with threads."""
-
-    def close(self) -> None:
-        """End them."""
+from services.server import Closable, OnFatal, close_all
 
 
 @dataclass(frozen=True)
@@ -62,14 +53,11 @@ class Running:
         self.live.streams.close()
 
     def close(self) -> None:
-        """End all threads, at once."""
-        with ThreadPoolExecutor(len(self.parts)) as pool:
-            for closed in [pool.submit(part.close) for part in self.parts]:
-                closed.result()
+        close_all(*self.parts)
 
 
 def start(
-    settings: Settings, own: CoordinatorSettings, store_settings: StoreSettings, halt: Halt
+    settings: Settings, own: CoordinatorSettings, store_settings: StoreSettings, on_fatal: OnFatal
 ) -> Running:
     """Threads and Kafka clients included, so call it after any fork. Raises `StoreUnusable`."""
     topics = Topics.of(settings.namespace, (), ())
@@ -79,7 +67,7 @@ def start(
         TopicReader(settings.kafka, topic, settings.shards, back(LOOK_BACK))
         for topic in (topics.status, topics.control)
     )
-    follower = ClusterFollower(cluster_state, statuses, controls, halt)
+    follower = ClusterFollower(cluster_state, statuses, controls, on_fatal)
     control = ControlLog(settings.kafka, topics.control)
     status = ControlLog(settings.kafka, topics.status)
     trimmer = JournalTrimmer(settings.kafka, topics.journal) if own.trim else None

@@ -1,4 +1,4 @@
-"""`python -m services.leader_view`: keeps the view of the cluster in Redis."""
+"""`python -m services.leader_view`: keeps the cluster view in Redis up to date."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ log = logging.getLogger("services.leader_view")
 
 
 def main() -> None:
-    """Run until SIGTERM. Raises `ConfigurationError`."""
+    """Follow the status topic until SIGTERM. Raises `ConfigurationError`."""
     settings, redis = Settings.from_environment(), RedisAccess.from_environment()
     store = RedisView(connect(redis), settings.namespace)
     topic = Topics.of(settings.namespace, (), ()).status
     reader = TopicReader(settings.kafka, topic, settings.shards, beginning)
     stop = stop_on_signal()
-    where = f"Redis at {redis.address}"
-    log.info("following %s at %s into %s", topic, settings.kafka.bootstrap, where)
+    address = f"Redis at {redis.address}"
+    log.info("following %s at %s; writing to %s", topic, settings.kafka.bootstrap, address)
     registry = monitoring.process_registry()
     takeovers = TakeoverMetrics(registry, settings.shards)
-    updater = ViewUpdater(reader, store, _now_ms, where, takeovers.count)
+    updater = ViewUpdater(reader, store, _now_ms, address, takeovers.count)
     follower = Follower("status", reader, updater.apply, needs_history=True)
     metrics = ViewMetrics(follower, updater)
     registry.register(metrics)

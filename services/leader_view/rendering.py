@@ -1,4 +1,4 @@
-"""The cluster view in the form that Redis holds. Pure."""
+"""Renders the cluster view as the contents of Redis. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from postjournal.adapters.redis.cluster_view import ViewContents
 from postjournal.cluster.status import Failover
 from postjournal.cluster.view import ClusterView, ReplicaView, ShardView
 
-SHARDS_AT_MOST = 1_000
-"""The limit of POSTJOURNAL_SHARDS: combines epoch and shard into one number."""
+MAX_SHARDS = 1_000
+"""The limit of POSTJOURNAL_SHARDS, to combine epoch and shard into one number."""
 
 
 def render(view: ClusterView, now: int) -> ViewContents:
-    """All that Redis must hold at `now`, ms since the Unix epoch."""
+    """Return all contents of Redis for a view at `now`, ms since the Unix epoch."""
     return ViewContents(
         shards={shard: _shard(state) for shard, state in view.shards.items()},
         replicas={
@@ -27,8 +27,8 @@ def render(view: ClusterView, now: int) -> ViewContents:
 
 
 def stream_id(failover: Failover) -> str:
-    """Derived from the failover itself, so that a second report has the same id."""
-    return f"{failover.time}-{failover.epoch * SHARDS_AT_MOST + failover.shard}"
+    """Return the id of a failover in the stream, the same for every report of this failover."""
+    return f"{failover.time}-{failover.epoch * MAX_SHARDS + failover.shard}"
 
 
 def _shard(view: ShardView) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The cluster view in Redis, kept up to date from the status topic."""
+"""Keeps the cluster view in Redis up to date with the status topic."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from services.leader_view.rendering import render
 log = logging.getLogger(__name__)
 
 SYNC_EVERY_MS = 500
-"""A Redis that was wiped is filled again after this time at most."""
+"""A wiped Redis is filled again within this time."""
 
 RECENT_MS = 300_000
-"""Statuses that are older at the start are skipped without decoding them."""
+"""Statuses that are older than this at the start are skipped without decoding them."""
 
 FAILOVER_MARK = b'"failover"'
 
@@ -44,10 +44,10 @@ class Store(Protocol):
 class ViewUpdater:
     """Applies the status topic to the cluster view, and writes the view to Redis.
 
-    A `Follower` reads the topic from its beginning at each start. So the failovers of the whole
-    retention come back after Redis was wiped, without a stored position; statuses that are long
-    past are skipped after a look at their bytes. Redis is written only once the end has been
-    reached, so that no reader of Redis sees past leaders.
+    A `Follower` reads the topic from its beginning at each start, so the failovers of the whole
+    retention are written again after Redis was wiped, without a stored position; old statuses are
+    skipped by their bytes. Redis is not written before the end has been reached, so that no reader
+    of Redis sees past leaders.
 
     `synced_ms`: when Redis was written last, ms since the Unix epoch; 0: not yet.
     """
@@ -57,11 +57,11 @@ class ViewUpdater:
         topic: CaughtUp,
         store: Store,
         now_ms: Callable[[], int],
-        where: str,
+        address: str,
         on_failover: Callable[[Failover], object] = lambda _: None,
     ) -> None:
-        """`now_ms`: ms since the Unix epoch; `where` names the store in the log; `on_failover` is
-        called with each failover that is published after the start."""
+        """`now_ms`: the clock, ms since the Unix epoch; `address`: the store's name in the log;
+        `on_failover` is called with each failover that is published after the start."""
         self._on_failover = on_failover
         self._topic, self._store, self._now_ms = topic, store, now_ms
         self._view = ClusterView()
@@ -69,22 +69,22 @@ class ViewUpdater:
         self._next_sync = 0
         self._was_caught_up = False
         self._duplicates: set[tuple[str, int]] = set()
-        self._outage = Outage(where, log)
+        self._outage = Outage(address, log)
         self.synced_ms = 0
 
     @property
     def unavailable_reason(self) -> str | None:
-        """Why Redis does not hold the present view; None when it does. Any thread may ask."""
+        """Why Redis is not up to date; None when it is. Any thread may ask."""
         if not self._topic.is_caught_up:
             return "the status topic has not been read to its end yet"
         return self._outage.reason
 
     def counts(self) -> tuple[int, int]:
-        """Replicas and failovers in the view. Any thread may ask."""
+        """The numbers of replicas and failovers in the view. Any thread may ask."""
         return len(self._view.replicas), len(self._view.failovers)
 
     def apply(self, records: list[TopicRecord]) -> None:
-        """Apply some records or none; write when one of them is notable, or it is time."""
+        """Apply records, if any; write the view after an important change and every 500 ms."""
         is_urgent = False
         for record in records:
             is_urgent |= self._apply(record)
@@ -120,7 +120,7 @@ class ViewUpdater:
         try:
             self._store.sync(render(self._view, now))
         except redis.WatchError:
-            log.info("another instance of the view has written meanwhile; retrying")
+            log.info("another instance of the view has written to Redis; retrying")
         except redis.RedisError as error:
             self._outage.start(str(error))
         else:

@@ -13,18 +13,18 @@ from postjournal.config.settings import GATEWAY_PORT, Settings
 from services.process import run
 from services.producer.kafka_results import MAX_WAITING
 from services.producer.wiring import start
-from services.server import Place, Server
+from services.server import Server, ServerOptions
 
 THREADS = MAX_WAITING + 56
-"""However many requests wait for results, others still find a thread."""
+"""Requests that wait for results never occupy all threads."""
 
 
 def main() -> None:
-    """Until SIGTERM. Raises `ConfigurationError`."""
+    """Serve until SIGTERM. Raises `ConfigurationError`."""
     settings = Settings.from_environment()
-    load_application(settings.app)  # a wrong one is told here, before there are processes
-    port = GATEWAY_PORT.read()
-    Server(Place("gateway", port, THREADS), settings, partial(start, settings)).serve()
+    load_application(settings.app)  # reports a wrong setting before there are processes
+    options = ServerOptions("gateway", GATEWAY_PORT.read(), THREADS)
+    Server(options, settings, partial(start, settings)).serve()
 
 
 if __name__ == "__main__":

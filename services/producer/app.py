@@ -1,4 +1,4 @@
-"""The gateway's HTTP interface. `make_app` wires the handlers to what they need."""
+"""The gateway's HTTP interface: the handlers, and the Flask application that has them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from flask import Flask, Response, g, request
 from werkzeug.routing import PathConverter
 
@@ -17,7 +16,12 @@ from services import problems
 from services.parameters import shard_number, whole_body
 from services.process import REQUESTS
 from services.producer import parsing
-from services.producer.commands import AWAY_RETRY_S, BUSY_RETRY_S, Accepted, Submitter
+from services.producer.commands import (
+    BUSY_RETRY_S,
+    UNAVAILABLE_RETRY_S,
+    Accepted,
+    Submitter,
+)
 from services.producer.metrics import Metrics
 from services.producer.parsing import CommandParser
 from services.producer.ports import (
@@ -29,6 +33,7 @@ from services.producer.ports import (
 from services.producer.problems import TITLES, Problem
 from services.producer.reads import Consistency, Reader
 from services.producer.tracing import trace_of
+from services.responses import JSON, json_response
 from services.web import add_static
 from services.web.documents import add_interface_page, add_topics_page
 
@@ -42,14 +47,18 @@ LINKS = (
 )
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-"""Those that are counted by name: what anybody makes up would be one more series each."""
-
-JSON = "application/json"
+"""The methods that are counted by name; all others are counted together, because a client could
+otherwise create any number of series."""
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """What the handlers need."""
+    """The dependencies of the handlers.
+
+    `command_type`: the application's; `shards`: partitions of the command topic; `openapi`,
+    `asyncapi`: the documents that describe the interface and the topics; `now_s`: the clock of
+    waiting requests, in seconds.
+    """
 
     commands: CommandLog
     results: ResultWaiter
@@ -71,14 +80,14 @@ class Gateway:
 
 
 class _AnyText(PathConverter):
-    """All that is left of the path: an account's name may hold slashes, also as its first
-    character, and line breaks."""
+    """The rest of the path: an account's name may contain line breaks and slashes, also as its
+    first character."""
 
     regex, part_isolating = "(?s:.+)", False
 
 
 def make_app(gateway: Gateway) -> Flask:
-    """The WSGI application."""
+    """Return the WSGI application of a gateway with these dependencies."""
     app = Flask("postjournal-gateway", static_folder=None)
     app.url_map.converters["text"] = _AnyText
     app.url_map.merge_slashes = False  # `//x` is another account than `/x`
@@ -92,30 +101,30 @@ def make_app(gateway: Gateway) -> Flask:
 
 
 def _trace_requests(app: Flask) -> None:
-    """Commands take the trace with them into Kafka; `traceresponse` tells the caller which."""
+    """Continue the caller's trace: into the commands' records, the log and `traceresponse`."""
 
     @app.before_request
-    def begin() -> None:
-        asked = request.headers
-        g.trace = trace_of(asked.get("traceparent"), asked.get("tracestate"))
+    def continue_trace() -> None:
+        headers = request.headers
+        g.trace = trace_of(headers.get("traceparent"), headers.get("tracestate"))
 
     @app.after_request
-    def tell(response: Response) -> Response:
+    def report_trace(response: Response) -> Response:
         response.headers["traceresponse"] = g.trace.parent
-        said = {"status": response.status_code, "trace_id": g.trace.trace_id}
+        fields = {"status": response.status_code, "trace_id": g.trace.trace_id}
         if "command" in g:
-            said["id"] = g.command
-        REQUESTS.info("%s %s", request.method, request.path, extra=said)
+            fields["id"] = g.command
+        REQUESTS.info("%s %s", request.method, request.path, extra=fields)
         return response
 
 
 def _measure_requests(app: Flask, metrics: Metrics) -> None:
     @app.before_request
-    def start() -> None:
+    def start_timer() -> None:
         g.started = time.perf_counter()
 
     @app.after_request
-    def stop(response: Response) -> Response:
+    def count(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else "unmatched"
         method = request.method if request.method in METHODS else "other"
         metrics.requests.labels(route, method, response.status_code).inc()
@@ -129,6 +138,11 @@ def _add_commands(app: Flask, gateway: Gateway) -> None:
 
     @app.post("/api/v1/commands")
     def submit() -> Response:
+        """Submit one command: 202 with id, shard and offset once Kafka's in-sync replicas have it.
+
+        With `Prefer: wait=N` and a result within N seconds, 200 with the record of the results
+        topic. Errors are problems (RFC 9457); their member `outcome` is not_accepted or unknown.
+        """
         _check_type(JSON)
         ledger = parsing.ledger_name(request.args.get("ledger"))
         key = parsing.idempotency_key(request.headers.get("Idempotency-Key"))
@@ -140,7 +154,12 @@ def _add_commands(app: Flask, gateway: Gateway) -> None:
 
     @app.post("/api/v1/commands/batch")
     def submit_batch() -> Response:
-        media_type = _check_type(JSON, *parsing.LINES)
+        """Submit a JSON array, or lines of JSON: 202 with id, shard and offset of each command.
+
+        Nothing is sent unless all commands are valid. If Kafka acknowledges only a part, the
+        problem's `commands` has the outcome of each command.
+        """
+        media_type = _check_type(JSON, *parsing.LINE_TYPES)
         ledger = parsing.ledger_name(request.args.get("ledger"))
         header = request.headers.get("Idempotency-Key")
         key = parsing.idempotency_key(header, parsing.MAX_BATCH_KEY_LENGTH)
@@ -148,8 +167,8 @@ def _add_commands(app: Flask, gateway: Gateway) -> None:
         split = parser.split_array if media_type == JSON else parser.split_lines
         batch = parser.batch(split(body), key, ledger)
         accepted = submitter.submit_all(batch, g.trace.headers)
-        commands = [each.told() for each in accepted]
-        return _json({"accepted": len(commands), "commands": commands}, 202)
+        commands = [command.to_dict() for command in accepted]
+        return json_response({"accepted": len(commands), "commands": commands}, 202)
 
 
 def _add_reads(app: Flask, gateway: Gateway) -> None:
@@ -157,8 +176,17 @@ def _add_reads(app: Flask, gateway: Gateway) -> None:
 
     @app.get("/api/v1/accounts/<text:account>")
     def account(account: str) -> Response:
+        """The account's fields, and the seq, epoch, shard and replica that the answer is from.
+
+        404 `unknown-account`; 503 `behind` when no replica reaches `min_seq` in time, 503
+        `no-leader` when no replica answers.
+        """
         if len(account) > MAX_ACCOUNT_LENGTH:
-            raise Problem("malformed-request", f"account: at most {MAX_ACCOUNT_LENGTH} characters")
+            raise Problem(
+                "malformed-request",
+                f"the account has {len(account)} characters; at most {MAX_ACCOUNT_LENGTH} are "
+                "allowed",
+            )
         ledger = parsing.ledger_name(request.args.get("ledger"))
         shard = shard_of(parsing.ledger_key(ledger), gateway.shards)
         min_seq = parsing.min_seq(request.args.get("min_seq"))
@@ -168,48 +196,52 @@ def _add_reads(app: Flask, gateway: Gateway) -> None:
             extras = {"seq": behind.seq, "min_seq": min_seq}
             raise Problem("behind", str(behind), retry_after_s=BUSY_RETRY_S, **extras) from behind
         except ReplicaUnavailable as error:
-            raise Problem("no-leader", str(error), retry_after_s=AWAY_RETRY_S) from error
+            raise Problem("no-leader", str(error), retry_after_s=UNAVAILABLE_RETRY_S) from error
         return _account(account, answer)
 
     @app.get("/api/v1/leader")
     def leader() -> Response:
-        asked = request.args.get("shard")
-        if asked is None:
-            shards = [_leader(gateway.directory, each) for each in range(gateway.shards)]
-            return _json({"shards": shards})
-        return _json(_leader(gateway.directory, shard_number(asked, gateway.shards)))
+        """The leader of one shard (`?shard=N`), or `{"shards": [...]}` with that of each.
+
+        `leader` and `epoch` are null while none is known. 404 for a shard that does not exist.
+        """
+        number = request.args.get("shard")
+        if number is not None:
+            shard = shard_number(number, gateway.shards)
+            return json_response(_leader(gateway.directory, shard))
+        shards = [_leader(gateway.directory, shard) for shard in range(gateway.shards)]
+        return json_response({"shards": shards})
 
 
 def _add_operations(app: Flask, gateway: Gateway) -> None:
     @app.get("/livez")
     def livez() -> Response:
-        return _json({"status": "ok"})
+        """200 as long as the process answers, also without Kafka."""
+        return json_response({"status": "ok"})
 
     @app.get("/readyz")
     def readyz() -> Response:
-        if gateway.unavailable_reason:
-            raise Problem("unavailable", gateway.unavailable_reason, retry_after_s=AWAY_RETRY_S)
-        return _json({"status": "ready"})
+        """200 while commands are accepted; otherwise 503 with the reason."""
+        reason = gateway.unavailable_reason
+        if reason:
+            raise Problem("unavailable", reason, retry_after_s=UNAVAILABLE_RETRY_S)
+        return json_response({"status": "ready"})
 
     @app.get("/api/v1/openapi.json")
     def openapi() -> Response:
-        return _json(gateway.openapi)
+        return json_response(gateway.openapi)
 
     @app.get("/api/v1/asyncapi.json")
     def asyncapi() -> Response:
-        return _json(gateway.asyncapi)
+        return json_response(gateway.asyncapi)
 
     add_interface_page(app, gateway.openapi, LINKS)
     add_topics_page(app, gateway.asyncapi, LINKS)
     add_static(app)
 
 
-def _json(body: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(body), status, content_type=JSON)
-
-
 def _check_type(*accepted: str) -> str:
-    """The body's media type. Raises `Problem`."""
+    """The body's media type. Raises `Problem` when it is not one of `accepted`."""
     if request.mimetype not in accepted:
         raise Problem(
             "unsupported-media-type",
@@ -220,21 +252,23 @@ def _check_type(*accepted: str) -> str:
 
 
 def _body(limit: int) -> bytes:
-    """Raises `Problem`, also when it is longer than `limit` bytes.
+    """The body. Raises `Problem` when it is truncated or longer than `limit` bytes.
 
-    A chunked body is cut off by werkzeug, not refused: so one byte more than allowed is read.
+    werkzeug truncates a chunked body at its limit instead of refusing it, so one byte more than
+    allowed is read.
     """
     request.max_content_length = limit + 1
-    told = request.content_length
-    body = b"" if told is not None and told > limit else whole_body(outcome="not_accepted")
-    if len(body) > limit or (told or 0) > limit:
-        raise Problem("too-large", f"at most {limit} bytes", outcome="not_accepted")
-    return body
+    length = request.content_length or 0
+    if length <= limit:
+        body = whole_body(outcome="not_accepted")
+        if len(body) <= limit:
+            return body
+    raise Problem("too-large", f"the body is larger than {limit} bytes", outcome="not_accepted")
 
 
 def _accepted(accepted: Accepted, wait_s: int) -> Response:
     if accepted.result is None:
-        response = _json(accepted.told(), 202)
+        response = json_response(accepted.to_dict(), 202)
     else:
         response = Response(accepted.result, 200, content_type=JSON)
     if wait_s:
@@ -243,20 +277,22 @@ def _accepted(accepted: Accepted, wait_s: int) -> Response:
 
 
 def _consistency() -> Consistency:
-    asked = request.args.get("consistency", "leader")
-    if asked == "leader":
+    value = request.args.get("consistency", "leader")
+    if value == "leader":
         return "leader"
-    if asked == "any":
+    if value == "any":
         return "any"
-    raise Problem("malformed-request", "consistency: leader or any")
+    raise Problem("malformed-request", f"invalid consistency {value!r}: use leader or any")
 
 
 def _account(account: str, answer: dict[str, Any]) -> Response:
-    place = {name: answer.get(name) for name in ("seq", "epoch", "shard", "replica")}
+    position = {name: answer.get(name) for name in ("seq", "epoch", "shard", "replica")}
     result = answer["result"]
     if result is None:
-        raise Problem("unknown-account", f"there is no account {account!r}", **place)
-    return _json({**(result if isinstance(result, dict) else {"result": result}), **place})
+        raise Problem("unknown-account", f"account {account!r} does not exist", **position)
+    return json_response(
+        {**(result if isinstance(result, dict) else {"result": result}), **position}
+    )
 
 
 def _leader(directory: ReplicaDirectory, shard: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The `ReplicaDirectory` port: replicas and leaders, from the status topic, in a thread."""
+"""The `ReplicaDirectory` port: a thread follows the replicas' status records."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from postjournal.adapters.kafka.follower import FollowedTopic, Follower
 from postjournal.cluster.states import NO_LEADER, leads, serves_reads
 from postjournal.cluster.status import ReplicaStatus, decode_status
 from postjournal.cluster.view import ClusterView, ReplicaView, ShardView
-from services.server import Halt
+from services.server import OnFatal
 
 LOOK_BACK = 200
-"""Records per shard read at the start: more than some replicas publish in five seconds."""
+"""Records per shard that are read at the start: more than some replicas write in five seconds."""
 
 STALE_S = 10.0
-"""A replica that lags for longer is not in sync: it is stuck, or reads up to a bound only."""
+"""A replica that has lagged for longer is stuck, or a reader that stops at a bound."""
 
 
 class StatusDirectory:
     """The `ReplicaDirectory` port. Safe to use from many threads."""
 
-    def __init__(self, topic: FollowedTopic, halt: Halt) -> None:
-        """Starts its thread. `halt` is called with a configuration error."""
+    def __init__(self, topic: FollowedTopic, on_fatal: OnFatal) -> None:
+        """Starts its thread, which calls `on_fatal` with a configuration error."""
         self._view = ClusterView()
         self._updated = Condition()
         self._turn = 0
         self._follower = Follower("status", topic, self._apply, needs_history=False)
-        self._follower.start(halt)
+        self._follower.start(on_fatal)
 
     @property
     def unavailable_reason(self) -> str | None:
         return self._follower.unavailable_reason
 
     def shard(self, shard: int) -> ShardView | None:
-        """As the port; a leader that has been silent for long does not count."""
+        """As the port; a leader without a status for more than five seconds does not count."""
         with self._updated:
             view = self._view.shards.get(shard)
             if view is None or view.leader is None:
@@ -56,7 +56,7 @@ class StatusDirectory:
             found = [
                 replica.status
                 for (_, of_shard), replica in sorted(self._view.replicas.items())
-                if of_shard == shard and _can_read(replica, now)
+                if of_shard == shard and _is_readable(replica, now)
             ]
             self._turn += 1
             turn = self._turn
@@ -84,12 +84,12 @@ class StatusDirectory:
             self._updated.notify_all()
 
 
-def _can_read(view: ReplicaView, now: int) -> bool:
+def _is_readable(view: ReplicaView, now: int) -> bool:
     return serves_reads(view.status.state) and not view.is_silent(now)
 
 
 def _rank(status: ReplicaStatus) -> int:
-    """0: asked first."""
+    """The order in which replicas are queried: 0 first."""
     if status.lag_s > STALE_S:
         return 2
     return 1 if leads(status.state) else 0

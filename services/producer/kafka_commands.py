@@ -26,14 +26,14 @@ from services.producer.ports import (
     Unavailable,
     Unknown,
 )
-from services.server import Halt
+from services.server import OnFatal
 
 log = logging.getLogger(__name__)
 
 MAX_UNACKNOWLEDGED = 100_000
-"""In commands: ten of the largest batches, and well below the producer's own queue."""
+"""Commands: ten of the largest batches, and well below the limit of the producer's queue."""
 
-ANSWER_S = 6.0
+ACKNOWLEDGEMENT_TIMEOUT_S = 6.0
 """A little more than the message.timeout.ms of `settings.gateway_producer`."""
 
 PROBE_EVERY_S, RETRY_EVERY_S, PROBE_TIMEOUT_S = 1.0, 0.1, 2.0
@@ -45,11 +45,11 @@ It may have lost all its brokers: see `client.watched`. By then every command ha
 request has been answered.
 """
 
-NAMES = {Appended: "accepted", NotAppended: "not_accepted", Unknown: "unknown"}
+OUTCOME_LABELS = {Appended: "accepted", NotAppended: "not_accepted", Unknown: "unknown"}
 
 
 class _Pending:
-    """The outcomes of one request's commands, as far as they are known."""
+    """The outcomes of one request's commands; None while an outcome is unknown."""
 
     def __init__(self, count: int) -> None:
         self.outcomes: list[Outcome | None] = [None] * count
@@ -66,7 +66,7 @@ class _Pending:
     def wait(self, timeout_s: float) -> list[Outcome]:
         with self._complete:
             self._complete.wait_for(lambda: self._missing == 0, timeout_s)
-            missing = Unknown(f"Kafka did not acknowledge it within {timeout_s:.0f} s")
+            missing = Unknown(f"Kafka did not acknowledge the command within {timeout_s:.0f} s")
             return [missing if outcome is None else outcome for outcome in self.outcomes]
 
 
@@ -74,13 +74,15 @@ class KafkaCommandLog:
     """The `CommandLog` port. Safe to use from many threads."""
 
     def __init__(
-        self, kafka: KafkaAccess, topic: str, shards: int, metrics: Metrics, halt: Halt
+        self, kafka: KafkaAccess, topic: str, shards: int, metrics: Metrics, on_fatal: OnFatal
     ) -> None:
-        """Starts its threads and connects in the background, so make it after any fork.
+        """Starts its threads and connects in the background: create it after any fork.
 
-        `halt` is called, by a thread, with a configuration error.
+        `topic`: of the commands; `shards`: its partitions; `on_fatal` is called, by a thread, when
+        the topic has another number of partitions.
         """
-        self._topic, self._shards, self._metrics, self._halt = topic, shards, metrics, halt
+        self._topic, self._shards, self._metrics = topic, shards, metrics
+        self._on_fatal = on_fatal
         self._outage = Outage(f"Kafka at {kafka.bootstrap}, topic {topic}", log)
         self._producer = RecordProducer(kafka_settings.gateway_producer(kafka), self._on_error)
         self._lock = Lock()
@@ -107,14 +109,14 @@ class KafkaCommandLog:
         started, pending = monotonic(), _Pending(len(records))
         for index, record in enumerate(records):
             self._send(record, headers, index, pending)
-        outcomes = pending.wait(ANSWER_S)
+        outcomes = pending.wait(ACKNOWLEDGEMENT_TIMEOUT_S)
         self._metrics.append_seconds.observe(monotonic() - started)
         for kind, count in Counter(map(type, outcomes)).items():
-            self._metrics.commands.labels(NAMES[kind]).inc(count)
+            self._metrics.commands.labels(OUTCOME_LABELS[kind]).inc(count)
         return outcomes
 
     def close(self) -> None:
-        """Wait 2 s for acknowledgements; commands that are still queued then are never sent."""
+        """Wait up to 2 s for acknowledgements; commands still queued by then are never sent."""
         self._closing.set()
         self._probe_now.set()
         self._producer.drain(2.0)
@@ -134,7 +136,7 @@ class KafkaCommandLog:
             self._unacknowledged -= count
 
     def _send(self, record: Record, headers: Headers, index: int, pending: _Pending) -> None:
-        """One by one: `produce_batch` drops headers, and saves a microsecond a record."""
+        """`produce_batch` would save a microsecond per record, but drops the headers."""
         try:
             self._producer.send(
                 self._topic,
@@ -161,7 +163,7 @@ class KafkaCommandLog:
             pending.set(index, Unknown(failure.reason))
 
     def _deliver(self) -> None:
-        """Reports are delivered by this thread, whatever the requests are doing."""
+        """Serve the delivery reports, whatever the threads of the requests are doing."""
         while not self._closing.is_set():
             self._producer.poll(0.1)
             if self._broken.is_set():
@@ -171,9 +173,9 @@ class KafkaCommandLog:
     # --- whether Kafka is available ---------------------------------------------------------
 
     def _on_error(self, reason: str, is_fatal: bool) -> None:
-        """An idempotent producer that has lost its history accepts no more records."""
+        """A fatal error means that the idempotent producer accepts no more records."""
         if is_fatal:
-            log.error("the producer has failed and is renewed: %s", reason)
+            log.error("the command producer failed and is renewed: %s", reason)
             self._broken.set()
         else:
             self._note_unavailable("Kafka is unavailable")
@@ -184,7 +186,7 @@ class KafkaCommandLog:
             try:
                 self._probe()
             except ShardCountMismatch as error:
-                self._halt(error)
+                self._on_fatal(error)
                 return
             is_available = self._unavailable_reason is None
             self._probe_now.wait(PROBE_EVERY_S if is_available else RETRY_EVERY_S)
@@ -195,7 +197,7 @@ class KafkaCommandLog:
         try:
             found = self._producer.partition_count(self._topic, PROBE_TIMEOUT_S)
         except JournalUnavailable as error:
-            if monotonic() - self._delivered_at > PROBE_TIMEOUT_S:  # else it is only slow
+            if monotonic() - self._delivered_at > PROBE_TIMEOUT_S:  # otherwise it is only slow
                 self._note_unavailable(str(error))
             if monotonic() - max(self._delivered_at, self._answered_at) > RENEW_S:
                 self._answered_at = monotonic()

@@ -1,4 +1,4 @@
-"""Waiting for results: one thread follows the results topic for all requests."""
+"""The `ResultWaiter` port on Kafka: one thread follows the results topic for all requests."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from postjournal.core.errors import JournalUnavailable
 from postjournal.core.records import UNREADABLE
 from services.producer.metrics import Metrics
 from services.producer.ports import TooBusy, Unavailable
-from services.server import Halt
+from services.server import OnFatal
 
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 200
-"""Requests; each occupies a thread of the server, which has more than that."""
+"""Requests; each occupies a thread of the server, which has more threads than that."""
 
 IDLE_S = 5.0
 BULK_RECORDS = 10_000
-"""When no request has waited for `IDLE_S` and this many records came in that time, the topic is
-paused until a request waits: following a bulk load would cost a good part of a core. A restart
-takes some ms, at worst half a second, so a topic with few records is followed all the time.
+"""The topic is paused when no request has waited for `IDLE_S` and this many records came in that
+time, until a request waits: following a bulk load would cost a good part of a core. Resuming takes
+some ms, at worst half a second, so a topic with few records is followed all the time.
 """
 
-WAKE_S = 2.0
+RESUME_TIMEOUT_S = 2.0
 
 
 class _Result(msgspec.Struct):
@@ -48,14 +48,14 @@ class ResultsTopic(FollowedTopic, Protocol):
     """What the follower needs of a `TopicReader`."""
 
     def pause(self) -> None:
-        """Fetch nothing until `skip_to_end`."""
+        """Stop fetching until `skip_to_end`."""
 
     def skip_to_end(self) -> None:
-        """Fetch again, from the present end on. Raises `JournalUnavailable`."""
+        """Continue fetching at the current end. Raises `JournalUnavailable`."""
 
 
-class _Waiting:
-    """One request: an `Expectation`."""
+class _Waiter:
+    """The `Expectation` of one request."""
 
     def __init__(self) -> None:
         self._is_over = Event()
@@ -75,12 +75,12 @@ class ResultFollower:
 
     is_offered = True
 
-    def __init__(self, topic: ResultsTopic, metrics: Metrics, halt: Halt) -> None:
-        """Starts its thread. `halt` is called with a configuration error."""
+    def __init__(self, topic: ResultsTopic, metrics: Metrics, on_fatal: OnFatal) -> None:
+        """Starts its thread, which calls `on_fatal` with a configuration error."""
         self._topic, self._metrics = topic, metrics
         self._outage = Outage("results topic", log)
         self._changed = Condition()
-        self._waiting: defaultdict[tuple[int, str], list[_Waiting]] = defaultdict(list)
+        self._waiters: defaultdict[tuple[int, str], list[_Waiter]] = defaultdict(list)
         self._count = 0
         self._is_paused = self._is_closing = False
         self._idle_since = monotonic()
@@ -89,59 +89,60 @@ class ResultFollower:
         self._follower = Follower(
             "results", topic, self._apply, needs_history=False, poll=self._poll
         )
-        self._follower.start(halt)
+        self._follower.start(on_fatal)
 
     @property
     def unavailable_reason(self) -> str | None:
         return self._follower.unavailable_reason
 
     @contextmanager
-    def expect(self, shard: int, command_id: str) -> Iterator[_Waiting]:
-        """As the port. Two requests may wait for one id: both get the first result."""
-        key, waiting = (shard, command_id), _Waiting()
-        self._register(key, waiting)
+    def expect(self, shard: int, command_id: str) -> Iterator[_Waiter]:
+        """Two requests may wait for the same id; both get the first result."""
+        key, waiter = (shard, command_id), _Waiter()
+        self._register(key, waiter)
         try:
-            yield waiting
+            yield waiter
         finally:
-            self._unregister(key, waiting)
+            self._unregister(key, waiter)
 
     def release_all(self) -> None:
-        """Answer all waiting requests without a result: the server is about to stop."""
+        """Answer all waiting requests without a result, because the server stops."""
         self._follower.stop()
         with self._changed:
             self._is_closing = True
-            for requests in self._waiting.values():
-                for waiting in requests:
-                    waiting.end(None)
+            for waiters in self._waiters.values():
+                for waiter in waiters:
+                    waiter.end(None)
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End the thread."""
         self.release_all()
         self._follower.close()
 
-    def _register(self, key: tuple[int, str], waiting: _Waiting) -> None:
+    def _register(self, key: tuple[int, str], waiter: _Waiter) -> None:
         with self._changed:
             if self._count >= MAX_WAITING:
-                raise TooBusy(f"{self._count} requests wait for their results")
+                raise TooBusy(f"{self._count} requests are waiting for results")
             reason = self.unavailable_reason
             if self._is_closing or reason is not None:
                 raise Unavailable(reason or "the gateway is stopping")
-            self._waiting[key].append(waiting)
+            self._waiters[key].append(waiter)
             self._count += 1
             self._metrics.waiting.set(self._count)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._is_paused or self._is_closing, WAKE_S)
+            self._changed.wait_for(
+                lambda: not self._is_paused or self._is_closing, RESUME_TIMEOUT_S
+            )
             is_paused = self._is_paused
         if is_paused:
-            self._unregister(key, waiting)
+            self._unregister(key, waiter)
             raise Unavailable("Kafka did not return the end of the results topic in time")
 
-    def _unregister(self, key: tuple[int, str], waiting: _Waiting) -> None:
+    def _unregister(self, key: tuple[int, str], waiter: _Waiter) -> None:
         with self._changed:
-            self._waiting[key].remove(waiting)
-            if not self._waiting[key]:
-                del self._waiting[key]
+            self._waiters[key].remove(waiter)
+            if not self._waiters[key]:
+                del self._waiters[key]
             self._count -= 1
             self._metrics.waiting.set(self._count)
 
@@ -204,8 +205,8 @@ class ResultFollower:
                 continue  # published a second time by a deposed leader
             self._last_seq[record.partition] = result.seq
             with self._changed:
-                for waiting in self._waiting.get((record.partition, result.id), ()):
-                    waiting.end(record.value)
+                for waiter in self._waiters.get((record.partition, result.id), ()):
+                    waiter.end(record.value)
 
 
 class NoResults:
@@ -215,13 +216,13 @@ class NoResults:
     unavailable_reason = None
 
     @contextmanager
-    def expect(self, shard: int, command_id: str) -> Iterator[_Waiting]:
-        """Never called, since `is_offered` is False."""
-        raise Unavailable(f"no result of {command_id} in shard {shard}: there are no results")
+    def expect(self, shard: int, command_id: str) -> Iterator[_Waiter]:
+        """Never called, because `is_offered` is False."""
+        raise Unavailable(f"no result of {command_id} in shard {shard}: there is no results sink")
         yield  # makes it a generator
 
     def release_all(self) -> None:
-        """No request waits."""
+        pass
 
     def close(self) -> None:
-        """There is no thread."""
+        pass

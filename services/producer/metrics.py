@@ -1,4 +1,4 @@
-"""The gateway's metrics, in the Prometheus client's terms."""
+"""The gateway's Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 
 
 class Metrics:
-    """One set for each gateway, so that tests do not share them."""
+    """The metrics of one gateway, in a registry of their own, so that tests do not share them."""
 
     def __init__(self) -> None:
-        """Registers everything in a registry of its own."""
         self.registry = process_registry()
         self.requests = Counter(
             "postjournal_gateway_requests_total",
@@ -23,33 +22,34 @@ class Metrics:
         )
         self.request_seconds = Histogram(
             "postjournal_gateway_request_duration_seconds",
-            "Time from a request's arrival in the handler to its response.",
+            "Seconds from the start of a request's handler to its response.",
             ("route",),
             buckets=SECONDS,
             registry=self.registry,
         )
         self.append_seconds = Histogram(
             "postjournal_gateway_append_duration_seconds",
-            "Time until Kafka acknowledged a request's commands, or did not.",
+            "Seconds until all outcomes of a request's commands were known.",
             buckets=SECONDS,
             registry=self.registry,
         )
         self.commands = Counter(
             "postjournal_gateway_commands_total",
-            "Commands by what became of them on their way into Kafka.",
+            "Commands sent to Kafka, by outcome.",
             ("outcome",),
             registry=self.registry,
         )
+        # `increase` does not count the first event of a series that begins with it.
         for outcome in ("accepted", "not_accepted", "unknown"):
-            self.commands.labels(outcome)  # a series that begins with its first event hides it
+            self.commands.labels(outcome)
         self.waiting = Gauge(
             "postjournal_gateway_waiting_requests",
-            "Requests that wait for a result.",
+            "Requests that are waiting for a result.",
             registry=self.registry,
         )
         self.unacknowledged = Gauge(
             "postjournal_gateway_unacknowledged_commands",
-            "Commands handed to Kafka's client and not yet acknowledged.",
+            "Commands sent to Kafka and not yet acknowledged.",
             registry=self.registry,
         )
         self.kafka_up = Gauge(

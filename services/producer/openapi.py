@@ -1,4 +1,4 @@
-"""The OpenAPI document; the commands' schemas are the application's types."""
+"""The gateway's OpenAPI document; the schemas of commands come from the application's types."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ from services.producer.problems import TITLES
 
 PROBLEMS = Problems(TITLES)
 
-
 _LEDGER = {"type": "string", "minLength": 1, "maxLength": parsing.MAX_KEY_LENGTH}
-_LEDGER_OF_BODY = "As the query parameter; where both are given they are the same."
+_LEDGER_IN_BODY = "As the query parameter; if both are sent, they must be equal."
 
 
 def document(command_type: Any) -> dict[str, Any]:
-    """OpenAPI 3.1."""
+    """Return the OpenAPI 3.1 document; `command_type`: the application's."""
     (command,), schemas = schemas_of(command_type)
     for schema in schemas.values():
         _make_id_optional(schema)
@@ -38,7 +37,7 @@ def document(command_type: Any) -> dict[str, Any]:
         "info": {
             "title": "Postjournal gateway",
             "version": "1",
-            "description": "Commands into the log, results and balances out of it.",
+            "description": "Appends commands to the log; returns results and balances.",
         },
         "paths": _paths(),
         "components": {
@@ -49,17 +48,17 @@ def document(command_type: Any) -> dict[str, Any]:
 
 
 def _make_id_optional(schema: dict[str, Any]) -> None:
-    """The gateway supplies it where the body does not."""
+    """The gateway creates the id of a command without one."""
     required = schema.get("required", [])
     if "id" in schema.get("properties", {}) and "id" in required:
         required.remove("id")
 
 
 def _add_ledger(schema: dict[str, Any]) -> None:
-    """The gateway reads it; the application's type may have it, or refuse what it has not."""
+    """Unless the application's type has such a field, or forbids unknown fields."""
     properties = schema.get("properties", {})
     if "id" in properties and schema.get("additionalProperties") is not False:
-        properties.setdefault("ledger", _LEDGER | {"description": _LEDGER_OF_BODY})
+        properties.setdefault("ledger", _LEDGER | {"description": _LEDGER_IN_BODY})
 
 
 def _paths() -> dict[str, Any]:
@@ -68,7 +67,7 @@ def _paths() -> dict[str, Any]:
         "/api/v1/commands/batch": {"post": _submit_batch()},
         "/api/v1/accounts/{account}": {"get": _account()},
         "/api/v1/leader": {"get": _leader()},
-        **health(PROBLEMS, "Commands can be taken"),
+        **health(PROBLEMS, "Commands are accepted"),
     }
 
 
@@ -76,16 +75,16 @@ def _submit() -> dict[str, Any]:
     return {
         "summary": "Submit one command",
         "description": (
-            "Answered when Kafka's in-sync replicas hold the command. With `Prefer: wait=N` the "
-            "answer is the command's result, where it comes within N seconds of the request. A "
-            "command is recognised by its id: submitted again, it takes effect once, and the "
-            "first outcome is told with `replayed` set."
+            "Answers when Kafka's in-sync replicas have the command. With `Prefer: wait=N` the "
+            "answer is the command's result if it comes within N seconds of the request. The id "
+            "identifies a command: submitted again, it takes effect once, and the result is the "
+            "first outcome with `replayed` set."
         ),
         "parameters": [ref("parameters", n) for n in ("ledger", "idempotency_key", "prefer")],
         "requestBody": body_of({"application/json": ref("schemas", "Command")}),
         "responses": {
             "200": answer("The result; see `status` for accepted or rejected.", "Result"),
-            "202": answer("In the log; not decided yet.", "Accepted"),
+            "202": answer("The command is in the log; it is not decided yet.", "Accepted"),
             **PROBLEMS.of(
                 "malformed-request",
                 "too-large",
@@ -105,20 +104,19 @@ def _submit_batch() -> dict[str, Any]:
     return {
         "summary": "Submit up to 10,000 commands",
         "description": (
-            "All commands are checked before any is sent: if one is invalid the whole batch is "
-            "refused, with the reasons in `errors`, so that a corrected batch can be sent as it "
-            "is. After that each command is decided by itself, those of one ledger in order; "
-            "each may name its own `ledger`. With the header "
-            "`Idempotency-Key: K` the n-th command without an id of its own gets the id `K-n`, "
-            "n from 0, which makes the batch safe to repeat. Newline-delimited JSON may be called "
-            f"{', '.join(parsing.LINES)}."
+            "All commands are validated before any is sent: if one is invalid, the whole batch is "
+            "refused with the reasons in `errors`, so the corrected batch can be sent again. "
+            "Then each command is decided separately, those of one ledger in order; each may name "
+            "its own `ledger`. With the header `Idempotency-Key: K`, the n-th command (from 0) "
+            "gets the id `K-n` unless it has its own, which makes the batch safe to repeat. Media "
+            f"types of newline-delimited JSON: {', '.join(parsing.LINE_TYPES)}."
         ),
         "parameters": [ref("parameters", n) for n in ("ledger", "idempotency_key_of_batch")],
         "requestBody": body_of(
             {"application/json": commands, "application/x-ndjson": {"type": "string"}}
         ),
         "responses": {
-            "202": answer("All are in the log.", "BatchAccepted"),
+            "202": answer("All commands are in the log.", "BatchAccepted"),
             **PROBLEMS.of(
                 "malformed-request",
                 "too-large",
@@ -137,14 +135,13 @@ def _account() -> dict[str, Any]:
     return {
         "summary": "An account's balance",
         "description": (
-            "The answer is true at `seq`, that of the last command that it accounts for (-1: "
-            "none). `consistency=leader`, "
-            "the default, is linearizable: the answer accounts for everything that was "
-            "acknowledged before the request. `consistency=any` asks a standby, which may lag by "
-            "some milliseconds. To read what you have written, add `min_seq` with the `seq` of "
-            "the result that you have seen: the replica waits for that state, and the gateway "
-            "tries others, for three seconds together; then the answer is 503 `behind`, which "
-            "tells the `seq` that was reached."
+            "`seq` is the sequence of the last command that the answer accounts for (-1: none). "
+            "`consistency=leader`, the default, is linearizable: the answer accounts for every "
+            "command that was acknowledged before the request. `consistency=any` reads from a "
+            "standby, which may lag by some milliseconds. To read your own writes, add `min_seq` "
+            "with the `seq` of the result that you have seen: the replica waits for that state, "
+            "and the gateway tries other replicas, for three seconds in total; then the answer is "
+            "503 `behind`, with the `seq` that was reached."
         ),
         "parameters": [
             path | {"schema": {"type": "string", "minLength": 1, "maxLength": 128}},
@@ -166,11 +163,11 @@ _LEADER = {
         "shard": NUMBER,
         "leader": _NULLABLE_TEXT,
         "epoch": _NULLABLE_NUMBER,
-        "address": _NULLABLE_TEXT | {"description": "host:port of its tripwire."},
-        "http": _NULLABLE_TEXT | {"description": "host:port of its HTTP."},
-        "since": NUMBER | {"description": "ms since the Unix epoch."},
+        "address": _NULLABLE_TEXT | {"description": "host:port of the leader's tripwire."},
+        "http": _NULLABLE_TEXT | {"description": "host:port of the leader's HTTP server."},
+        "since": NUMBER | {"description": "When the leadership began, ms since the Unix epoch."},
         "state": TEXT,
-        "seq": NUMBER | {"description": "How many commands are accepted."},
+        "seq": NUMBER | {"description": "The number of commands decided so far."},
     },
     "required": ["shard", "leader", "epoch"],
 }
@@ -179,11 +176,11 @@ _LEADER = {
 def _leader() -> dict[str, Any]:
     shard = {"name": "shard", "in": "query", "schema": {"type": "integer", "minimum": 0}}
     return {
-        "summary": "Who leads",
+        "summary": "The leader of each shard",
         "parameters": [shard],
         "responses": {
             "200": answer(
-                "All shards, or the one asked for. `leader` is null when none is known.",
+                "All shards, or the requested one. `leader` is null when none is known.",
                 {"anyOf": [obj({"shards": {"type": "array", "items": _LEADER}}), _LEADER]},
             ),
             **PROBLEMS.of("malformed-request", "not-found"),
@@ -197,7 +194,7 @@ def _parameters() -> dict[str, Any]:
             "name": "ledger",
             "in": "query",
             "description": (
-                "Which ledger; it picks the shard. A command may name it in its body instead."
+                "The ledger, which selects the shard. A command may name it in its body instead."
             ),
             "schema": _LEDGER | {"default": "main"},
         },
@@ -217,32 +214,32 @@ def _parameters() -> dict[str, Any]:
         "prefer": {
             "name": "Prefer",
             "in": "header",
-            "description": f"`wait=N`, seconds, {parsing.MAX_WAIT_S} at most (RFC 7240).",
+            "description": f"`wait=N`: seconds, at most {parsing.MAX_WAIT_S} (RFC 7240).",
             "schema": {"type": "string", "examples": ["wait=5"]},
         },
     }
 
 
-def _key(longest: int) -> dict[str, Any]:
+def _key(max_length: int) -> dict[str, Any]:
     return {
         "name": "Idempotency-Key",
         "in": "header",
         "description": "Printable ASCII.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": longest},
+        "schema": {"type": "string", "minLength": 1, "maxLength": max_length},
     }
 
 
 def _schemas() -> dict[str, Any]:
-    place = {"seq": NUMBER, "epoch": NUMBER, "shard": NUMBER, "replica": TEXT}
+    position = {"seq": NUMBER, "epoch": NUMBER, "shard": NUMBER, "replica": TEXT}
     accepted = obj({"id": TEXT, "shard": NUMBER, "offset": NUMBER})
     batch = {"accepted": NUMBER, "commands": {"type": "array", "items": ref("schemas", "Accepted")}}
     return {
         "Accepted": accepted,
         "BatchAccepted": obj(batch),
-        "Account": obj({"account": TEXT, "balance": NUMBER, **place}),
+        "Account": obj({"account": TEXT, "balance": NUMBER, **position}),
         "Result": {
             "type": "object",
-            "description": "The record of the results topic, as it stands there.",
+            "description": "The record of the results topic, unchanged.",
             "properties": {"id": TEXT, "seq": NUMBER},
             "required": ["id", "seq"],
         },

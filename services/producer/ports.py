@@ -1,4 +1,4 @@
-"""What the HTTP handlers need of the world. Kafka implements it; tests use fakes."""
+"""The ports of the HTTP handlers. Kafka and the replicas implement them; tests use fakes."""
 
 from __future__ import annotations
 
@@ -12,34 +12,33 @@ from postjournal.cluster.view import ShardView
 
 @dataclass(frozen=True)
 class Appended:
-    """The command is in the log, acknowledged by all in-sync replicas of Kafka."""
+    """The command is in the log; all in-sync replicas of Kafka have acknowledged it."""
 
     offset: int
 
 
 @dataclass(frozen=True)
 class NotAppended:
-    """It is certain that the command is not in the log and will not be."""
+    """The command is certainly not in the log, now or later."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """It was sent, and may or may not be in the log, now or later."""
+    """The command was sent, and may or may not be in the log, now or later."""
 
     reason: str
 
 
 Outcome = Appended | NotAppended | Unknown
 
-
 Headers = Sequence[tuple[str, bytes]]
-"""Of a Kafka record."""
+"""The headers of a Kafka record."""
 
 
 class Record(NamedTuple):
-    """A command on its way; `shard`: the partition that its key picks."""
+    """The Kafka record of a command; `shard`: the partition that `key` selects."""
 
     key: bytes
     shard: int
@@ -47,26 +46,26 @@ class Record(NamedTuple):
 
 
 class TooBusy(Exception):
-    """A bound on what may be under way at once is reached; nothing was sent."""
+    """Too many commands or requests are in progress; nothing was sent."""
 
 
 class Unavailable(Exception):
-    """Kafka cannot be used now; nothing was sent. The message says why."""
+    """Kafka cannot be used now; nothing was sent. The message has the reason."""
 
 
 class CommandLog(Protocol):
-    """The topic of commands."""
+    """The command topic: appends commands to the partitions of the shards."""
 
     @property
     def unavailable_reason(self) -> str | None:
         """Why commands cannot be accepted now; None when they can."""
 
     def append(self, records: Sequence[Record], headers: Headers = ()) -> list[Outcome]:
-        """Append in each shard's order and wait for what became of each; some seconds at most.
+        """Append the records and return the outcome of each, in their order.
 
-        `headers`: of every one of the records.
-
-        Raises `TooBusy` or `Unavailable`, both before anything is sent.
+        Records of a shard are appended in their order. Waits some seconds at most; a record that
+        is not acknowledged by then is `Unknown`. `headers`: of every record. Raises `TooBusy` or
+        `Unavailable`, both before anything is sent.
         """
 
 
@@ -74,11 +73,11 @@ class Expectation(Protocol):
     """One request's wait for one result."""
 
     def wait(self, timeout_s: float) -> bytes | None:
-        """The result record as it stands in the topic; None when it did not come in time."""
+        """Return the record of the results topic; None when it has not come in time."""
 
 
 class ResultWaiter(Protocol):
-    """The topic of results."""
+    """The results topic: waits for the results of commands."""
 
     @property
     def unavailable_reason(self) -> str | None:
@@ -89,7 +88,7 @@ class ResultWaiter(Protocol):
         """Whether the application has a results sink at all."""
 
     def expect(self, shard: int, command_id: str) -> AbstractContextManager[Expectation]:
-        """Watch out for a result from now on. Raises `TooBusy` or `Unavailable`."""
+        """Follow the results from now on, for one command. Raises `TooBusy` or `Unavailable`."""
 
 
 class ReplicaDirectory(Protocol):
@@ -97,19 +96,19 @@ class ReplicaDirectory(Protocol):
 
     @property
     def unavailable_reason(self) -> str | None:
-        """Why no replica can be known; None once the status topic is read."""
+        """Why the replicas are not known; None once the status topic is read."""
 
     def shard(self, shard: int) -> ShardView | None:
         """The shard's leader and state; None when no replica has reported the shard."""
 
     def leader_addresses(self, shard: int) -> list[str]:
-        """host:port of the leader's HTTP server; [] when none is known."""
+        """host:port of the leader's HTTP server; [] when no leader is known."""
 
     def reader_addresses(self, shard: int) -> list[str]:
         """host:port of the replicas that can answer a read, in the order to try them.
 
-        Standbys take turns; the leader, which has enough to do, comes after them, and those that
-        are not in sync come last.
+        Standbys take turns; the leader comes after them, because it has the most work; replicas
+        that are not in sync come last.
         """
 
     def wait_for_update(self, timeout_s: float) -> None:
@@ -122,8 +121,8 @@ class ReplicaClient(Protocol):
     def query(
         self, address: str, shard: int, parameters: dict[str, str], timeout_s: float
     ) -> dict[str, Any]:
-        """Return the replica's answer; its `result` is None for 'not found'.
+        """Return the replica's answer; its `result` is None when the query found nothing.
 
-        `parameters` go to the replica as they are, `consistency` and `min_seq` among them.
-        Raises `ReplicaUnavailable`, or its subclass `ReplicaBehind`.
+        `address`: host:port; `parameters`: of the query, with `consistency` and `min_seq`. Raises
+        `ReplicaUnavailable`, or its subclass `ReplicaBehind`.
         """

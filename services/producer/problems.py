@@ -8,12 +8,12 @@ __all__ = ["MEDIA_TYPE", "TITLES", "Problem"]
 
 TITLES = {
     **COMMON,
-    "unknown-account": (404, "There is no such account"),
-    "invalid-command": (422, "The body is no valid command"),
-    "invalid-batch": (422, "The batch holds invalid commands; none was accepted"),
-    "too-busy": (429, "Too many requests are under way"),
-    "unavailable": (503, "The log of commands cannot be reached"),
-    "outcome-unknown": (503, "Not all that was sent is known to be accepted"),
+    "unknown-account": (404, "The account does not exist"),
+    "invalid-command": (422, "The body is not a valid command"),
+    "invalid-batch": (422, "The batch has invalid commands; none was accepted"),
+    "too-busy": (429, "Too many requests are in progress"),
+    "unavailable": (503, "The log of commands is unavailable"),
+    "outcome-unknown": (503, "Not every command that was sent is known to be accepted"),
     "no-leader": (503, "No replica can answer now"),
     "behind": (503, "No replica has reached that sequence yet"),
 }

@@ -14,7 +14,9 @@ Consistency = Literal["leader", "any"]
 BUDGET_S = 3.0
 """Several times the length of a failover, also of one that is detected by silence."""
 
-NEWS_S = 0.02
+UPDATE_TIMEOUT_S = 0.02
+"""The time between two attempts when no status record arrives: a replica can become reachable
+without writing one."""
 
 
 class Reader:
@@ -38,22 +40,23 @@ class Reader:
     ) -> dict[str, Any]:
         """Return a replica's answer, which accounts for the command `min_seq` of the shard.
 
-        The leader is looked up again before each attempt: it may be changing. Raises
-        `ReplicaUnavailable` with the last reason after three seconds; `ReplicaBehind` when a
-        replica answered, but has not reached `min_seq`.
+        `parameters`: the application's query. The leader is looked up again before each attempt,
+        because it may be changing. After `BUDGET_S` seconds, raises `ReplicaBehind` if a replica
+        answered and had not reached `min_seq`, otherwise `ReplicaUnavailable` with the last
+        reason.
         """
         deadline = self._now_s() + BUDGET_S
         refusal = ReplicaUnavailable("no replica is known")
-        asked = {**parameters, "consistency": consistency}
+        query = {**parameters, "consistency": consistency}
         if min_seq is not None:
-            asked["min_seq"] = str(min_seq)
+            query["min_seq"] = str(min_seq)
         while (left_s := deadline - self._now_s()) > 0:
             for address in self._addresses(shard, consistency):
                 try:
-                    return self._client.query(address, shard, asked, left_s)
+                    return self._client.query(address, shard, query, left_s)
                 except ReplicaUnavailable as error:
                     refusal = _more_informative(refusal, error)
-            self._directory.wait_for_update(min(NEWS_S, left_s))
+            self._directory.wait_for_update(min(UPDATE_TIMEOUT_S, left_s))
         raise refusal
 
     def _addresses(self, shard: int, consistency: Consistency) -> list[str]:

@@ -21,7 +21,7 @@ SAMPLED = 1
 
 @dataclass(frozen=True)
 class Trace:
-    """The trace of a request and the gateway's own span in it.
+    """The trace of a request and the gateway's span in it.
 
     `trace_id`, `span_id`: 32 and 16 hex digits; `flags`: 0 or SAMPLED; `state`: the caller's
     `tracestate`, or None.
@@ -34,7 +34,7 @@ class Trace:
 
     @property
     def parent(self) -> str:
-        """The `traceparent` for the next service."""
+        """The value of `traceparent` for the next service."""
         return f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"
 
     @property

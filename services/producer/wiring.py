@@ -1,8 +1,7 @@
-"""A gateway on the real Kafka: the one place where its parts are put together."""
+"""Wires a gateway to Kafka and the replicas."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from flask import Flask
@@ -20,14 +19,14 @@ from services.producer.kafka_commands import KafkaCommandLog
 from services.producer.kafka_results import NoResults, ResultFollower
 from services.producer.metrics import Metrics
 from services.producer.openapi import document
-from services.server import Halt
+from services.server import OnFatal, close_all
 
 COMMANDS, RESULTS = "commands", "results"
 
 
 @dataclass(frozen=True)
 class Running:
-    """A gateway and what is to be closed after it."""
+    """A gateway that runs, with the parts that must be closed: a `server.Running`."""
 
     gateway: Gateway
     commands: KafkaCommandLog
@@ -36,49 +35,42 @@ class Running:
 
     @property
     def app(self) -> Flask:
-        """See `server.Running`."""
         return make_app(self.gateway)
 
     @property
     def registry(self) -> CollectorRegistry:
-        """See `server.Running`."""
         return self.gateway.metrics.registry
 
     @property
     def unavailable_reason(self) -> str | None:
-        """See `server.Running`."""
         return self.gateway.unavailable_reason
 
     def release_waiting(self) -> None:
-        """Requests that wait for a result are answered without it, now."""
+        """Answer requests that wait for a result without it."""
         self.results.release_all()
 
     def close(self) -> None:
-        """End all threads, at once: without Kafka each takes a second or two."""
-        parts = (self.results, self.directory, self.commands)
-        with ThreadPoolExecutor(len(parts)) as pool:
-            for closed in [pool.submit(part.close) for part in parts]:
-                closed.result()
+        close_all(self.results, self.directory, self.commands)
 
 
-def start(settings: Settings, halt: Halt) -> Running:
-    """Threads and Kafka clients included, so call it after any fork.
+def start(settings: Settings, on_fatal: OnFatal) -> Running:
+    """Start a gateway, with its threads and Kafka clients: call it after any fork.
 
-    `halt` is called, by a thread, with a configuration error. Raises `ConfigurationError`; never
-    because Kafka is unavailable.
+    `on_fatal` is called, by a thread, with a configuration error that is detected later. Raises
+    `ConfigurationError`, but not because Kafka is unavailable.
     """
     application = load_application(settings.app)
     topics = Topics.of(settings.namespace, application.sources, application.sinks)
     metrics = Metrics()
     commands = KafkaCommandLog(
-        settings.kafka, topics.topic(COMMANDS), settings.shards, metrics, halt
+        settings.kafka, topics.topic(COMMANDS), settings.shards, metrics, on_fatal
     )
     results: ResultFollower | NoResults = NoResults()
     if RESULTS in topics.sinks:
         topic = TopicReader(settings.kafka, topics.topic(RESULTS), settings.shards, end)
-        results = ResultFollower(topic, metrics, halt)
+        results = ResultFollower(topic, metrics, on_fatal)
     statuses = TopicReader(settings.kafka, topics.status, settings.shards, back(LOOK_BACK))
-    directory = StatusDirectory(statuses, halt)
+    directory = StatusDirectory(statuses, on_fatal)
     gateway = Gateway(
         commands=commands,
         results=results,

@@ -1,1 +1,1 @@
-"""The replica: the engine of every shard in one process, with its HTTP and its tripwire."""
+"""The replica: one process with the engine of every shard, an HTTP server and a tripwire."""

@@ -1,4 +1,4 @@
-"""`python -m services.replica`: wire everything, run until SIGTERM."""
+"""`python -m services.replica`: a replica of every shard, until SIGTERM."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ from services.replica.snapshots import open_stores
 log = logging.getLogger("replica")
 
 HTTP_THREADS = 16
-"""Reads that wait for a state to come must not keep `/livez` from its answer."""
+"""More than the usual number of reads that wait for a state, so that `/livez` is answered too."""
 
 STOP_S = 6.0
-"""How long all shards together may take to resign and stop."""
+"""The time for all shards together to resign and stop."""
 
 
 def main() -> int:
-    """Returns the exit code: 78 when restarting will not help, 1 when it may, 0 when asked to."""
+    """Run the replica; return the exit code.
+
+    0 after SIGTERM; 78 for a configuration error, which a restart does not fix; otherwise 1.
+    """
     stop = stop_on_signal()
     try:
         configure_logging()
@@ -47,7 +50,8 @@ def main() -> int:
 
 
 def _serve(settings: Settings, stop: threading.Event) -> int:
-    tripwire_port = hold_tripwire(settings.bind, settings.tripwire_port)  # forks: before threads
+    # Forks a process, so it comes before any thread.
+    tripwire_port = hold_tripwire(settings.bind, settings.tripwire_port)
     application = load_application(settings.app)
     topics = Topics.of(settings.namespace, application.sources, application.sinks)
     kafka = wait_for_kafka(settings.kafka, is_stopping=stop.is_set)
@@ -63,7 +67,7 @@ def _serve(settings: Settings, stop: threading.Event) -> int:
     reduce_gc_frequency()
     for shard in shards:
         shard.start()
-    log.info("%s: %d shard(s), http %s", settings.replica, len(shards), addresses.http)
+    log.info("%s: %d shard(s), HTTP at %s", settings.replica, len(shards), addresses.http)
     stop.wait()
     return _stop(shards)
 
@@ -78,8 +82,8 @@ def _serve_http(settings: Settings, shards: list[ShardRunner]) -> None:
 
 
 def _stop(shards: list[ShardRunner]) -> int:
-    """Resign everywhere at once, then wait."""
-    log.info("stopping")
+    """Make all shards resign and stop; return 1 if one of them did not stop cleanly."""
+    log.info("stopping %d shard(s)", len(shards))
     for shard in shards:
         shard.inbox.ask_to_stop()
     deadline = monotonic() + STOP_S

@@ -1,4 +1,4 @@
-"""What a replica tells Prometheus. Base units; names as Prometheus' guide has them."""
+"""The replica's Prometheus metrics, in base units and with names as Prometheus' guide has them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from collections.abc import Iterable
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.registry import Collector
 
-from postjournal.cluster.states import FailoverCause, FailoverPhase, ReplicaState
+from postjournal.cluster.states import (
+    FailoverCause,
+    FailoverPhase,
+    ReplicaState,
+    SnapshotState,
+)
 from postjournal.cluster.status import CatchUp
 from postjournal.core import messages as m
 
@@ -18,13 +23,19 @@ MILLISECONDS = (
 OUTCOMES = ("accepted", "rejected", "replayed")
 KINDS = ("claim", "entry", "heartbeat", "resign")
 
-ROLE = Gauge("postjournal_role", "1 for the role that the replica has", ["shard", "role"])
-EPOCH = Gauge("postjournal_epoch", "The generation of leadership", ["shard"])
-SEQUENCE = Gauge("postjournal_next_seq", "Commands accepted since the journal's start", ["shard"])
-COMMANDS = Counter(
-    "postjournal_commands", "Commands decided here and stable, by outcome", ["shard", "outcome"]
+ROLE = Gauge(
+    "postjournal_role", "1 for the current role of the replica, 0 for the others", ["shard", "role"]
 )
-ENTRIES = Counter("postjournal_entries", "Own entries read back accepted", ["shard"])
+EPOCH = Gauge("postjournal_epoch", "Epoch of the current leadership", ["shard"])
+SEQUENCE = Gauge(
+    "postjournal_next_seq", "Commands decided since the start of the journal", ["shard"]
+)
+COMMANDS = Counter(
+    "postjournal_commands",
+    "Commands decided by this replica that are stable, by outcome",
+    ["shard", "outcome"],
+)
+ENTRIES = Counter("postjournal_entries", "Own entries that were read back accepted", ["shard"])
 APPEND_TO_STABLE = Histogram(
     "postjournal_append_to_stable_seconds",
     "From appending an entry to reading it back",
@@ -33,23 +44,27 @@ APPEND_TO_STABLE = Histogram(
 )
 END_TO_END = Histogram(
     "postjournal_end_to_end_seconds",
-    "From the source record's timestamp to its entry being stable; each entry's oldest command",
+    "From the timestamp of an entry's oldest source record until the entry is stable",
     ["shard"],
     buckets=MILLISECONDS,
 )
-LAG_RECORDS = Gauge("postjournal_standby_lag_records", "Journal records not yet applied", ["shard"])
+LAG_RECORDS = Gauge(
+    "postjournal_standby_lag_records", "Journal records that are not yet applied", ["shard"]
+)
 LAG_SECONDS = Gauge(
-    "postjournal_standby_lag_seconds", "Since everything known was last applied", ["shard"]
+    "postjournal_standby_lag_seconds",
+    "Time since all known journal records were last applied",
+    ["shard"],
 )
 FAILOVER = Histogram(
     "postjournal_failover_seconds",
-    "Takeovers by this replica, by phase",
+    "Durations of takeovers by this replica, by phase",
     ["shard", "phase"],
     buckets=MILLISECONDS,
 )
 LAST_FAILOVER = Gauge(
     "postjournal_last_failover_seconds",
-    "The latest takeover by this replica, by phase",
+    "Duration of the latest takeover by this replica, by phase",
     ["shard", "phase"],
 )
 LAST_TAKEOVER = Gauge(
@@ -58,52 +73,68 @@ LAST_TAKEOVER = Gauge(
     ["shard"],
 )
 TAKEOVERS = Counter(
-    "postjournal_takeovers", "Takeovers by this replica, by what made it claim", ["shard", "cause"]
+    "postjournal_takeovers",
+    "Takeovers by this replica, by the cause of its claim",
+    ["shard", "cause"],
 )
-VOID = Counter("postjournal_void_records", "Void journal records read, by kind", ["shard", "kind"])
-ALARMS = Counter("postjournal_digest_alarms", "Entries void only for their running hash", ["shard"])
+VOID = Counter(
+    "postjournal_void_records", "Void records read from the journal, by kind", ["shard", "kind"]
+)
+ALARMS = Counter(
+    "postjournal_digest_alarms",
+    "Entries that are void only because of their running hash",
+    ["shard"],
+)
 SINK_LAG = Gauge(
-    "postjournal_sink_lag_records", "Outputs not yet known to be in the topic", ["shard", "sink"]
+    "postjournal_sink_lag_records",
+    "Outputs that are not yet known to be in the topic",
+    ["shard", "sink"],
 )
 SINK_SEQUENCE = Gauge(
-    "postjournal_sink_next_seq", "Outputs of the sink since the journal's start", ["shard", "sink"]
+    "postjournal_sink_next_seq",
+    "Outputs of the sink since the start of the journal",
+    ["shard", "sink"],
 )
 SNAPSHOT_SECONDS = Histogram(
     "postjournal_snapshot_take_seconds",
-    "Snapshots taken here, from the fork to the manifest",
+    "Durations of snapshots by this replica, from the fork to the manifest",
     ["shard"],
     buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
 )
 SNAPSHOT_FAILURES = Counter(
-    "postjournal_snapshot_take_failures", "Snapshots that failed here", ["shard"]
+    "postjournal_snapshot_take_failures", "Snapshots by this replica that failed", ["shard"]
 )
 SNAPSHOT_FORK = Histogram(
     "postjournal_snapshot_fork_seconds",
-    "How long the engine stood still for the fork of a snapshot",
+    "How long the engine was stopped for the fork of a snapshot",
     ["shard"],
     buckets=MILLISECONDS,
 )
 SNAPSHOTS = (SNAPSHOT_SECONDS, SNAPSHOT_FAILURES, SNAPSHOT_FORK)
 CATCH_UP_DONE = Gauge(
-    "postjournal_catch_up_ratio", "How far a restore or catching up is; 1: in sync", ["shard"]
+    "postjournal_catch_up_ratio", "Progress of a restore or a catch-up; 1: in sync", ["shard"]
 )
 CATCH_UP_RATE = Gauge(
     "postjournal_catch_up_commands_per_second", "Commands applied while catching up", ["shard"]
 )
 CATCH_UP_LEFT = Gauge(
-    "postjournal_catch_up_left_seconds", "Until it is in sync at the present rate", ["shard"]
+    "postjournal_catch_up_left_seconds",
+    "Time until the replica is in sync at the current rate",
+    ["shard"],
 )
-IN_FLIGHT = Gauge("postjournal_in_flight_entries", "Own records not yet read back", ["shard"])
+IN_FLIGHT = Gauge(
+    "postjournal_in_flight_entries", "Own records that are not yet read back", ["shard"]
+)
 POSITION = Gauge(
-    "postjournal_journal_next_offset", "The journal's offset up to which it was applied", ["shard"]
+    "postjournal_journal_next_offset", "Journal offset after the last applied record", ["shard"]
 )
 
 
 class NamedRegistry(Collector):
-    """The process's metrics, each with the name by which people know the replica.
+    """The metrics of the process, each with the replica's name as a label.
 
-    Prometheus adds the address, which says nothing to a reader of `status` or of a log. Added
-    here, when it asks, it costs the engine nothing.
+    Prometheus adds only the address, which neither status records nor log lines have. Adding the
+    label at each scrape costs the engine nothing.
     """
 
     def __init__(self, replica: str) -> None:
@@ -111,7 +142,6 @@ class NamedRegistry(Collector):
         self._label = {"replica": replica}
 
     def collect(self) -> Iterable[Metric]:
-        """See `Collector`."""
         for metric in REGISTRY.collect():
             metric.samples = [
                 sample._replace(labels=self._label | sample.labels) for sample in metric.samples
@@ -120,14 +150,15 @@ class NamedRegistry(Collector):
 
 
 def registry_of(replica: str) -> CollectorRegistry:
-    """What `/metrics` shows."""
+    """Return the registry that `/metrics` shows; `replica`: the replica's name."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(NamedRegistry(replica))
     return registry
 
 
-def begin(shard: str) -> None:
-    """Show zeros: a series that begins with its first event hides that event from `increase`."""
+def initialize(shard: str) -> None:
+    """Create the series of a shard: `increase` misses the first event of a series that begins with
+    it."""
     for outcome in OUTCOMES:
         COMMANDS.labels(shard, outcome)
     for phase in FailoverPhase:
@@ -141,7 +172,7 @@ def begin(shard: str) -> None:
 
 
 def count_entry(shard: str, entry: m.EntryStable, wall_ms: int) -> None:
-    """An own entry is stable."""
+    """Count an own entry that became stable; `wall_ms`: now, ms since the Unix epoch."""
     accepted = entry.commands - entry.rejected - entry.replayed
     counts = (accepted, entry.rejected, entry.replayed)
     for outcome, count in zip(OUTCOMES, counts, strict=True):
@@ -153,7 +184,7 @@ def count_entry(shard: str, entry: m.EntryStable, wall_ms: int) -> None:
 
 
 def count_failover(shard: str, takeover: m.TookOver, wall_ms: int) -> None:
-    """A takeover's phases; see `postjournal.cluster.status.Failover`."""
+    """Count a takeover by this replica; `wall_ms`: now, ms since the Unix epoch."""
     parts = (takeover.detect_ms, takeover.claim_ms, takeover.resume_ms)
     for phase, duration_ms in zip(FailoverPhase, (*parts, sum(parts)), strict=True):
         FAILOVER.labels(shard, phase).observe(duration_ms / 1000)
@@ -163,13 +194,13 @@ def count_failover(shard: str, takeover: m.TookOver, wall_ms: int) -> None:
 
 
 def show_role(shard: str, role: str) -> None:
-    """Exactly one role is 1."""
+    """Set the gauge of `role` to 1 and those of all other roles to 0."""
     for state in ReplicaState:
         ROLE.labels(shard, state).set(1 if state == role else 0)
 
 
 def show_catch_up(shard: str, progress: CatchUp | None) -> None:
-    """None: in sync."""
+    """Set the gauges of a catch-up; `progress` is None for a replica that is in sync."""
     done = progress.done / max(progress.total, 1) if progress else 1.0
     CATCH_UP_DONE.labels(shard).set(done)
     CATCH_UP_RATE.labels(shard).set(progress.commands_per_s if progress else 0)
@@ -177,10 +208,10 @@ def show_catch_up(shard: str, progress: CatchUp | None) -> None:
 
 
 def count_snapshot(shard: str, progress: m.SnapshotProgressed) -> None:
-    """Its end, well or not."""
-    if progress.state == "writing" and not progress.written:
+    """Count the fork of a snapshot, its end, or its failure."""
+    if progress.state is SnapshotState.WRITING and not progress.written:
         SNAPSHOT_FORK.labels(shard).observe(progress.fork_ms / 1000)
-    elif progress.state == "done":
+    elif progress.state is SnapshotState.DONE:
         SNAPSHOT_SECONDS.labels(shard).observe(progress.duration_ms / 1000)
-    elif progress.state == "failed":
+    elif progress.state is SnapshotState.FAILED:
         SNAPSHOT_FAILURES.labels(shard).inc()

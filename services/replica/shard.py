@@ -22,7 +22,7 @@ from postjournal.adapters.process.inbox import QueueInbox
 from postjournal.adapters.process.thread_priority import ThreadPriority
 from postjournal.adapters.process.tripwire import TripwireClient
 from postjournal.adapters.snapshots.manager import Stores
-from postjournal.cluster.states import SnapshotState, leads
+from postjournal.cluster.states import ReplicaState, SnapshotState, leads
 from postjournal.cluster.status import (
     CatchUp,
     Failover,
@@ -44,18 +44,18 @@ from postjournal.ports import Observation
 from postjournal.runtime import Engine, Runtime, ShardPorts
 from services.replica import metrics
 from services.replica.load import RecentLoad
-from services.replica.progress import Progress
+from services.replica.progress import ProgressMeter
 from services.replica.snapshots import bound_of, make_snapshots
 
 log = logging.getLogger(__name__)
 
 STATUS_EVERY_MS = 1_000
 LIVE_WITHIN_MS = 5_000
-"""A loop whose last turn is longer ago is not live (`/livez`)."""
+"""A loop whose last turn is longer ago is not live (`/livez`); a turn takes some ms."""
 
 
 class Addresses(msgspec.Struct, frozen=True):
-    """The addresses of this process, host:port each."""
+    """The addresses of this process, each as host:port."""
 
     http: str
     tripwire: str
@@ -63,7 +63,7 @@ class Addresses(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Shared:
-    """The dependencies that all shards of a process share; `stores` None: no snapshots."""
+    """The dependencies that all shards of a process share; `stores`: None without snapshots."""
 
     settings: Settings
     topics: Topics
@@ -73,17 +73,20 @@ class Shared:
 
 
 class ShardRunner:
-    """Runs one shard in a thread. `status` may be read by any thread."""
+    """Runs the engine of one shard in a thread, and reports what it observes.
+
+    `status`: the latest status record; any thread may read it.
+    """
 
     def __init__(self, shared: Shared, shard: int) -> None:
-        """Connects; nothing runs before `start`. Raises `ConfigurationError`."""
+        """Creates the clients; `start` starts the thread. Raises `ConfigurationError`."""
         self.shard = shard
         self.inbox = QueueInbox()
         settings, topics, application = shared.settings, shared.topics, shared.application
         self._settings, self._topics, self._addresses = settings, topics, shared.addresses
         self._application = application
         self._label = str(shard)
-        metrics.begin(self._label)
+        metrics.initialize(self._label)
         self._clock = SystemClock()
         self._status_producer = RecordProducer(
             kafka_settings.control_producer(settings.kafka), is_watched=True
@@ -91,12 +94,12 @@ class ShardRunner:
         self._log = KafkaLog(settings.kafka, topics, shard)
         self._bound = bound_of(settings)
         self._snapshots = make_snapshots(settings, topics, application, shard, shared.stores)
-        self._progress = Progress(shard)
+        self._progress = ProgressMeter(shard)
         ports = ShardPorts(
             self._log, TripwireClient(), self.inbox, self._snapshots, self._clock, self
         )
         self._runtime = Runtime(self._make_replica, lambda: uuid.uuid4().hex, ports)
-        self._state = "restoring"
+        self._state: str = ReplicaState.RESTORING
         self._error: str | None = None
         self._has_lost_brokers = False
         self._catch_up: CatchUp | None = None
@@ -120,22 +123,24 @@ class ShardRunner:
         self._thread.start()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait after `inbox.ask_to_stop()`; whether the thread has ended as requested."""
+        """Wait for the thread, after `inbox.ask_to_stop()`; True if it stopped as requested."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive() and not self._has_lost_brokers
 
     @property
     def alive(self) -> bool:
-        """The loop turns, or the shard has halted."""
-        turning = self._clock.monotonic_ms() - self._turned_ms < LIVE_WITHIN_MS
-        return self._state == "halted" or (self._thread.is_alive() and turning)
+        """Whether the loop turns; also True for a halted shard, which no restart would help."""
+        is_turning = self._clock.monotonic_ms() - self._turned_ms < LIVE_WITHIN_MS
+        return self._state == ReplicaState.HALTED or (self._thread.is_alive() and is_turning)
 
     # --- the thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
         priority = ThreadPriority()
         if not priority.is_allowed:
-            log.info("shard %d: no priority under load (docs/operations.md)", self.shard)
+            log.info(
+                "shard %d: may not raise its thread's priority (docs/operations.md)", self.shard
+            )
         try:
             self._runtime.start()
             while not self._runtime.stopped:
@@ -152,23 +157,23 @@ class ShardRunner:
         except ShardHalted as error:
             self._halt(str(error))
         except Exception as error:
-            log.exception("shard %d: bug; halting the shard", self.shard)
+            log.exception("shard %d: unexpected error; halting the shard", self.shard)
             self._halt(f"bug: {type(error).__name__}: {error}")
         self.inbox.close()
         with contextlib.suppress(BrokersLost):
             self._report()
             self._status_producer.flush(1.0)
-        if self._state == "halted":
+        if self._state == ReplicaState.HALTED:
             self._close_clients()
 
     def _close_clients(self) -> None:
-        """Their reports would pile up, since the thread polls them no more."""
+        """The process keeps running, and without polls the clients' reports would accumulate."""
         for client in (self._log, self._status_producer):
             with contextlib.suppress(BrokersLost):
                 client.close()
 
     def _end_process(self, error: BrokersLost) -> None:
-        """Crash-only: a restart makes new clients, and a peer takes over meanwhile."""
+        """The restarted process has new clients; meanwhile, a peer takes over."""
         log.critical("shard %d: %s; exiting", self.shard, error)
         self._has_lost_brokers = True
         self.inbox.close()
@@ -176,17 +181,17 @@ class ShardRunner:
 
     def _halt(self, error: str) -> None:
         log.critical("shard %d halted: %s", self.shard, error)
-        self._state, self._error = "halted", error
-        metrics.show_role(self._label, "halted")
+        self._state, self._error = ReplicaState.HALTED, error
+        metrics.show_role(self._label, ReplicaState.HALTED)
 
     # --- the Observer port ------------------------------------------------------------------
 
     def observe(self, event: Observation) -> None:
-        """Update metrics, log, and publish a status record."""
+        """Update the metrics, and log or publish what operators must know."""
         if type(event) is m.EntryStable:
             wall_ms = self._clock.wall_ms()
             metrics.count_entry(self._label, event, wall_ms)
-            self._load.note(event, wall_ms)
+            self._load.add(event, wall_ms)
         elif type(event) is m.RoleChanged:
             self._on_role(event)
         elif type(event) is m.TookOver:
@@ -197,22 +202,24 @@ class ShardRunner:
             self._on_snapshot(event)
 
     def _on_role(self, event: m.RoleChanged) -> None:
-        quiet = event.role == "claiming" or event.reason.startswith("claim")
-        level = logging.DEBUG if quiet and event.role != "leader" else logging.INFO
+        is_attempt = event.role is ReplicaState.CLAIMING or event.reason.startswith("claim")
+        is_minor = is_attempt and event.role is not ReplicaState.LEADER
+        level = logging.DEBUG if is_minor else logging.INFO
         log.log(
             level, "shard %d: %s (epoch %d, %s)", self.shard, event.role, event.epoch, event.reason
         )
         self._state = event.role
         metrics.show_role(self._label, event.role)
-        self._status_due_ms = 0 if level == logging.INFO else self._status_due_ms
+        if not is_minor:
+            self._status_due_ms = 0
 
     def _on_void(self, event: m.RecordVoid) -> None:
         metrics.VOID.labels(self._label, event.kind).inc()
         if event.alarm:
             metrics.ALARMS.labels(self._label).inc()
             log.error(
-                "shard %d: the entry at offset %d is void for its running hash alone: "
-                "a bug or a damaged log; run `./postjournal verify`",
+                "shard %d: the entry at offset %d is void only because of its running hash: "
+                "a bug or a damaged journal; run `./postjournal verify`",
                 self.shard,
                 event.offset,
             )
@@ -263,10 +270,10 @@ class ShardRunner:
         if lag == 0:
             self._caught_up_ms = self._clock.wall_ms()
         now_ms = self._clock.monotonic_ms()
-        self._catch_up = self._progress.look(replica, self._snapshots.restoring, now_ms)
+        self._catch_up = self._progress.measure(replica, self._snapshots.restoring, now_ms)
         self.status = self._make_status(lag)
         self._publish(self.status)
-        self._measure(self.status)
+        self._update_gauges(self.status)
 
     def _make_status(self, lag: int | None) -> ReplicaStatus:
         replica, wall_ms = self._runtime.replica, self._clock.wall_ms()
@@ -292,7 +299,7 @@ class ShardRunner:
             error=self._error,
             snapshot=restoring.snapshot_id if restoring else None,
             catch_up=self._catch_up,
-            load=self._load.look(self._clock.monotonic_ms(), leads=leads(self._state)),
+            load=self._load.latest(self._clock.monotonic_ms(), leads=leads(self._state)),
         )
 
     def _publish(self, record: StatusRecord) -> None:
@@ -301,10 +308,10 @@ class ShardRunner:
         try:
             producer.send(self._topics.status, value, key=key, partition=self.shard)
         except JournalUnavailable as error:
-            log.warning("shard %d: status not sent: %s", self.shard, error)
+            log.warning("shard %d: cannot publish a status record: %s", self.shard, error)
         producer.poll(0)
 
-    def _measure(self, status: ReplicaStatus) -> None:
+    def _update_gauges(self, status: ReplicaStatus) -> None:
         label, replica = self._label, self._runtime.replica
         metrics.EPOCH.labels(label).set(status.epoch)
         metrics.SEQUENCE.labels(label).set(status.seq)

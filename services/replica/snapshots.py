@@ -1,4 +1,4 @@
-"""A replica's snapshots in an object store: wiring, and the check at the start."""
+"""Wires a replica's snapshots to the object store, and checks the store at the start."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from postjournal.recovery import codec as snapshot_codec
 
 log = logging.getLogger(__name__)
 
-CHECK_S = 5.0
+CHECK_RETRY_S = 5.0
 
 
 def open_stores(settings: StoreSettings | None, namespace: str) -> Stores | None:
-    """The snapshot store; None: there are no snapshots. Raises `StoreUnusable` for an invalid URL.
+    """Return the snapshot store, or None when no store is configured.
 
-    The store itself is checked in the background: a replica works without it as long as the
-    journal is complete.
+    Raises `StoreUnusable` for an invalid URL. The store itself is checked in the background,
+    because a replica works without it as long as the journal is complete.
     """
     if settings is None:
-        log.warning("POSTJOURNAL_SNAPSHOT_URL is not set: no snapshots, the whole journal is read")
+        log.warning("POSTJOURNAL_SNAPSHOT_URL is not set: reading the whole journal at each start")
         return None
     stores = Stores(
         background=SnapshotStore(ObjectStore(settings), namespace),
@@ -45,7 +45,7 @@ def open_stores(settings: StoreSettings | None, namespace: str) -> Stores | None
 
 
 def _check(store: SnapshotStore) -> None:
-    """Retry until it works; the same reason is logged once."""
+    """Retry until the check succeeds; the same reason is logged once."""
     logged = ""
     while True:
         try:
@@ -54,14 +54,14 @@ def _check(store: SnapshotStore) -> None:
             if str(error) != logged:
                 logged = str(error)
                 log.error("snapshot store: %s; retrying until it works", logged)
-            time.sleep(CHECK_S)
+            time.sleep(CHECK_RETRY_S)
         else:
             log.info("snapshots are kept in %s", store.url)
             return
 
 
 def bound_of(settings: Settings) -> Bound:
-    """How far a reader reads; other replicas have no bound. Raises `ConfigurationError`."""
+    """Return where a reader stops; other replicas have no bound. Raises `ConfigurationError`."""
     until = settings.reader_until
     return parse_bound(until) if settings.reader and until else Bound()
 
@@ -73,7 +73,11 @@ def make_snapshots(
     shard: int,
     stores: Stores | None,
 ) -> SnapshotManager:
-    """The `Snapshots` port of one shard. A reader with a bound restores no snapshot beyond it."""
+    """Return the `Snapshots` port of one shard.
+
+    `stores` None: it takes and restores no snapshots. A reader with a bound restores no snapshot
+    beyond that bound.
+    """
     load = partial(
         snapshot_codec.restore,
         application=application,

@@ -1,4 +1,4 @@
-"""The gateway on a real Kafka: in this process over fake replicas, and as gunicorn's."""
+"""The gateway on a real Kafka: in this process with fake replicas, and as a process."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def commands(kafka: str, namespace: str, count: int) -> list[Any]:
     consumer.assign([TopicPartition(f"{namespace}.commands", 0, 0)])
     found = [consumer.poll(60) for _ in range(count)]
     consumer.close()
-    return [(each.key(), json.loads(each.value() or b"")) for each in found if each is not None]
+    return [(m.key(), json.loads(m.value() or b"")) for m in found if m is not None]
 
 
 def answer_in_background(kafka: str, namespace: str, *results: Mapping[str, object]) -> None:
@@ -88,7 +88,7 @@ def test_a_batch_is_in_the_log_in_order(kafka: str, namespace: str, http: FlaskC
     batch = [{"type": "open", "account": f"a{n}"} for n in range(3_000)]
     response = http.post("/api/v1/commands/batch", json=batch, headers={"Idempotency-Key": "k"})
     assert response.json is not None
-    assert [each["offset"] for each in response.json["commands"]] == list(range(3_000))
+    assert [command["offset"] for command in response.json["commands"]] == list(range(3_000))
     assert [value["id"] for _, value in commands(kafka, namespace, 3)] == ["k-0", "k-1", "k-2"]
 
 
@@ -123,8 +123,8 @@ class Replica:
             def do_GET(self) -> None:
                 body = {"error": "not leader"}
                 if replica.status == 200:
-                    place = {"seq": 9, "epoch": 1, "shard": 0, "replica": "r1"}
-                    body = {"result": replica.result, **place}  # type: ignore[dict-item]
+                    position = {"seq": 9, "epoch": 1, "shard": 0, "replica": "r1"}
+                    body = {"result": replica.result, **position}  # type: ignore[dict-item]
                 self.send_response(replica.status)
                 self.end_headers()
                 self.wfile.write(json.dumps(body).encode())
@@ -139,15 +139,17 @@ class Replica:
 
 @pytest.fixture
 def replicas() -> Iterator[list[Replica]]:
-    made = [Replica(), Replica()]
-    yield made
-    for each in made:
-        each.server.shutdown()
-        each.server.server_close()
+    started = [Replica(), Replica()]
+    yield started
+    for replica in started:
+        replica.server.shutdown()
+        replica.server.server_close()
 
 
-def tell(kafka: str, namespace: str, http: FlaskClient, *statuses: ReplicaStatus) -> None:
-    """Until the gateway knows that r1 leads: who has said nothing for five seconds is silent."""
+def report_until_known(
+    kafka: str, namespace: str, http: FlaskClient, *statuses: ReplicaStatus
+) -> None:
+    """Publish the statuses until the gateway knows that r1 leads: they count for five seconds."""
 
     def is_known() -> bool:
         say(kafka, namespace, *statuses)
@@ -160,7 +162,9 @@ def tell(kafka: str, namespace: str, http: FlaskClient, *statuses: ReplicaStatus
 def test_a_read_finds_the_leader_by_its_status(
     kafka: str, namespace: str, http: FlaskClient, replicas: list[Replica]
 ) -> None:
-    tell(kafka, namespace, http, replica_status("r1", "leader", 1, "r1", http=replicas[0].http))
+    report_until_known(
+        kafka, namespace, http, replica_status("r1", "leader", 1, "r1", http=replicas[0].http)
+    )
     response = http.get("/api/v1/accounts/alice")
     assert response.status_code == 200
     assert response.json is not None
@@ -176,7 +180,9 @@ def test_a_read_during_a_failover_is_answered_by_the_next_leader(
 ) -> None:
     monkeypatch.setattr(reads, "BUDGET_S", 60.0)
     replicas[0].status = 409
-    tell(kafka, namespace, http, replica_status("r1", "leader", 1, "r1", http=replicas[0].http))
+    report_until_known(
+        kafka, namespace, http, replica_status("r1", "leader", 1, "r1", http=replicas[0].http)
+    )
     later = threading.Timer(
         0.3,
         say,
@@ -190,9 +196,9 @@ def test_a_read_during_a_failover_is_answered_by_the_next_leader(
 def test_any_replica_answers_a_read_with_consistency_any(
     kafka: str, namespace: str, http: FlaskClient, replicas: list[Replica]
 ) -> None:
-    away = replica_status("r1", "leader", 1, "r1", http="127.0.0.1:1")
+    unreachable = replica_status("r1", "leader", 1, "r1", http="127.0.0.1:1")
     standby = replica_status("r2", "standby", 1, "r1", http=replicas[1].http)
-    tell(kafka, namespace, http, away, standby)
+    report_until_known(kafka, namespace, http, unreachable, standby)
     for _ in range(2):
         assert http.get("/api/v1/accounts/alice?consistency=any").status_code == 200
     assert http.get("/api/v1/accounts/alice").status_code == 503
@@ -247,14 +253,14 @@ def test_the_gateway_starts_before_its_topics_and_works_once_they_exist(
 def test_a_gateway_without_kafka_is_live_and_not_ready(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    away = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
-    with running("services.producer", tmp_path / "log", **away) as gateway:
-        eventually(lambda: get(away, "/livez").status_code == 200)
-        eventually(lambda: "no broker answers" in get(away, "/readyz").text)
+    no_kafka = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
+    with running("services.producer", tmp_path / "log", **no_kafka) as gateway:
+        eventually(lambda: get(no_kafka, "/livez").status_code == 200)
+        eventually(lambda: "no broker answers" in get(no_kafka, "/readyz").text)
         took_s = []
         for _ in range(5):  # one of them at least gets the CPU that it needs
             started = time.monotonic()
-            refused = post(away)
+            refused = post(no_kafka)
             took_s.append(time.monotonic() - started)
         assert min(took_s) < 1
         assert (refused.status_code, refused.json()["outcome"]) == (503, "not_accepted")
@@ -280,16 +286,16 @@ def test_a_stopping_gateway_answers_waiting_requests(
         assert answers == [202]
 
 
-def test_a_gateway_waits_for_the_ports_that_a_killed_ones_worker_still_holds(
+def test_a_gateway_waits_for_the_ports_that_the_worker_of_a_killed_one_still_holds(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    away = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}  # its end takes longer then
-    with running("services.producer", tmp_path / "first", **away) as first:
-        eventually(lambda: get(away, "/livez").status_code == 200)
+    no_kafka = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}  # then its worker ends later
+    with running("services.producer", tmp_path / "first", **no_kafka) as first:
+        eventually(lambda: get(no_kafka, "/livez").status_code == 200)
         first.kill()
-        with running("services.producer", tmp_path / "second", **away) as second:
+        with running("services.producer", tmp_path / "second", **no_kafka) as second:
             eventually(lambda: "metrics on" in second.said)
-            assert get(away, "/livez").status_code == 200
+            assert get(no_kafka, "/livez").status_code == 200
             assert second.terminate() == 0
 
 

@@ -1,4 +1,4 @@
-"""The replica process on a real Kafka: what it refuses, what it writes, and poison."""
+"""The replica process on a real Kafka: what it refuses, what it writes, poison commands."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.kafka
 
 Json = dict[str, Any]
 
-FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+KEEP_ALL = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ class Process:
         return shards
 
     def status(self, name: str) -> Any:
-        """What it says of its first shard; None when it does not answer."""
+        """One field of its first shard's state; None when it does not answer."""
         states = self.states()
         return states[0][name] if states else None
 
@@ -81,7 +81,7 @@ class Process:
         return requests.get(f"http://127.0.0.1:{self.http}/metrics", timeout=10).text
 
     def end(self) -> str:
-        """Stop it; what it logged."""
+        """Stop the process and return its log."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.communicate(timeout=120)[1]
 
@@ -135,8 +135,8 @@ def read_all(kafka: str, topic: str) -> list[tuple[int, bytes]]:
     return read(kafka, topic, end)
 
 
-def outside_fold(records: list[tuple[int, bytes]]) -> Json:
-    """design.md, section 1, read literally, with nothing of ours."""
+def independent_fold(records: list[tuple[int, bytes]]) -> Json:
+    """The fold of docs/protocol.md, without the project's own code."""
     epoch, leader, alive_at, resigned, next_seq, digest = 0, None, -1, False, 0, "0" * 32
     for offset, value in records:
         record = msgspec.json.decode(value, type=Json)
@@ -166,7 +166,7 @@ def test_a_replica_that_waits_for_kafka_stops_on_sigterm(namespace: str) -> None
         assert replica.process.returncode == 0
 
 
-def test_an_outside_reader_folds_the_journal_to_the_same_leader_epoch_and_seq(
+def test_an_independent_fold_of_the_journal_gives_the_same_leader_epoch_and_seq(
     kafka: str, namespace: str
 ) -> None:
     first, second = Process(kafka, namespace, "a"), Process(kafka, namespace, "b")
@@ -186,14 +186,14 @@ def test_an_outside_reader_folds_the_journal_to_the_same_leader_epoch_and_seq(
         produce(kafka, f"{namespace}.commands", *opened)  # all of them repeats
         wait_until(lambda: other.status("seq") == 100)
 
-        def says_the_same() -> bool:
-            """As soon as no claim has come in between."""
+        def agrees() -> bool:
+            """True unless a claim was appended between the two reads."""
             state = other.states()[0]
             expected = {"epoch": state["epoch"], "leader": state["incarnation"]}
             expected |= {"seq": 100, "digest": state["digest"]}
-            return outside_fold(read_all(kafka, f"{namespace}.journal")) == expected
+            return independent_fold(read_all(kafka, f"{namespace}.journal")) == expected
 
-        wait_until(says_the_same)
+        wait_until(agrees)
 
 
 def test_poison_is_rejected_and_goes_to_the_dead_letters(kafka: str, namespace: str) -> None:
@@ -233,7 +233,7 @@ def test_the_journals_topic_is_created_without_retention(kafka: str, namespace: 
     ensure_topics(admin, topics, shards=1, replication=1)
     resource = ConfigResource(ResourceType.TOPIC, topics.journal)
     found = admin.describe_configs([resource])[resource].result(timeout=60)
-    assert {name: found[name].value for name in FOR_EVER} == FOR_EVER
+    assert {name: found[name].value for name in KEEP_ALL} == KEEP_ALL
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_journal_topic_that_would_lose_records_is_refused(
     kafka: str, namespace: str, setting: str, value: str
 ) -> None:
     admin = AdminClient({"bootstrap.servers": kafka})
-    topic = NewTopic(f"{namespace}.journal", 1, 1, config=FOR_EVER | {setting: value})
+    topic = NewTopic(f"{namespace}.journal", 1, 1, config=KEEP_ALL | {setting: value})
     admin.create_topics([topic])[f"{namespace}.journal"].result()
     process = Process(kafka, namespace, "a")
     with running(process):
@@ -289,5 +289,5 @@ def test_a_stopped_leader_resigns(kafka: str, namespace: str) -> None:
         assert "stopped" in process.end()
         assert process.process.returncode == 0
     journal = read_all(kafka, f"{namespace}.journal")
-    epoch = outside_fold(journal)["epoch"]
+    epoch = independent_fold(journal)["epoch"]
     assert msgspec.json.decode(journal[-1][1]) == {"kind": "resign", "epoch": epoch}

@@ -1,4 +1,4 @@
-"""Fakes of the world around the gateway's HTTP interface."""
+"""The gateway's HTTP interface on a fake log, fake results and fake replicas."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class FakeLog:
     appended: list[tuple[bytes, int, dict[str, Any]]] = field(default_factory=list)
     headers: dict[str, bytes] = field(default_factory=dict)
     now_s: float = 0.0
-    takes_s: float = 0.0
+    append_s: float = 0.0
 
     def append(self, records: Sequence[Record], headers: Headers = ()) -> list[Outcome]:
         self.headers = dict(headers)
-        self.now_s += self.takes_s
+        self.now_s += self.append_s
         if self.refusal is not None:
             raise self.refusal
         first = len(self.appended)
@@ -70,12 +70,12 @@ class FakeResults:
 
 @dataclass
 class FakeReplicas:
-    """Directory and client in one: `answers` are taken one after the other."""
+    """Directory and client in one: each query returns or raises the next of `answers`."""
 
     answers: list[dict[str, Any] | str | ReplicaUnavailable] = field(default_factory=list)
     unavailable_reason: str | None = None
     views: dict[int, ShardView] = field(default_factory=dict)
-    asked: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
+    queries: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
 
     def shard(self, shard: int) -> ShardView | None:
         return self.views.get(shard)
@@ -92,8 +92,8 @@ class FakeReplicas:
     def query(
         self, address: str, shard: int, parameters: dict[str, str], timeout_s: float
     ) -> dict[str, Any]:
-        self.asked.append((address, shard, parameters))
-        answer = self.answers.pop(0) if self.answers else "nobody there"
+        self.queries.append((address, shard, parameters))
+        answer = self.answers.pop(0) if self.answers else "no replica"
         if isinstance(answer, str):
             raise ReplicaUnavailable(answer)
         if isinstance(answer, ReplicaUnavailable):
@@ -102,7 +102,7 @@ class FakeReplicas:
 
 
 @dataclass
-class World:
+class Setup:
     log: FakeLog
     results: FakeResults
     replicas: FakeReplicas
@@ -110,11 +110,11 @@ class World:
     http: FlaskClient
 
     def post(self, body: object, path: str = "/api/v1/commands", **headers: str) -> TestResponse:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.http.post(path, json=body, headers=named)
+        dashed = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.http.post(path, json=body, headers=dashed)
 
 
-def make_world() -> World:
+def make_gateway() -> Setup:
     log = FakeLog()
     results, replicas = FakeResults(log), FakeReplicas()
     gateway = Gateway(
@@ -129,11 +129,11 @@ def make_world() -> World:
         asyncapi=asyncapi.document(Ledger(), "ledger", SHARDS),
         now_s=lambda: log.now_s,
     )
-    return World(log, results, replicas, gateway.metrics, client_of(make_app(gateway)))
+    return Setup(log, results, replicas, gateway.metrics, client_of(make_app(gateway)))
 
 
 def problem(response: TestResponse, status: int, kind: str) -> dict[str, Any]:
-    """The problem's body, after checking its form (RFC 9457)."""
+    """The body, after checking its status, its kind and its form (RFC 9457)."""
     assert response.status_code == status, response.text
     assert response.content_type == "application/problem+json"
     body: dict[str, Any] = json.loads(response.text)

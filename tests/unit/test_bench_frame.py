@@ -15,7 +15,7 @@ from loadtest.bench import frame
 from loadtest.bench.frame import BenchReport, BenchRun, bench_frame
 from loadtest.system import BenchSystem
 from postjournal.cli.local.system import LocalSystem
-from tests.unit.test_cli_local import PLAN
+from tests.support.plan import PLAN
 
 
 class ExampleReport(BenchReport, frozen=True, kw_only=True, tag="example"):

@@ -16,7 +16,7 @@ from postjournal.cli.local.layout import PROJECT_ROOT, Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.readiness import ReadinessWaiter, service_checks
 from postjournal.cli.local.status import StateResponse, fetch_state
-from tests.unit.test_cli_local import PLAN
+from tests.support.plan import PLAN
 
 DIRECT_HTTP = PROJECT_ROOT / "shared" / "postjournal" / "cluster" / "http.py"
 

@@ -1,4 +1,4 @@
-"""The consumers' steps over fakes: what is written together, and what happens after failures."""
+"""The consumers on fakes: what is written together, and what happens after failures."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ class FakeProjection:
 
     def verify(self) -> None:
         self._fault()
-        if self.positions != {shard: place for shard, place in self.known.items() if place}:
+        if self.positions != {
+            shard: position for shard, position in self.known.items() if position
+        }:
             raise PositionMoved("wiped")
 
     def forget(self, shards: int) -> None:
@@ -85,13 +87,13 @@ class FakeProjection:
 
 @dataclass
 class FakeSource:
-    """A subscription to a topic in memory; `size` outputs for each poll."""
+    """A subscription to a topic in memory; each poll returns `size` outputs."""
 
     projection: FakeProjection
     topic: list[Received]
     size: int = 2
-    place: Position | None = None
-    is_placed: bool = False
+    position: Position | None = None
+    is_loaded: bool = False
     saved: Position | None = None
     error: Exception | None = None
 
@@ -99,23 +101,23 @@ class FakeSource:
         if self.error is not None:
             error, self.error = self.error, None
             raise error
-        if not self.is_placed:
-            self.place = self.saved = self.projection.load(0)
-            self.is_placed = True
-        start = self.place.next_offset if self.place else 0
+        if not self.is_loaded:
+            self.position = self.saved = self.projection.load(0)
+            self.is_loaded = True
+        start = self.position.next_offset if self.position else 0
         batch = self.topic[start : start + self.size]
         if batch:
-            self.place = Position(start + len(batch), batch[-1].seq)
+            self.position = Position(start + len(batch), batch[-1].seq)
         return batch
 
     def positions(self) -> dict[int, Position]:
-        return {0: self.place} if self.place and self.place != self.saved else {}
+        return {0: self.position} if self.position and self.position != self.saved else {}
 
     def note_saved(self) -> None:
-        self.saved = self.place
+        self.saved = self.position
 
     def reload(self) -> None:
-        self.is_placed = False
+        self.is_loaded = False
 
 
 @dataclass
@@ -128,12 +130,12 @@ class Scenario:
         self.updater = BalancesUpdater(self.source, self.redis, 1, "Redis")
 
     def run(self) -> None:
-        """Until nothing is left to do."""
+        """Step until all is processed."""
         for _ in range(100):
             self.updater.step(0)
 
     @property
-    def right(self) -> dict[str, int]:
+    def expected(self) -> dict[str, int]:
         return {
             change["account"]: change["balance"]
             for change in (msgspec.json.decode(output.value) for output in self.topic)
@@ -153,14 +155,14 @@ def test_a_polled_batch_is_one_transaction() -> None:
 def test_the_projection_equals_the_topic() -> None:
     scenario = Scenario(TOPIC)
     scenario.run()
-    assert scenario.redis.balances[0] == scenario.right
+    assert scenario.redis.balances[0] == scenario.expected
 
 
 def test_a_write_whose_answer_was_lost_is_checked_and_not_repeated() -> None:
     scenario = Scenario(TOPIC)
     scenario.redis.faults = ["", "lost answer"]
     scenario.run()
-    assert scenario.redis.balances[0] == scenario.right
+    assert scenario.redis.balances[0] == scenario.expected
     assert scenario.redis.transactions == 5  # nine outputs in batches of two
 
 
@@ -169,16 +171,16 @@ def test_a_wiped_redis_is_filled_again_from_the_beginning() -> None:
     scenario.run()
     scenario.redis.wipe()
     scenario.run()
-    assert scenario.redis.balances[0] == scenario.right
+    assert scenario.redis.balances[0] == scenario.expected
 
 
-def test_what_a_partial_wipe_leaves_does_not_survive_the_rebuilding() -> None:
+def test_a_partial_wipe_leaves_nothing_after_the_rebuild() -> None:
     scenario = Scenario(TOPIC)
     scenario.run()
     scenario.redis.positions.clear()
     scenario.redis.balances[0]["ghost"] = 7
     scenario.run()
-    assert scenario.redis.balances[0] == scenario.right
+    assert scenario.redis.balances[0] == scenario.expected
 
 
 def test_a_recreated_topic_rebuilds_the_projection() -> None:
@@ -186,7 +188,7 @@ def test_a_recreated_topic_rebuilds_the_projection() -> None:
     scenario.redis.positions[0] = Position(500, 499)
     scenario.source.error = RecordsMissing("ends at 9")
     scenario.run()
-    assert scenario.redis.balances[0] == scenario.right
+    assert scenario.redis.balances[0] == scenario.expected
 
 
 def test_a_gap_stops_the_projection() -> None:
@@ -205,7 +207,7 @@ def test_an_outage_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFix
 
 
 @given(st.lists(st.sampled_from(["", "unavailable", "lost answer", "wipe"]), max_size=20))
-def test_whatever_redis_does_nothing_is_lost_or_doubled(faults: list[str]) -> None:
+def test_no_failure_of_redis_loses_or_doubles_an_output(faults: list[str]) -> None:
     scenario = Scenario(TOPIC)
     for fault in faults:
         if fault == "wipe":
@@ -214,7 +216,7 @@ def test_whatever_redis_does_nothing_is_lost_or_doubled(faults: list[str]) -> No
             scenario.redis.faults = [fault]
         scenario.updater.step(0)
     scenario.run()
-    assert scenario.redis.balances[0] == scenario.right
+    assert scenario.redis.balances[0] == scenario.expected
     assert scenario.redis.positions == {0: Position(9, 8)}
 
 
@@ -226,13 +228,13 @@ class FakeResults:
     batches: list[list[Received]]
     out: io.BytesIO
     printed_at_commit: list[int] = field(default_factory=list)
-    is_away: bool = False
+    is_unavailable: bool = False
 
     def poll(self, timeout_s: float) -> list[Received]:
         return self.batches.pop(0) if self.batches else []
 
     def commit(self) -> None:
-        if self.is_away:
+        if self.is_unavailable:
             raise JournalUnavailable("no answer")
         self.printed_at_commit.append(len(self.out.getvalue()))
 
@@ -247,7 +249,7 @@ def test_each_result_is_one_line_and_is_printed_before_it_is_committed() -> None
 
 def test_a_commit_that_fails_does_not_stop_the_printing() -> None:
     out = io.BytesIO()
-    source = FakeResults([TOPIC[:1], TOPIC[1:2]], out, is_away=True)
+    source = FakeResults([TOPIC[:1], TOPIC[1:2]], out, is_unavailable=True)
     printer = ResultsPrinter(source, out)
     printer.step(0)
     printer.step(0)

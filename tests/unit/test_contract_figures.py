@@ -1,4 +1,4 @@
-"""Settings and timeouts that the protocol promises: a change of one changes the contract."""
+"""Settings and timeouts that are part of the contract; see docs/design.md, "Limits"."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRODUCERS: dict[str, Callable[[KafkaAccess], kafka_settings.Config]] = {
 
 
 @pytest.mark.parametrize("name", PRODUCERS)
-def test_what_is_acknowledged_is_held_by_all_in_sync_replicas(name: str) -> None:
+def test_an_acknowledged_record_is_on_all_in_sync_replicas(name: str) -> None:
     assert PRODUCERS[name](KAFKA)["acks"] == "all"
 
 

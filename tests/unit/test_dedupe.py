@@ -1,4 +1,4 @@
-"""The window of command ids already decided."""
+"""The window of the commands that were decided last."""
 
 import random
 
@@ -26,17 +26,17 @@ def test_the_oldest_is_forgotten_first() -> None:
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_adding_many_at_once_is_adding_one_after_the_other(seed: int) -> None:
+def test_adding_many_at_once_is_equal_to_adding_one_after_the_other(seed: int) -> None:
     rng = random.Random(seed)
     one: Window = DedupeWindow(rng.randint(1, 6))
     many: Window = DedupeWindow(one.size)
     for _ in range(10):
-        stretch = []
+        added = []
         for outcome in outcomes(*rng.choices(range(12), k=rng.randint(0, 10))):
-            if one.get(outcome.id) is None:  # else it is a repeat
+            if one.get(outcome.id) is None:  # otherwise it is a repeat
                 one.add(outcome)
-                stretch.append(outcome)
-        many.add_all(stretch)
+                added.append(outcome)
+        many.add_all(added)
         assert len(one) == len(many)
         for n in range(12):
             assert one.get(str(n)) is many.get(str(n))

@@ -1,4 +1,4 @@
-"""Every rule of design.md, section 1, as a promise."""
+"""The rules of the fold; docs/protocol.md has them all."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_epoch_0_accepts_only_a_claim(record: Record[Any]) -> None:
     assert journal.state == JournalState()
 
 
-def test_the_first_claim_needs_to_have_seen_nothing() -> None:
+def test_the_first_claim_need_not_have_seen_a_record() -> None:
     journal = Journal(claim(seen=-1))
     assert (journal.epoch, journal.leader, journal.alive_at) == (1, "a-1", 0)
 
@@ -93,13 +93,13 @@ def test_the_first_claim_needs_to_have_seen_nothing() -> None:
     [
         (0, 9, VOID),
         (1, 9, VOID),
-        (2, 0, VOID),  # has not seen the heartbeat at 1
-        (2, 1, ACCEPTED),  # has
-        (2, 9, ACCEPTED),  # and more
+        (2, 0, VOID),  # has not read the heartbeat at 1
+        (2, 1, ACCEPTED),  # has read it
+        (2, 9, ACCEPTED),  # has read more
         (3, 9, VOID),
     ],
 )
-def test_a_claim_needs_the_next_epoch_and_all_life_seen(
+def test_a_claim_needs_the_next_epoch_and_every_sign_of_life_seen(
     epoch: int, seen: int, verdict: Verdict
 ) -> None:
     journal = Journal(claim(), heartbeat())
@@ -175,25 +175,25 @@ def test_an_entry_of_another_epoch_or_seq_or_of_nothing_is_void(record: Entry[An
     assert (journal.epoch, journal.alive_at, journal.next_seq, journal.digest) == before
 
 
-def test_an_entry_that_is_wrong_only_in_its_digest_is_void_and_an_alarm() -> None:
+def test_an_entry_with_only_a_wrong_digest_is_void_and_an_alarm() -> None:
     journal = Journal(claim())
     assert journal.add(entry(digest_before="f" * 32)) is ALARM
     assert (journal.next_seq, journal.alive_at, journal.digest) == (0, 0, GENESIS_DIGEST)
 
 
-def test_an_entry_that_landed_twice_counts_once() -> None:
+def test_an_entry_that_was_appended_twice_counts_once() -> None:
     journal = Journal(claim(), entry())
     assert journal.add(entry()) is VOID
     assert journal.next_seq == 1
 
 
-def test_a_zombie_leaders_late_entry_is_void() -> None:
+def test_a_late_entry_of_a_deposed_leader_is_void() -> None:
     journal = Journal(claim(), claim(2, "b", seen=0))
     assert journal.add(entry(epoch=1)) is VOID
     assert journal.add(entry(epoch=2)) is ACCEPTED
 
 
-def test_seq_and_digest_go_on_over_a_change_of_leader() -> None:
+def test_seq_and_digest_continue_over_a_change_of_leader() -> None:
     journal = Journal(claim(), entry(commands=2), claim(2, "b", seen=1))
     after = entry(epoch=2, seq=2, digest_before=journal.digest)
     assert journal.add(after) is ACCEPTED
@@ -208,7 +208,7 @@ def test_seq_and_digest_go_on_over_a_change_of_leader() -> None:
     [
         (heartbeat(1, 1), ACCEPTED),
         (heartbeat(1, 0), VOID),
-        (heartbeat(1, 2), VOID),  # an entry before it never landed
+        (heartbeat(1, 2), VOID),  # an entry before it was never appended
         (heartbeat(0, 1), VOID),
         (heartbeat(2, 1), VOID),
     ],
@@ -224,7 +224,7 @@ def test_a_heartbeat_needs_epoch_and_seq(record: Heartbeat, verdict: Verdict) ->
 
 
 @pytest.mark.parametrize("record", [entry(seq=1), heartbeat(seq=1)])
-def test_who_has_resigned_writes_nothing_that_counts(record: Record[Any]) -> None:
+def test_records_of_a_leader_after_its_resignation_are_void(record: Record[Any]) -> None:
     journal = Journal(claim(), entry(), Resign(1))
     if isinstance(record, Entry):
         record = entry(seq=1, digest_before=journal.digest)
@@ -265,10 +265,10 @@ def test_marks_of_void_records_do_not_count() -> None:
     assert journal.published == {}
 
 
-def test_what_is_none_of_the_kinds_is_void_and_changes_nothing() -> None:
+def test_a_record_of_an_unknown_kind_is_void_and_changes_nothing() -> None:
     journal = Journal(claim(), entry())
     before = (journal.epoch, journal.alive_at, journal.next_seq, journal.digest)
-    assert journal.add(UnknownRecord("no JSON")) is VOID
+    assert journal.add(UnknownRecord("not JSON")) is VOID
     assert (journal.epoch, journal.alive_at, journal.next_seq, journal.digest) == before
 
 
@@ -297,7 +297,7 @@ def of_another_application(journal: Journal, **changes: Any) -> UnknownRecord:
     return record
 
 
-def test_an_entry_that_counts_and_cannot_be_read_is_not_taken_for_void() -> None:
+def test_a_valid_entry_that_cannot_be_read_is_not_void() -> None:
     journal = Journal(claim(), entry())
     assert journal.add(of_another_application(journal)) is UNSUPPORTED
 
@@ -306,13 +306,13 @@ def test_an_entry_that_counts_and_cannot_be_read_is_not_taken_for_void() -> None
     "changes",
     [{"epoch": 0}, {"epoch": 2}, {"seq": 0}, {"seq": 9}, {"digest_before": "f" * 32}],
 )
-def test_an_entry_that_does_not_count_is_void_whoever_can_read_it(changes: dict[str, Any]) -> None:
+def test_an_invalid_entry_is_void_even_if_it_cannot_be_read(changes: dict[str, Any]) -> None:
     journal = Journal(claim(), entry())
     assert journal.add(of_another_application(journal, **changes)) is VOID
 
 
 @pytest.mark.parametrize("changes", [{"batch": None}, {"time": None}, {"sources": []}])
-def test_what_is_no_entry_to_anybody_is_void(changes: dict[str, Any]) -> None:
+def test_a_record_that_no_release_accepts_as_an_entry_is_void(changes: dict[str, Any]) -> None:
     journal = Journal(claim(), entry())
     assert journal.add(of_another_application(journal, **changes)) is VOID
 
@@ -321,7 +321,7 @@ def test_what_is_no_entry_to_anybody_is_void(changes: dict[str, Any]) -> None:
     ("changes", "verdict"),
     [({}, UNSUPPORTED), ({"format": FORMAT}, VOID), ({"epoch": 0}, VOID), ({"seq": 5}, VOID)],
 )
-def test_a_format_that_is_not_known_stops_who_does_not_know_it(
+def test_a_newer_format_stops_a_release_that_does_not_support_it(
     changes: dict[str, Any], verdict: Verdict
 ) -> None:
     journal = Journal(claim(), entry())

@@ -1,8 +1,10 @@
-"""The gateway's command log over a fake producer of librdkafka."""
+"""The gateway's command log on a fake producer of librdkafka."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -18,14 +20,31 @@ from services.producer.metrics import Metrics
 from services.producer.ports import Appended, NotAppended, Record, Unknown
 
 
-class LostProducer:
-    """A producer; the first one made has lost all its brokers."""
+@contextmanager
+def available_log(
+    monkeypatch: pytest.MonkeyPatch, producer: type[LostProducer], shards: int = 1
+) -> Iterator[KafkaCommandLog]:
+    """A command log on `producer`, as soon as it accepts commands."""
+    monkeypatch.setattr(kafka_client, "Producer", producer)
+    log = KafkaCommandLog(KafkaAccess("b:1"), "t", shards, Metrics(), lambda error: None)
+    try:
+        deadline = time.monotonic() + 20
+        while log.unavailable_reason:
+            assert time.monotonic() < deadline, log.unavailable_reason
+            time.sleep(0.01)
+        yield log
+    finally:
+        log.close()
 
-    made = 0
+
+class LostProducer:
+    """A producer; the first instance has lost all its brokers."""
+
+    instances = 0
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        type(self).made += 1
-        self.number = type(self).made
+        type(self).instances += 1
+        self.number = type(self).instances
 
     def poll(self, timeout_s: float) -> None:
         time.sleep(min(timeout_s, 0.01))
@@ -45,55 +64,39 @@ def test_a_client_that_no_broker_answers_is_renewed(monkeypatch: pytest.MonkeyPa
             raise JournalUnavailable("no broker answers")
         return 1
 
-    monkeypatch.setattr(LostProducer, "made", 0)
-    monkeypatch.setattr(kafka_client, "Producer", LostProducer)
+    monkeypatch.setattr(LostProducer, "instances", 0)
     monkeypatch.setattr(metadata, "partition_count", partitions)
     monkeypatch.setattr(kafka_commands, "RENEW_S", 0.05)
-    log = KafkaCommandLog(KafkaAccess("b:1"), "t", 1, Metrics(), lambda error: None)
-    try:
-        deadline = time.monotonic() + 20
-        while log.unavailable_reason:
-            assert time.monotonic() < deadline, log.unavailable_reason
-            time.sleep(0.01)
-    finally:
-        log.close()
-    assert LostProducer.made == 2
+    with available_log(monkeypatch, LostProducer):
+        assert LostProducer.instances == 2
 
 
-class PromptProducer(LostProducer):
-    """Acknowledges at once, each shard's records in the order they come."""
+class AcknowledgingProducer(LostProducer):
+    """Acknowledges each record at once."""
 
-    taken: list[tuple[int, bytes, bytes]]
+    produced: list[tuple[int, bytes, bytes]]
 
     def produce(
         self, topic: str, value: bytes, key: bytes, partition: int, on_delivery: Any, **_: object
     ) -> None:
-        offset = sum(shard == partition for shard, _, _ in self.taken)
-        self.taken.append((partition, key, value))
+        offset = sum(shard == partition for shard, _, _ in self.produced)
+        self.produced.append((partition, key, value))
         on_delivery(None, Message(topic=topic, partition=partition, offset=offset))
 
 
 def test_each_record_goes_to_its_own_shard_with_its_own_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(PromptProducer, "taken", [], raising=False)
-    monkeypatch.setattr(kafka_client, "Producer", PromptProducer)
+    monkeypatch.setattr(AcknowledgingProducer, "produced", [], raising=False)
     monkeypatch.setattr(metadata, "partition_count", lambda *_: 3)
-    log = KafkaCommandLog(KafkaAccess("b:1"), "t", 3, Metrics(), lambda error: None)
-    try:
-        deadline = time.monotonic() + 20
-        while log.unavailable_reason:
-            assert time.monotonic() < deadline, log.unavailable_reason
-            time.sleep(0.01)
+    with available_log(monkeypatch, AcknowledgingProducer, shards=3) as log:
         records = [Record(b"a", 2, b"1"), Record(b"b", 0, b"2"), Record(b"a", 2, b"3")]
         assert log.append(records) == [Appended(0), Appended(0), Appended(1)]
-    finally:
-        log.close()
-    assert PromptProducer.taken == [(2, b"a", b"1"), (0, b"b", b"2"), (2, b"a", b"3")]
+    assert AcknowledgingProducer.produced == [(2, b"a", b"1"), (0, b"b", b"2"), (2, b"a", b"3")]
 
 
 class RefusingProducer(LostProducer):
-    """Reports each record as failed with the error of the test."""
+    """Reports each record as failed with the test's error."""
 
     error: int
 
@@ -114,15 +117,7 @@ def test_only_a_record_that_was_never_sent_is_reported_as_not_appended(
     monkeypatch: pytest.MonkeyPatch, error: int, outcome: type
 ) -> None:
     monkeypatch.setattr(RefusingProducer, "error", error, raising=False)
-    monkeypatch.setattr(kafka_client, "Producer", RefusingProducer)
     monkeypatch.setattr(metadata, "partition_count", lambda *_: 1)
-    log = KafkaCommandLog(KafkaAccess("b:1"), "t", 1, Metrics(), lambda error: None)
-    try:
-        deadline = time.monotonic() + 20
-        while log.unavailable_reason:
-            assert time.monotonic() < deadline, log.unavailable_reason
-            time.sleep(0.01)
+    with available_log(monkeypatch, RefusingProducer) as log:
         (found,) = log.append([Record(b"a", 0, b"1")])
-    finally:
-        log.close()
     assert type(found) is outcome

@@ -1,6 +1,6 @@
-"""The gateway against its own OpenAPI document: whatever fits the document, and what does not.
+"""The gateway against its OpenAPI document: requests that match the document, and others.
 
-The real WSGI application runs over the real state machines; only Kafka is not there.
+The real WSGI application runs on the real state machines, without Kafka.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Case: TypeAlias = Any
 
 
 class System:
-    """Log, results and replicas of the gateway: what is appended is decided at once."""
+    """The gateway's log, results and replicas: commands are decided when they are appended."""
 
     unavailable_reason = None
     is_offered = True
@@ -59,29 +59,32 @@ class System:
 
     def append(self, records: Sequence[Record], headers: Headers = ()) -> list[Outcome]:
         offsets = {
-            shard: iter(self._decide(shard, [each for each in records if each.shard == shard]))
+            shard: iter(
+                self._decide(shard, [record for record in records if record.shard == shard])
+            )
             for shard in range(SHARDS)
         }
         return [Appended(next(offsets[record.shard])) for record in records]
 
     def _decide(self, shard: int, records: Sequence[Record]) -> range:
-        """Their offsets."""
+        """Decide the records of one shard; returns their offsets."""
         first = self.appended[shard]
         self.appended[shard] += len(records)
         machine = self.machines[shard]
         results = machine.outboxes["results"]
         seen = results.next_seq
         rows: list[SourceRecord] = [
-            (first + n, each.key, each.value) for n, each in enumerate(records)
+            (first + n, record.key, record.value) for n, record in enumerate(records)
         ]
         while rows:
             rows = rows[len(machine.decide([(TOPIC, rows)], time=first)) :]
-        told = [v for chunk in results.between(seen, results.next_seq) for v in chunk.values]
-        for record, result in zip(records, told, strict=True):
-            self._take(shard, msgspec.json.decode(record.value), result)
+        values = [v for chunk in results.between(seen, results.next_seq) for v in chunk.values]
+        for record, result in zip(records, values, strict=True):
+            self._check(shard, msgspec.json.decode(record.value), result)
         return range(first, first + len(records))
 
-    def _take(self, shard: int, command: Json, value: bytes) -> None:
+    def _check(self, shard: int, command: Json, value: bytes) -> None:
+        """Assert that a repeat has the first outcome; count the money paid in."""
         result = msgspec.json.decode(value)
         self.results[command["id"]] = value
         first = self.first.setdefault((shard, command["id"]), result)
@@ -116,7 +119,7 @@ class Waiting:
 SYSTEM = System()
 
 
-def make() -> Flask:
+def make_wsgi() -> Flask:
     return make_app(
         Gateway(
             commands=SYSTEM,
@@ -132,7 +135,7 @@ def make() -> Flask:
     )
 
 
-APP = make()
+APP = make_wsgi()
 REFUSALS = ["400", "404", "405", "413", "415", "422"]
 CONFIG = schemathesis.Config.from_dict(
     {"checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}}}
@@ -140,16 +143,16 @@ CONFIG = schemathesis.Config.from_dict(
 SCHEMA = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", APP, config=CONFIG)
 
 
-def agreed(case: Case) -> Case:
-    """What the document says in words only: a header and a field do not contradict each other, a
-    key is printable ASCII, and 5.0 is no whole number, although JSON Schema thinks so."""
+def made_valid(case: Case) -> Case:
+    """Apply the rules that the schema does not express: header, query and body do not contradict
+    each other, a key is printable ASCII, and 5.0, an integer in JSON Schema, is not accepted."""
     if case.meta.generation.mode is not GenerationMode.POSITIVE:
         return case
     key = (case.headers or {}).get("Idempotency-Key")
     if key is not None and not re.fullmatch("[ -~]*[!#-~][ -~]*", key):
         case.headers["Idempotency-Key"] = "k"
     bodies = case.body if isinstance(case.body, list) else [case.body]
-    for body in (each for each in bodies if isinstance(each, dict)):
+    for body in (body for body in bodies if isinstance(body, dict)):
         if isinstance(body.get("amount"), float):
             body["amount"] = int(body["amount"])
         if key is not None:
@@ -169,7 +172,7 @@ def cases_of(path: str, method: str = "POST") -> st.SearchStrategy[Case]:
 
 
 class Clients(RuleBasedStateMachine):
-    """Several clients, one after the other: what each does follows from what was done before."""
+    """Clients that send one request after the other, some of them based on earlier ones."""
 
     sent: Bundle[Case] = Bundle("sent")
 
@@ -190,7 +193,7 @@ class Clients(RuleBasedStateMachine):
 
     @rule(target=sent, case=cases_of("/api/v1/commands"))
     def submit(self, case: Case) -> Any:
-        accepted = self.call(agreed(case)).status_code in (200, 202)
+        accepted = self.call(made_valid(case)).status_code in (200, 202)
         return case if accepted else multiple()
 
     @rule(
@@ -200,7 +203,7 @@ class Clients(RuleBasedStateMachine):
         amount=st.integers(1, 100),
     )
     def submit_among_few(self, case: Case, accounts: list[str], amount: int) -> Any:
-        """Only who meets others on the same accounts has money to move."""
+        """Use a few accounts only, so that there is money to withdraw and transfer."""
         case.query, fields = {}, dict(zip(("account", "from", "to"), accounts, strict=True))
         if isinstance(case.body, dict):
             case.body.pop("ledger", None)
@@ -209,14 +212,14 @@ class Clients(RuleBasedStateMachine):
         return self.submit(case)
 
     @rule(case=sent)
-    def repeat_as_it_was(self, case: Case) -> None:
-        """With an id of its own it takes effect once; see `System._take`."""
+    def repeat_unchanged(self, case: Case) -> None:
+        """With an id of its own it takes effect once; see `System._check`."""
         assert self.call(case).status_code in (200, 202)
 
     @rule(case=sent)
-    def read_what_was_named(self, case: Case) -> None:
+    def read_an_account_of_a_command(self, case: Case) -> None:
         account = case.body.get("account") or case.body["to"]
-        # By hand: schemathesis sends some names as they are, so that `#` begins a fragment.
+        # schemathesis does not encode some characters of names, so that `#` begins a fragment.
         path = f"/api/v1/accounts/{quote(account, safe='')}"
         ledger = (case.query or {}).get("ledger") or case.body.get("ledger")
         query = {} if ledger is None else {"ledger": ledger}
@@ -229,7 +232,7 @@ class Clients(RuleBasedStateMachine):
     @rule(case=cases_of("/api/v1/commands/batch"))
     def submit_many(self, case: Case) -> None:
         before = sum(SYSTEM.appended)
-        accepted = self.call(agreed(case)).status_code == 202
+        accepted = self.call(made_valid(case)).status_code == 202
         count = len(case.body) if isinstance(case.body, list) else 1
         assert accepted or sum(SYSTEM.appended) == before, "a refused batch was sent in part"
         assert not accepted or sum(SYSTEM.appended) >= before + min(count, 1)
@@ -243,13 +246,13 @@ TestClients = Clients.TestCase
 TestClients.settings = settings(
     max_examples=30,
     stateful_step_count=15,
-    phases=[Phase.generate],  # shrinking takes minutes: a request is large
+    phases=[Phase.generate],  # a request is large, and shrinking takes minutes
     suppress_health_check=list(HealthCheck),
 )
 
 
-@pytest.mark.filterwarnings("ignore:Skipped test cases")  # a string that is NDJSON: by hand
+@pytest.mark.filterwarnings("ignore:Skipped test cases")  # schemathesis skips NDJSON
 @SCHEMA.parametrize()
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
-def test_every_operation_answers_as_the_document_says(case: Case) -> None:
-    agreed(case).call_and_validate()
+def test_every_operation_conforms_to_the_document(case: Case) -> None:
+    made_valid(case).call_and_validate()

@@ -1,4 +1,4 @@
-"""The gateway's result follower and replica directory, over a fake topic."""
+"""The gateway's result follower and replica directory on a fake topic."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from services.producer.ports import TooBusy, Unavailable
 
 
 class FakeTopic:
-    """Returns what the test puts in; `calls` has the method calls."""
+    """Returns the records that the test puts in; `calls` has the method calls."""
 
     def __init__(self) -> None:
         self.records: SimpleQueue[TopicRecord] = SimpleQueue()
@@ -117,7 +117,7 @@ def test_two_requests_that_wait_for_one_id_both_get_the_result(
         assert one.wait(5) == other.wait(5) == result("a", 0)
 
 
-def test_a_result_of_another_shard_is_another_commands(
+def test_a_result_of_another_shard_is_not_the_commands_result(
     results: ResultFollower, topic: FakeTopic
 ) -> None:
     with results.expect(1, "a") as expected:
@@ -126,7 +126,7 @@ def test_a_result_of_another_shard_is_another_commands(
         assert expected.wait(5) == result("a", 4)
 
 
-def test_a_deposed_leaders_repetition_is_no_result(
+def test_a_result_that_a_deposed_leader_repeats_is_ignored(
     results: ResultFollower, topic: FakeTopic
 ) -> None:
     with results.expect(0, "b") as first:
@@ -201,7 +201,7 @@ def test_without_waiters_a_bulk_load_is_not_followed(
     eventually(lambda: "pause" in topic.calls)
 
 
-def test_a_request_after_that_gets_its_result_and_all_from_before_it_sends_its_command(
+def test_a_request_during_a_pause_gets_its_result(
     pauses_soon: None, results: ResultFollower, topic: FakeTopic
 ) -> None:
     for n in range(10):
@@ -219,14 +219,14 @@ def test_when_following_cannot_restart_the_request_is_refused(
     for n in range(10):
         topic.put(result("x", n))
     eventually(lambda: "pause" in topic.calls)
-    monkeypatch.setattr(kafka_results, "WAKE_S", 0.05)
+    monkeypatch.setattr(kafka_results, "RESUME_TIMEOUT_S", 0.05)
     topic.error = JournalUnavailable("no answer")
     with pytest.raises(Unavailable), results.expect(0, "a"):
         pass
     topic.error = None
 
 
-def test_a_wrong_number_of_shards_halts_the_gateway(topic: FakeTopic) -> None:
+def test_a_wrong_number_of_shards_is_a_fatal_error(topic: FakeTopic) -> None:
     errors: list[ConfigurationError] = []
     topic.error = ShardCountMismatch("3 instead of 1")
     follower = ResultFollower(topic, Metrics(), errors.append)
@@ -267,12 +267,12 @@ def directory(topic: FakeTopic) -> Iterator[StatusDirectory]:
     found.close()
 
 
-def test_the_leader_of_the_highest_epoch_is_asked(
+def test_the_leader_is_that_of_the_highest_epoch(
     directory: StatusDirectory, topic: FakeTopic
 ) -> None:
     topic.put(status("r1", "leader", 1, "r1"))
     topic.put(status("r2", "leader", 2, "r2"))
-    topic.put(status("r1", "leader", 1, "r1"))  # a zombie
+    topic.put(status("r1", "leader", 1, "r1"))  # deposed, and does not know it yet
     eventually(lambda: topic.records.empty() and directory.leader_addresses(0))
     eventually(lambda: directory.leader_addresses(0) == ["r2:7070"])
     view = directory.shard(0)
@@ -280,21 +280,21 @@ def test_the_leader_of_the_highest_epoch_is_asked(
     assert (view.leader, view.epoch) == ("r2", 2)
 
 
-def test_standbys_take_turns_in_reading_and_the_leader_comes_after_them(
+def test_standbys_take_turns_in_answering_reads_and_the_leader_comes_after_them(
     directory: StatusDirectory, topic: FakeTopic
 ) -> None:
     topic.put(status("r1", "leader", 1, "r1"))
     topic.put(status("r2", "standby", 1, "r1"))
     topic.put(status("r3", "restoring", 0, None))
     topic.put(status("r4", "standby", 1, "r1"))
-    topic.put(status("r0", "reader", 1, "r1", lag_s=60.0))  # at a bound
+    topic.put(status("r0", "reader", 1, "r1", lag_s=60.0))  # stopped at a bound
     eventually(lambda: len(directory.reader_addresses(0)) == 4)
-    asked = [directory.reader_addresses(0) for _ in range(2)]
+    turns = [directory.reader_addresses(0) for _ in range(2)]
     last = ["r1:7070", "r0:7070"]
-    assert sorted(asked) == [["r2:7070", "r4:7070", *last], ["r4:7070", "r2:7070", *last]]
+    assert sorted(turns) == [["r2:7070", "r4:7070", *last], ["r4:7070", "r2:7070", *last]]
 
 
-def test_nothing_is_known_of_a_shard_without_a_status(directory: StatusDirectory) -> None:
+def test_a_shard_without_a_status_is_unknown(directory: StatusDirectory) -> None:
     assert directory.shard(7) is None
     assert directory.leader_addresses(7) == []
 

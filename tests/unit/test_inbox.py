@@ -1,4 +1,4 @@
-"""Questions to a replica that may have halted."""
+"""Queries to a replica that may have stopped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from postjournal.adapters.process.inbox import Answer, QueueInbox
 REFUSED = Answer(None, -1, 0, "not_ready")
 
 
-def test_when_the_replica_has_halted_every_query_is_answered_at_once() -> None:
+def test_a_closed_inbox_refuses_every_query_at_once() -> None:
     inbox = QueueInbox()
     before = inbox.ask({}, linearizable=True)
     inbox.close()

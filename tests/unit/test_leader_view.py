@@ -1,4 +1,4 @@
-"""The cluster view from statuses, and the updater that writes it to a store."""
+"""The cluster view as a fold of statuses, and the updater that writes it to a store."""
 
 from __future__ import annotations
 
@@ -83,11 +83,11 @@ def test_the_leaders_own_status_counts_for_its_state_and_since() -> None:
     assert (view.shards[0].state, view.shards[0].since) == ("leader", 100)
 
 
-def test_a_leader_that_has_resigned_stays_so_in_its_epoch() -> None:
+def test_a_shard_whose_leader_has_resigned_has_no_leader_in_that_epoch() -> None:
     view = view_of(
         status("r1", "leader", 1, "r1"),
         status("r1", "resigning", 1, None),
-        status("r2", "standby", 1, "r1"),  # has not read it yet
+        status("r2", "standby", 1, "r1"),  # has not read the resignation yet
     )
     assert (view.shards[0].leader, view.shards[0].state) == (None, "no_leader")
 
@@ -141,7 +141,7 @@ def test_a_replica_without_a_status_is_silent_and_then_forgotten() -> None:
 # --- failovers ------------------------------------------------------------------------------
 
 
-def test_a_failover_that_is_reported_twice_is_one() -> None:
+def test_a_failover_that_is_reported_twice_is_counted_once() -> None:
     view = view_of(failover(2, 50), failover(2, 50))
     assert len(view.failovers) == 1
 
@@ -226,7 +226,7 @@ def scenario() -> Scenario:
     return Scenario()
 
 
-def test_nothing_is_written_before_the_present_is_reached(scenario: Scenario) -> None:
+def test_nothing_is_written_before_the_end_of_the_topic_is_reached(scenario: Scenario) -> None:
     scenario.topic.is_caught_up = False
     scenario.topic.put(status("r1", "leader", 1, "r1"))
     scenario.topic.put(status("r2", "leader", 2, "r2"))
@@ -264,7 +264,7 @@ def test_a_redis_that_was_unavailable_gets_everything_at_once(scenario: Scenario
     assert len(contents.failovers) == 1
 
 
-def test_of_the_distant_past_only_failovers_are_applied(scenario: Scenario) -> None:
+def test_old_statuses_are_skipped_and_old_failovers_are_applied(scenario: Scenario) -> None:
     scenario.topic.put(status("r9", "standby", 1, None), failover(1, 5), seen=NOW - 400_000)
     scenario.step()
     assert scenario.store.written[-1].replicas == {}
@@ -272,7 +272,7 @@ def test_of_the_distant_past_only_failovers_are_applied(scenario: Scenario) -> N
 
 
 def test_only_failovers_after_the_start_are_counted(scenario: Scenario) -> None:
-    """Those before it were counted by the process before this one."""
+    """The process before this one has counted the earlier failovers."""
     scenario.topic.put(failover(1, NOW - 1), seen=NOW - 1)
     scenario.topic.put(failover(2, NOW + 1), seen=NOW + 1)
     scenario.step()
@@ -280,7 +280,7 @@ def test_only_failovers_after_the_start_are_counted(scenario: Scenario) -> None:
     assert [kept.epoch for kept in scenario.counted] == [2]
 
 
-def test_two_processes_with_one_name_are_warned_of_once_and_marked(
+def test_two_processes_with_one_name_cause_one_warning_and_are_marked(
     scenario: Scenario, caplog: pytest.LogCaptureFixture
 ) -> None:
     old, new = (status("r1", "standby", 1, None, incarnation=name) for name in ("old", "new"))

@@ -30,7 +30,7 @@ def test_an_account_is_opened_once() -> None:
     assert state == {"a": 0}
 
 
-def test_a_transfer_moves_money_and_makes_none() -> None:
+def test_a_transfer_moves_money_and_creates_none() -> None:
     state = {"a": 10, "b": 1}
     assert decide(state, type="transfer", **{"from": "a"}, to="b", amount=4) == "accepted"
     assert state == {"a": 6, "b": 5}
@@ -49,7 +49,7 @@ def test_a_transfer_moves_money_and_makes_none() -> None:
         ({"type": "deposit", "account": "a", "amount": MAX_AMOUNT}, "invalid"),
     ],
 )
-def test_what_the_rules_forbid_is_rejected_and_changes_nothing(
+def test_a_forbidden_command_is_rejected_and_changes_nothing(
     fields: dict[str, object], reason: str
 ) -> None:
     state = {"a": 10, "b": 0}
@@ -58,7 +58,7 @@ def test_what_the_rules_forbid_is_rejected_and_changes_nothing(
 
 
 @pytest.mark.parametrize("amount", [0, -1, 1.5, MAX_AMOUNT + 1, 10**30, "5", None, True])
-def test_amounts_that_are_no_positive_whole_number_are_not_decoded(amount: object) -> None:
+def test_an_amount_that_is_not_a_positive_whole_number_is_not_decoded(amount: object) -> None:
     with pytest.raises(msgspec.ValidationError):
         decide({"a": 0}, type="deposit", account="a", amount=amount)
 

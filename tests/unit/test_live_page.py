@@ -284,12 +284,12 @@ def test_a_query_that_makes_no_sense_is_refused(world: World, query: str, status
 def test_a_leaders_load_is_summed_up_once_a_second() -> None:
     load = RecentLoad(0)
     for wait_ms in range(1, 101):
-        load.note(EntryStable(5, 0, 0, append_ms=2, oldest_ms=1_000 - wait_ms), wall_ms=1_000)
-    assert load.look(500, leads=True) is None
-    assert load.look(1_000, leads=True) == Load(500, 50, 99, 2)
-    assert load.look(1_500, leads=True) == Load(500, 50, 99, 2)
-    assert load.look(2_000, leads=True) == Load(0, None, None, None)
-    assert load.look(2_000, leads=False) is None
+        load.add(EntryStable(5, 0, 0, append_ms=2, oldest_ms=1_000 - wait_ms), wall_ms=1_000)
+    assert load.latest(500, leads=True) is None
+    assert load.latest(1_000, leads=True) == Load(500, 50, 99, 2)
+    assert load.latest(1_500, leads=True) == Load(500, 50, 99, 2)
+    assert load.latest(2_000, leads=True) == Load(0, None, None, None)
+    assert load.latest(2_000, leads=False) is None
 
 
 def test_the_history_keeps_one_value_a_second_of_the_leaders() -> None:

@@ -1,4 +1,4 @@
-"""The metrics of services, and their checks of being live and ready."""
+"""The services' metrics, and their liveness and readiness checks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from services.consumer.metrics import SubscriptionMetrics
 from services.leader_view.metrics import TakeoverMetrics, ViewMetrics
 from services.replica import metrics as replica_metrics
 
-SHARD = "7"  # of no other test: the replica's metrics belong to the process
+SHARD = "7"  # no other test has this shard: the replica's metrics are global
 
 
 def text_of(*collectors: Any) -> str:
@@ -59,7 +59,7 @@ class FakeUpdater:
 # --- the port -------------------------------------------------------------------------------
 
 
-def test_the_port_answers_metrics_and_checks_and_nothing_else() -> None:
+def test_the_port_serves_metrics_and_checks_and_nothing_else() -> None:
     reasons: dict[str, str | None] = {"live": None, "ready": "Kafka is unavailable"}
     registry = monitoring.process_registry()
     client = Client(
@@ -75,7 +75,7 @@ def test_the_port_answers_metrics_and_checks_and_nothing_else() -> None:
 
 
 @contextmanager
-def taken_port() -> Iterator[tuple[socket.socket, Settings]]:
+def port_in_use() -> Iterator[tuple[socket.socket, Settings]]:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -83,18 +83,18 @@ def taken_port() -> Iterator[tuple[socket.socket, Settings]]:
         yield other, Settings.from_environment({"POSTJOURNAL_METRICS_PORT": port})
 
 
-def test_a_port_that_stays_in_use_is_refused_by_the_name_of_its_variable() -> None:
+def test_a_port_that_stays_in_use_is_an_error_that_names_the_variable() -> None:
     with (
-        taken_port() as (_, settings),
+        port_in_use() as (_, settings),
         pytest.raises(ConfigurationError, match="POSTJOURNAL_METRICS_PORT"),
     ):
         monitoring.serve(settings, CollectorRegistry(), lambda: "", lambda: "", 0.3)
 
 
-def test_a_port_that_a_dying_process_still_holds_is_waited_for(
+def test_a_port_that_an_exiting_process_still_holds_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with taken_port() as (other, settings):
+    with port_in_use() as (other, settings):
         monkeypatch.setattr(monitoring, "sleep", lambda _: other.close())
         monitoring.serve(settings, CollectorRegistry(), lambda: "", lambda: "")
         url = f"http://127.0.0.1:{settings.metrics_port}/livez"
@@ -125,7 +125,7 @@ def test_every_sample_names_the_replica() -> None:
 
 def test_a_shards_counters_show_zero_before_anything_happens() -> None:
     """Prometheus' `increase` does not see the first event of a series that begins with it."""
-    replica_metrics.begin(SHARD)
+    replica_metrics.initialize(SHARD)
     text = generate_latest(replica_metrics.registry_of("r1")).decode()
     for name in (
         "postjournal_commands_total",
@@ -140,7 +140,7 @@ def test_a_shards_counters_show_zero_before_anything_happens() -> None:
 
 
 def test_a_takeover_is_counted_by_cause_and_its_phases_add_up() -> None:
-    replica_metrics.begin("8")
+    replica_metrics.initialize("8")
     replica_metrics.count_failover("8", takeover(), wall_ms=1_700_000_000_123)
     replica_metrics.count_failover("8", takeover(cause="silence", detect_ms=400), 1_700_000_001_000)
     text = generate_latest(replica_metrics.registry_of("r1")).decode()
@@ -188,7 +188,7 @@ def test_the_view_shows_when_it_was_last_up_to_date() -> None:
     assert "postjournal_view_replicas 3.0" in text
 
 
-def test_the_view_counts_takeovers_beyond_the_lives_of_replicas() -> None:
+def test_the_view_counts_takeovers() -> None:
     registry = CollectorRegistry()
     counted = TakeoverMetrics(registry, shards=1)
     assert 'postjournal_view_takeovers_total{cause="silence",shard="0"} 0.0' in text_in(registry)

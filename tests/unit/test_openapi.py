@@ -15,14 +15,14 @@ import pytest
 from flask import Flask
 
 from tests.support.coordinator import World as CoordinatorWorld
-from tests.support.gateway import make_world
+from tests.support.gateway import make_gateway
 from tests.support.openapi import check, document_of, operations, routes
 
 
 @pytest.fixture(params=["gateway", "coordinator"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Flask:
     if request.param == "gateway":
-        return make_world().http.application
+        return make_gateway().http.application
     return CoordinatorWorld(tmp_path).client().application
 
 
@@ -80,6 +80,6 @@ class Answer:
     ],
 )
 def test_a_response_that_does_not_match_the_document_is_detected(answer: Answer) -> None:
-    document = document_of(make_world().http.application)
+    document = document_of(make_gateway().http.application)
     with pytest.raises((AssertionError, KeyError)):
         check(document, "GET", "/api/v1/accounts/a", answer)

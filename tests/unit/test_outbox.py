@@ -1,4 +1,4 @@
-"""What is to be published, and from where."""
+"""Which outputs are published, and from which seq."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def outbox(*chunks: int) -> Outbox:
 
 
 def seqs(chunks: list[Outputs]) -> list[int]:
-    """As numbered, and as the values say."""
+    """The sequences of the chunks, which must be equal to the values."""
     found = [seq for chunk in chunks for seq in range(chunk.first, chunk.end)]
     assert found == [int(value) for chunk in chunks for value in chunk.values]
     return found
@@ -28,7 +28,7 @@ def test_any_range_is_found_whole_and_in_order(start: int, end: int) -> None:
     assert seqs(outbox(3, 1, 5).between(start, end)) == list(range(start, min(end, 9)))
 
 
-def test_only_chunks_wholly_published_are_forgotten() -> None:
+def test_only_chunks_that_are_wholly_published_are_forgotten() -> None:
     box = outbox(3, 3)
     box.forget(4)
     assert seqs(box.between(0, 9)) == [3, 4, 5]
@@ -52,14 +52,14 @@ def test_the_first_output_is_alone_in_flight_until_it_is_acknowledged() -> None:
     assert seqs(publication.advance(5)) == [4]
 
 
-def test_nothing_goes_out_before_the_tail_is_known() -> None:
+def test_nothing_is_published_before_the_tail_is_known() -> None:
     publication = Publication(outbox(3), 0)
     assert publication.advance(3) == []
     assert publication.on_acknowledged(2) == []
     assert not publication.complete
 
 
-def test_only_what_is_stable_goes_out() -> None:
+def test_only_stable_outputs_are_published() -> None:
     box = outbox(2)
     publication = Publication(box, 0)
     box.add(outputs(2, 4))  # decided, not read back
@@ -68,7 +68,7 @@ def test_only_what_is_stable_goes_out() -> None:
     assert seqs(publication.advance(4)) == [2, 3]
 
 
-def test_after_a_failure_publishing_goes_on_from_the_new_tail() -> None:
+def test_after_a_failure_publishing_continues_at_the_new_tail() -> None:
     publication = Publication(outbox(6), 0)
     publication.opened(0)
     publication.on_acknowledged(1)

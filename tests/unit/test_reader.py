@@ -1,4 +1,4 @@
-"""Reading a journal up to a point: the state there is the one that was there."""
+"""A reader's state at a bound is the state that the shard had there."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def make_reader(bound: Bound | None = None) -> Reader[Any, Any, Any]:
 
 
 def read(journal: Journal, bound: Bound | None = None, snapshot: int = 0) -> Reader[Any, Any, Any]:
-    """All that there is; `snapshot`: begin with one taken when so many records had been read."""
+    """A reader after the whole journal; `snapshot`: starts with one of that many records."""
     reader = make_reader(bound)
     reader.start(0, 0)
     image = restore(*stored(journal.fold(end=snapshot))) if snapshot else None
@@ -47,7 +47,7 @@ def read(journal: Journal, bound: Bound | None = None, snapshot: int = 0) -> Rea
 def independent(
     journal: Journal, seq: int | None = None, time: int | None = None
 ) -> dict[str, int]:
-    """Balances out of the journal's JSON, with nothing of the engine."""
+    """The balances according to the journal's JSON, without the engine."""
     balances: dict[str, int] = {}
     count = 0
     for value in journal.values:
@@ -81,7 +81,7 @@ def test_the_state_at_any_of_100_past_seqs_is_what_an_independent_fold_gives(
         assert reader.role is Role.READER
 
 
-def test_a_snapshot_before_the_point_leads_to_the_same_state(journal: Journal) -> None:
+def test_a_snapshot_before_the_bound_gives_the_same_state(journal: Journal) -> None:
     last, rng = journal.fold().journal.next_seq, Random(6)
     for _ in range(50):
         seq = rng.randint(0, last - 1)
@@ -99,12 +99,12 @@ def test_an_offset_is_inclusive(journal: Journal) -> None:
         assert reader.machine.state == journal.fold(end=offset + 1).machine.state
 
 
-def test_a_time_counts_up_to_the_last_entry_that_is_not_later(journal: Journal) -> None:
+def test_a_time_includes_all_entries_that_are_not_later(journal: Journal) -> None:
     for time in range(999, 1_050, 3):
         assert read(journal, Bound(time=time)).machine.state == independent(journal, time=time)
 
 
-def test_void_entries_do_not_count_for_a_point_in_time(journal: Journal) -> None:
+def test_void_entries_do_not_count_for_a_time(journal: Journal) -> None:
     forged = msgspec.json.decode(journal.values[5]) | {"digest_before": "forged", "time": 1}
     values = [*journal.values[:5], msgspec.json.encode(forged), *journal.values[5:]]
     with_void = Journal()
@@ -113,13 +113,13 @@ def test_void_entries_do_not_count_for_a_point_in_time(journal: Journal) -> None
     assert reader.machine.state == independent(journal, time=1_020)
 
 
-def test_without_a_bound_it_follows(journal: Journal) -> None:
+def test_a_reader_without_a_bound_follows_the_journal(journal: Journal) -> None:
     reader = read(journal)
     assert (reader.role, reader.is_at_bound) == (Role.READER, False)
     assert reader.machine.state == journal.fold().machine.state
 
 
-def test_at_its_bound_it_stays_whatever_comes(journal: Journal) -> None:
+def test_a_reader_stops_at_its_bound(journal: Journal) -> None:
     reader = read(journal, Bound(seq=2))
     before = dict(reader.machine.state)
     reader.step(m.JournalRecords(list(enumerate(journal.values))[10:]), 0, 0)
@@ -134,7 +134,7 @@ def test_a_reader_never_claims_and_never_appends(journal: Journal) -> None:
     assert effects == []
 
 
-def test_it_answers_reads_that_need_no_leader(journal: Journal) -> None:
+def test_a_reader_answers_only_reads_that_need_no_leader(journal: Journal) -> None:
     reader = read(journal, Bound(seq=2))
     (answer,) = reader.step(m.QueryRequested(1, {"account": "a"}, linearizable=False), 0, 0)
     assert isinstance(answer, m.Reply)
@@ -144,7 +144,7 @@ def test_it_answers_reads_that_need_no_leader(journal: Journal) -> None:
     assert refusal.error == "not_leader"
 
 
-def test_until_it_has_caught_up_it_does_not_answer() -> None:
+def test_a_reader_that_has_not_caught_up_does_not_answer() -> None:
     reader = make_reader()
     reader.start(0, 0)
     (refusal,) = reader.step(m.QueryRequested(1, {}, linearizable=False), 0, 0)
@@ -152,7 +152,7 @@ def test_until_it_has_caught_up_it_does_not_answer() -> None:
     assert refusal.error == "not_ready"
 
 
-def test_a_reader_waits_for_the_state_that_is_asked_for(journal: Journal) -> None:
+def test_a_reader_waits_for_the_requested_state(journal: Journal) -> None:
     half, end = len(journal.values) // 2, len(journal.values)
     reader = make_reader()
     reader.start(0, 0)
@@ -160,10 +160,10 @@ def test_a_reader_waits_for_the_state_that_is_asked_for(journal: Journal) -> Non
     reader.step(m.JournalEnd(half), 0, 0)
     reader.step(m.JournalRecords(list(enumerate(journal.values[:half]))), 0, 0)
     seq = reader.journal.next_seq
-    asked = m.QueryRequested(1, {"account": "a"}, False, min_seq=seq, timeout_ms=100)
-    assert reader.step(asked, 0, 0) == []
+    query = m.QueryRequested(1, {"account": "a"}, False, min_seq=seq, timeout_ms=100)
+    assert reader.step(query, 0, 0) == []
     effects = reader.step(m.JournalRecords(list(enumerate(journal.values))[half:end]), 50, 50)
-    (answer,) = [each for each in effects if isinstance(each, m.Reply)]
+    (answer,) = [effect for effect in effects if isinstance(effect, m.Reply)]
     assert (answer.error, answer.seq >= seq) == (None, True)
     reader.step(m.QueryRequested(2, {}, False, min_seq=10**6, timeout_ms=100), 50, 50)
     (refusal,) = reader.step(m.Tick(), 150, 150)
@@ -171,14 +171,14 @@ def test_a_reader_waits_for_the_state_that_is_asked_for(journal: Journal) -> Non
     assert refusal.error == "behind"
 
 
-def test_it_takes_no_snapshots(journal: Journal) -> None:
+def test_a_reader_takes_no_snapshots(journal: Journal) -> None:
     reader = read(journal)
     (refusal,) = reader.step(m.SnapshotRequested("r", "s", 1), 0, 0)
     assert isinstance(refusal, m.SnapshotProgressed)
     assert refusal.state == "failed"
 
 
-def test_when_its_journal_is_trimmed_it_begins_again(journal: Journal) -> None:
+def test_a_reader_whose_journal_is_trimmed_rebuilds(journal: Journal) -> None:
     effects = read(journal).step(m.JournalTrimmed(), 0, 0)
     assert any(isinstance(effect, m.Rebuild) for effect in effects)
 
@@ -194,7 +194,7 @@ def test_when_its_journal_is_trimmed_it_begins_again(journal: Journal) -> None:
         ("time:2023-11-14T23:13:20+01:00", Bound(time=1_700_000_000_000)),
     ],
 )
-def test_points_are_written_as_people_write_them(text: str, bound: Bound) -> None:
+def test_a_bound_is_an_offset_a_seq_or_a_time(text: str, bound: Bound) -> None:
     assert parse_bound(text) == bound
 
 
@@ -208,6 +208,6 @@ LONG = "1" * 5_000
         *(f"offset:{LONG}", f"seq:{LONG}", f"time:{LONG}"),
     ],
 )
-def test_a_point_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_bound_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="offset:N, seq:N or time:"):
         parse_bound(text)

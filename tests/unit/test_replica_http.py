@@ -1,4 +1,4 @@
-"""The replica's HTTP: the leader, its health, and the answers to bad requests."""
+"""The replica's HTTP interface: the leader, health, and the answers to bad requests."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def client(*shards: Any) -> FlaskClient:
 
 
 def shard(number: int, state: str, *, alive: bool = True) -> Any:
-    """As much of a `ShardRunner` as HTTP looks at."""
+    """The part of a `ShardRunner` that the HTTP interface reads."""
     status = SimpleNamespace(state=state, leader="r2", leader_address="r2:7071", epoch=4)
     return SimpleNamespace(shard=number, alive=alive, status=status)
 
 
-# --- who leads ------------------------------------------------------------------------------
+# --- the leader -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def shard(number: int, state: str, *, alive: bool = True) -> Any:
         ("halted", 503),
     ],
 )
-def test_leader_is_a_200_of_the_leader_alone_and_all_tell_who_it_is(
+def test_only_the_leader_answers_leader_with_200_and_every_replica_names_it(
     state: str, status: int
 ) -> None:
     answer = client(shard(0, "standby"), shard(1, state)).get("/leader?shard=1")
@@ -59,17 +59,17 @@ def test_leader_is_a_200_of_the_leader_alone_and_all_tell_who_it_is(
     }
 
 
-def test_leader_is_of_shard_0_unless_another_is_named() -> None:
+def test_leader_is_that_of_shard_0_by_default() -> None:
     http = client(shard(0, "leader"), shard(1, "standby"))
     assert http.get("/leader").status_code == 200
     unknown = http.get("/leader?shard=2")
     assert (unknown.status_code, unknown.json) == (404, {"error": "no such shard"})
 
 
-# --- whether it lives -----------------------------------------------------------------------
+# --- liveness -------------------------------------------------------------------------------
 
 
-def test_a_replica_lives_as_long_as_all_its_shards_do() -> None:
+def test_a_replica_is_live_while_all_its_shards_are() -> None:
     assert client(shard(0, "leader"), shard(1, "standby")).get("/livez").status_code == 200
     dead = client(shard(0, "leader"), shard(1, "standby", alive=False)).get("/livez")
     assert dead.status_code == 503
@@ -86,19 +86,19 @@ class Mute:
 
 
 class SlowLog(Mute):
-    """A shard's log whose poll takes as long as the test wants."""
+    """A shard's log whose `poll` returns when the test sets `may_return`."""
 
     error: Exception | None = None
 
     def __init__(self, *arguments: object) -> None:
-        self.is_polled, self.may_go_on = threading.Event(), threading.Event()
+        self.is_polled, self.may_return = threading.Event(), threading.Event()
 
     def known_end(self) -> None:
         pass
 
     def poll(self, timeout_ms: int) -> list[Any]:
         self.is_polled.set()
-        assert self.may_go_on.wait(60)
+        assert self.may_return.wait(60)
         if self.error is not None:
             raise self.error
         return []
@@ -115,33 +115,33 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(shard_module, "SystemClock", lambda: made)
-    return made
+    created = Clock()
+    monkeypatch.setattr(shard_module, "SystemClock", lambda: created)
+    return created
 
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> SlowLog:
-    made = SlowLog()
-    monkeypatch.setattr(shard_module, "KafkaLog", lambda *arguments: made)
+    created = SlowLog()
+    monkeypatch.setattr(shard_module, "KafkaLog", lambda *arguments: created)
     monkeypatch.setattr(shard_module, "RecordProducer", Mute)
-    return made
+    return created
 
 
 @pytest.fixture
 def runner(clock: Clock, log: SlowLog) -> Iterator[ShardRunner]:
-    """Of a shard whose first turn is under way."""
+    """The runner of a shard in its first turn."""
     application = Ledger()
     topics = Topics.of("x", application.sources, application.sinks)
     configuration = Settings.from_environment({"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"})
     shared = Shared(configuration, topics, application, Addresses("h:1", "h:2"), None)
-    made = ShardRunner(shared, 0)
-    made.start()
+    created = ShardRunner(shared, 0)
+    created.start()
     assert log.is_polled.wait(60)
-    yield made
-    log.may_go_on.set()
-    made.inbox.ask_to_stop()
-    made.join(60)
+    yield created
+    log.may_return.set()
+    created.inbox.ask_to_stop()
+    created.join(60)
 
 
 def test_a_loop_that_has_not_turned_for_long_is_not_live(runner: ShardRunner, clock: Clock) -> None:
@@ -154,7 +154,7 @@ def test_a_loop_that_has_not_turned_for_long_is_not_live(runner: ShardRunner, cl
 
 def test_a_loop_that_has_ended_is_not_live(runner: ShardRunner, log: SlowLog) -> None:
     runner.inbox.ask_to_stop()
-    log.may_go_on.set()
+    log.may_return.set()
     assert runner.join(60)
     assert client(runner).get("/livez").status_code == 503
 
@@ -164,7 +164,7 @@ def test_a_halted_shard_is_live_and_not_ready(
 ) -> None:
     """A restart would not help, and would end the access to its state."""
     log.error = ShardHalted("evolve failed")
-    log.may_go_on.set()
+    log.may_return.set()
     assert runner.join(60)
     clock.now_ms = 10 * LIVE_WITHIN_MS
     assert client(runner).get("/livez").status_code == 200
@@ -176,7 +176,7 @@ def test_a_halted_shard_is_live_and_not_ready(
 
 
 @pytest.mark.parametrize("path", ["/leader", "/query/0"])
-def test_a_query_string_that_is_no_text_is_a_400(path: str) -> None:
+def test_a_query_string_that_is_not_utf_8_is_a_400(path: str) -> None:
     raw = {"QUERY_STRING": "shard=\xff"}  # as WSGI has it: bytes as Latin-1
     answer = client(shard(0, "leader")).get(path, environ_overrides=raw)
     assert answer.status_code == 400
@@ -193,7 +193,7 @@ def test_a_query_string_that_is_no_text_is_a_400(path: str) -> None:
         ("POST", "/crash", 401),
     ],
 )
-def test_every_error_is_told_in_one_form(method: str, path: str, status: int) -> None:
+def test_every_error_has_the_same_form(method: str, path: str, status: int) -> None:
     answer = client(shard(0, "leader")).open(path, method=method)
     assert answer.status_code == status
     assert error_of(answer)

@@ -1,4 +1,4 @@
-"""The one loop: what it asks of the world and when."""
+"""The loop of an engine: when it appends, and when it waits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEED = "ledger.feed"
 
 
 class Log:
-    """A journal that takes whatever is appended; poll gives what the test has put in."""
+    """A journal that accepts every append; `poll` returns the messages that the test puts in."""
 
     def __init__(self) -> None:
         self.ready: deque[list[m.Message]] = deque()
@@ -42,7 +42,7 @@ class Log:
 
 
 def leading(log: Log) -> Runtime:
-    """A runtime whose replica leads, nothing of its own being in flight."""
+    """A runtime whose replica leads and has no record in flight."""
     quiet = Mock(poll=list)
     clock = Mock(monotonic_ms=lambda: 1_000, wall_ms=lambda: 1_000)
     runtime = Runtime(
@@ -62,8 +62,8 @@ def leading(log: Log) -> Runtime:
     return runtime
 
 
-def test_an_entry_is_on_its_way_before_the_next_is_decided_and_nobody_waits() -> None:
-    """Decided and appended together, the first would be late by all the others' decisions."""
+def test_an_entry_is_appended_before_the_next_is_decided_without_a_wait() -> None:
+    """Otherwise the first entry would be delayed by the decisions of all the others."""
     log = Log()
     runtime = leading(log)
     size = Limits().batch_commands

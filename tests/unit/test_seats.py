@@ -1,4 +1,4 @@
-"""The second sample: seat reservations."""
+"""The sample application that reserves seats."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from postjournal.samples import seats
 from postjournal.samples.seats import MINUTE_MS, Seats
 
 
-class House:
-    """One show, and a clock."""
+class Show:
+    """The seats of one show, with a clock."""
 
     def __init__(self) -> None:
         self.machine: StateMachine[Any, Any, Any] = StateMachine(Seats(), ShardPlace(0, 1), 100)
         self.now = 0
         self._sent = 0
 
-    def ask(self, **command: object) -> str:
-        """What becomes of it: accepted, or why not."""
+    def submit(self, **command: object) -> str:
+        """Decide a command; returns `accepted` or the reason of the rejection."""
         self._sent += 1
         value = msgspec.json.encode({"id": f"c{self._sent}"} | command)
         row = (self._sent, None, value)
@@ -32,44 +32,47 @@ class House:
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def show() -> Show:
+    return Show()
 
 
-def test_a_seat_belongs_to_whoever_came_first(house: House) -> None:
-    assert house.ask(type="hold", seat="A1", who="ann") == "accepted"
-    assert house.ask(type="hold", seat="A1", who="bob") == "held"
-    assert house.ask(type="buy", seat="A1", who="bob") == "held"
-    assert house.ask(type="buy", seat="A1", who="ann") == "accepted"
-    assert house.ask(type="buy", seat="A1", who="ann") == "sold"
+def test_a_seat_belongs_to_its_first_holder(show: Show) -> None:
+    assert show.submit(type="hold", seat="A1", who="ann") == "accepted"
+    assert show.submit(type="hold", seat="A1", who="bob") == "held"
+    assert show.submit(type="buy", seat="A1", who="bob") == "held"
+    assert show.submit(type="buy", seat="A1", who="ann") == "accepted"
+    assert show.submit(type="buy", seat="A1", who="ann") == "sold"
 
 
-def test_a_hold_runs_out_by_the_journals_time(house: House) -> None:
-    house.ask(type="hold", seat="A1", who="ann", minutes=2)
-    house.now = 2 * MINUTE_MS - 1
-    assert house.ask(type="buy", seat="A1", who="bob") == "held"
-    house.now = 2 * MINUTE_MS
-    assert house.ask(type="buy", seat="A1", who="bob") == "accepted"
+def test_a_hold_expires_by_the_journals_time(show: Show) -> None:
+    show.submit(type="hold", seat="A1", who="ann", minutes=2)
+    show.now = 2 * MINUTE_MS - 1
+    assert show.submit(type="buy", seat="A1", who="bob") == "held"
+    show.now = 2 * MINUTE_MS
+    assert show.submit(type="buy", seat="A1", who="bob") == "accepted"
 
 
-def test_a_hold_can_be_renewed_by_who_has_it(house: House) -> None:
-    house.ask(type="hold", seat="A1", who="ann", minutes=1)
-    assert house.ask(type="hold", seat="A1", who="ann", minutes=5) == "accepted"
-    assert house.machine.query({"seat": "A1"})[0] == msgspec.Raw(b'["ann",300000]')
-    assert house.machine.query({"seat": "A2"})[0] is None
+def test_a_hold_can_be_renewed_by_its_owner(show: Show) -> None:
+    show.submit(type="hold", seat="A1", who="ann", minutes=1)
+    assert show.submit(type="hold", seat="A1", who="ann", minutes=5) == "accepted"
+    assert show.machine.query({"seat": "A1"})[0] == msgspec.Raw(b'["ann",300000]')
+    assert show.machine.query({"seat": "A2"})[0] is None
 
 
-def test_every_command_gets_one_ticket(house: House) -> None:
-    house.ask(type="hold", seat="A1", who="ann")
-    house.ask(type="hold", seat="A1", who="bob", minutes=61)
-    (first, second) = house.machine.outboxes["results"].between(0, 9)
-    told = [msgspec.json.decode(value) for each in (first, second) for value in each.values]
-    assert [(each["seq"], each["status"]) for each in told] == [(0, "accepted"), (1, "rejected")]
+def test_every_command_has_one_result(show: Show) -> None:
+    show.submit(type="hold", seat="A1", who="ann")
+    show.submit(type="hold", seat="A1", who="bob", minutes=61)
+    (first, second) = show.machine.outboxes["results"].between(0, 9)
+    results = [msgspec.json.decode(value) for run in (first, second) for value in run.values]
+    assert [(result["seq"], result["status"]) for result in results] == [
+        (0, "accepted"),
+        (1, "rejected"),
+    ]
 
 
-def test_the_state_survives_a_snapshot(house: House) -> None:
-    house.ask(type="hold", seat="A1", who="ann")
-    application, state = Seats(), house.machine.state
+def test_the_state_survives_a_snapshot(show: Show) -> None:
+    show.submit(type="hold", seat="A1", who="ann")
+    application, state = Seats(), show.machine.state
     assert application.load(1, application.dump(state)) == state
 
 

@@ -1,4 +1,4 @@
-"""A snapshot holds everything, nothing else, and nothing that was damaged."""
+"""A snapshot has the whole state, and damage to it is always detected."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from tests.support.snapshots import (
     Journal,
     busy_journal,
     content_of,
+    corrupted,
     restore,
     seats_journal,
     split,
@@ -41,10 +42,12 @@ def journal() -> Journal:
     return busy_journal()
 
 
-# --- it holds everything -------------------------------------------------------------------------
+# --- completeness --------------------------------------------------------------------------------
 
 
-def test_snapshot_and_tail_are_the_whole_journal_at_every_offset(journal: Journal) -> None:
+def test_a_snapshot_and_the_rest_of_the_journal_give_the_whole_state_at_every_offset(
+    journal: Journal,
+) -> None:
     whole = content_of(journal.fold())
     for end in range(1, len(journal.values)):
         restored = restore(*stored(journal.fold(end=end)))
@@ -52,22 +55,22 @@ def test_snapshot_and_tail_are_the_whole_journal_at_every_offset(journal: Journa
         assert content_of(journal.fold(restored)) == whole
 
 
-def test_the_dedupe_window_comes_back_with_its_outcomes_and_order(journal: Journal) -> None:
+def test_the_dedupe_window_is_restored_with_its_outcomes_and_order(journal: Journal) -> None:
     image = journal.fold()
     restored = restore(*stored(image))
     assert list(restored.machine.window.outcomes()) == list(image.machine.window.outcomes())
     assert restored.machine.window.get("w1") == image.machine.window.get("w1")
 
 
-def test_unpublished_outputs_come_back_byte_for_byte(journal: Journal) -> None:
+def test_unpublished_outputs_are_restored_byte_for_byte(journal: Journal) -> None:
     image = journal.fold()
     restored = restore(*stored(image))
     for sink, outbox in image.machine.outboxes.items():
         mark = image.journal.published.get(sink, 0)
         runs = outbox.between(mark, outbox.next_seq)
-        mine = restored.machine.outboxes[sink].between(mark, outbox.next_seq)
+        again = restored.machine.outboxes[sink].between(mark, outbox.next_seq)
         values = [value for run in runs for value in run.values]
-        assert [value for run in mine for value in run.values] == values
+        assert [value for run in again for value in run.values] == values
         assert len(values) == outbox.next_seq - mark
     assert restored.machine.sink_ends() == image.machine.sink_ends()
 
@@ -88,18 +91,18 @@ def test_the_leader_is_known_after_a_restore_by_name_and_address(journal: Journa
     assert restored.journal.claim == CODEC.decode(journal.values[0])
 
 
-def test_an_empty_machine_can_be_written_down(journal: Journal) -> None:
+def test_an_empty_state_can_be_stored_and_restored(journal: Journal) -> None:
     image = Journal().fold()
     assert content_of(restore(*stored(image))) == content_of(image)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100, 1 << 20])
-def test_it_does_not_matter_in_which_chunks_it_comes(journal: Journal, chunk: int) -> None:
+def test_a_snapshot_is_restored_from_chunks_of_any_size(journal: Journal, chunk: int) -> None:
     image = journal.fold()
     assert content_of(restore(*stored(image), chunk=chunk)) == content_of(image)
 
 
-# --- what is refused -----------------------------------------------------------------------------
+# --- damage and mismatches -----------------------------------------------------------------------
 
 
 def test_2000_corrupted_snapshots_are_all_detected(journal: Journal) -> None:
@@ -115,35 +118,10 @@ def test_2000_corrupted_snapshots_are_all_detected(journal: Journal) -> None:
     assert other_manifest.sha256 != manifest.sha256
 
 
-def corrupted(rng: random.Random, data: bytes, other: bytes) -> bytes:
-    """Truncated, flipped, swapped, emptied, doubled, with a stretch of zeros or of another one."""
-    at = rng.randrange(len(data))
-    length = rng.randint(1, 64)
-    match rng.randrange(8):
-        case 0:
-            return data[:at]
-        case 1:
-            return data[:at] + bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1 :]
-        case 2:
-            return other
-        case 3:
-            return b""
-        case 4:
-            return data + data[:length]
-        case 5:
-            zeros = data[:at] + b"\0" * length + data[at + length :]
-            return zeros if zeros != data else b""
-        case 6:
-            mixed = data[:at] + other[at : at + length] + data[at + length :]
-            return mixed if mixed != data else b""
-        case _:
-            return data[:at] + rng.randbytes(length) + data[at:]
-
-
-def test_content_that_was_changed_and_hashed_again_does_not_fit_its_manifest(
+def test_content_of_another_snapshot_does_not_match_the_manifest(
     journal: Journal,
 ) -> None:
-    """A whole other snapshot under this one's manifest."""
+    """The manifest has the other snapshot's hash and sizes, but this one's offset and state."""
     manifest, _ = stored(journal.fold())
     other, data = stored(journal.fold(end=20))
     forged = msgspec.structs.replace(
@@ -154,25 +132,27 @@ def test_content_that_was_changed_and_hashed_again_does_not_fit_its_manifest(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         ({"window": 51}, "POSTJOURNAL_DEDUPE_WINDOW 50, but here it is 51"),
         ({"place": ShardPlace(0, 2)}, "POSTJOURNAL_SHARDS 1, but here it is 2"),
     ],
 )
 def test_a_snapshot_of_another_configuration_halts_with_the_reason(
-    journal: Journal, arguments: dict[str, Any], words: str
+    journal: Journal, arguments: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(SnapshotMismatch, match=words):
+    with pytest.raises(SnapshotMismatch, match=message):
         restore(*stored(journal.fold()), **arguments)
 
 
-def test_damage_that_looks_like_another_configuration_is_damage(journal: Journal) -> None:
-    """The hash has the first word: a flipped bit must not halt a shard."""
+def test_damage_that_resembles_another_configuration_is_reported_as_damage(
+    journal: Journal,
+) -> None:
+    """The hash is checked first, because a flipped bit must not halt a shard."""
     manifest, data = stored(journal.fold())
-    untrue = msgspec.structs.replace(manifest, sha256="0" * 64)
+    wrong = msgspec.structs.replace(manifest, sha256="0" * 64)
     with pytest.raises(SnapshotDamaged):
-        restore(untrue, data, window=51)
+        restore(wrong, data, window=51)
 
 
 class Renamed(Ledger):
@@ -194,7 +174,7 @@ def read_all(data: Iterable[bytes], size: int) -> list[tuple[str, bytes]]:
     return parts
 
 
-def test_parts_come_back_whatever_is_in_them() -> None:
+def test_parts_with_any_content_are_read_back() -> None:
     parts = [("a", b""), ("b", b"\n"), ("b", b'{"part":"end","length":0}\n'), ("c", b"x" * 10_000)]
     data = b"".join(frame(parts))
     for size in (1, 3, 1_000_000):
@@ -215,7 +195,7 @@ def test_parts_come_back_whatever_is_in_them() -> None:
         lambda data: b"",
     ],
 )
-def test_a_layout_that_is_damaged_is_told(damage: Any) -> None:
+def test_a_damaged_layout_is_detected(damage: Any) -> None:
     data = b"".join(frame([("a", b"12345"), ("b", b"67")]))
     damaged = damage(data)
     with pytest.raises(SnapshotDamaged):
@@ -244,18 +224,24 @@ class LedgerV2(Ledger):
 
 
 def golden(name: str) -> tuple[manifests.Manifest, bytes]:
-    """Written by the release that introduced the version; it must stay readable for ever."""
+    """Written by the release that introduced the version; it must stay readable forever."""
     manifest = (GOLDEN / f"{name}.json").read_bytes()
     data = (GOLDEN / f"{name}.snapshot.zst").read_bytes()
     return msgspec.json.decode(manifest, type=manifests.Manifest), data
 
 
-def test_every_format_and_every_schema_that_there_was_has_a_golden_snapshot() -> None:
-    """Who raises a version adds one: see `tests/unit/golden`."""
-    kept = [golden(path.stem)[0] for path in GOLDEN.glob("*.json")]
-    assert {each.format for each in kept} == set(range(1, manifests.FORMAT_VERSION + 1))
+def test_every_format_and_every_schema_version_has_a_golden_snapshot() -> None:
+    """A change that raises a version must add one to `tests/unit/golden`."""
+    stored_manifests = [golden(path.stem)[0] for path in GOLDEN.glob("*.json")]
+    assert {manifest.format for manifest in stored_manifests} == set(
+        range(1, manifests.FORMAT_VERSION + 1)
+    )
     for application in (Ledger(), Seats()):
-        schemas = {each.schema_version for each in kept if each.application == application.name}
+        schemas = {
+            manifest.schema_version
+            for manifest in stored_manifests
+            if manifest.application == application.name
+        }
         assert schemas == set(range(1, application.schema_version + 1))
 
 
@@ -303,6 +289,6 @@ class NoUpgrade(Ledger):
         return "Ledger"
 
 
-def test_an_application_that_cannot_load_it_leaves_it_to_older_ones(journal: Journal) -> None:
+def test_a_snapshot_that_the_application_cannot_load_is_unusable(journal: Journal) -> None:
     with pytest.raises(SnapshotUnusable, match="does not upgrade schema 1"):
         restore(*stored(journal.fold()), NoUpgrade())

@@ -1,4 +1,4 @@
-"""Telling new outputs from late repetitions, without Kafka."""
+"""New outputs are distinguished from late repetitions, without Kafka."""
 
 import threading
 from typing import cast
@@ -26,7 +26,7 @@ def records(sequences: list[int], first_offset: int = 0) -> list[Received]:
     return [Received(TOPIC, 0, first_offset + i, seq, b"", 0) for i, seq in enumerate(sequences)]
 
 
-def handed_out(reader: PartitionReader, incoming: list[Received], now_ms: int = 0) -> list[int]:
+def returned(reader: PartitionReader, incoming: list[Received], now_ms: int = 0) -> list[int]:
     return [out.seq for record in incoming for out in reader.take(record, now_ms)]
 
 
@@ -46,30 +46,30 @@ def test_a_gap_is_an_error_that_names_the_missing_sequence() -> None:
 
 def test_a_late_duplicate_is_dropped() -> None:
     reader = PartitionReader(TOPIC, 0, Position(10, 4))
-    assert handed_out(reader, records([5, 3, 4, 6], first_offset=10)) == [5, 6]
+    assert returned(reader, records([5, 3, 4, 6], first_offset=10)) == [5, 6]
     assert reader.position == Position(14, 6)
 
 
 def test_the_topics_first_record_is_returned_at_once() -> None:
     reader = PartitionReader(TOPIC, 0)
-    assert handed_out(reader, records([0])) == [0]
+    assert returned(reader, records([0])) == [0]
     assert reader.position == Position(1, 0)
 
 
-def test_a_late_duplicate_where_retention_has_cut_is_no_gap() -> None:
+def test_a_late_duplicate_after_retention_has_deleted_records_is_not_a_gap() -> None:
     reader = PartitionReader(TOPIC, 0, window_records=4)
-    assert handed_out(reader, records([50, 51, 100, 101, 102], first_offset=7)) == [100, 101, 102]
+    assert returned(reader, records([50, 51, 100, 101, 102], first_offset=7)) == [100, 101, 102]
 
 
 def test_no_position_is_known_while_the_window_is_open() -> None:
     reader = PartitionReader(TOPIC, 0, window_records=4)
-    assert handed_out(reader, records([50, 51], first_offset=7)) == []
+    assert returned(reader, records([50, 51], first_offset=7)) == []
     assert reader.position is None
 
 
-def test_a_window_ends_by_time_when_few_records_come() -> None:
+def test_a_window_ends_after_a_time_when_few_records_come() -> None:
     reader = PartitionReader(TOPIC, 0, window_ms=1_000)
-    handed_out(reader, records([7, 8], first_offset=7), now_ms=5_000)
+    returned(reader, records([7, 8], first_offset=7), now_ms=5_000)
     assert reader.expire(5_999) == []
     assert [out.seq for out in reader.expire(6_000)] == [7, 8]
     assert reader.position == Position(9, 8)
@@ -77,31 +77,31 @@ def test_a_window_ends_by_time_when_few_records_come() -> None:
 
 def test_from_the_end_nothing_before_it_is_returned() -> None:
     reader = PartitionReader(TOPIC, 0, skip_until=13)
-    assert handed_out(reader, records([40, 41, 20, 42], first_offset=10)) == [42]
+    assert returned(reader, records([40, 41, 20, 42], first_offset=10)) == [42]
     assert reader.position == Position(14, 42)
 
 
 def test_from_the_end_a_late_duplicate_is_detected_by_the_records_before_it() -> None:
     reader = PartitionReader(TOPIC, 0, skip_until=12)
-    assert handed_out(reader, records([40, 41, 39, 42], first_offset=10)) == [42]
+    assert returned(reader, records([40, 41, 39, 42], first_offset=10)) == [42]
 
 
 def test_from_the_end_the_position_is_known_before_the_first_new_output() -> None:
     reader = PartitionReader(TOPIC, 0, skip_until=12)
-    handed_out(reader, records([40, 41], first_offset=10))
+    returned(reader, records([40, 41], first_offset=10))
     assert reader.position == Position(12, 41)
 
 
 def test_when_retention_deletes_the_records_before_the_end_a_window_finds_the_position() -> None:
     reader = PartitionReader(TOPIC, 0, skip_until=12, window_ms=1_000)
-    assert handed_out(reader, records([42, 43], first_offset=12)) == []
+    assert returned(reader, records([42, 43], first_offset=12)) == []
     assert [out.seq for out in reader.expire(1_000)] == [42, 43]
 
 
 def test_an_offset_that_another_tool_has_set_needs_a_window() -> None:
     reader = PartitionReader(TOPIC, 0, Position(7, None), window_records=2)
     assert reader.position is None
-    assert handed_out(reader, records([3, 9, 10], first_offset=7)) == [9, 10]
+    assert returned(reader, records([3, 9, 10], first_offset=7)) == [9, 10]
 
 
 def test_the_position_stays_at_a_gap() -> None:
@@ -123,7 +123,7 @@ def published(draw: st.DrawFn) -> list[int]:
 
 @given(published())
 def test_a_whole_topic_gives_every_sequence_once_in_order(topic: list[int]) -> None:
-    out = handed_out(PartitionReader(TOPIC, 0), records(topic))
+    out = returned(PartitionReader(TOPIC, 0), records(topic))
     assert out == list(range(max(topic) + 1))
 
 
@@ -134,8 +134,8 @@ def test_a_restart_anywhere_loses_and_repeats_nothing(
     cut = data.draw(st.integers(1, len(topic)))
     first, second = records(topic)[:cut], records(topic)[cut:]
     before = PartitionReader(TOPIC, 0)
-    out = handed_out(before, first)
-    out += handed_out(PartitionReader(TOPIC, 0, before.position), second)
+    out = returned(before, first)
+    out += returned(PartitionReader(TOPIC, 0, before.position), second)
     assert out == list(range(max(topic) + 1))
 
 
@@ -143,11 +143,11 @@ def test_a_restart_anywhere_loses_and_repeats_nothing(
 def test_a_window_that_sees_the_highest_sequence_leaves_no_gap(
     topic: list[int], data: st.DataObject
 ) -> None:
-    """Retention may cut anywhere, into the middle of late repetitions too."""
+    """Retention may delete any prefix, also one that ends amid late repetitions."""
     cut = data.draw(st.integers(1, len(topic) - 1)) if len(topic) > 1 else 0
     rest = records(topic)[cut:]
     reader = PartitionReader(TOPIC, 0, window_records=len(rest))
-    out = handed_out(reader, rest)
+    out = returned(reader, rest)
     assert out == list(range(out[0], max(r.seq for r in rest) + 1))
 
 
@@ -157,11 +157,11 @@ def test_a_subscriber_that_starts_at_the_end_gets_exactly_the_new_outputs(
 ) -> None:
     cut = data.draw(st.integers(1, len(topic)))
     reader = PartitionReader(TOPIC, 0, skip_until=cut)
-    out = handed_out(reader, records(topic))
+    out = returned(reader, records(topic))
     assert out == list(range(max(topic[:cut]) + 1, max(topic) + 1))
 
 
-def test_the_newest_unbroken_run_is_what_counts() -> None:
+def test_the_last_seq_is_that_of_the_newest_unbroken_run() -> None:
     assert last_before([5, 6, 7]) == 4
     assert last_before([5, 6, 20, 21, 6, 22]) == 19
     assert last_before([0, 1]) == -1
@@ -178,7 +178,7 @@ def test_a_group_and_partitions_exclude_each_other() -> None:
 
 
 class HungConsumer:
-    """Its commits get no answer until `answer` is set."""
+    """Its commits are not answered until `answer` is set."""
 
     def __init__(self) -> None:
         self.answer = threading.Event()
@@ -204,13 +204,13 @@ def test_a_commit_without_an_answer_fails_in_time_and_is_never_overtaken() -> No
     assert consumer.committed == [5, 7]
 
 
-class ForeignCommit:
-    def committed(self, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+class CommitOfAnotherTool:
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         return [TopicPartition(TOPIC, 0, 5, '{"x":' + "[" * 4_000)]
 
 
 def test_metadata_that_another_tool_has_stored_is_not_a_sequence() -> None:
-    positions = GroupPositions(cast(Consumer, ForeignCommit()), TOPIC, timeout_s=1.0)
+    positions = GroupPositions(cast(Consumer, CommitOfAnotherTool()), TOPIC, timeout_s=1.0)
     assert positions.load(0) == Position(5, None)
 
 

@@ -1,4 +1,4 @@
-"""The trace that a command continues, and logs that name it."""
+"""A command continues its request's trace, and log lines name it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import pytest
 from postjournal.core.errors import ConfigurationError
 from services.process import JsonFormatter, configure_logging
 from services.producer.tracing import trace_of
-from tests.support.gateway import OPEN, make_world
+from tests.support.gateway import OPEN, make_gateway
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 def test_a_command_continues_its_callers_trace_in_a_new_span() -> None:
-    world = make_world()
-    response = world.post(OPEN, traceparent=f"00-{TRACE}-{SPAN}-01", tracestate="vendor=1")
-    sent = world.log.headers["traceparent"].decode()
+    gateway = make_gateway()
+    response = gateway.post(OPEN, traceparent=f"00-{TRACE}-{SPAN}-01", tracestate="vendor=1")
+    sent = gateway.log.headers["traceparent"].decode()
     assert sent == response.headers["traceresponse"]
     version, trace, span, flags = sent.split("-")
     assert (version, trace, flags) == ("00", TRACE, "01")
     assert span != SPAN
-    assert world.log.headers["tracestate"] == b"vendor=1"
+    assert gateway.log.headers["tracestate"] == b"vendor=1"
 
 
 def test_commands_of_a_batch_share_the_requests_trace() -> None:
-    world = make_world()
-    world.post([OPEN], "/api/v1/commands/batch", traceparent=f"00-{TRACE}-{SPAN}-00")
-    assert world.log.headers["traceparent"].decode().startswith(f"00-{TRACE}-")
-    assert world.log.headers["traceparent"].endswith(b"-00")
+    gateway = make_gateway()
+    gateway.post([OPEN], "/api/v1/commands/batch", traceparent=f"00-{TRACE}-{SPAN}-00")
+    assert gateway.log.headers["traceparent"].decode().startswith(f"00-{TRACE}-")
+    assert gateway.log.headers["traceparent"].endswith(b"-00")
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_a_later_version_may_append_fields() -> None:
 def test_json_log_lines_name_the_command_and_the_trace(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    world = make_world()
+    gateway = make_gateway()
     with caplog.at_level(logging.INFO, logger="postjournal.requests"):
-        world.post(OPEN, traceparent=f"00-{TRACE}-{SPAN}-01")
+        gateway.post(OPEN, traceparent=f"00-{TRACE}-{SPAN}-01")
     (record,) = [line for line in caplog.records if line.name == "postjournal.requests"]
     line = json.loads(JsonFormatter().format(record))
     assert (line["id"], line["trace_id"], line["status"]) == ("a1", TRACE, 202)

@@ -1,4 +1,4 @@
-"""Deciding and applying lead to the same state; poison and repeats are handled."""
+"""Deciding and applying result in the same state; repeats and invalid commands are handled."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def outputs(of: StateMachine[Any, Any, Any], sink: str) -> list[dict[str, Any]]:
     return [msgspec.json.decode(value) for chunk in chunks for value in chunk.values]
 
 
-def test_applying_an_entry_leads_where_deciding_it_led() -> None:
+def test_applying_an_entry_gives_the_same_state_as_deciding_it() -> None:
     leader, standby = machine(), machine()
-    poison = [b"no json", {"type": "nonsense", "id": "9"}, {**DEPOSIT, "id": "3", "amount": 0}]
+    poison = [b"not JSON", {"type": "nonsense", "id": "9"}, {**DEPOSIT, "id": "3", "amount": 0}]
     batch = leader.decide([(FEED, records(OPEN, DEPOSIT, DEPOSIT, *poison))], time=7)
     standby.apply(entry_of(leader, batch))
     assert standby.state == leader.state == {"a": 5}
@@ -66,7 +66,7 @@ def test_outputs_are_numbered_densely_from_zero() -> None:
     assert [result["seq"] for result in outputs(decided, "results")] == [0, 1, 2]
 
 
-def test_a_repeat_takes_no_effect_and_gets_the_first_answer() -> None:
+def test_a_repeat_has_no_effect_and_gets_the_first_result() -> None:
     decided = machine()
     changed = {**DEPOSIT, "amount": 999}  # the same id; the first one counts
     batch = decided.decide([(FEED, records(OPEN, DEPOSIT, {**DEPOSIT, "id": "3"}, changed))], 0)
@@ -86,14 +86,14 @@ def test_rejections_are_remembered_too() -> None:
     assert decided.state == {"a": 0}
 
 
-def test_an_id_that_fell_out_of_the_window_is_decided_again() -> None:
+def test_an_id_that_has_left_the_window_is_decided_again() -> None:
     decided = machine(window=2)
     more = [{**DEPOSIT, "id": str(n)} for n in range(3, 5)]
     decided.decide([(FEED, records(OPEN, DEPOSIT, *more, DEPOSIT))], 0)
     assert decided.state == {"a": 20}
 
 
-def test_what_is_no_command_is_rejected_and_goes_to_the_dead_letters() -> None:
+def test_an_invalid_command_is_rejected_and_goes_to_the_dead_letters() -> None:
     decided = machine()
     bad = [b"\xff\xfe", b"", b"[]", {"id": "x"}, {"type": "open", "id": "y" * 200, "account": "a"}]
     batch = decided.decide([(FEED, records(*bad))], 0)
@@ -105,7 +105,7 @@ def test_what_is_no_command_is_rejected_and_goes_to_the_dead_letters() -> None:
     ]
 
 
-def test_a_record_without_a_value_is_poison_too() -> None:
+def test_a_record_without_a_value_is_an_invalid_command() -> None:
     decided = machine()
     batch = decided.decide([(FEED, [(0, None, None)])], 0)
     assert batch[0].rejected == "invalid"
@@ -169,7 +169,7 @@ class _Anything(Command, tag="open", frozen=True, gc=False, kw_only=True):
     pass
 
 
-class Careless(Ledger):
+class Undecided(Ledger):
     """Returns something that is neither events nor a rejection."""
 
     command_type: ClassVar[Any] = _Anything
@@ -178,8 +178,8 @@ class Careless(Ledger):
         return None
 
 
-def test_a_decision_of_no_known_kind_rejects_its_command() -> None:
-    decided = machine(application=Careless())
+def test_a_decision_of_an_unknown_type_rejects_its_command() -> None:
+    decided = machine(application=Undecided())
     assert decided.decide([(FEED, records(OPEN))], 0)[0].rejected == "failed"
 
 
@@ -188,7 +188,7 @@ class Verbatim(Output):
 
 
 class Quoting(Ledger):
-    """Its output holds JSON as it was given, which may have line breaks in it."""
+    """Its output contains raw JSON, which may have line breaks."""
 
     @property
     def sinks(self) -> Any:
@@ -205,7 +205,7 @@ def test_an_output_may_hold_raw_json_with_line_breaks() -> None:
 
 
 class WithAudit(Ledger):
-    """A later version of the ledger: with one sink more."""
+    """A later version of the ledger, with another sink."""
 
     @property
     def sinks(self) -> Any:
@@ -216,17 +216,17 @@ class Audited(Output, gc=False):
     id: str
 
 
-def test_a_sink_that_comes_with_an_upgrade_begins_with_the_first_leader_that_has_it() -> None:
+def test_a_new_sink_begins_with_the_first_leader_that_has_it() -> None:
     old, new = machine(), machine(application=WithAudit())
     new.apply(entry_of(old, old.decide([(FEED, records(OPEN))], 7)))
     assert (new.outboxes["audit"].next_seq, new.outboxes["results"].next_seq) == (0, 1)
     batch = new.decide([(FEED, records(DEPOSIT, start=1))], 8)
-    assert [each["seq"] for each in outputs(new, "audit")] == [0]
-    old.apply(entry_of(new, batch))  # which does not know of that sink
+    assert [output["seq"] for output in outputs(new, "audit")] == [0]
+    old.apply(entry_of(new, batch))  # a version without the sink
     assert old.state == new.state
 
 
-# --- events that the journal would not give back ------------------------------------------------
+# --- events that change in the journal ----------------------------------------------------------
 
 
 class Noted(Event, tag="noted", frozen=True, gc=False):
@@ -273,7 +273,7 @@ NOTES: dict[str, Callable[[], Any]] = {
     "long reason": lambda: Rejected("x" * 65),
     "unprintable reason": lambda: Rejected("\ud800"),
 }
-FINE = {
+UNCHANGED = {
     *("right", "deep", "deep raw", "strange raw", "unordered", "brackets in strings", "large"),
     *("sets", "reason"),
 }
@@ -301,11 +301,11 @@ def note(what: str, number: int = 0) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("what", NOTES)
-def test_what_the_journal_would_not_give_back_rejects_its_command(what: str) -> None:
-    """It used to be acknowledged, and no replica could read the journal any more."""
+def test_events_that_change_in_the_journal_reject_their_command(what: str) -> None:
+    """Otherwise such a command is acknowledged, and no replica can read the journal."""
     leader, standby = machine(application=Notes()), machine(application=Notes())
     (outcome,) = batch = leader.decide([(FEED, records(note(what)))], time=7)
-    assert (outcome.rejected == FAILED) == (what not in FINE)
+    assert (outcome.rejected == FAILED) == (what not in UNCHANGED)
     codec: Codec[Noted] = Codec(Noted)
     entry = codec.decode(codec.encode(entry_of(leader, batch)))
     assert isinstance(entry, Entry)
@@ -315,11 +315,11 @@ def test_what_the_journal_would_not_give_back_rejects_its_command(what: str) -> 
     assert outputs(standby, DEADLETTER) == outputs(leader, DEADLETTER)
     replay: Replay[Any, Any, Any] = Replay(Notes(), 0, 1, 100)
     row = (0, b"main", msgspec.json.encode(note(what)))
-    wanted = replay.expected(FEED, row, replay.read(FEED, row), Context(7, 0))
-    assert replay.same(entry.batch[0], wanted), "the auditor sees it in the same way"
-    assert replay.same(msgspec.structs.replace(outcome, rejected=FAILED, events=None), wanted) == (
-        what not in FINE
-    )
+    expected = replay.expected(FEED, row, replay.read(FEED, row), Context(7, 0))
+    assert replay.same(entry.batch[0], expected), "the auditor has the same outcome"
+    assert replay.same(
+        msgspec.structs.replace(outcome, rejected=FAILED, events=None), expected
+    ) == (what not in UNCHANGED)
 
 
 class Bumped(Event, tag="bumped", frozen=True, gc=False):
@@ -334,8 +334,8 @@ class Wide(Event, tag="wide", frozen=True, gc=False):
 
 
 @pytest.mark.parametrize("event", [Bumped(1), Wide([0] * 3)])
-def test_events_that_are_written_otherwise_once_they_are_read_are_not_taken(event: Event) -> None:
-    """A standby would have others, or an entry would be larger than was reckoned."""
+def test_events_that_encode_differently_once_decoded_are_refused(event: Event) -> None:
+    """A standby would have other events, or an entry would be larger than calculated."""
     with pytest.raises(ValueError, match="events change in the journal"):
         EventRoundTrip[Event](type(event)).round_trip([event])
 
@@ -355,7 +355,7 @@ class Pages(Application[list[Any], Note, Noted]):
 
 
 def test_an_event_shares_nothing_with_the_leaders_state() -> None:
-    """On a standby it does not: the leader's list would hold itself, theirs what it was."""
+    """Otherwise the leader's list would contain itself, and a standby's its former value."""
     leader, standby = machine(application=Pages()), machine(application=Pages())
     batch = leader.decide([(FEED, records(note("a"), note("b"), note("c")))], time=7)
     codec: Codec[Noted] = Codec(Noted)
@@ -365,8 +365,8 @@ def test_an_event_shares_nothing_with_the_leaders_state() -> None:
     assert leader.state == standby.state == [[], [[]], [[], [[]]]]
 
 
-def test_an_entry_takes_no_more_than_it_can_hold() -> None:
-    """Larger than Kafka takes, it failed one leader after the other."""
+def test_an_entry_is_never_larger_than_a_kafka_message() -> None:
+    """A larger entry makes every leader fail, one after the other."""
     decided = machine(application=Notes())
     commands = records(*[note("large", n) for n in range(9)])
     runs = [(FEED, commands[:2]), ("ledger.commands", commands[2:])]
@@ -382,14 +382,14 @@ def test_an_entry_takes_no_more_than_it_can_hold() -> None:
 
 @pytest.mark.parametrize("levels", [1_100, 100_000])
 def test_a_command_nested_too_deeply_is_invalid(levels: int) -> None:
-    """It used to halt every replica of its shard, one after the other."""
+    """Otherwise it halts every replica of its shard, one after the other."""
     value = msgspec.json.encode(DEPOSIT)[:-1] + b',"z":' + b"[" * levels + b"]" * levels + b"}"
     (outcome,) = machine().decide([(FEED, records(value))], 0)
     assert outcome.rejected == INVALID
     assert outcome.dead_letter is not None
 
 
-def test_a_dead_letter_tells_no_more_than_it_must() -> None:
+def test_a_dead_letter_has_a_bounded_size() -> None:
     value = b'{"type":"' + b"x" * 500_000 + b'","id":"1"}'
     (outcome,) = machine().decide([(FEED, records(value))], 0)
     assert outcome.dead_letter is not None
@@ -398,13 +398,13 @@ def test_a_dead_letter_tells_no_more_than_it_must() -> None:
 
 
 def test_an_answer_does_not_change_with_the_state() -> None:
-    """A held answer of the live state told what was not stable yet."""
-    asked = machine(application=Notes())
-    answer, error = asked.query({})
-    asked.decide([(FEED, records(note("right")))], 0)
+    """Otherwise a pending answer would reveal decisions that are not stable yet."""
+    queried = machine(application=Notes())
+    answer, error = queried.query({})
+    queried.decide([(FEED, records(note("right")))], 0)
     assert (answer, error) == (msgspec.Raw(b"[]"), None)
-    asked.state.append(object())
-    answer, error = asked.query({})
+    queried.state.append(object())
+    answer, error = queried.query({})
     assert answer is None
     assert error is not None
     assert error.startswith("failed: TypeError")
