@@ -1,4 +1,4 @@
-"""`python -m services.coordinator`: snapshots and handovers over HTTP, on gunicorn."""
+"""`python -m services.coordinator`: the coordinator's HTTP server and its maintenance thread."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from services.process import run
 from services.server import Server, ServerOptions
 
 THREADS = MAX_STREAMS + 16
-"""However many pages are open, others still find a thread."""
+"""Each open live page occupies a thread; 16 remain for all other requests."""
 
 
 def main() -> None:
-    """Until SIGTERM. Raises `ConfigurationError`."""
+    """Serve until SIGTERM. Raises `ConfigurationError`."""
     settings, own = Settings.from_environment(), CoordinatorSettings.from_environment()
     store = StoreSettings.from_environment()
     if store is None:
         raise ConfigurationError(
-            "POSTJOURNAL_SNAPSHOT_URL is not set: say where snapshots are kept, as "
+            "POSTJOURNAL_SNAPSHOT_URL is not set: set it to the URL of the snapshot store, "
             "s3://BUCKET/PREFIX?endpoint=http://HOST:PORT or file:///DIRECTORY"
         )
     begin = partial(start, settings, own, store)

@@ -1,7 +1,8 @@
-"""Snapshots under way: what the control and status topics say of them, and what to do next.
+"""Snapshot jobs: the fold over orders and progress, and the next step of each job.
 
-Pure, and the same for every coordinator that reads the same records: so a restart loses nothing
-and two coordinators at once do no harm. Times are ms since the Unix epoch.
+Pure, and the same for every coordinator that reads the same records of the control and status
+topics. So a restarted coordinator continues every job, and two coordinators at once are safe.
+Times are ms since the Unix epoch.
 """
 
 from __future__ import annotations
@@ -9,50 +10,56 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from postjournal.cluster.states import ends_snapshot
+from postjournal.cluster.states import ReplicaState, SnapshotState, ends_snapshot
 from postjournal.cluster.status import SnapshotOrder, SnapshotProgress
 from postjournal.cluster.view import ClusterView, ReplicaView
 
-ANSWER_MS = 5_000
-"""A replica that has said nothing to an order for so long did not get it."""
+ANSWER_TIMEOUT_MS = 5_000
+"""A replica that has reported no progress within this time has not received the order."""
 
-STALL_MS = 150_000
-"""No progress for this time: longer than `object_store.BACKGROUND_TIMEOUT_S`."""
+STALL_TIMEOUT_MS = 150_000
+"""An attempt without progress for this time has failed. Longer than the time that a replica waits
+for the store, `object_store.BACKGROUND_TIMEOUT_S`."""
 
-PAUSE_MS = 3_000
-"""Before a replica is asked again that has failed."""
+RETRY_PAUSE_MS = 3_000
+"""Before a replica whose attempt failed gets the next attempt too."""
 
 MAX_ATTEMPTS = 8
+
 GIVE_UP_MS = 300_000
-"""After so long without a standby to ask."""
+"""A job of this age is given up when there is no standby."""
 
 LOST_MS = 600_000
-"""What became of an order this old, of which no progress is known, cannot be told: the status topic
-is read less far back than the control topic. Longer than `GIVE_UP_MS`, which is told to people."""
+"""An order of this age without any progress is forgotten: its end cannot be known, because the
+status topic is read less far back than the control topic. Longer than `GIVE_UP_MS`, so that a job
+that is given up is reported before it is forgotten."""
 
-KEPT = 200
-"""Ended jobs that are remembered."""
+MAX_ENDED_JOBS = 200
 
-LAG_S = 5.0
-"""A standby that is further behind is not in sync."""
+MAX_LAG_S = 5.0
+"""A standby that lags more takes no snapshot."""
 
-Key = tuple[str, int]
+JobKey = tuple[str, int]
 """Snapshot id and shard."""
 
 
 @dataclass
 class Attempt:
-    """One replica asked once. `seen`: when Kafka got the order; `heard`: the last progress."""
+    """An order to one replica.
+
+    `ordered_ms`: the order's Kafka timestamp; `progress`: the last one reported, None: none was;
+    `progress_ms`: its Kafka timestamp, or 0.
+    """
 
     order: SnapshotOrder
-    seen: int
+    ordered_ms: int
     progress: SnapshotProgress | None = None
-    heard: int = 0
+    progress_ms: int = 0
 
 
 @dataclass
 class Job:
-    """One snapshot of one shard. `end`: the record that ended it."""
+    """One snapshot of one shard. `end`: the record that ended it, None while it is open."""
 
     id: str
     shard: int
@@ -61,23 +68,23 @@ class Job:
 
     @property
     def latest(self) -> Attempt:
-        """The attempt that counts."""
+        """The last attempt; the progress of earlier ones is ignored, unless one is done."""
         return self.attempts[-1]
 
     @property
     def is_open(self) -> bool:
-        """It is neither done nor given up."""
+        """Whether it is neither done nor given up."""
         return self.end is None
 
     @property
-    def asked(self) -> int:
-        """When it was asked for."""
+    def requested_ms(self) -> int:
+        """When the snapshot was requested."""
         return self.attempts[0].order.asked
 
 
 @dataclass(frozen=True)
 class GiveUp:
-    """No further attempt is worth it."""
+    """A next step: no further attempt."""
 
     job: Job
     reason: str
@@ -85,23 +92,28 @@ class GiveUp:
 
 @dataclass(frozen=True)
 class TryAgain:
-    """The next attempt; `reason`: why the one before is over."""
+    """A next step: another attempt. `reason`: why the attempt before it failed."""
 
     order: SnapshotOrder
     reason: str
 
 
-class JobBook:
-    """The fold over orders and progress. Feed it each partition's records in order."""
+class JobTable:
+    """The fold over orders and progress; apply each partition's records in order.
+
+    `ended_count`: how many jobs have ended so far, including those that are forgotten.
+    """
 
     def __init__(self) -> None:
-        """Nothing was ever asked for."""
-        self.jobs: dict[Key, Job] = {}
-        self.ended = 0  # how many have, ever
-        self._early: dict[Key, tuple[SnapshotProgress, int]] = {}
+        self.jobs: dict[JobKey, Job] = {}
+        self.ended_count = 0
+        self._early: dict[JobKey, tuple[SnapshotProgress, int]] = {}
 
     def on_order(self, order: SnapshotOrder, seen: int) -> None:
-        """Of two orders for one attempt the first counts."""
+        """Apply an order; of two orders for one attempt, the first counts.
+
+        `seen`: the order's Kafka timestamp.
+        """
         key = order.id, order.shard
         job = self.jobs.setdefault(key, Job(order.id, order.shard))
         if order.attempt == len(job.attempts) + 1 or not job.attempts:
@@ -112,7 +124,11 @@ class JobBook:
         self._forget_ended()
 
     def on_progress(self, progress: SnapshotProgress, seen: int) -> None:
-        """Whoever is done, the snapshot is there; else only the latest attempt counts."""
+        """Apply the progress of an attempt. `seen`: its Kafka timestamp.
+
+        A snapshot is done whichever attempt reports it; otherwise only the latest attempt counts.
+        Progress that is read before its order, which is in another topic, waits for the order.
+        """
         key = progress.id, progress.shard
         job = self.jobs.get(key)
         if job is None or progress.attempt > job.latest.order.attempt:
@@ -121,46 +137,49 @@ class JobBook:
             return
         if ends_snapshot(progress.state) and job.end is None:
             job.end = progress
-            self.ended += 1
+            self.ended_count += 1
         latest = job.latest
         if (latest.order.replica, latest.order.attempt) == (progress.replica, progress.attempt):
-            latest.progress, latest.heard = progress, seen
+            latest.progress, latest.progress_ms = progress, seen
 
     def open_jobs(self, shard: int | None = None) -> list[Job]:
-        """Those that are neither done nor given up."""
+        """The jobs that are neither done nor given up, of one shard or of all."""
         return [job for job in self.jobs.values() if job.is_open and shard in (None, job.shard)]
 
-    def forget(self, key: Key) -> None:
-        """Nothing is to be done about this one: the store tells what there is of it."""
+    def forget(self, key: JobKey) -> None:
+        """Remove a job that needs no further step; it counts as ended."""
         if self.jobs.pop(key, None) is not None:
-            self.ended += 1
+            self.ended_count += 1
 
     def forget_lost(self, now: int) -> None:
-        """Old orders without any progress: they may be done, or even retired, long since."""
+        """Remove open jobs that are older than `LOST_MS` and never reported progress.
+
+        They may be done, or their snapshots even deleted, long ago.
+        """
         for key, job in list(self.jobs.items()):
-            is_unheard = all(each.progress is None for each in job.attempts)
-            if job.is_open and is_unheard and now - job.latest.seen > LOST_MS:
+            has_no_progress = all(attempt.progress is None for attempt in job.attempts)
+            if job.is_open and has_no_progress and now - job.latest.ordered_ms > LOST_MS:
                 self.forget(key)
 
     def _forget_ended(self) -> None:
         ended = [key for key, job in self.jobs.items() if not job.is_open]
-        for key in ended[: max(len(ended) - KEPT, 0)]:
+        for key in ended[: max(len(ended) - MAX_ENDED_JOBS, 0)]:
             del self.jobs[key]
-        while len(self._early) > KEPT:
+        while len(self._early) > MAX_ENDED_JOBS:
             del self._early[next(iter(self._early))]
 
 
 def first_order(
     snapshot_id: str, shard: int, view: ClusterView, now: int, *, allow_leader: bool
 ) -> SnapshotOrder | None:
-    """Whom to ask; None when there is nobody."""
-    found = candidates(view, shard, now, allow_leader=allow_leader)
-    if not found:
+    """The order for a job's first attempt; None when no replica can take the snapshot."""
+    replicas = candidates(view, shard, now, allow_leader=allow_leader)
+    if not replicas:
         return None
     return SnapshotOrder(
         id=snapshot_id,
         shard=shard,
-        replica=found[0],
+        replica=replicas[0],
         attempt=1,
         allow_leader=allow_leader,
         asked=now,
@@ -169,68 +188,84 @@ def first_order(
 
 
 def next_step(job: Job, view: ClusterView, now: int) -> TryAgain | GiveUp | None:
-    """What to do about an open job now; None: wait."""
+    """The next step of an open job at the time `now`; None: wait."""
     attempt = job.latest
-    reason = why_over(attempt, view, now)
+    reason = failure_reason(attempt, view, now)
     if reason is None:
         return None
     if attempt.order.attempt >= MAX_ATTEMPTS:
         return GiveUp(job, f"{MAX_ATTEMPTS} attempts failed; the last one: {reason}")
-    allow_leader = attempt.order.allow_leader
-    found = candidates(view, job.shard, now, allow_leader=allow_leader)
-    if not found:
-        is_late = now - job.asked > GIVE_UP_MS
-        return GiveUp(job, f"there is no standby; before that: {reason}") if is_late else None
-    tried = {each.order.replica for each in job.attempts}
-    fresh = [name for name in found if name not in tried]
-    if not fresh and now - max(attempt.heard, attempt.seen) < PAUSE_MS:
+    replicas = candidates(view, job.shard, now, allow_leader=attempt.order.allow_leader)
+    if not replicas:
+        return _give_up_if_late(job, now, reason)
+    tried = {attempt.order.replica for attempt in job.attempts}
+    untried = [name for name in replicas if name not in tried]
+    if not untried and now - max(attempt.progress_ms, attempt.ordered_ms) < RETRY_PAUSE_MS:
         return None
-    order = SnapshotOrder(
+    replica = (untried or _least_recent_first(replicas, job))[0]
+    return TryAgain(_next_order(job, replica, now), reason)
+
+
+def _give_up_if_late(job: Job, now: int, reason: str) -> GiveUp | None:
+    if now - job.requested_ms <= GIVE_UP_MS:
+        return None
+    return GiveUp(
+        job, f"no standby {GIVE_UP_MS // 1000} s after the request; before that: {reason}"
+    )
+
+
+def _next_order(job: Job, replica: str, now: int) -> SnapshotOrder:
+    latest = job.latest.order
+    return SnapshotOrder(
         id=job.id,
         shard=job.shard,
-        replica=(fresh or _least_recent_first(found, job))[0],
-        attempt=attempt.order.attempt + 1,
-        allow_leader=allow_leader,
-        asked=job.asked,
+        replica=replica,
+        attempt=latest.attempt + 1,
+        allow_leader=latest.allow_leader,
+        asked=job.requested_ms,
         time=now,
     )
-    return TryAgain(order, reason)
 
 
-def why_over(attempt: Attempt, view: ClusterView, now: int) -> str | None:
-    """Why this attempt will come to nothing; None: it may still succeed."""
+def failure_reason(attempt: Attempt, view: ClusterView, now: int) -> str | None:
+    """Why this attempt has failed; None while it may succeed."""
     name, progress = attempt.order.replica, attempt.progress
-    if progress is not None and progress.state == "failed":
+    if progress is not None and progress.state == SnapshotState.FAILED:
         return f"{name}: {progress.error}"
     replica = view.replicas.get((name, attempt.order.shard))
     if replica is None or replica.is_silent(now):
         return f"{name} is silent"
     if progress is None:
-        return f"{name} did not answer" if now - attempt.seen > ANSWER_MS else None
-    if replica.status.incarnation != progress.incarnation and replica.seen > attempt.heard:
-        return f"{name} has started again"
-    if now - attempt.heard > STALL_MS:
-        return f"{name} has not got on for {STALL_MS // 1000} s"
+        return f"{name} did not answer" if now - attempt.ordered_ms > ANSWER_TIMEOUT_MS else None
+    if replica.status.incarnation != progress.incarnation and replica.seen > attempt.progress_ms:
+        return f"{name} has restarted"
+    if now - attempt.progress_ms > STALL_TIMEOUT_MS:
+        return f"{name} reported no progress for {STALL_TIMEOUT_MS // 1000} s"
     return None
 
 
 def candidates(view: ClusterView, shard: int, now: int, *, allow_leader: bool) -> list[str]:
-    """Who can take a snapshot of `shard`: in-sync standbys, the best first, the leader last."""
+    """The replicas that can take a snapshot of `shard`, best first.
+
+    These are the standbys with a small lag, those with the smallest first; with `allow_leader` the
+    leader comes last. A standby that can take a snapshot can also take over.
+    """
     of_shard = [
-        each
-        for (_, its_shard), each in view.replicas.items()
-        if its_shard == shard and not each.is_silent(now)
+        replica
+        for (_, shard_of_replica), replica in view.replicas.items()
+        if shard_of_replica == shard and not replica.is_silent(now)
     ]
-    standbys = [each for each in of_shard if _is_in_sync(each)]
-    standbys.sort(key=lambda each: (each.status.lag or 0, each.status.replica))
-    leaders = [each for each in of_shard if allow_leader and each.status.state == "leader"]
-    return [each.status.replica for each in (*standbys, *leaders)]
+    standbys = [replica for replica in of_shard if _is_caught_up_standby(replica)]
+    standbys.sort(key=lambda replica: (replica.status.lag or 0, replica.status.replica))
+    leaders = [replica for replica in of_shard if replica.status.state == ReplicaState.LEADER]
+    chosen = [*standbys, *leaders] if allow_leader else standbys
+    return [replica.status.replica for replica in chosen]
 
 
-def _is_in_sync(replica: ReplicaView) -> bool:
-    return replica.status.state == "standby" and replica.status.lag_s < LAG_S
+def _is_caught_up_standby(replica: ReplicaView) -> bool:
+    return replica.status.state == ReplicaState.STANDBY and replica.status.lag_s < MAX_LAG_S
 
 
 def _least_recent_first(names: Iterable[str], job: Job) -> list[str]:
-    asked = {each.order.replica: each.order.attempt for each in job.attempts}
-    return sorted(names, key=lambda name: asked.get(name, 0))
+    last_attempts = {attempt.order.replica: attempt.order.attempt for attempt in job.attempts}
+    return sorted(names, key=lambda name: last_attempts.get(name, 0))

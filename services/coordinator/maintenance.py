@@ -1,4 +1,4 @@
-"""What the coordinator does by itself: further attempts, the schedule, retention, trimming."""
+"""The coordinator's background work: snapshot retries, the schedule, retention, trimming."""
 
 from __future__ import annotations
 
@@ -6,76 +6,52 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event, Thread
-from typing import Protocol
 
 from postjournal.adapters.snapshots.catalogue import SnapshotStore
-from postjournal.cluster.status import ControlRecord, SnapshotProgress, StatusRecord
-from postjournal.core.errors import (
-    JournalUnavailable,
-    SnapshotUnusable,
-    StoreUnavailable,
-    StoreUnusable,
-)
+from postjournal.cluster.states import SnapshotState
+from postjournal.cluster.status import SnapshotProgress
+from postjournal.core.errors import SnapshotUnusable, StoreUnavailable, StoreUnusable
 from postjournal.core.snapshot.manifest import Manifest
 from services.coordinator import policy
-from services.coordinator.following import ClusterState, now_ms
+from services.coordinator.cluster_state import ClusterState, now_ms
 from services.coordinator.jobs import GiveUp, TryAgain, first_order, next_step
 from services.coordinator.metrics import Metrics
 from services.coordinator.policy import Schedule
+from services.coordinator.ports import UNAVAILABLE, Appender, Component, Trimmer
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 0.5
-TIDY_MS = 10_000
-"""Retention and schedule are looked at this often, and when a snapshot has ended."""
+INTERVAL_S = 0.5
+"""Between two checks of the jobs."""
+
+RETENTION_INTERVAL_MS = 10_000
+"""Between two runs of schedule, retention and trimming; the end of a snapshot starts another."""
 
 LEFTOVER_MS = 3_600_000
-"""An object without a manifest that nobody has touched for an hour is no upload any more."""
-
-EXPECTED = (JournalUnavailable, StoreUnavailable, StoreUnusable)
-"""Faults of the world: told once until all is well again."""
+"""An object without a manifest that has not changed for an hour is not an upload in progress."""
 
 COORDINATOR = "coordinator"
-"""Stands for a replica's name in what a coordinator says."""
-
-
-class Trimmer(Protocol):
-    """Deletes the beginning of a shard's journal."""
-
-    def trim(self, shard: int, before: int) -> None:
-        """Records with offsets below `before`. Raises `JournalUnavailable`."""
+"""Replica and incarnation in the status records that the coordinator writes."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """`keep`: snapshots of each shard; `trimmer` None: the journal is left whole."""
+    """When snapshots are due, how many are retained per shard, and how the journal is trimmed.
+
+    `trimmer` None: the journal is not trimmed.
+    """
 
     schedule: Schedule
     keep: int
     trimmer: Trimmer | None
 
 
-class Part(Protocol):
-    """A part of the coordinator that may be unavailable."""
-
-    @property
-    def unavailable_reason(self) -> str | None:
-        """Why it cannot work; None when it works."""
-
-
-class Appender(Protocol):
-    """Of the control or the status topic; see `ControlLog`."""
-
-    def append(self, record: ControlRecord | StatusRecord) -> None:
-        """Raises `JournalUnavailable`."""
-
-
 @dataclass(frozen=True)
 class MaintenanceDeps:
-    """What the maintenance looks at and writes to."""
+    """What the maintenance reads and writes. `control`, `status`: append to these topics."""
 
     cluster_state: ClusterState
-    follower: Part
+    follower: Component
     store: SnapshotStore
     control: Appender
     status: Appender
@@ -83,70 +59,75 @@ class MaintenanceDeps:
 
 
 class Maintenance:
-    """One thread. Everything that it does may be done twice, and by two coordinators."""
+    """The background work, in a thread of its own.
+
+    Every action is idempotent, so a restart may repeat it and two coordinators may run at once.
+    """
 
     def __init__(
         self,
-        around: MaintenanceDeps,
+        deps: MaintenanceDeps,
         rules: Rules,
         metrics: Metrics,
         clock: Callable[[], int] = now_ms,
     ) -> None:
-        """Does nothing before `start`."""
-        self._knowledge, self._follower, self._store = (
-            around.cluster_state,
-            around.follower,
-            around.store,
-        )
-        self._control, self._status, self._rules = around.control, around.status, rules
-        self._shards, self._metrics, self._clock = around.shards, metrics, clock
-        self._since = clock()
-        self._tidy_due = 0
-        self._ended = 0  # how many jobs had when it was tidied last
+        """Does nothing before `start`. `clock`: ms since the Unix epoch."""
+        self._deps, self._rules, self._metrics, self._clock = deps, rules, metrics, clock
+        self._cluster_state, self._store = deps.cluster_state, deps.store
+        self._started_ms = clock()
+        self._retention_due_ms = 0
+        self._ended_count = 0  # of the jobs, at the last retention
         self._trimmed: dict[int, str] = {}  # shard → id of the anchor it was trimmed to
-        self._said: set[str] = set()
-        self.unavailable_reason: str | None = "the snapshot store has not been tried yet"
+        self._reported_errors: set[str] = set()
+        self.unavailable_reason: str | None = "the snapshot store is not checked yet"
         self._closing = Event()
         self._thread = Thread(target=self._run, name="maintenance", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread, when the request that it waits for is answered."""
+        """End the thread, and wait up to 2 s for the request to the store that it may be in."""
         self._closing.set()
         self._thread.join(2.0)
 
     def _run(self) -> None:
-        while not self._closing.wait(LOOK_S):
+        while not self._closing.wait(INTERVAL_S):
             try:
-                self.turn()
+                self.run_once()
             except Exception:
-                log.exception("a bug; going on")
+                log.exception("maintenance failed; next attempt in %.1f s", INTERVAL_S)
 
-    def turn(self) -> None:
-        """Look once at everything."""
+    def run_once(self) -> None:
+        """Advance all jobs and, when it is due, apply schedule, retention and trimming."""
         if self.unavailable_reason:
             self._check_store()
-        if self._follower.unavailable_reason:
+        if self._deps.follower.unavailable_reason:
             return
         try:
             self._advance_jobs()
-            ended = self._knowledge.look(lambda _, jobs: jobs.ended)
-            if not self.unavailable_reason and (
-                self._clock() >= self._tidy_due or ended != self._ended
-            ):
-                self._ended = ended
-                self._tidy_due = self._clock() + TIDY_MS
-                for shard in range(self._shards):
+            if not self.unavailable_reason and self._is_retention_due():
+                for shard in range(self._deps.shards):
                     self._apply_retention(shard)
-        except EXPECTED as error:
-            self._say_once(str(error))
+        except UNAVAILABLE as error:
+            self._log_once(str(error))
         else:
-            self._said.clear()
+            self._reported_errors.clear()
 
-    # --- the store --------------------------------------------------------------------------
+    def _is_retention_due(self) -> bool:
+        ended_count = self._cluster_state.read(lambda _, table: table.ended_count)
+        if self._clock() < self._retention_due_ms and ended_count == self._ended_count:
+            return False
+        self._ended_count = ended_count
+        self._retention_due_ms = self._clock() + RETENTION_INTERVAL_MS
+        return True
+
+    def _log_once(self, error: str) -> None:
+        """Log an error unless it was logged since the last successful run."""
+        if error not in self._reported_errors:
+            self._reported_errors.add(error)
+            log.error("%s; retrying", error)
 
     def _check_store(self) -> None:
         try:
@@ -154,24 +135,19 @@ class Maintenance:
         except (StoreUnusable, StoreUnavailable) as error:
             self.unavailable_reason = str(error)
             self._metrics.store_up.set(0)
-            self._say_once(str(error))
+            self._log_once(str(error))
         else:
             self.unavailable_reason = None
             self._metrics.store_up.set(1)
-            log.info("snapshots are kept in %s", self._store.url)
+            log.info("snapshot store %s is available", self._store.url)
 
-    def _say_once(self, error: str) -> None:
-        if error not in self._said:
-            self._said.add(error)
-            log.error("%s; trying again until it works", error)
-
-    # --- snapshots under way ----------------------------------------------------------------
+    # --- snapshots in progress --------------------------------------------------------------
 
     def _advance_jobs(self) -> None:
         now = self._clock()
-        self._knowledge.forget_lost(now)
-        steps = self._knowledge.look(
-            lambda view, jobs: [next_step(job, view, now) for job in jobs.open_jobs()]
+        self._cluster_state.forget_lost(now)
+        steps = self._cluster_state.read(
+            lambda view, table: [next_step(job, view, now) for job in table.open_jobs()]
         )
         for step in steps:
             if isinstance(step, TryAgain):
@@ -180,32 +156,35 @@ class Maintenance:
                 self._give_up(step)
 
     def _try_again(self, step: TryAgain) -> None:
-        """Unless it is in the store: the record that says so may not have been read."""
+        """Append the next order, unless the snapshot is in the store.
+
+        Then the record with its state `done` was lost or has not been read yet.
+        """
         order = step.order
-        if any(each.id == order.id for each in self._store.catalogue(order.shard).snapshots):
-            log.info("snapshot %s of shard %d is in the store", order.id, order.shard)
-            self._knowledge.forget_job((order.id, order.shard))
+        stored = self._store.catalogue(order.shard).snapshots
+        if any(snapshot.id == order.id for snapshot in stored):
+            log.info("shard %d: snapshot %s is in the store already", order.shard, order.id)
+            self._cluster_state.forget_job((order.id, order.shard))
             return
         log.warning(
-            "snapshot %s of shard %d: %s; attempt %d is for %s",
-            *(order.id, order.shard, step.reason, order.attempt, order.replica),
+            "shard %d: snapshot %s: %s; ordering attempt %d from %s",
+            *(order.shard, order.id, step.reason, order.attempt, order.replica),
         )
         self._metrics.attempts_failed.labels(str(order.shard)).inc()
-        self._control.append(order)
+        self._deps.control.append(order)
 
     def _give_up(self, step: GiveUp) -> None:
         job = step.job
-        log.error("snapshot %s of shard %d is given up: %s", job.id, job.shard, step.reason)
+        log.error("shard %d: giving up snapshot %s: %s", job.shard, job.id, step.reason)
         self._metrics.failed.labels(str(job.shard)).inc()
-        order = job.latest.order
-        self._status.append(
+        self._deps.status.append(
             SnapshotProgress(
                 id=job.id,
                 shard=job.shard,
                 replica=COORDINATOR,
                 incarnation=COORDINATOR,
-                attempt=order.attempt,
-                state="given_up",
+                attempt=job.latest.order.attempt,
+                state=SnapshotState.GIVEN_UP,
                 error=step.reason,
                 time=self._clock(),
             )
@@ -215,56 +194,59 @@ class Maintenance:
 
     def _apply_retention(self, shard: int) -> None:
         snapshots = self._store.catalogue(shard).snapshots
-        self._metrics.show(shard, snapshots, self._clock())
-        self._ask_if_due(shard, snapshots[0] if snapshots else None)
-        self._retire(shard, snapshots)
+        self._metrics.set_snapshots(shard, snapshots, self._clock())
+        self._order_if_due(shard, snapshots[0] if snapshots else None)
+        self._delete_surplus(shard, snapshots)
         for name in self._store.clean(shard, self._clock() - LEFTOVER_MS):
-            log.info("shard %d: deleted %s, left by a replica that died", shard, name)
+            log.info("shard %d: deleted the leftover of an interrupted snapshot: %s", shard, name)
         if self._rules.trimmer is not None:
             self._trim(self._rules.trimmer, shard, snapshots[: self._rules.keep])
 
-    def _ask_if_due(self, shard: int, newest: Manifest | None) -> None:
+    def _order_if_due(self, shard: int, newest: Manifest | None) -> None:
         now = self._clock()
-        found = self._knowledge.look(lambda view, _: view.shards.get(shard))
-        seq = found.seq if found is not None else 0
-        snapshot_id = self._rules.schedule.due(newest, seq, now, self._since)
-        if snapshot_id is None or self._knowledge.look(
-            lambda _, jobs: jobs.open_jobs(shard) or (snapshot_id, shard) in jobs.jobs
+        known = self._cluster_state.read(lambda view, _: view.shards.get(shard))
+        seq = known.seq if known is not None else 0
+        snapshot_id = self._rules.schedule.due(newest, seq, now, self._started_ms)
+        if snapshot_id is None or self._cluster_state.read(
+            lambda _, table: table.open_jobs(shard) or (snapshot_id, shard) in table.jobs
         ):
             return
-        order = self._knowledge.look(
+        order = self._cluster_state.read(
             lambda view, _: first_order(snapshot_id, shard, view, now, allow_leader=False)
         )
         if order is not None:
-            log.info("shard %d: snapshot %s is due; asking %s", shard, order.id, order.replica)
-            self._control.append(order)
+            log.info("shard %d: snapshot %s is due from %s", shard, order.id, order.replica)
+            self._deps.control.append(order)
 
-    def _retire(self, shard: int, snapshots: list[Manifest]) -> None:
+    def _delete_surplus(self, shard: int, snapshots: list[Manifest]) -> None:
         now = self._clock()
-        reading = self._knowledge.look(
+        in_use = self._cluster_state.read(
             lambda view, _: {
-                each.status.snapshot
-                for each in view.replicas.values()
-                if each.status.snapshot is not None and not each.is_silent(now)
+                replica.status.snapshot
+                for replica in view.replicas.values()
+                if replica.status.snapshot is not None and not replica.is_silent(now)
             }
         )
-        for old in policy.surplus(snapshots, self._rules.keep, reading):
-            self._store.delete(old)
-            log.info("shard %d: deleted snapshot %s (offset %d)", shard, old.id, old.offset)
+        for snapshot in policy.surplus(snapshots, self._rules.keep, in_use):
+            self._store.delete(snapshot)
+            log.info(
+                "shard %d: deleted snapshot %s (offset %d)", shard, snapshot.id, snapshot.offset
+            )
 
-    def _trim(self, trimmer: Trimmer, shard: int, kept: list[Manifest]) -> None:
-        """Only up to a snapshot that has just been read whole: there is no way back.
+    def _trim(self, trimmer: Trimmer, shard: int, retained: list[Manifest]) -> None:
+        """Trim up to the anchor, after reading the anchor whole, because a trim is irreversible.
 
-        The record at its offset stays: by it a journal that was made anew is noticed.
+        The record at the anchor's offset stays: replicas compare it with the snapshot and so
+        detect a journal that was recreated.
         """
-        anchor = policy.trim_anchor(kept)
+        anchor = policy.trim_anchor(retained)
         if anchor is None or self._trimmed.get(shard) == anchor.id:
             return
         try:
             self._store.verify(anchor)
         except SnapshotUnusable as error:
-            self._say_once(f"shard {shard} is not trimmed: {error}")
+            self._log_once(f"shard {shard}: journal is not trimmed: {error}")
             return
         trimmer.trim(shard, anchor.offset)
         self._trimmed[shard] = anchor.id
-        log.info("shard %d: journal trimmed before offset %d", shard, anchor.offset)
+        log.info("shard %d: trimmed the journal before offset %d", shard, anchor.offset)

@@ -1,4 +1,4 @@
-"""The coordinator's metrics, in the Prometheus client's terms."""
+"""The coordinator's Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -11,34 +11,37 @@ from services.monitoring import process_registry
 
 
 class Metrics:
-    """One set for each coordinator, so that tests do not share them."""
+    """The metrics of one coordinator, in a registry of their own, so that tests do not share them.
+
+    `store_up`, `attempts_failed`, `failed`: set by `Maintenance`.
+    """
 
     def __init__(self) -> None:
-        """Registers everything in a registry of its own."""
         self.registry = process_registry()
-        self.store_up = self._gauge("store_up", "1 while the snapshot store works, else 0.")
-        self._kept = self._gauge("kept", "Snapshots in the store.", "shard")
+        self.store_up = self._gauge("store_up", "1 while the snapshot store is available, else 0.")
+        self._count = self._gauge("kept", "Snapshots in the store.", "shard")
         self._age = self._gauge(
-            "age_seconds", "Since the newest snapshot was taken; -1: there is none.", "shard"
+            "age_seconds", "Age of the newest snapshot; -1 without any snapshot.", "shard"
         )
         self._bytes = self._gauge("bytes", "Size of the newest snapshot's object.", "shard")
         self._duration = self._gauge(
-            "duration_seconds", "How long the newest snapshot took.", "shard"
+            "duration_seconds", "Time that the newest snapshot took.", "shard"
         )
-        self._offset = self._gauge(
-            "offset", "Journal offset that the newest snapshot accounts for.", "shard"
-        )
+        self._offset = self._gauge("offset", "Journal offset of the newest snapshot.", "shard")
         self.attempts_failed = self._counter(
-            "attempts_failed_total", "Attempts after which another replica was asked.", "shard"
+            "attempts_failed_total", "Attempts that were followed by another.", "shard"
         )
-        self.failed = self._counter("failed_total", "Snapshots that were given up.", "shard")
+        self.failed = self._counter("failed_total", "Snapshots given up.", "shard")
 
-    def show(self, shard: int, snapshots: Sequence[Manifest], now: int) -> None:
-        """The catalogue of a shard, newest first; `now`: ms since the Unix epoch."""
+    def set_snapshots(self, shard: int, snapshots: Sequence[Manifest], now: int) -> None:
+        """Set the gauges of a shard from its snapshots, newest first.
+
+        `now`: ms since the Unix epoch.
+        """
         label = str(shard)
         for counter in (self.attempts_failed, self.failed):
-            counter.labels(label)  # a series that begins with its first event hides it
-        self._kept.labels(label).set(len(snapshots))
+            counter.labels(label)  # `rate` ignores the first event of a series that starts with it
+        self._count.labels(label).set(len(snapshots))
         if not snapshots:
             self._age.labels(label).set(-1)
             return

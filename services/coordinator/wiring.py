@@ -1,4 +1,4 @@
-"""A coordinator on the real Kafka and store: the one place where its parts are put together."""
+"""Builds a coordinator on the real Kafka and snapshot store."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from postjournal.adapters.snapshots.object_store import INTERACTIVE_TIMEOUT_S, O
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import CoordinatorSettings, Settings, StoreSettings
 from services.coordinator.app import make_app
-from services.coordinator.catalogue import Snapshots
-from services.coordinator.cluster_state import Coordinator
-from services.coordinator.following import LOOK_BACK, ClusterFollower, ClusterState
+from services.coordinator.cluster_follower import LOOK_BACK, ClusterFollower
+from services.coordinator.cluster_state import ClusterState
+from services.coordinator.coordinator import Coordinator
 from services.coordinator.maintenance import Maintenance, MaintenanceDeps, Rules
 from services.coordinator.metrics import Metrics
 from services.coordinator.page.routes import LivePage
 from services.coordinator.policy import Schedule
+from services.coordinator.snapshots import Snapshots
 from services.server import Closable, OnFatal, close_all
 
 
 @dataclass(frozen=True)
 class Running:
-    """A coordinator and what is to be closed after it."""
+    """A running coordinator; implements `server.Running`. `parts`: closed by `close`."""
 
     coordinator: Coordinator
     live: LivePage
@@ -35,21 +36,17 @@ class Running:
 
     @property
     def app(self) -> Flask:
-        """See `server.Running`."""
         return make_app(self.coordinator, self.live)
 
     @property
     def registry(self) -> CollectorRegistry:
-        """See `server.Running`."""
         return self.coordinator.metrics.registry
 
     @property
     def unavailable_reason(self) -> str | None:
-        """See `server.Running`."""
         return self.coordinator.unavailable_reason
 
     def release_waiting(self) -> None:
-        """Pages that are open."""
         self.live.streams.close()
 
     def close(self) -> None:
@@ -59,28 +56,30 @@ class Running:
 def start(
     settings: Settings, own: CoordinatorSettings, store_settings: StoreSettings, on_fatal: OnFatal
 ) -> Running:
-    """Threads and Kafka clients included, so call it after any fork. Raises `StoreUnusable`."""
+    """Start a coordinator.
+
+    Starts threads and Kafka clients, so call it after any fork. `on_fatal` is called, by a thread,
+    with a configuration error. Raises `StoreUnusable` when the store's URL is invalid, but not
+    because Kafka or the store is unavailable.
+    """
     topics = Topics.of(settings.namespace, (), ())
     store = SnapshotStore(ObjectStore(store_settings, INTERACTIVE_TIMEOUT_S), settings.namespace)
     cluster_state, metrics = ClusterState(), Metrics()
-    statuses, controls = (
-        TopicReader(settings.kafka, topic, settings.shards, back(LOOK_BACK))
-        for topic in (topics.status, topics.control)
-    )
-    follower = ClusterFollower(cluster_state, statuses, controls, on_fatal)
+    follower = _follower(settings, topics, cluster_state, on_fatal)
     control = ControlLog(settings.kafka, topics.control)
     status = ControlLog(settings.kafka, topics.status)
     trimmer = JournalTrimmer(settings.kafka, topics.journal) if own.trim else None
-    rules = Rules(Schedule(own.every_minutes, own.every_commands), own.keep, trimmer)
-    around = MaintenanceDeps(cluster_state, follower, store, control, status, settings.shards)
-    maintenance = Maintenance(around, rules, metrics)
+    maintenance = Maintenance(
+        MaintenanceDeps(cluster_state, follower, store, control, status, settings.shards),
+        Rules(Schedule(own.every_minutes, own.every_commands), own.keep, trimmer),
+        metrics,
+    )
     maintenance.start()
-    snapshots = Snapshots(store, cluster_state, settings.shards)
     coordinator = Coordinator(
         cluster_state=cluster_state,
         follower=follower,
         maintenance=maintenance,
-        snapshots=snapshots,
+        snapshots=Snapshots(store, cluster_state, settings.shards),
         control=control,
         metrics=metrics,
         shards=settings.shards,
@@ -89,3 +88,13 @@ def start(
     )
     live = LivePage(coordinator)
     return Running(coordinator, live, (live, maintenance, follower, control, status))
+
+
+def _follower(
+    settings: Settings, topics: Topics, cluster_state: ClusterState, on_fatal: OnFatal
+) -> ClusterFollower:
+    status, control = (
+        TopicReader(settings.kafka, topic, settings.shards, back(LOOK_BACK))
+        for topic in (topics.status, topics.control)
+    )
+    return ClusterFollower(cluster_state, status, control, on_fatal)

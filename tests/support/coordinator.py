@@ -1,8 +1,7 @@
-"""A coordinator over a real store in a directory, with the topics in memory."""
+"""A coordinator with a real store in a directory and with topics in memory."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,18 +24,18 @@ from postjournal.core.errors import JournalUnavailable
 from postjournal.core.snapshot import manifest as manifests
 from postjournal.core.snapshot.manifest import Manifest
 from services.coordinator.app import make_app
-from services.coordinator.catalogue import Snapshots
-from services.coordinator.cluster_state import Coordinator
-from services.coordinator.following import ClusterState
+from services.coordinator.cluster_state import ClusterState, now_ms
+from services.coordinator.coordinator import Coordinator
 from services.coordinator.maintenance import Maintenance, MaintenanceDeps, Rules
 from services.coordinator.metrics import Metrics
 from services.coordinator.page.routes import LivePage
 from services.coordinator.policy import Schedule
+from services.coordinator.snapshots import Snapshots
 from tests.support.openapi import client_of
 
 
 def deliver(cluster_state: ClusterState, record: ControlRecord | StatusRecord, seen: int) -> None:
-    """As the record's topic does. `seen`: Kafka's timestamp, ms since the Unix epoch."""
+    """Apply a record as its topic does. `seen`: its Kafka timestamp, ms since the Unix epoch."""
     delivered = TopicRecord(record.shard, 0, None, msgspec.json.encode(record), seen)
     is_control = isinstance(record, SnapshotOrder)
     apply = cluster_state.on_controls if is_control else cluster_state.on_statuses
@@ -45,77 +44,83 @@ def deliver(cluster_state: ClusterState, record: ControlRecord | StatusRecord, s
 
 @dataclass
 class Topic:
-    """What is appended is known to all coordinators at once."""
+    """Delivers an appended record to all coordinators at once.
 
-    knows: list[ClusterState]
+    `seen`: the timestamp of appended records, ms since the Unix epoch; 0: the current time.
+    """
+
+    readers: list[ClusterState]
     seen: int = 0
     records: list[Any] = field(default_factory=list)
-    is_away: bool = False
+    is_unavailable: bool = False
 
     def append(self, record: ControlRecord | StatusRecord) -> None:
-        if self.is_away:
+        if self.is_unavailable:
             raise JournalUnavailable("Kafka does not answer")
         self.records.append(record)
-        seen = self.seen or time.time_ns() // 1_000_000
-        for cluster_state in self.knows:
-            deliver(cluster_state, record, seen)
+        for cluster_state in self.readers:
+            deliver(cluster_state, record, self.seen or now_ms())
 
 
 @dataclass
-class FakePart:
+class FakeComponent:
     unavailable_reason: str | None = None
 
 
 @dataclass
-class Trims:
-    """What was trimmed."""
+class RecordingTrimmer:
+    """Records the trims as (shard, first offset that remains)."""
 
-    done: list[tuple[int, int]] = field(default_factory=list)
+    trims: list[tuple[int, int]] = field(default_factory=list)
 
     def trim(self, shard: int, before: int) -> None:
-        self.done.append((shard, before))
+        self.trims.append((shard, before))
 
 
 class World:
-    """One coordinator; `another()` reads the same topics and store."""
+    """One coordinator; `second_coordinator()` reads the same topics and store.
+
+    `rules`: minutes and commands (of the schedule), keep, trim. `now`: the maintenance's clock, ms
+    since the Unix epoch; None: the current time.
+    """
 
     def __init__(self, folder: Path, shards: int = 1, **rules: Any) -> None:
         self.folder, self.shards = folder, shards
         self.store = self._make_store()
         self.cluster_state = ClusterState()
         self.control, self.status = Topic([self.cluster_state]), Topic([self.cluster_state])
-        self.follower = FakePart()
+        self.follower = FakeComponent()
         self.metrics = Metrics()
-        self.trims = Trims()
+        self.trimmer = RecordingTrimmer()
         self.now: int | None = None
         self.rules = Rules(
             Schedule(rules.get("minutes", 0), rules.get("commands", 0)),
             rules.get("keep", 10),
-            self.trims if rules.get("trim") else None,
+            self.trimmer if rules.get("trim") else None,
         )
-        self.maintenance = self._make_keeper(self.cluster_state, self.store)
+        self.maintenance = self._make_maintenance(self.cluster_state, self.store)
         self.allow_crash = False
 
     def _make_store(self) -> SnapshotStore:
         return SnapshotStore(ObjectStore(StoreSettings(f"file://{self.folder}", None, None)), "t")
 
-    def _make_keeper(self, cluster_state: ClusterState, store: SnapshotStore) -> Maintenance:
-        around = MaintenanceDeps(
+    def _make_maintenance(self, cluster_state: ClusterState, store: SnapshotStore) -> Maintenance:
+        deps = MaintenanceDeps(
             cluster_state, self.follower, store, self.control, self.status, self.shards
         )
-        return Maintenance(around, self.rules, self.metrics, self.clock)
+        return Maintenance(deps, self.rules, self.metrics, self.clock)
 
     def clock(self) -> int:
-        return self.now or time.time_ns() // 1_000_000
+        return self.now or now_ms()
 
-    def another(self) -> Maintenance:
-        """A second coordinator, which has read all that there is."""
+    def second_coordinator(self) -> Maintenance:
+        """Another coordinator's maintenance, which has read all records."""
         cluster_state = ClusterState()
         for topic in (self.control, self.status):
-            topic.knows.append(cluster_state)
+            topic.readers.append(cluster_state)
             for record in topic.records:
                 deliver(cluster_state, record, self.clock())
-        return self._make_keeper(cluster_state, self._make_store())
+        return self._make_maintenance(cluster_state, self._make_store())
 
     def client(self, token: str | None = None) -> FlaskClient:
         coordinator = Coordinator(
@@ -132,18 +137,18 @@ class World:
         self.live = LivePage(coordinator)
         return client_of(make_app(coordinator, self.live))
 
-    def say(self, *records: ReplicaStatus | SnapshotProgress) -> None:
+    def report(self, *records: ReplicaStatus | SnapshotProgress) -> None:
         for record in records:
             self.status.append(record)
 
     def replicas(self, shard: int = 0, **states: str) -> None:
-        """`a="leader", b="standby"`."""
+        """Report statuses of replicas, for example `a="leader", b="standby"`."""
         leader = next((name for name, state in states.items() if state == "leader"), None)
         for name, state in states.items():
-            self.say(replica_status(name, state, shard=shard, leader=leader))
+            self.report(replica_status(name, state, shard=shard, leader=leader))
 
     def snapshot(self, offset: int, data: bytes = b"data", **changes: Any) -> Manifest:
-        """One in the store."""
+        """Store a snapshot; arguments as for `make_manifest`."""
         manifest = make_manifest(offset, **changes)
         written = self.store.write_object(manifest.shard, manifest.object, [data])
         manifest = msgspec.structs.replace(manifest, sha256=written.sha256, size=written.size)
@@ -151,12 +156,12 @@ class World:
         return manifest
 
     def offsets(self, shard: int = 0) -> list[int]:
-        return [each.offset for each in self.store.catalogue(shard).snapshots]
+        return [snapshot.offset for snapshot in self.store.catalogue(shard).snapshots]
 
 
 def replica_status(name: str, state: str = "standby", **changes: Any) -> ReplicaStatus:
-    now = time.time_ns() // 1_000_000
-    told = ReplicaStatus(
+    """A status of an in-sync replica of shard 0, whose leader is "a", with some fields changed."""
+    status = ReplicaStatus(
         replica=name,
         incarnation=f"{name}-1",
         pid=1,
@@ -172,12 +177,13 @@ def replica_status(name: str, state: str = "standby", **changes: Any) -> Replica
         lag_s=0.0,
         http="",
         tripwire="",
-        time=now,
+        time=now_ms(),
     )
-    return msgspec.structs.replace(told, **changes)
+    return msgspec.structs.replace(status, **changes)
 
 
 def make_manifest(offset: int, **changes: Any) -> Manifest:
+    """A manifest of shard 0 at `offset`, with some fields changed."""
     snapshot_id = changes.pop("id", f"at-{offset}")
     fields: dict[str, Any] = {
         "format": 1,
@@ -200,7 +206,7 @@ def make_manifest(offset: int, **changes: Any) -> Manifest:
         "size": 1,
         "content_size": 1_000,
         "replica": "b",
-        "time": time.time_ns() // 1_000_000,
+        "time": now_ms(),
         "duration_ms": 1,
     }
     return Manifest(**(fields | changes))

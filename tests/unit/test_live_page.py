@@ -1,4 +1,4 @@
-"""The live page: what it shows, what changes, and who may press its buttons."""
+"""The live page: its contents, its updates, and the token that its buttons need."""
 
 from __future__ import annotations
 
@@ -15,17 +15,11 @@ from flask.testing import FlaskClient
 
 from postjournal.cluster.status import Failover, Load
 from postjournal.core.messages import EntryStable
-from services.coordinator.history import KEPT, History
-from services.coordinator.page.fragments import parts_of
-from services.coordinator.page.model import points
-from services.coordinator.page.stream import (
-    MAX_STREAMS,
-    WATCHED_S,
-    Difference,
-    Message,
-    SnapshotWatch,
-    Streams,
-)
+from services.coordinator.load_history import MAX_VALUES, LoadHistory
+from services.coordinator.page.difference import Difference, Message
+from services.coordinator.page.fragments import fragments_of, svg_points
+from services.coordinator.page.snapshot_poller import ACTIVE_S, SnapshotPoller
+from services.coordinator.page.stream import MAX_STREAMS, Streams
 from services.problems import Problem
 from services.replica.load import RecentLoad
 from tests.support.coordinator import World, replica_status
@@ -46,14 +40,14 @@ FAILOVER = Failover(
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    made.client()
-    yield made
-    made.live.close()
+    world = World(tmp_path)
+    world.client()
+    yield world
+    world.live.close()
 
 
-def show(world: World, difference: Difference) -> Message:
-    return difference.take(world.live.model())
+def update(world: World, difference: Difference) -> Message:
+    return difference.update(world.live.model())
 
 
 # --- the page -------------------------------------------------------------------------------
@@ -64,92 +58,96 @@ def test_the_page_shows_shards_replicas_failovers_and_snapshots(world: World) ->
     world.status.append(FAILOVER)
     world.snapshot(10)
     http = world.client()
-    world.live.watch.rows = world.live.coordinator.snapshots.rows()
+    world.live.poller.rows = world.live.coordinator.snapshots.rows()
     text = http.get("/").text
-    for part in ("Shard 0", "r1", "●", "○", "standby", "23 ms", "tripwire", "at-10"):
-        assert part in text
+    for shown in ("Shard 0", "r1", "●", "○", "standby", "23 ms", "tripwire", "at-10"):
+        assert shown in text
 
 
-def test_what_replicas_say_is_escaped(world: World) -> None:
-    world.say(replica_status("r1", "halted", error="<script>alert(1)</script>"))
+def test_texts_of_replicas_are_escaped(world: World) -> None:
+    world.report(replica_status("r1", "halted", error="<script>alert(1)</script>"))
     text = world.client().get("/").text
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
 
 
-def test_a_role_is_told_by_a_sign_and_a_word(world: World) -> None:
+def test_a_state_is_shown_as_a_sign_and_a_word(world: World) -> None:
     world.replicas(a="leader", b="standby", c="halted")
     text = world.client().get("/").text
     for sign, word in (("●", "leader"), ("○", "standby"), ("✘", "halted")):
         assert re.search(rf"{sign}</span> {word}", text)
 
 
-def test_replicas_may_be_crashed_only_where_that_is_allowed(world: World) -> None:
+def test_crash_buttons_are_shown_only_where_crashes_are_allowed(world: World) -> None:
     world.replicas(a="leader")
     assert "Crash a" not in world.client().get("/").text
     world.allow_crash = True
     assert "Crash a" in world.client().get("/").text
 
 
-def test_before_anything_is_known_the_page_is_there(world: World) -> None:
+def test_the_page_is_served_before_any_replica_has_reported(world: World) -> None:
     response = world.client().get("/")
     assert response.status_code == 200
     assert "no leader" in response.text
 
 
-def test_a_killed_leader_is_not_shown_as_one_until_it_is_silent(world: World) -> None:
+def test_a_killed_leader_is_shown_as_deposed_until_it_is_silent(world: World) -> None:
     world.replicas(a="leader", b="standby")
-    world.say(replica_status("b", "leader", epoch=2, leader="b"))
-    states = {each.replica: each.state for each in world.live.model().replicas}
+    world.report(replica_status("b", "leader", epoch=2, leader="b"))
+    states = {replica.replica: replica.state for replica in world.live.model().replicas}
     assert states == {"a": "deposed", "b": "leader"}
 
 
 # --- what changes ---------------------------------------------------------------------------
 
 
-def test_a_page_gets_everything_once_and_then_what_has_changed(world: World) -> None:
+def test_a_page_gets_everything_once_and_then_only_changes(world: World) -> None:
     world.replicas(a="leader", b="standby")
     difference = Difference()
-    first = show(world, difference)
-    assert {part.id for part in first.parts} >= {"shard-0", "replica-0-a", "failover-list"}
-    assert show(world, difference) == Message()
-    world.say(replica_status("b", seq=5))
-    changed = [part.id for part in show(world, difference).parts]
+    first = update(world, difference)
+    assert {fragment.id for fragment in first.fragments} >= {
+        "shard-0",
+        "replica-0-a",
+        "failover-list",
+    }
+    assert update(world, difference) == Message()
+    world.report(replica_status("b", seq=5))
+    changed = [fragment.id for fragment in update(world, difference).fragments]
     assert "replica-0-b-figures" in changed
-    assert "replica-0-b" not in changed  # its buttons stay where they are
+    assert "replica-0-b" not in changed  # so that its buttons keep the focus
     assert "failover-list" not in changed
 
 
-def test_a_card_that_is_replaced_brings_its_figures(world: World) -> None:
+def test_a_card_that_is_replaced_is_followed_by_its_figures(world: World) -> None:
     world.replicas(a="leader", b="standby")
     difference = Difference()
-    show(world, difference)
-    world.say(replica_status("b", "claiming"))
-    changed = [part.id for part in show(world, difference).parts]
+    update(world, difference)
+    world.report(replica_status("b", "claiming"))
+    changed = [fragment.id for fragment in update(world, difference).fragments]
     assert changed.index("replica-0-b") < changed.index("replica-0-b-figures")
 
 
-def test_a_failover_is_news_and_one_from_before_is_not(world: World) -> None:
+def test_a_failover_is_an_event_unless_it_precedes_the_page(world: World) -> None:
     world.replicas(r1="leader", r2="standby")
     difference = Difference()
-    assert show(world, difference).say == ()
+    assert update(world, difference).events == ()
     world.status.append(FAILOVER)
-    world.say(replica_status("r2", "leader", epoch=2, leader="r2"))
-    said = show(world, difference).say
-    assert said == ("r1 is deposed in shard 0", "r2 is leader in shard 0", FAILOVER.summary)
-    assert show(world, Difference()).say == ()
+    world.report(replica_status("r2", "leader", epoch=2, leader="r2"))
+    events = update(world, difference).events
+    assert events == ("r1 is deposed in shard 0", "r2 is leader in shard 0", FAILOVER.summary)
+    assert update(world, Difference()).events == ()
 
 
-def test_what_encloses_a_part_comes_before_it(world: World) -> None:
+def test_an_enclosing_fragment_comes_before_those_in_it(world: World) -> None:
     world.replicas(a="leader", b="standby")
     seen = {"state", "shards", "replicas", "failovers", "snapshots"}
-    for part in parts_of(world.live.model()):
-        assert part.into in seen
-        assert f'id="{part.id}"' in part.html
-        seen.add(part.id)
+    for fragment in fragments_of(world.live.model()):
+        assert fragment.into in seen
+        assert f'id="{fragment.id}"' in fragment.html
+        seen.add(fragment.id)
 
 
-def events(stream: Iterator[bytes], count: int) -> list[Any]:
+def messages(stream: Iterator[bytes], count: int) -> list[Any]:
     found = []
     for chunk in stream:
         if chunk.startswith(b"data: "):
@@ -159,60 +157,60 @@ def events(stream: Iterator[bytes], count: int) -> list[Any]:
     return found
 
 
-def test_the_stream_tells_news_as_they_come(world: World) -> None:
+def test_the_stream_sends_updates_as_they_come(world: World) -> None:
     world.replicas(a="leader", b="standby")
-    stream = world.live.streams.begin(world.live.model)
-    (first,) = events(stream, 1)
+    stream = world.live.streams.open(world.live.model)
+    (first,) = messages(stream, 1)
     assert any(part[0] == "replica-0-a" for part in first["parts"])
     world.status.append(FAILOVER)
-    (second,) = events(stream, 1)
+    (second,) = messages(stream, 1)
     assert FAILOVER.summary in second["say"]
 
 
-def test_so_many_pages_and_no_more(world: World) -> None:
-    streams = [world.live.streams.begin(world.live.model) for _ in range(MAX_STREAMS)]
+def test_the_number_of_open_pages_is_limited(world: World) -> None:
+    streams = [world.live.streams.open(world.live.model) for _ in range(MAX_STREAMS)]
     with pytest.raises(Problem, match="pages are open"):
-        world.live.streams.begin(world.live.model)
+        world.live.streams.open(world.live.model)
     next(streams[0])
     for _ in range(2):
         streams[0].close()
-    world.live.streams.begin(world.live.model)
+    world.live.streams.open(world.live.model)
     with pytest.raises(Problem, match="pages are open"):
-        world.live.streams.begin(world.live.model)
+        world.live.streams.open(world.live.model)
 
 
-def test_a_page_that_goes_before_it_was_sent_anything_gives_its_place_back(world: World) -> None:
+def test_a_stream_that_is_closed_before_its_first_event_is_released(world: World) -> None:
     for _ in range(MAX_STREAMS + 1):
-        world.live.streams.begin(world.live.model).close()
+        world.live.streams.open(world.live.model).close()
 
 
-def test_whoever_only_asks_for_the_streams_headers_takes_no_place(world: World) -> None:
+def test_a_request_for_the_headers_opens_no_stream(world: World) -> None:
     http = world.client()
     for _ in range(MAX_STREAMS + 1):
         answer = http.head("/api/v1/events")
         assert (answer.status_code, answer.mimetype) == (200, "text/event-stream")
 
 
-def test_the_store_is_listed_no_longer_than_somebody_watches(world: World) -> None:
+def test_the_store_is_listed_only_while_a_page_is_open(world: World) -> None:
     seconds = [0.0]
-    watch = SnapshotWatch(world.live.coordinator.snapshots, lambda: seconds[0])
-    stream = Streams(world.cluster_state, watch).begin(world.live.model)
-    assert not watch.is_wanted
-    watch.wake()  # as the page itself does, whose reader may run no scripts
-    assert watch.is_wanted
-    seconds[0] += WATCHED_S
-    assert not watch.is_wanted
+    poller = SnapshotPoller(world.live.coordinator.snapshots, lambda: seconds[0])
+    stream = Streams(world.cluster_state, poller).open(world.live.model)
+    assert not poller.is_active
+    poller.activate()  # as `GET /` does, because a browser may run no scripts
+    assert poller.is_active
+    seconds[0] += ACTIVE_S
+    assert not poller.is_active
     next(stream), next(stream)
-    assert watch.is_wanted
-    seconds[0] += WATCHED_S
+    assert poller.is_active
+    seconds[0] += ACTIVE_S
     world.replicas(a="leader")
     next(stream)
-    assert watch.is_wanted, "it is still open"
-    watch.close()
+    assert poller.is_active, "the stream is still open"
+    poller.close()
 
 
-def test_a_server_that_stops_lets_the_pages_go(world: World) -> None:
-    stream = world.live.streams.begin(world.live.model)
+def test_a_server_that_stops_ends_all_streams(world: World) -> None:
+    stream = world.live.streams.open(world.live.model)
     next(stream)
     world.live.streams.close()
     assert list(itertools.islice(stream, 5)) == []
@@ -230,7 +228,7 @@ def test_buttons_need_the_token(world: World, path: str) -> None:
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_a_page_of_another_site_changes_nothing(world: World, site: str) -> None:
+def test_a_request_from_a_page_of_another_site_is_refused(world: World, site: str) -> None:
     world.replicas(a="leader", b="standby")
     answer = world.client().post("/api/v1/handover", headers={"Sec-Fetch-Site": site})
     assert answer.status_code == 403
@@ -252,7 +250,7 @@ def test_an_unknown_replica_cannot_be_crashed(world: World) -> None:
     assert answer.status_code == 400
 
 
-def test_a_crash_request_that_is_no_text_is_refused(world: World) -> None:
+def test_a_crash_request_that_is_not_utf_8_is_refused(world: World) -> None:
     world.allow_crash = True
     body = b'{"replica":"\xff"}'
     http = world.client()
@@ -274,14 +272,14 @@ def test_a_crash_request_that_is_no_text_is_refused(world: World) -> None:
         ("?account=a", 409),
     ],
 )
-def test_a_query_that_makes_no_sense_is_refused(world: World, query: str, status: int) -> None:
+def test_an_invalid_query_is_refused(world: World, query: str, status: int) -> None:
     assert world.client().get(f"/api/v1/query{query}").status_code == status
 
 
 # --- curves ---------------------------------------------------------------------------------
 
 
-def test_a_leaders_load_is_summed_up_once_a_second() -> None:
+def test_a_leaders_load_is_computed_once_a_second() -> None:
     load = RecentLoad(0)
     for wait_ms in range(1, 101):
         load.add(EntryStable(5, 0, 0, append_ms=2, oldest_ms=1_000 - wait_ms), wall_ms=1_000)
@@ -292,28 +290,34 @@ def test_a_leaders_load_is_summed_up_once_a_second() -> None:
     assert load.latest(2_000, leads=False) is None
 
 
-def test_the_history_keeps_one_value_a_second_of_the_leaders() -> None:
-    history = History()
-    for n in range(KEPT + 30):
-        for part_ms in (0, 300):
+def test_the_history_has_one_value_per_second() -> None:
+    history = LoadHistory()
+    for n in range(MAX_VALUES + 30):
+        for offset_ms in (0, 300):
             load = Load(n, n, None, None)
-            history.take(replica_status("a", "leader", load=load, time=1_000 * n + part_ms))
-        history.take(replica_status("b", time=1_000 * n))
+            history.add(replica_status("a", "leader", load=load, time=1_000 * n + offset_ms))
+        history.add(replica_status("b", time=1_000 * n))
     curves = history.curves(0)
-    assert (len(curves.rates), curves.rates[-1], curves.p99_ms[-1]) == (KEPT, KEPT + 29, None)
+    assert (len(curves.rates), curves.rates[-1], curves.p99_ms[-1]) == (
+        MAX_VALUES,
+        MAX_VALUES + 29,
+        None,
+    )
     assert history.curves(7).rates == []
 
 
-def test_a_curve_ends_at_the_right_edge_and_skips_what_is_unknown() -> None:
-    assert points([0, None, 10], top=10, width=59, height=12) == "57.0,11.0 59.0,1.0"
-    assert points([], top=0, width=59, height=12) == ""
+def test_a_curve_ends_at_the_right_edge_and_skips_unknown_values() -> None:
+    assert svg_points([0, None, 10], top=10, width=59, height=12) == "57.0,11.0 59.0,1.0"
+    assert svg_points([], top=0, width=59, height=12) == ""
 
 
-def test_the_time_of_the_last_news_is_not_what_makes_news(world: World) -> None:
-    """A replica that says the same again changes only when it was last heard."""
+def test_a_repeated_status_changes_only_the_figures(world: World) -> None:
+    """They show when the replica last wrote a status."""
     difference = Difference()
     world.replicas(a="leader")
-    show(world, difference)
+    update(world, difference)
     world.status.seen = time.time_ns() // 1_000_000 + 1_000
     world.replicas(a="leader")
-    assert [part.id for part in show(world, difference).parts] == ["replica-0-a-figures"]
+    assert [fragment.id for fragment in update(world, difference).fragments] == [
+        "replica-0-a-figures"
+    ]

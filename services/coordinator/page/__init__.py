@@ -1,1 +1,1 @@
-"""The live page: shards and replicas as they are, failovers as they happen, buttons, a query."""
+"""The live page: shards, replicas, failovers and snapshots, updated over server-sent events."""

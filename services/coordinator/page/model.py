@@ -1,40 +1,52 @@
-"""What the page shows, at one moment. Pure."""
+"""The contents of the live page at one moment. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from postjournal.cluster.states import leads
+from postjournal.cluster.states import NO_LEADER, ReplicaState, leads
 from postjournal.cluster.status import CatchUp, Failover
 from postjournal.cluster.view import ClusterView, ReplicaView
-from services.coordinator.catalogue import Row
-from services.coordinator.history import Curves
+from services.coordinator.load_history import Curves
+from services.coordinator.snapshots import Row
 
 FAILOVERS_SHOWN, SNAPSHOTS_SHOWN = 12, 12
 
-MARKS = {
-    "leader": "●",
-    "resigning": "◐",
-    "standby": "○",
-    "claiming": "◔",
-    "reader": "◇",
-    "restoring": "…",
-    "catching_up": "…",
-    "rebuilding": "…",
-    "halted": "✘",
-    "silent": "⚠",
-    "deposed": "⚠",
-    "no_leader": "✘",
-}
-"""A role can be told without colour."""
+SILENT, DEPOSED = "silent", "deposed"
+"""States of replicas on this page only, in addition to `ReplicaState`."""
 
-SEVERITY = {"leader": "good", "standby": "good", "reader": "good", "halted": "bad", "silent": "bad"}
+MARKS: Mapping[str, str] = {
+    ReplicaState.LEADER: "●",
+    ReplicaState.RESIGNING: "◐",
+    ReplicaState.STANDBY: "○",
+    ReplicaState.CLAIMING: "◔",
+    ReplicaState.READER: "◇",
+    ReplicaState.RESTORING: "…",
+    ReplicaState.CATCHING_UP: "…",
+    ReplicaState.REBUILDING: "…",
+    ReplicaState.HALTED: "✘",
+    SILENT: "⚠",
+    DEPOSED: "⚠",
+    NO_LEADER: "✘",
+}
+"""State → the sign that distinguishes it without color."""
+
+UNKNOWN_MARK = "?"
+
+SEVERITY: Mapping[str, str] = {
+    ReplicaState.LEADER: "good",
+    ReplicaState.STANDBY: "good",
+    ReplicaState.READER: "good",
+    ReplicaState.HALTED: "bad",
+    SILENT: "bad",
+}
+"""State → good or bad; `warn` for all others. They are classes of `style.css`."""
 
 
 @dataclass(frozen=True)
 class ShardModel:
-    """`since`: when the leadership began, ms since the Unix epoch."""
+    """One shard. `since`: when the leadership began, ms since the Unix epoch, or 0."""
 
     shard: int
     leader: str | None
@@ -45,14 +57,23 @@ class ShardModel:
     curves: Curves
 
     @property
-    def state(self) -> str:
-        """For the mark."""
-        return "leader" if self.leader else "no_leader"
+    def mark(self) -> str:
+        """The sign of whether there is a leader."""
+        return MARKS[ReplicaState.LEADER if self.leader else NO_LEADER]
+
+    @property
+    def severity(self) -> str:
+        """As in `SEVERITY`."""
+        return "good" if self.leader else "bad"
 
 
 @dataclass(frozen=True)
 class ReplicaModel:
-    """`state`: as it said, or silent, or deposed; `seen`: last word, ms since the Unix epoch."""
+    """One replica in one shard.
+
+    `state`: a `ReplicaState`, `SILENT` or `DEPOSED`; `seen`: when it last wrote a status, ms since
+    the Unix epoch; the others are as in its `ReplicaStatus`.
+    """
 
     replica: str
     shard: int
@@ -69,75 +90,72 @@ class ReplicaModel:
 
     @property
     def mark(self) -> str:
-        """A sign for the role."""
-        return MARKS.get(self.state, "?")
+        """The sign of its state."""
+        return MARKS.get(self.state, UNKNOWN_MARK)
 
     @property
-    def tone(self) -> str:
-        """Which colour goes with the role."""
+    def severity(self) -> str:
+        """As in `SEVERITY`."""
         return SEVERITY.get(self.state, "warn")
 
     @property
     def key(self) -> str:
-        """For ids in the page: names may hold any of a-z A-Z 0-9 . _ -"""
+        """A prefix for ids in the page; names consist of a-z A-Z 0-9 . _ and -."""
         return f"replica-{self.shard}-{self.replica}"
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has stopped writing statuses."""
+        return self.state == SILENT
+
+    @property
+    def is_standby(self) -> bool:
+        """Whether it can be made the leader."""
+        return self.state == ReplicaState.STANDBY
 
 
 @dataclass(frozen=True)
 class PageModel:
-    """The contents of the page.
+    """The contents of the page; failovers and snapshots are newest first.
 
-    `unavailable_reason`: why the coordinator cannot work; `store_unavailable_reason`: why the
-    snapshots may not be up to date; both None when all is well.
+    `unavailable_reason`: why the coordinator cannot work, None when it can;
+    `store_unavailable_reason`: why the snapshots may be outdated, None when they are not;
+    `needs_token`: whether changes require the token.
     """
 
     shards: Sequence[ShardModel] = ()
     replicas: Sequence[ReplicaModel] = ()
-    failovers: Sequence[Failover] = ()  # newest first
-    snapshots: Sequence[Row] = ()  # newest first
+    failovers: Sequence[Failover] = ()
+    snapshots: Sequence[Row] = ()
     unavailable_reason: str | None = None
     store_unavailable_reason: str | None = None
     allow_crash: bool = False
     needs_token: bool = False
 
 
-def shards_of(view: ClusterView, curves: dict[int, Curves]) -> list[ShardModel]:
-    """One for each shard of which anything was heard, or that there must be."""
-    found = []
-    for shard, each in sorted(curves.items()):
-        known = view.shards.get(shard)
-        found.append(
-            ShardModel(
-                shard=shard,
-                leader=known.leader if known else None,
-                epoch=known.epoch if known else 0,
-                since=known.since if known else 0,
-                seq=known.seq if known else 0,
-                digest=known.digest if known else "",
-                curves=each,
-            )
-        )
-    return found
+def shards_of(view: ClusterView, curves: Mapping[int, Curves]) -> list[ShardModel]:
+    """All shards by number, including those that no replica has reported. `curves`: by shard."""
+    return [_shard(view, shard, curves[shard]) for shard in sorted(curves)]
+
+
+def _shard(view: ClusterView, shard: int, curves: Curves) -> ShardModel:
+    known = view.shards.get(shard)
+    return ShardModel(
+        shard=shard,
+        leader=known.leader if known else None,
+        epoch=known.epoch if known else 0,
+        since=known.since if known else 0,
+        seq=known.seq if known else 0,
+        digest=known.digest if known else "",
+        curves=curves,
+    )
 
 
 def replicas_of(view: ClusterView, now: int) -> list[ReplicaModel]:
-    """By shard and name."""
-    by_place = sorted(view.replicas.values(), key=_place)
+    """All replicas by shard and name. `now`: ms since the Unix epoch."""
     epochs = {shard: known.epoch for shard, known in view.shards.items()}
-    return [_replica(each, now, epochs) for each in by_place]
-
-
-def _place(view: ReplicaView) -> tuple[int, str]:
-    return view.status.shard, view.status.replica
-
-
-def _state(view: ReplicaView, now: int, epoch: int) -> str:
-    """A leader of an epoch that is over has not been heard since: it was killed, say."""
-    status = view.status
-    if view.is_silent(now):
-        return "silent"
-    is_deposed = leads(status.state) and status.epoch < epoch
-    return "deposed" if is_deposed else status.state
+    replicas = [_replica(replica, now, epochs) for replica in view.replicas.values()]
+    return sorted(replicas, key=lambda replica: (replica.shard, replica.replica))
 
 
 def _replica(view: ReplicaView, now: int, epochs: Mapping[int, int]) -> ReplicaModel:
@@ -158,13 +176,10 @@ def _replica(view: ReplicaView, now: int, epochs: Mapping[int, int]) -> ReplicaM
     )
 
 
-def points(values: Iterable[int | None], top: float, width: int, height: int) -> str:
-    """A curve as SVG has it: one value a second, the newest at the right edge."""
-    kept = list(values)[-60:]
-    start = 60 - len(kept)
-    placed = [
-        f"{(start + n) * width / 59:.1f},{height - value * (height - 2) / (top or 1) - 1:.1f}"
-        for n, value in enumerate(kept)
-        if value is not None
-    ]
-    return " ".join(placed)
+def _state(view: ReplicaView, now: int, epoch: int) -> str:
+    """A leader of an earlier epoch has written no status since, for example because it died."""
+    status = view.status
+    if view.is_silent(now):
+        return SILENT
+    is_deposed = leads(status.state) and status.epoch < epoch
+    return DEPOSED if is_deposed else status.state

@@ -12,8 +12,7 @@ function element(html) {
 }
 
 /* If the old element has the focus, the same button of the new element gets it. */
-function applyPart(part) {
-  const [id, into, html] = part;
+function applyFragment([id, into, html]) {
   const old = byId(id);
   const fresh = element(html);
   if (!old) {
@@ -34,8 +33,9 @@ function applyPart(part) {
   (same || fresh).focus();
 }
 
+/* The fields are those of `Message` in services/coordinator/page/difference.py. */
 function applyMessage(message) {
-  for (const part of message.parts || []) applyPart(part);
+  for (const fragment of message.parts || []) applyFragment(fragment);
   for (const id of message.gone || []) byId(id)?.remove();
   for (const sentence of message.say || []) addEvent(sentence);
   tick();
@@ -92,8 +92,8 @@ function tick() {
 
 const TOKEN = "postjournal-token";
 
-/* `up` prints an address with the token behind the #; browsers never send that part. */
-function takeTokenFromAddress() {
+/* `up` prints an address with the token after the #; browsers never send that part. */
+function moveTokenToSession() {
   const found = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!found) return;
   sessionStorage.setItem(TOKEN, found);
@@ -105,16 +105,16 @@ async function call(method, path, body) {
   const token = sessionStorage.getItem(TOKEN);
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body) headers["Content-Type"] = "application/json";
-  const answer = await fetch(`${root}${path}`, {
+  const response = await fetch(`${root}${path}`, {
     method, headers, body: body && JSON.stringify(body),
   });
-  const result = await answer.json();
-  if (answer.status === 401) askForToken();
-  if (!answer.ok) throw new Error(`${result.title}: ${result.detail}`);
+  const result = await response.json();
+  if (response.status === 401) openTokenDialog();
+  if (!response.ok) throw new Error(`${result.title}: ${result.detail}`);
   return result;
 }
 
-function askForToken() {
+function openTokenDialog() {
   byId("token").value = sessionStorage.getItem(TOKEN) || "";
   if (!byId("token-dialog").open) byId("token-dialog").showModal();
 }
@@ -151,7 +151,7 @@ document.addEventListener("click", async (event) => {
   button.ariaDisabled = null;
 });
 
-byId("token-button")?.addEventListener("click", askForToken);
+byId("token-button")?.addEventListener("click", openTokenDialog);
 byId("token-dialog").addEventListener("close", () => {
   if (byId("token-dialog").returnValue !== "save") return;
   sessionStorage.setItem(TOKEN, byId("token").value.trim());
@@ -204,7 +204,7 @@ byId("theme").addEventListener("click", () => {
 });
 
 applyTheme(localStorage.getItem(THEME));
-takeTokenFromAddress();
+moveTokenToSession();
 tick();
 setInterval(tick, 1000);
 connect();

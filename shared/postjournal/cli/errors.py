@@ -15,7 +15,7 @@ EXIT_CODES = {
 
 
 class OperationFailed(PostjournalError):
-    """A command cannot do what the operator requested; the message has the reason and what to do."""
+    """A request of the operator failed; the message has the reason and what to do."""
 
     exit_code: ClassVar[int] = 1
 

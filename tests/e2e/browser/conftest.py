@@ -1,4 +1,4 @@
-"""A real Chromium, driven by Playwright, and a system with the live page."""
+"""Chromium, driven by Playwright, and a running system with the live page."""
 
 from __future__ import annotations
 
@@ -16,44 +16,48 @@ from postjournal.cli.local.layout import DEFAULT_DIRECTORY
 from postjournal.cli.local.system import LocalSystem
 
 TOKEN = "token-of-the-browser-tests"
-PICTURES = DEFAULT_DIRECTORY / "pictures"
-INSTALL_S = 240
-PATIENCE_MS = 120_000
-expect.set_options(timeout=PATIENCE_MS)
+SCREENSHOTS = DEFAULT_DIRECTORY / "pictures"
+INSTALL_TIMEOUT_S = 240
+TIMEOUT_MS = 120_000
+"""For an expectation: an election on a busy machine may come in between."""
+
+expect.set_options(timeout=TIMEOUT_MS)
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-"""As root in a container; and Chromium itself is to look nothing up."""
+"""For root in a container, and so that Chromium itself sends no requests."""
 
 
 def find_chromium() -> str | None:
-    """Where it is; installed first where that can be done without asking anybody."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+    """The path of Chromium, or None. As root with apt-get, install it if it is missing."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None and os.geteuid() == 0 and shutil.which("apt-get"):
         with contextlib.suppress(subprocess.TimeoutExpired):
             apt_get("update", "-q")
             apt_get("install", "-qy", "--no-install-recommends", "chromium")
-        found = shutil.which("chromium")
-    return found
+        path = shutil.which("chromium")
+    return path
 
 
 def apt_get(*arguments: str) -> None:
-    """Whether it worked is seen by what is there afterwards."""
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    """Run apt-get; the caller checks the result by what is installed afterwards."""
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     command = ["apt-get", *arguments]
-    subprocess.run(command, env=quiet, check=False, capture_output=True, timeout=INSTALL_S)
+    subprocess.run(
+        command, env=environment, check=False, capture_output=True, timeout=INSTALL_TIMEOUT_S
+    )
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     executable = find_chromium()
     if executable is None:
-        pytest.skip("there is no Chromium: install the package `chromium`")
+        pytest.skip("Chromium is not installed: install the package `chromium`")
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
-        yield started
-        started.close()
+        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -70,22 +74,22 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """Fails the test when the page had an error, or asked anything of another host."""
+    """A page; the test fails if the page has an error or sends a request to another host."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    opened = context.new_page()
-    opened.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.set_default_timeout(TIMEOUT_MS)
     errors: list[str] = []
-    asked: set[str] = set()
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("request", lambda request: asked.add(request.url))
-    yield opened
+    urls: set[str] = set()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: urls.add(request.url))
+    yield page
     context.close()
     assert not errors
-    elsewhere = [url for url in asked if not url.startswith(("http://127.0.0.1:", "data:"))]
-    assert not elsewhere
+    other_hosts = [url for url in urls if not url.startswith(("http://127.0.0.1:", "data:"))]
+    assert not other_hosts
 
 
-def keep(page: Page, name: str, *, whole: bool = True) -> None:
-    """A picture among the artefacts of the tests: of the whole page, or of what is in sight."""
-    Path(PICTURES).mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=PICTURES / f"{name}.png", full_page=whole)
+def save_screenshot(page: Page, name: str, *, full_page: bool = True) -> None:
+    """Save a screenshot of the whole page, or of its visible part, among the tests' artifacts."""
+    Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=full_page)

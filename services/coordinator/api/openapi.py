@@ -1,4 +1,4 @@
-"""The coordinator's OpenAPI document, out of the types that it answers with."""
+"""The coordinator's OpenAPI document; the schemas are those of the types it returns."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 from postjournal.cluster.status import Failover, ReplicaStatus
 from postjournal.cluster.view import ShardView
-from services.coordinator.catalogue import Row
-from services.coordinator.requests import TITLES, CrashRequest, HandoverRequest, SnapshotRequest
+from services.coordinator.api.requests import CrashRequest, HandoverRequest, SnapshotRequest
+from services.coordinator.problems import TITLES
+from services.coordinator.snapshots import Row
 from services.openapi import (
     NUMBER,
     PROBLEM,
@@ -24,12 +25,18 @@ from services.problems import COMMON
 from services.responses import JSON
 
 PROBLEMS = Problems({**COMMON, **TITLES})
+CHANGE_PROBLEMS = (
+    *("malformed-request", "unauthorized", "cross-site", "not-found"),
+    *("too-large", "unsupported-media-type"),
+)
+"""Of the operations that change the system."""
+
 TYPES = (SnapshotRequest, HandoverRequest, CrashRequest, Row, ReplicaStatus, Failover, ShardView)
 BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 
 
 def document() -> dict[str, Any]:
-    """OpenAPI 3.1."""
+    """The OpenAPI 3.1 document."""
     _, schemas = schemas_of(*TYPES)
     return {
         "openapi": "3.1.0",
@@ -37,8 +44,9 @@ def document() -> dict[str, Any]:
             "title": "Postjournal coordinator",
             "version": "1",
             "description": (
-                "Snapshots, handovers, and how the cluster is doing. What changes something needs "
-                "the bearer token where POSTJOURNAL_API_TOKEN is set."
+                "Snapshots, handovers, the state of the cluster, and queries of the application's "
+                "state. If POSTJOURNAL_API_TOKEN is set, requests that change the system need it "
+                "as a bearer token."
             ),
         },
         "paths": _paths(),
@@ -50,65 +58,60 @@ def document() -> dict[str, Any]:
 
 
 def _paths() -> dict[str, Any]:
+    alias = _request_snapshots() | {"summary": "Alias of POST /api/v1/snapshots"}
     return {
-        "/api/v1/snapshots": {"post": _ask(), "get": _list()},
-        "/api/v1/snapshot": {"post": _ask() | {"summary": "As POST /api/v1/snapshots"}},
-        "/api/v1/snapshots/{snapshot_id}": {"get": _one()},
+        "/api/v1/snapshots": {"post": _request_snapshots(), "get": _list_snapshots()},
+        "/api/v1/snapshot": {"post": alias},
+        "/api/v1/snapshots/{snapshot_id}": {"get": _show_snapshot()},
         "/api/v1/cluster": {"get": _cluster()},
         "/api/v1/handover": {"post": _hand_over()},
         "/api/v1/query": {"get": _query()},
         "/api/v1/crash": {"post": _crash()},
-        **health(PROBLEMS, "Kafka and the store can be reached"),
+        **health(PROBLEMS, "Kafka and the snapshot store are available"),
     }
 
 
-def _ask() -> dict[str, Any]:
+def _request_snapshots() -> dict[str, Any]:
     key = {"name": "Idempotency-Key", "in": "header", "schema": TEXT | {"maxLength": 64}}
     return {
-        "summary": "Take a snapshot of one shard or all",
+        "summary": "Take a snapshot of one shard or of all",
         "description": (
-            "A standby of each shard is asked to write its state down. With the header "
-            "`Idempotency-Key` that becomes the snapshot's id, and asking again asks for no other."
+            "Orders a snapshot from a standby of each shard. If one of the shards has no in-sync "
+            "standby, nothing is ordered. The header `Idempotency-Key` sets the snapshot's id; a "
+            "repeated request with the same id orders no other snapshot."
         ),
         "security": BEARER,
         "parameters": [key],
         "requestBody": body_of({JSON: ref("schemas", "SnapshotRequest")}) | {"required": False},
         "responses": {
-            "202": answer("They are asked to; see the Location.", "Snapshots"),
-            **PROBLEMS.of(
-                "malformed-request",
-                "unauthorized",
-                "cross-site",
-                "not-found",
-                "no-standby",
-                "too-large",
-                "unsupported-media-type",
-                "unavailable",
-            ),
+            "202": answer("The snapshots are ordered; follow them at the Location.", "Snapshots"),
+            **PROBLEMS.of(*CHANGE_PROBLEMS, "no-standby", "unavailable"),
         },
     }
 
 
-def _list() -> dict[str, Any]:
+def _list_snapshots() -> dict[str, Any]:
     rows = {"type": "array", "items": ref("schemas", "Row")}
     return {
-        "summary": "The snapshots, newest first",
+        "summary": "All snapshots, newest first",
         "responses": {
             "200": answer(
-                "Stored ones, those under way, those that failed.", obj({"snapshots": rows})
+                "Stored snapshots, those in progress, and failed ones.", obj({"snapshots": rows})
             ),
             **PROBLEMS.of("unavailable"),
         },
     }
 
 
-def _one() -> dict[str, Any]:
+def _show_snapshot() -> dict[str, Any]:
     path = {"name": "snapshot_id", "in": "path", "required": True, "schema": TEXT}
     return {
-        "summary": "One snapshot, a row for each shard",
+        "summary": "One snapshot, with a row for each shard",
         "parameters": [path],
         "responses": {
-            "200": answer("`state` is that of the shard that is furthest behind.", "Snapshots"),
+            "200": answer(
+                "`state` is the state of the shard that is furthest behind.", "Snapshots"
+            ),
             **PROBLEMS.of("unknown-snapshot", "unavailable"),
         },
     }
@@ -116,9 +119,9 @@ def _one() -> dict[str, Any]:
 
 def _snapshots() -> dict[str, Any]:
     rows = {"type": "array", "items": ref("schemas", "Row")}
-    found = obj({"id": TEXT, "snapshots": rows})
-    found["properties"]["state"] = TEXT
-    return found
+    schema = obj({"id": TEXT, "snapshots": rows})
+    schema["properties"]["state"] = TEXT
+    return schema
 
 
 def _cluster() -> dict[str, Any]:
@@ -126,10 +129,10 @@ def _cluster() -> dict[str, Any]:
     replica = {"allOf": [ref("schemas", "ReplicaStatus"), flags]}
     shards = {"type": "object", "additionalProperties": ref("schemas", "ShardView")}
     return {
-        "summary": "Shards, replicas and the last failovers, as the replicas tell",
+        "summary": "Shards, replicas and the last failovers, as reported by the replicas",
         "responses": {
             "200": answer(
-                "Shard number → who leads it; every replica in every shard.",
+                "`shards`: shard number → its leader; `replicas`: each replica in each shard.",
                 obj(
                     {
                         "shards": shards,
@@ -143,24 +146,14 @@ def _cluster() -> dict[str, Any]:
 
 
 def _hand_over() -> dict[str, Any]:
-    told = obj({"shard": NUMBER, "leader": TEXT, "successor": {"type": ["string", "null"]}})
+    schema = obj({"shard": NUMBER, "leader": TEXT, "successor": {"type": ["string", "null"]}})
     return {
-        "summary": "Ask the leader to resign in favour of a standby",
+        "summary": "Request the leader to resign in favor of a standby",
         "security": BEARER,
         "requestBody": body_of({JSON: ref("schemas", "HandoverRequest")}) | {"required": False},
         "responses": {
-            "202": answer("It is asked to.", told),
-            **PROBLEMS.of(
-                "malformed-request",
-                "unauthorized",
-                "cross-site",
-                "not-found",
-                "no-leader",
-                "no-standby",
-                "too-large",
-                "unsupported-media-type",
-                "unavailable",
-            ),
+            "202": answer("The request is sent to the leader.", schema),
+            **PROBLEMS.of(*CHANGE_PROBLEMS, "no-leader", "no-standby", "unavailable"),
         },
     }
 
@@ -170,29 +163,30 @@ def _query() -> dict[str, Any]:
     at = {
         "name": "at",
         "in": "query",
-        "description": "now, or a point: seq:N, offset:N or time:2026-01-31T12:00:00Z.",
+        "description": "now, or a past point: seq:N, offset:N or time:2026-01-31T12:00:00Z.",
         "schema": TEXT | {"default": "now"},
     }
-    other = {
+    application_parameters = {
         "name": "query",
         "in": "query",
-        "description": "What the application takes: for the ledger account=NAME.",
+        "description": "The application's parameters; for the ledger: account=NAME.",
         "style": "form",
         "explode": True,
         "schema": {"type": "object", "additionalProperties": TEXT},
     }
     return {
-        "summary": "Ask the application's state, as it is or as it was",
+        "summary": "Query the application's state, current or past",
         "description": (
-            "As of now the leader answers, and the answer is linearizable. As of a past point the "
-            "nearest snapshot before it is restored and the journal replayed from there, which "
-            "needs the token and may take a minute. `answer` is null when nothing is known."
+            "The leader answers queries of the current state; they are linearizable. For a past "
+            "point, the coordinator restores the nearest snapshot before it and replays the "
+            "journal from there; this requires the token and may take a minute. `answer` is null "
+            "when the query found nothing."
         ),
         "security": BEARER,
-        "parameters": [shard, at, other],
+        "parameters": [shard, at, application_parameters],
         "responses": {
             "200": answer(
-                "The application's answer, and what it accounts for.",
+                "The application's answer; it accounts for all commands up to `seq`.",
                 obj({"shard": NUMBER, "at": TEXT, "answer": {}, "seq": NUMBER, "epoch": NUMBER}),
             ),
             **PROBLEMS.of(
@@ -214,19 +208,13 @@ def _query() -> dict[str, Any]:
 
 def _crash() -> dict[str, Any]:
     return {
-        "summary": "Kill a replica with SIGKILL, where POSTJOURNAL_ALLOW_CRASH=1",
+        "summary": "Kill a replica with SIGKILL, if POSTJOURNAL_ALLOW_CRASH=1",
         "security": BEARER,
         "requestBody": body_of({JSON: ref("schemas", "CrashRequest")}),
         "responses": {
-            "202": answer("It is dead.", obj({"replica": TEXT, "crashed": {"type": "boolean"}})),
-            **PROBLEMS.of(
-                "malformed-request",
-                "unauthorized",
-                "cross-site",
-                "not-allowed",
-                "not-found",
-                "too-large",
-                "unsupported-media-type",
+            "202": answer(
+                "The replica is dead.", obj({"replica": TEXT, "crashed": {"type": "boolean"}})
             ),
+            **PROBLEMS.of(*CHANGE_PROBLEMS, "not-allowed", "unavailable"),
         },
     }

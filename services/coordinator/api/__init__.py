@@ -1,0 +1,1 @@
+"""The HTTP API under `/api/v1`, except for the live page's event stream."""
