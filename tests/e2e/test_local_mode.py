@@ -19,7 +19,7 @@ from postjournal.cli.handover import hand_over
 from postjournal.cli.local import processes
 from postjournal.cli.local.status import SystemStatus
 from postjournal.cli.local.system import LocalSystem
-from tests.support.services import dense
+from tests.support.services import without_repeats
 
 pytestmark = pytest.mark.kafka
 
@@ -132,7 +132,7 @@ def test_a_killed_leader_loses_nothing_repeats_nothing_and_comes_back(system: Lo
 
     kill.join()
 
-    kept = dense(read_results(system, set(ids)))
+    kept = without_repeats(read_results(system, set(ids)))
     counted = [result["id"] for result in kept if not result["replayed"]]
     assert [each for each in counted if each.startswith("stream-")] == ids
     assert kept[-1]["balances"] == {"stream": 400}

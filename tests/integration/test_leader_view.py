@@ -14,7 +14,8 @@ import redis
 from postjournal.adapters.redis.client import connect
 from postjournal.adapters.redis.cluster_view import MAX_LENGTH, RedisView, Snapshot
 from postjournal.cluster.status import Failover
-from tests.support.services import eventually, make_topics, replica_status, running, say
+from tests.support.services import eventually, publish_status, replica_status, running
+from tests.support.topics import make_topics
 
 pytestmark = pytest.mark.kafka
 
@@ -22,7 +23,7 @@ SERVICE = "services.leader_view"
 
 
 class View:
-    """What Redis holds."""
+    """The leader view's keys in Redis."""
 
     def __init__(self, url: str, namespace: str) -> None:
         self.redis: Any = connect(url)
@@ -47,14 +48,14 @@ class View:
     def listen(self) -> Any:
         channel = self.redis.pubsub(ignore_subscribe_messages=True)
         channel.subscribe(f"{self._namespace}:changes")
-        self.heard(channel)
+        self.received(channel)
         return channel
 
-    def heard(self, channel: Any) -> list[Any]:
-        """All that was published before now: what comes before a mark of our own."""
+    def received(self, channel: Any) -> list[Any]:
+        """All messages published before now: those before a mark that this publishes."""
         mark = uuid.uuid4().hex
         while not self.redis.publish(f"{self._namespace}:changes", mark):
-            time.sleep(0.01)  # the subscription is on its way
+            time.sleep(0.01)  # until Redis has processed the subscription
         found: list[Any] = []
         while not found or found[-1]["data"] != mark:
             message = channel.get_message(timeout=1)
@@ -98,28 +99,28 @@ def failover(epoch: int, time_ms: int) -> Failover:
     )
 
 
-def test_the_view_shows_who_leads_and_who_is_there(
+def test_the_view_shows_the_leader_and_the_replicas(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
-    say(kafka, namespace, replica_status("r1", "leader", 1, "r1"), failover(1, 50))
+    publish_status(kafka, namespace, replica_status("r1", "leader", 1, "r1"), failover(1, 50))
     with running(SERVICE, tmp_path / "log", **environment) as service:
         eventually(lambda: view.shard["leader"] == "r1")
         changes = view.listen()
-        say(kafka, namespace, replica_status("r2", "leader", 2, "r2"), failover(2, 60))
-        say(kafka, namespace, replica_status("r1", "leader", 1, "r1"))
+        publish_status(kafka, namespace, replica_status("r2", "leader", 2, "r2"), failover(2, 60))
+        publish_status(kafka, namespace, replica_status("r1", "leader", 1, "r1"))
         eventually(lambda: view.shard["leader"] == "r2")
         eventually(lambda: [key for key, _ in view.failovers] == ["50-1000", "60-2000"])
         assert view.shard["epoch"] == "2"
-        assert view.replica("r1/0")["state"] == "leader"  # what the zombie says of itself
-        told = [msgspec.json.decode(each["data"]) for each in view.heard(changes)]
-        assert {"shard", "replica", "failover"} <= {each["kind"] for each in told}
+        assert view.replica("r1/0")["state"] == "leader"  # as the deposed leader reports itself
+        published = [msgspec.json.decode(change["data"]) for change in view.received(changes)]
+        assert {"shard", "replica", "failover"} <= {change["kind"] for change in published}
         assert service.terminate() == 0
 
 
-def test_a_wiped_redis_is_filled_again_though_nothing_new_comes(
+def test_a_wiped_redis_is_refilled_without_new_records(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
-    say(kafka, namespace, replica_status("r1", "leader", 1, "r1"), failover(1, 50))
+    publish_status(kafka, namespace, replica_status("r1", "leader", 1, "r1"), failover(1, 50))
     with running(SERVICE, tmp_path / "log", **environment):
         eventually(lambda: len(view.failovers) == 1)
         before = view.shard
@@ -127,41 +128,41 @@ def test_a_wiped_redis_is_filled_again_though_nothing_new_comes(
         eventually(lambda: view.shard == before and len(view.failovers) == 1)
 
 
-def test_a_restart_tells_no_failover_twice(
+def test_a_restart_adds_no_failover_twice(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
-    say(kafka, namespace, failover(1, 50), failover(2, 60), failover(2, 60))
+    publish_status(kafka, namespace, failover(1, 50), failover(2, 60), failover(2, 60))
     for _ in range(2):
         with running(SERVICE, tmp_path / "log", **environment) as service:
             eventually(lambda: len(view.failovers) == 2)
             service.kill()
-    say(kafka, namespace, failover(3, 70))
+    publish_status(kafka, namespace, failover(3, 70))
     with running(SERVICE, tmp_path / "log", **environment):
         eventually(lambda: [fields["epoch"] for _, fields in view.failovers] == ["1", "2", "3"])
 
 
-def test_two_processes_with_one_name_are_warned_of_and_marked(
+def test_two_processes_with_one_name_are_logged_and_marked(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
     with running(SERVICE, tmp_path / "log", **environment) as service:
 
         def is_marked() -> bool:
-            """While they speak: seconds after it, both of them may be gone."""
+            """Polled while both report: seconds later both may have been removed."""
             for incarnation in ("one", "two"):
                 status = replica_status("r1", "standby", 0, None, incarnation=incarnation)
-                say(kafka, namespace, status)
+                publish_status(kafka, namespace, status)
             return bool(view.replica("r1/0").get("duplicate_name"))
 
         eventually(is_marked)
-        assert "two live processes call themselves replica r1" in service.said
+        assert "two live processes call themselves replica r1" in service.log
 
 
-def test_without_kafka_and_topics_the_view_waits_and_ends_quickly(
+def test_a_view_that_waits_for_kafka_stops_quickly(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    away = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
-    with running(SERVICE, tmp_path / "log", **away) as service:
-        eventually(lambda: "no broker answers" in service.said)
+    unavailable = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
+    with running(SERVICE, tmp_path / "log", **unavailable) as service:
+        eventually(lambda: "no broker answers" in service.log)
         assert service.terminate() == 0
 
 
@@ -171,7 +172,7 @@ def test_a_wrong_number_of_shards_is_a_configuration_error(
     wrong = environment | {"POSTJOURNAL_SHARDS": "3"}
     with running(SERVICE, tmp_path / "log", **wrong) as service:
         assert service.process.wait(120) == 78
-    assert "has 1 partitions but POSTJOURNAL_SHARDS is 3" in service.said
+    assert "has 1 partitions but POSTJOURNAL_SHARDS is 3" in service.log
 
 
 # --- the store on a real Redis --------------------------------------------------------------
@@ -186,7 +187,7 @@ def entries(*numbers: int) -> Snapshot:
     return Snapshot({}, {}, [(f"{n}-0", {"epoch": str(n)}) for n in numbers])
 
 
-def test_a_failover_of_an_earlier_time_finds_its_place(store: RedisView, view: View) -> None:
+def test_a_failover_of_an_earlier_time_is_inserted_in_order(store: RedisView, view: View) -> None:
     store.sync(entries(5, 9))
     store.sync(entries(5, 7, 9))
     assert [key for key, _ in view.failovers] == ["5-0", "7-0", "9-0"]
@@ -199,21 +200,21 @@ def test_the_stream_keeps_its_last_thousand(store: RedisView, view: View) -> Non
     assert (len(keys), keys[0], keys[-1]) == (MAX_LENGTH, "3-0", f"{MAX_LENGTH + 2}-0")
 
 
-def test_a_replica_that_is_gone_leaves_the_hash(store: RedisView, view: View) -> None:
+def test_a_removed_replica_is_deleted_from_the_hash(store: RedisView, view: View) -> None:
     store.sync(Snapshot({}, {"r1/0": {"state": "standby"}, "r2/0": {"state": "leader"}}, []))
     store.sync(Snapshot({}, {"r2/0": {"state": "leader"}}, []))
     assert view.replica("r1/0") == {}
     assert view.replica("r2/0") == {"state": "leader"}
 
 
-def test_what_somebody_else_has_written_over_a_replica_is_replaced(
+def test_a_replica_that_another_client_has_overwritten_is_restored(
     store: RedisView, view: View, namespace: str
 ) -> None:
     view.redis.hset(f"{namespace}:replicas", "r1/0", "rubbish")
     changes = view.listen()
     store.sync(Snapshot({}, {"r1/0": {"state": "standby"}}, []))
     assert view.replica("r1/0") == {"state": "standby"}
-    assert len(view.heard(changes)) == 1
+    assert len(view.received(changes)) == 1
 
 
 def test_only_what_has_changed_is_published(store: RedisView, view: View) -> None:
@@ -221,23 +222,23 @@ def test_only_what_has_changed_is_published(store: RedisView, view: View) -> Non
     store.sync(Snapshot({0: shard}, {}, []))
     changes = view.listen()
     store.sync(Snapshot({0: shard | {"seq": "6"}}, {}, []))
-    assert view.heard(changes) == []
+    assert view.received(changes) == []
     store.sync(Snapshot({0: shard | {"leader": "r2", "epoch": "2"}}, {}, []))
-    assert len(view.heard(changes)) == 1
+    assert len(view.received(changes)) == 1
     assert view.shard["leader"] == "r2"
 
 
-def test_a_stream_that_another_has_just_written_is_looked_at_again(
+def test_a_concurrent_write_to_the_stream_is_detected_and_retried(
     store: RedisView, view: View, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = RedisView._stream
 
-    def overtaken(self: RedisView, pipe: Any) -> tuple[str, int]:
+    def read_then_add(self: RedisView, pipe: Any) -> tuple[str, int]:
         found = read(self, pipe)
         view.redis.xadd(f"{namespace}:failovers", {"epoch": "1"}, id="1-0")
         return found
 
-    monkeypatch.setattr(RedisView, "_stream", overtaken)
+    monkeypatch.setattr(RedisView, "_stream", read_then_add)
     with pytest.raises(redis.WatchError):
         store.sync(entries(1))
     monkeypatch.undo()

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Message
 from postjournal.adapters.kafka import topic_reader
 from postjournal.adapters.kafka.topic_reader import TopicReader, end
 from postjournal.core.errors import BrokersLost
-from tests.support.services import make_topics, publish
+from tests.support.topics import make_topics, publish
 
 pytestmark = pytest.mark.kafka
 

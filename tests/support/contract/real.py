@@ -15,7 +15,7 @@ from postjournal.adapters.kafka.shard_log import KafkaLog
 from postjournal.cluster.topics import Topics
 from postjournal.ports import ShardLog
 from tests.support.contract.shard_log import SINK, SOURCES, Harness
-from tests.support.services import patient_producer
+from tests.support.topics import retrying_producer
 
 _numbers = count()
 
@@ -30,7 +30,7 @@ class KafkaHarness:
         """Without `topics`: new ones."""
         self._bootstrap = bootstrap
         self.topics = topics or self._new_topics()
-        self._producer = patient_producer(bootstrap)
+        self._producer = retrying_producer(bootstrap)
         self._others: list[KafkaHarness] = []
         self.kafka_log = KafkaLog(bootstrap, self.topics, 0)
         self.log: ShardLog = self.kafka_log
