@@ -38,7 +38,7 @@ def environment(kafka: str, redis_server: str, namespace: str) -> dict[str, str]
 
 
 class Balances:
-    """The projection's hashes in Redis."""
+    """What the projection holds."""
 
     def __init__(self, url: str, namespace: str) -> None:
         self.redis = connect(url)
@@ -63,7 +63,7 @@ def balances(redis_server: str, namespace: str) -> Balances:
     return Balances(redis_server, namespace)
 
 
-def test_balances_and_their_position_are_written_to_redis(
+def test_balances_and_their_place_are_kept_in_redis(
     kafka: str, namespace: str, environment: dict[str, str], balances: Balances, tmp_path: Path
 ) -> None:
     publish(
@@ -77,7 +77,7 @@ def test_balances_and_their_position_are_written_to_redis(
         assert consumer.terminate() == 0
 
 
-def test_a_killed_projection_resumes_where_it_stopped(
+def test_a_killed_projection_goes_on_where_it_stopped(
     kafka: str, namespace: str, environment: dict[str, str], balances: Balances, tmp_path: Path
 ) -> None:
     topic = f"{namespace}.balances"
@@ -91,7 +91,7 @@ def test_a_killed_projection_resumes_where_it_stopped(
     assert balances.accounts == {f"a{n % 7}": n for n in range(5_093, 5_100)}
 
 
-def test_a_wiped_redis_is_refilled_without_new_outputs(
+def test_a_wiped_redis_is_filled_again_though_nothing_new_comes(
     kafka: str, namespace: str, environment: dict[str, str], balances: Balances, tmp_path: Path
 ) -> None:
     publish(kafka, f"{namespace}.balances", [balance(0, "a", 5), balance(1, "b", 7)])
@@ -108,38 +108,36 @@ def redis_process(tmp_path: Path) -> Iterator[RedisProcess]:
     process.stop()
 
 
-def test_a_projection_catches_up_when_redis_is_back(
+def test_a_projection_without_redis_catches_up_when_it_is_there(
     kafka: str,
     namespace: str,
     environment: dict[str, str],
     redis_process: RedisProcess,
     tmp_path: Path,
 ) -> None:
-    topic = f"{namespace}.balances"
+    topic, own = f"{namespace}.balances", redis_process
     publish(kafka, topic, [balance(0, "a", 5)])
     with running(
-        "services.consumer",
-        tmp_path / "log",
-        **environment | {"POSTJOURNAL_REDIS_URL": redis_process.url},
+        "services.consumer", tmp_path / "log", **environment | {"POSTJOURNAL_REDIS_URL": own.url}
     ) as consumer:
         eventually(lambda: "trying again" in consumer.log)
-        redis_process.start()
-        stored = Balances(redis_process.url, namespace)
-        eventually(lambda: stored.accounts == {"a": 5})
+        own.start()
+        kept = Balances(own.url, namespace)
+        eventually(lambda: kept.accounts == {"a": 5})
         before = consumer.log.count("trying again")
-        redis_process.pause()
+        own.pause()
         publish(kafka, topic, [balance(1, "a", 6), balance(2, "b", 1)])
         eventually(lambda: consumer.log.count("trying again") > before)
-        redis_process.resume()
-        eventually(lambda: stored.accounts == {"a": 6, "b": 1})
-        redis_process.stop()
+        own.resume()
+        eventually(lambda: kept.accounts == {"a": 6, "b": 1})
+        own.stop()
         publish(kafka, topic, [balance(3, "b", 2)])
-        redis_process.start()
-        eventually(lambda: stored.accounts == {"a": 6, "b": 2})
+        own.start()
+        eventually(lambda: kept.accounts == {"a": 6, "b": 2})
         assert consumer.terminate() == 0
 
 
-def test_a_gap_ends_the_projection_with_one_clear_line(
+def test_a_gap_ends_the_projection_with_a_clear_line(
     kafka: str, namespace: str, environment: dict[str, str], balances: Balances, tmp_path: Path
 ) -> None:
     publish(kafka, f"{namespace}.balances", [balance(0, "a", 5), balance(2, "a", 7)])
@@ -149,7 +147,7 @@ def test_a_gap_ends_the_projection_with_one_clear_line(
     assert balances.accounts == {"a": 5}
 
 
-def test_each_result_is_printed_once_also_across_a_restart(
+def test_results_are_printed_one_line_each_and_not_again_after_a_restart(
     kafka: str, namespace: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     topic, environment = f"{namespace}.results", environment | {"SINK": "results"}
@@ -167,10 +165,10 @@ def test_each_result_is_printed_once_also_across_a_restart(
 
 
 @pytest.mark.parametrize("sink", ["results", "balances"])
-def test_an_idle_consumer_is_ready_and_serves_its_metrics(
+def test_a_consumer_without_anything_to_do_is_ready_and_tells_its_metrics(
     environment: dict[str, str], kafka: str, namespace: str, tmp_path: Path, sink: str
 ) -> None:
-    """The Kafka client blocks a second thread while the first one waits for records."""
+    """The client lets no second thread in while the first one waits for records."""
     port = choose_ports({"metrics": 7072}, prefer_wanted=False)["metrics"]
     settings = environment | {"SINK": sink, "POSTJOURNAL_METRICS_PORT": str(port)}
 
@@ -186,16 +184,16 @@ def test_an_idle_consumer_is_ready_and_serves_its_metrics(
         eventually(lambda: f'consumer_outputs_total{{sink="{sink}"}} 1.0' in get("/metrics").text)
 
 
-def test_a_consumer_that_waits_for_kafka_stops_quickly(
+def test_a_consumer_that_waits_for_kafka_ends_quickly(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    unavailable = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
-    with running("services.consumer", tmp_path / "log", **unavailable) as consumer:
+    away = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
+    with running("services.consumer", tmp_path / "log", **away) as consumer:
         eventually(lambda: "no broker answers" in consumer.log)
         assert consumer.terminate() == 0
 
 
-def test_an_unknown_sink_is_a_configuration_error(
+def test_a_sink_that_nobody_knows_is_a_configuration_error(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     with running("services.consumer", tmp_path / "log", **environment | {"SINK": "x"}) as consumer:
@@ -212,7 +210,7 @@ def projection(redis_server: str, namespace: str) -> BalancesProjection:
     return BalancesProjection(connect(redis_server), namespace)
 
 
-def test_a_projection_never_overwrites_what_another_has_written(
+def test_nobody_writes_over_what_another_projection_has_written(
     projection: BalancesProjection, redis_server: str, namespace: str, balances: Balances
 ) -> None:
     other = BalancesProjection(connect(redis_server), namespace)
@@ -233,7 +231,7 @@ def test_a_first_write_removes_balances_of_unknown_age(
     assert balances.accounts == {"a": 2}
 
 
-def test_a_projection_notices_that_its_position_is_lost(
+def test_a_projection_that_lost_its_place_notices(
     projection: BalancesProjection, balances: Balances
 ) -> None:
     projection.load(0)

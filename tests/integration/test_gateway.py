@@ -1,4 +1,4 @@
-"""The gateway on a real Kafka: in this process with fake replicas, and as gunicorn's process."""
+"""The gateway on a real Kafka: in this process over fake replicas, and as gunicorn's."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from typing import Any
 import msgspec
 import pytest
 import requests
+from confluent_kafka import Consumer, TopicPartition
 from flask.testing import FlaskClient
 
+from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.cli.local.ports import choose_ports
 from postjournal.cluster.status import ReplicaStatus
 from postjournal.config.settings import Settings
@@ -24,7 +26,7 @@ from services.producer import reads
 from services.producer.app import make_app
 from services.producer.wiring import start
 from tests.support.services import eventually, publish_status, replica_status, running
-from tests.support.topics import make_topics, publish, read
+from tests.support.topics import make_topics, publish
 
 pytestmark = pytest.mark.kafka
 
@@ -36,7 +38,7 @@ def namespace() -> str:
     return f"test-{uuid.uuid4().hex[:8]}"
 
 
-def fail(error: ConfigurationError) -> None:
+def never(error: ConfigurationError) -> None:
     raise AssertionError(error)
 
 
@@ -50,7 +52,7 @@ def settings(kafka: str, namespace: str) -> Settings:
 @pytest.fixture
 def http(kafka: str, namespace: str, settings: Settings) -> Iterator[FlaskClient]:
     make_topics(kafka, namespace)
-    gateway = start(settings, fail)
+    gateway = start(settings, never)
     client = make_app(gateway.gateway).test_client()
     eventually(lambda: client.get("/readyz").status_code == 200)
     yield client
@@ -58,13 +60,16 @@ def http(kafka: str, namespace: str, settings: Settings) -> Iterator[FlaskClient
 
 
 def commands(kafka: str, namespace: str, count: int) -> list[Any]:
-    """The keys and decoded values of the first commands in the topic."""
-    messages = read(kafka, f"{namespace}.commands", count)[:count]
-    return [(message.key(), json.loads(message.value() or b"")) for message in messages]
+    """The first commands in the topic: key and decoded value."""
+    consumer = Consumer(kafka_settings.follower_consumer(kafka))
+    consumer.assign([TopicPartition(f"{namespace}.commands", 0, 0)])
+    found = [consumer.poll(60) for _ in range(count)]
+    consumer.close()
+    return [(each.key(), json.loads(each.value() or b"")) for each in found if each is not None]
 
 
-def publish_results_later(kafka: str, namespace: str, *results: Mapping[str, object]) -> None:
-    """Publish the results as soon as there is a command in the log."""
+def answer_in_background(kafka: str, namespace: str, *results: Mapping[str, object]) -> None:
+    """Publish results a moment after the command was sent."""
 
     def publish_later() -> None:
         commands(kafka, namespace, 1)
@@ -84,7 +89,7 @@ def test_a_batch_is_in_the_log_in_order(kafka: str, namespace: str, http: FlaskC
     batch = [{"type": "open", "account": f"a{n}"} for n in range(3_000)]
     response = http.post("/api/v1/commands/batch", json=batch, headers={"Idempotency-Key": "k"})
     assert response.json is not None
-    assert [command["offset"] for command in response.json["commands"]] == list(range(3_000))
+    assert [each["offset"] for each in response.json["commands"]] == list(range(3_000))
     assert [value["id"] for _, value in commands(kafka, namespace, 3)] == ["k-0", "k-1", "k-2"]
 
 
@@ -92,7 +97,7 @@ def test_a_request_that_waits_gets_its_result(
     kafka: str, namespace: str, http: FlaskClient
 ) -> None:
     result: dict[str, object] = {"id": "a1", "seq": 1, "status": "accepted"}
-    publish_results_later(kafka, namespace, {"id": "other", "seq": 0}, result)
+    answer_in_background(kafka, namespace, {"id": "other", "seq": 0}, result)
     response = http.post("/api/v1/commands", json=OPEN, headers={"Prefer": "wait=20"})
     assert (response.status_code, response.json) == (200, result)
 
@@ -101,7 +106,7 @@ def test_a_result_from_before_the_request_is_not_its_result(
     kafka: str, namespace: str, http: FlaskClient
 ) -> None:
     early, marker = {"id": "a1", "seq": 0}, {"id": "a0", "seq": 1}
-    publish_results_later(kafka, namespace, early, marker)
+    answer_in_background(kafka, namespace, early, marker)
     headers = {"Prefer": "wait=20"}
     assert http.post("/api/v1/commands", json=OPEN | {"id": "a0"}, headers=headers).json == marker
     response = http.post("/api/v1/commands", json=OPEN, headers={"Prefer": "wait=1"})
@@ -109,7 +114,7 @@ def test_a_result_from_before_the_request_is_not_its_result(
 
 
 class Replica:
-    """An HTTP server that answers queries as a replica does."""
+    """Answers queries as a replica would."""
 
     def __init__(self) -> None:
         replica = self
@@ -119,8 +124,8 @@ class Replica:
             def do_GET(self) -> None:
                 body = {"error": "not leader"}
                 if replica.status == 200:
-                    position = {"seq": 9, "epoch": 1, "shard": 0, "replica": "r1"}
-                    body = {"result": replica.result, **position}  # type: ignore[dict-item]
+                    place = {"seq": 9, "epoch": 1, "shard": 0, "replica": "r1"}
+                    body = {"result": replica.result, **place}  # type: ignore[dict-item]
                 self.send_response(replica.status)
                 self.end_headers()
                 self.wfile.write(json.dumps(body).encode())
@@ -137,13 +142,13 @@ class Replica:
 def replicas() -> Iterator[list[Replica]]:
     made = [Replica(), Replica()]
     yield made
-    for replica in made:
-        replica.server.shutdown()
-        replica.server.server_close()
+    for each in made:
+        each.server.shutdown()
+        each.server.server_close()
 
 
-def report(kafka: str, namespace: str, http: FlaskClient, *statuses: ReplicaStatus) -> None:
-    """Publish until the gateway knows that r1 leads; a leader is silent after five seconds."""
+def tell(kafka: str, namespace: str, http: FlaskClient, *statuses: ReplicaStatus) -> None:
+    """Until the gateway knows that r1 leads: who has said nothing for five seconds is silent."""
 
     def is_known() -> bool:
         publish_status(kafka, namespace, *statuses)
@@ -156,7 +161,7 @@ def report(kafka: str, namespace: str, http: FlaskClient, *statuses: ReplicaStat
 def test_a_read_finds_the_leader_by_its_status(
     kafka: str, namespace: str, http: FlaskClient, replicas: list[Replica]
 ) -> None:
-    report(kafka, namespace, http, replica_status("r1", "leader", 1, "r1", http=replicas[0].http))
+    tell(kafka, namespace, http, replica_status("r1", "leader", 1, "r1", http=replicas[0].http))
     response = http.get("/api/v1/accounts/alice")
     assert response.status_code == 200
     assert response.json is not None
@@ -172,7 +177,7 @@ def test_a_read_during_a_failover_is_answered_by_the_next_leader(
 ) -> None:
     monkeypatch.setattr(reads, "BUDGET_S", 60.0)
     replicas[0].status = 409
-    report(kafka, namespace, http, replica_status("r1", "leader", 1, "r1", http=replicas[0].http))
+    tell(kafka, namespace, http, replica_status("r1", "leader", 1, "r1", http=replicas[0].http))
     later = threading.Timer(
         0.3,
         publish_status,
@@ -183,12 +188,12 @@ def test_a_read_during_a_failover_is_answered_by_the_next_leader(
     later.join()
 
 
-def test_any_replica_answers_a_read_that_does_not_need_the_leader(
+def test_any_replica_answers_where_that_is_enough(
     kafka: str, namespace: str, http: FlaskClient, replicas: list[Replica]
 ) -> None:
-    unreachable = replica_status("r1", "leader", 1, "r1", http="127.0.0.1:1")
+    away = replica_status("r1", "leader", 1, "r1", http="127.0.0.1:1")
     standby = replica_status("r2", "standby", 1, "r1", http=replicas[1].http)
-    report(kafka, namespace, http, unreachable, standby)
+    tell(kafka, namespace, http, away, standby)
     for _ in range(2):
         assert http.get("/api/v1/accounts/alice?consistency=any").status_code == 200
     assert http.get("/api/v1/accounts/alice").status_code == 503
@@ -224,7 +229,7 @@ def post(environment: dict[str, str], **headers: str) -> requests.Response:
     return requests.post(url, json=OPEN, headers=headers, timeout=120)
 
 
-def test_a_gateway_started_before_its_topics_becomes_ready_when_they_exist(
+def test_the_gateway_comes_up_before_its_topics_and_works_when_they_are_there(
     kafka: str, namespace: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     with running("services.producer", tmp_path / "log", **environment) as gateway:
@@ -240,17 +245,17 @@ def test_a_gateway_started_before_its_topics_becomes_ready_when_they_exist(
         assert gateway.terminate() == 0
 
 
-def test_a_gateway_without_kafka_is_live_and_not_ready(
+def test_a_gateway_without_kafka_lives_and_is_not_ready(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    unavailable = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
-    with running("services.producer", tmp_path / "log", **unavailable) as gateway:
-        eventually(lambda: get(environment, "/livez").status_code == 200)
-        eventually(lambda: "no broker answers" in get(environment, "/readyz").text)
+    away = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
+    with running("services.producer", tmp_path / "log", **away) as gateway:
+        eventually(lambda: get(away, "/livez").status_code == 200)
+        eventually(lambda: "no broker answers" in get(away, "/readyz").text)
         took_s = []
         for _ in range(5):  # one of them at least gets the CPU that it needs
             started = time.monotonic()
-            refused = post(environment)
+            refused = post(away)
             took_s.append(time.monotonic() - started)
         assert min(took_s) < 1
         assert (refused.status_code, refused.json()["outcome"]) == (503, "not_accepted")
@@ -258,7 +263,7 @@ def test_a_gateway_without_kafka_is_live_and_not_ready(
         assert gateway.terminate() == 0
 
 
-def test_a_stopping_gateway_answers_waiting_requests(
+def test_a_stopping_gateway_answers_those_who_wait(
     kafka: str, namespace: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     make_topics(kafka, namespace)
@@ -276,17 +281,16 @@ def test_a_stopping_gateway_answers_waiting_requests(
         assert answers == [202]
 
 
-def test_a_gateway_waits_for_ports_that_the_worker_of_a_killed_one_still_holds(
+def test_a_gateway_waits_for_the_ports_that_a_killed_ones_worker_still_holds(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    # Without Kafka a worker takes longer to exit.
-    unavailable = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
-    with running("services.producer", tmp_path / "first", **unavailable) as first:
-        eventually(lambda: get(environment, "/livez").status_code == 200)
+    away = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}  # its end takes longer then
+    with running("services.producer", tmp_path / "first", **away) as first:
+        eventually(lambda: get(away, "/livez").status_code == 200)
         first.kill()
-        with running("services.producer", tmp_path / "second", **unavailable) as second:
+        with running("services.producer", tmp_path / "second", **away) as second:
             eventually(lambda: "metrics on" in second.log)
-            assert get(environment, "/livez").status_code == 200
+            assert get(away, "/livez").status_code == 200
             assert second.terminate() == 0
 
 

@@ -23,7 +23,7 @@ SERVICE = "services.leader_view"
 
 
 class View:
-    """The leader view's keys in Redis."""
+    """What Redis holds."""
 
     def __init__(self, url: str, namespace: str) -> None:
         self.redis: Any = connect(url)
@@ -48,14 +48,14 @@ class View:
     def listen(self) -> Any:
         channel = self.redis.pubsub(ignore_subscribe_messages=True)
         channel.subscribe(f"{self._namespace}:changes")
-        self.received(channel)
+        self.heard(channel)
         return channel
 
-    def received(self, channel: Any) -> list[Any]:
-        """All messages published before now: those before a mark that this publishes."""
+    def heard(self, channel: Any) -> list[Any]:
+        """All that was published before now: what comes before a mark of our own."""
         mark = uuid.uuid4().hex
         while not self.redis.publish(f"{self._namespace}:changes", mark):
-            time.sleep(0.01)  # until Redis has processed the subscription
+            time.sleep(0.01)  # the subscription is on its way
         found: list[Any] = []
         while not found or found[-1]["data"] != mark:
             message = channel.get_message(timeout=1)
@@ -99,7 +99,7 @@ def failover(epoch: int, time_ms: int) -> Failover:
     )
 
 
-def test_the_view_shows_the_leader_and_the_replicas(
+def test_the_view_shows_who_leads_and_who_is_there(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
     publish_status(kafka, namespace, replica_status("r1", "leader", 1, "r1"), failover(1, 50))
@@ -111,13 +111,13 @@ def test_the_view_shows_the_leader_and_the_replicas(
         eventually(lambda: view.shard["leader"] == "r2")
         eventually(lambda: [key for key, _ in view.failovers] == ["50-1000", "60-2000"])
         assert view.shard["epoch"] == "2"
-        assert view.replica("r1/0")["state"] == "leader"  # as the deposed leader reports itself
-        published = [msgspec.json.decode(change["data"]) for change in view.received(changes)]
-        assert {"shard", "replica", "failover"} <= {change["kind"] for change in published}
+        assert view.replica("r1/0")["state"] == "leader"  # what the zombie says of itself
+        told = [msgspec.json.decode(each["data"]) for each in view.heard(changes)]
+        assert {"shard", "replica", "failover"} <= {each["kind"] for each in told}
         assert service.terminate() == 0
 
 
-def test_a_wiped_redis_is_refilled_without_new_records(
+def test_a_wiped_redis_is_filled_again_though_nothing_new_comes(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
     publish_status(kafka, namespace, replica_status("r1", "leader", 1, "r1"), failover(1, 50))
@@ -128,7 +128,7 @@ def test_a_wiped_redis_is_refilled_without_new_records(
         eventually(lambda: view.shard == before and len(view.failovers) == 1)
 
 
-def test_a_restart_adds_no_failover_twice(
+def test_a_restart_tells_no_failover_twice(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
     publish_status(kafka, namespace, failover(1, 50), failover(2, 60), failover(2, 60))
@@ -141,13 +141,13 @@ def test_a_restart_adds_no_failover_twice(
         eventually(lambda: [fields["epoch"] for _, fields in view.failovers] == ["1", "2", "3"])
 
 
-def test_two_processes_with_one_name_are_logged_and_marked(
+def test_two_processes_with_one_name_are_warned_of_and_marked(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
     with running(SERVICE, tmp_path / "log", **environment) as service:
 
         def is_marked() -> bool:
-            """Polled while both report: seconds later both may have been removed."""
+            """While they speak: seconds after it, both of them may be gone."""
             for incarnation in ("one", "two"):
                 status = replica_status("r1", "standby", 0, None, incarnation=incarnation)
                 publish_status(kafka, namespace, status)
@@ -157,11 +157,11 @@ def test_two_processes_with_one_name_are_logged_and_marked(
         assert "two live processes call themselves replica r1" in service.log
 
 
-def test_a_view_that_waits_for_kafka_stops_quickly(
+def test_without_kafka_and_topics_the_view_waits_and_ends_quickly(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    unavailable = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
-    with running(SERVICE, tmp_path / "log", **unavailable) as service:
+    away = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
+    with running(SERVICE, tmp_path / "log", **away) as service:
         eventually(lambda: "no broker answers" in service.log)
         assert service.terminate() == 0
 
@@ -187,7 +187,7 @@ def entries(*numbers: int) -> Snapshot:
     return Snapshot({}, {}, [(f"{n}-0", {"epoch": str(n)}) for n in numbers])
 
 
-def test_a_failover_of_an_earlier_time_is_inserted_in_order(store: RedisView, view: View) -> None:
+def test_a_failover_of_an_earlier_time_finds_its_place(store: RedisView, view: View) -> None:
     store.sync(entries(5, 9))
     store.sync(entries(5, 7, 9))
     assert [key for key, _ in view.failovers] == ["5-0", "7-0", "9-0"]
@@ -200,21 +200,21 @@ def test_the_stream_keeps_its_last_thousand(store: RedisView, view: View) -> Non
     assert (len(keys), keys[0], keys[-1]) == (MAX_LENGTH, "3-0", f"{MAX_LENGTH + 2}-0")
 
 
-def test_a_removed_replica_is_deleted_from_the_hash(store: RedisView, view: View) -> None:
+def test_a_replica_that_is_gone_leaves_the_hash(store: RedisView, view: View) -> None:
     store.sync(Snapshot({}, {"r1/0": {"state": "standby"}, "r2/0": {"state": "leader"}}, []))
     store.sync(Snapshot({}, {"r2/0": {"state": "leader"}}, []))
     assert view.replica("r1/0") == {}
     assert view.replica("r2/0") == {"state": "leader"}
 
 
-def test_a_replica_that_another_client_has_overwritten_is_restored(
+def test_what_somebody_else_has_written_over_a_replica_is_replaced(
     store: RedisView, view: View, namespace: str
 ) -> None:
     view.redis.hset(f"{namespace}:replicas", "r1/0", "rubbish")
     changes = view.listen()
     store.sync(Snapshot({}, {"r1/0": {"state": "standby"}}, []))
     assert view.replica("r1/0") == {"state": "standby"}
-    assert len(view.received(changes)) == 1
+    assert len(view.heard(changes)) == 1
 
 
 def test_only_what_has_changed_is_published(store: RedisView, view: View) -> None:
@@ -222,23 +222,23 @@ def test_only_what_has_changed_is_published(store: RedisView, view: View) -> Non
     store.sync(Snapshot({0: shard}, {}, []))
     changes = view.listen()
     store.sync(Snapshot({0: shard | {"seq": "6"}}, {}, []))
-    assert view.received(changes) == []
+    assert view.heard(changes) == []
     store.sync(Snapshot({0: shard | {"leader": "r2", "epoch": "2"}}, {}, []))
-    assert len(view.received(changes)) == 1
+    assert len(view.heard(changes)) == 1
     assert view.shard["leader"] == "r2"
 
 
-def test_a_concurrent_write_to_the_stream_is_detected_and_retried(
+def test_a_stream_that_another_has_just_written_is_looked_at_again(
     store: RedisView, view: View, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = RedisView._stream
 
-    def read_then_add(self: RedisView, pipe: Any) -> tuple[str, int]:
+    def overtaken(self: RedisView, pipe: Any) -> tuple[str, int]:
         found = read(self, pipe)
         view.redis.xadd(f"{namespace}:failovers", {"epoch": "1"}, id="1-0")
         return found
 
-    monkeypatch.setattr(RedisView, "_stream", read_then_add)
+    monkeypatch.setattr(RedisView, "_stream", overtaken)
     with pytest.raises(redis.WatchError):
         store.sync(entries(1))
     monkeypatch.undo()

@@ -63,7 +63,7 @@ class Replica:
         shards: list[Json] = answer.json()["shards"]
         return shards
 
-    def reported(self, name: str) -> Any:
+    def status(self, name: str) -> Any:
         """One field of its first shard's state; None when it does not answer."""
         states = self.states()
         return states[0][name] if states else None
@@ -120,10 +120,10 @@ def independent_fold(records: list[tuple[int, bytes]]) -> Json:
     return {"epoch": epoch, "leader": leader, "seq": next_seq, "digest": digest}
 
 
-def test_a_replica_that_waits_for_kafka_stops_on_request(start: Start) -> None:
-    unused = f"127.0.0.1:{choose_ports({'kafka': 9092}, prefer_wanted=False)['kafka']}"
-    replica = start("a", bootstrap=unused)
-    eventually(lambda: re.search(f"waiting for Kafka.*{unused}", replica.service.log))
+def test_a_replica_that_waits_for_kafka_stops_on_sigterm(start: Start) -> None:
+    no_broker = f"127.0.0.1:{choose_ports({'kafka': 9092}, prefer_wanted=False)['kafka']}"
+    replica = start("a", bootstrap=no_broker)
+    eventually(lambda: re.search(f"waiting for Kafka.*{no_broker}", replica.service.log))
     assert replica.service.terminate() == 0
 
 
@@ -137,14 +137,14 @@ def test_an_independent_fold_of_the_journal_gives_the_same_leader_epoch_and_seq(
         for n in range(50)
     ]
     publish(kafka, f"{namespace}.feed", opened, key=b"main")
-    eventually(lambda: first.reported("seq") == second.reported("seq") == 50)
+    eventually(lambda: first.status("seq") == second.status("seq") == 50)
     leader, other = (first, second) if first.leads() else (second, first)
     in_sync = re.compile(r"^postjournal_standby_lag_records{.*} 0.0$", re.MULTILINE)
     eventually(lambda: in_sync.search(other.metrics()) is not None)
     leader.service.kill()
     eventually(other.leads)
     publish(kafka, f"{namespace}.commands", opened, key=b"main")  # all of them repeats
-    eventually(lambda: other.reported("seq") == 100)
+    eventually(lambda: other.status("seq") == 100)
 
     def agrees() -> bool:
         """True unless a claim was appended between the two reads."""
@@ -156,7 +156,7 @@ def test_an_independent_fold_of_the_journal_gives_the_same_leader_epoch_and_seq(
     eventually(agrees)
 
 
-def test_poison_is_rejected_and_published_to_the_dead_letters(
+def test_poison_is_rejected_and_goes_to_the_dead_letters(
     kafka: str, namespace: str, start: Start
 ) -> None:
     replica = start("a")
@@ -186,7 +186,7 @@ def test_a_replica_with_another_number_of_shards_is_refused(start: Start) -> Non
     assert "POSTJOURNAL_SHARDS is 3" in wrong.service.log
 
 
-def test_the_journal_topic_is_created_to_keep_everything(kafka: str, namespace: str) -> None:
+def test_the_journals_topic_is_created_without_retention(kafka: str, namespace: str) -> None:
     admin = AdminClient({"bootstrap.servers": kafka})
     topics = Topics.of(namespace, (), ())
     ensure_topics(admin, topics, shards=1, replication=1)
@@ -211,7 +211,7 @@ def test_a_journal_topic_that_would_lose_records_is_refused(
     assert "kafka-configs.sh" in service.log
 
 
-def test_two_shards_are_led_and_each_decides_only_its_keys(
+def test_two_shards_are_led_and_decide_only_their_own_keys(
     kafka: str, namespace: str, start: Start
 ) -> None:
     replica = start("a", shards=2)
@@ -227,9 +227,9 @@ def test_replicas_with_one_name_are_distinguished_by_their_incarnation(
 ) -> None:
     twins = [start("twin") for _ in range(2)]
     eventually(lambda: sorted(twin.leads() for twin in twins) == [False, True])
-    eventually(lambda: {twin.reported("state") for twin in twins} == {"leader", "standby"})
+    eventually(lambda: {twin.status("state") for twin in twins} == {"leader", "standby"})
     publish(kafka, f"{namespace}.commands", [OPEN], key=b"main")
-    eventually(lambda: [twin.reported("seq") for twin in twins] == [1, 1])
+    eventually(lambda: [twin.status("seq") for twin in twins] == [1, 1])
     leader, other = twins if twins[0].leads() else reversed(twins)
     leader.service.kill()
     eventually(other.leads)

@@ -16,7 +16,7 @@ from postjournal.core.errors import JournalUnavailable, RecordsMissing, Sequence
 from postjournal.core.sequence import Position
 from postjournal.subscribe import Start, Subscription, subscribe
 from tests.support.services import outputs
-from tests.support.topics import delete_before, publish
+from tests.support.topics import publish
 
 pytestmark = pytest.mark.kafka
 
@@ -34,18 +34,24 @@ def make(kafka: str, topic: str, partitions: int = 1) -> None:
     admin.create_topics([new], operation_timeout=10)[topic].result(60)
 
 
+def delete_before(kafka: str, topic: str, offset: int) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka})
+    place = TopicPartition(topic, 0, offset)
+    admin.delete_records([place])[place].result(60)
+
+
 def take(subscription: Subscription, count: int, timeout_s: float = 120) -> list[int]:
     """The next `count` sequences."""
     got: list[int] = []
     deadline = time.monotonic() + timeout_s
     while len(got) < count:
         assert time.monotonic() < deadline, got
-        got += [output.seq for output in subscription.poll(0.2)]
+        got += [each.seq for each in subscription.poll(0.2)]
     return got
 
 
 def commit(subscription: Subscription) -> None:
-    """Retry until a slow broker answers in time."""
+    """Until a slow broker has answered in time."""
     for _ in range(60):
         with contextlib.suppress(JournalUnavailable):
             subscription.commit()
@@ -54,15 +60,15 @@ def commit(subscription: Subscription) -> None:
 
 
 def begin(subscription: Subscription) -> None:
-    """Poll until it has its positions, while the topic has nothing new."""
+    """Until it has its places, before anything comes."""
     deadline, ready = time.monotonic() + 120, 0
-    while ready < 2:  # the poll after the one that is assigned partitions finds the positions
+    while ready < 2:  # the poll after the one that got the partitions finds the places
         assert time.monotonic() < deadline, subscription.trouble
         assert subscription.poll(0.1) == []
         ready = 0 if subscription.trouble else ready + 1
 
 
-def delivers_nothing(subscription: Subscription, seconds: float = 1.0) -> bool:
+def quiet(subscription: Subscription, seconds: float = 1.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if subscription.poll(0.2):
@@ -70,13 +76,13 @@ def delivers_nothing(subscription: Subscription, seconds: float = 1.0) -> bool:
     return True
 
 
-def test_late_duplicates_in_the_topic_are_not_delivered(kafka: str, topic: str) -> None:
+def test_late_duplicates_in_the_topic_are_not_handed_out(kafka: str, topic: str) -> None:
     publish(kafka, topic, outputs([0, 1, 2, 1, 2, 3, 0, 4]))
     with subscribe(kafka, topic, group=topic) as subscription:
         assert take(subscription, 5) == [0, 1, 2, 3, 4]
 
 
-def test_the_next_subscriber_resumes_at_the_committed_position(kafka: str, topic: str) -> None:
+def test_a_committed_place_is_where_the_next_subscriber_goes_on(kafka: str, topic: str) -> None:
     publish(kafka, topic, outputs([0, 1, 2]))
     with subscribe(kafka, topic, group=topic) as subscription:
         take(subscription, 3)
@@ -86,7 +92,7 @@ def test_the_next_subscriber_resumes_at_the_committed_position(kafka: str, topic
         assert take(subscription, 1) == [3]
 
 
-def test_what_was_not_committed_is_delivered_again(kafka: str, topic: str) -> None:
+def test_what_was_not_committed_comes_again(kafka: str, topic: str) -> None:
     publish(kafka, topic, outputs([0, 1]))
     with subscribe(kafka, topic, group=topic) as subscription:
         take(subscription, 2)
@@ -94,7 +100,7 @@ def test_what_was_not_committed_is_delivered_again(kafka: str, topic: str) -> No
         assert take(subscription, 2) == [0, 1]
 
 
-def test_a_partition_that_moves_to_another_member_keeps_its_position(kafka: str) -> None:
+def test_a_partition_that_moves_to_another_member_moves_with_its_place(kafka: str) -> None:
     topic = f"test-{uuid.uuid4().hex[:8]}.results"
     make(kafka, topic, partitions=2)
     for partition in (0, 1):
@@ -105,12 +111,12 @@ def test_a_partition_that_moves_to_another_member_keeps_its_position(kafka: str)
         with subscribe(kafka, topic, group=topic) as second:
             for partition in (0, 1):
                 publish(kafka, topic, outputs([1, 2]), partition)
-            got: set[tuple[int, int]] = set()  # what could not be committed is delivered again
+            got: set[tuple[int, int]] = set()  # what could not be committed comes again
             deadline = time.monotonic() + 120
             while len(got) < 2:
                 assert time.monotonic() < deadline
                 for member in (first, second):
-                    got |= {(output.partition, output.seq) for output in member.poll(0.1)}
+                    got |= {(each.partition, each.seq) for each in member.poll(0.1)}
                     commit(member)
             assert got == {(0, 2), (1, 2)}
 
@@ -122,15 +128,13 @@ def test_a_gap_is_raised_after_what_came_before_it(kafka: str, topic: str) -> No
         commit(subscription)
         with pytest.raises(SequenceGap, match="expected seq 2, got 3"):
             take(subscription, 1)
-        with pytest.raises(SequenceGap):  # polling again does not get past it
+        with pytest.raises(SequenceGap):  # it does not go away by trying again
             subscription.poll(0.2)
     with subscribe(kafka, topic, group=topic) as subscription, pytest.raises(SequenceGap):
         take(subscription, 1)
 
 
-def test_where_retention_has_cut_the_topic_a_window_finds_the_position(
-    kafka: str, topic: str
-) -> None:
+def test_where_retention_has_cut_the_topic_a_window_finds_the_place(kafka: str, topic: str) -> None:
     publish(kafka, topic, outputs([0, 1, 2, 3, 4, 1, 2, 5, 6]))
     delete_before(kafka, topic, 5)
     with subscribe(kafka, topic, group=topic) as subscription:
@@ -151,21 +155,19 @@ def test_retention_that_overtook_a_subscriber_is_a_gap(kafka: str, topic: str) -
 
 
 @pytest.mark.parametrize("before", [[], [0], [0, 1, 2, 0, 1]])
-def test_from_the_end_exactly_what_is_new_is_delivered(
-    kafka: str, topic: str, before: list[int]
-) -> None:
+def test_from_the_end_exactly_what_is_new_comes(kafka: str, topic: str, before: list[int]) -> None:
     publish(kafka, topic, outputs(before))
     start: Start = "end"
     with subscribe(kafka, topic, group=topic, start=start) as subscription:
         begin(subscription)
-        assert delivers_nothing(subscription)
+        assert quiet(subscription)
         commit(subscription)
         new = len(set(before))
         publish(kafka, topic, outputs([*before[-1:], new, new + 1]))
         assert take(subscription, 2) == [new, new + 1]
 
 
-def test_an_offset_that_a_tool_has_committed_is_checked_for_repeats(kafka: str, topic: str) -> None:
+def test_an_offset_that_somebody_else_has_set_is_taken_with_care(kafka: str, topic: str) -> None:
     publish(kafka, topic, outputs([0, 1, 2, 1, 3]))
     tool = Consumer(kafka_settings.subscriber_consumer(kafka, topic))
     tool.commit(offsets=[TopicPartition(topic, 0, 3)], asynchronous=False)
@@ -196,16 +198,16 @@ def test_iterating_commits_batch_by_batch(kafka: str, topic: str) -> None:
 
 
 class Memory:
-    """Positions in memory."""
+    """Positions of the test's own."""
 
     def __init__(self) -> None:
-        self.saved: dict[int, Position] = {}
+        self.places: dict[int, Position] = {}
 
     def load(self, partition: int) -> Position | None:
-        return self.saved.get(partition)
+        return self.places.get(partition)
 
     def save(self, positions: Mapping[int, Position]) -> None:
-        self.saved |= positions
+        self.places |= positions
 
 
 def test_positions_may_live_elsewhere(kafka: str, topic: str) -> None:
@@ -214,7 +216,7 @@ def test_positions_may_live_elsewhere(kafka: str, topic: str) -> None:
     with subscribe(kafka, topic, positions=memory) as subscription:
         take(subscription, 2)
         commit(subscription)
-    assert memory.saved == {0: Position(2, 1)}
+    assert memory.places == {0: Position(2, 1)}
     publish(kafka, topic, outputs([1, 2]))
     with subscribe(kafka, topic, positions=memory) as subscription:
         assert take(subscription, 1) == [2]
@@ -225,14 +227,14 @@ def test_reloading_goes_back_to_what_was_saved(kafka: str, topic: str) -> None:
     publish(kafka, topic, outputs([0, 1, 2]))
     with subscribe(kafka, topic, positions=memory) as subscription:
         take(subscription, 3)
-        memory.saved[0] = Position(1, 0)
+        memory.places[0] = Position(1, 0)
         subscription.reload()
         assert take(subscription, 2) == [1, 2]
 
 
 def test_a_position_beyond_the_topics_end_is_an_error(kafka: str, topic: str) -> None:
     memory = Memory()
-    memory.saved[0] = Position(500, 499)
+    memory.places[0] = Position(500, 499)
     with (
         subscribe(kafka, topic, positions=memory) as subscription,
         pytest.raises(RecordsMissing, match="made anew"),

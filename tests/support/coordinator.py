@@ -36,7 +36,7 @@ from tests.support.openapi import client_of
 
 @dataclass
 class Record:
-    """As much of a Kafka message as is looked at."""
+    """A Kafka message, with the methods that `ClusterState` calls."""
 
     record: Any
     seen: int
@@ -50,20 +50,20 @@ class Record:
 
 @dataclass
 class Topic:
-    """What is appended is known to all coordinators at once."""
+    """A topic in memory: all `readers` have read a record as soon as it is appended."""
 
-    knows: list[ClusterState]
+    readers: list[ClusterState]
     seen: int = 0
     records: list[Any] = field(default_factory=list)
-    is_away: bool = False
+    is_unavailable: bool = False
 
     def append(self, record: ControlRecord | StatusRecord) -> None:
-        if self.is_away:
+        if self.is_unavailable:
             raise JournalUnavailable("Kafka does not answer")
         self.records.append(record)
         seen = self.seen or time.time_ns() // 1_000_000
         message: Any = Record(record, seen)
-        for cluster_state in self.knows:
+        for cluster_state in self.readers:
             if isinstance(record, SnapshotOrder):
                 cluster_state.on_control(message)
             else:
@@ -76,8 +76,8 @@ class NoTrouble:
 
 
 @dataclass
-class Trims:
-    """What was trimmed."""
+class FakeTrimmer:
+    """Records the calls: (shard, offset)."""
 
     done: list[tuple[int, int]] = field(default_factory=list)
 
@@ -85,8 +85,8 @@ class Trims:
         self.done.append((shard, before))
 
 
-class World:
-    """One coordinator; `another()` reads the same topics and store."""
+class Setup:
+    """A coordinator on topics in memory and a store in `folder`; `another` shares both."""
 
     def __init__(self, folder: Path, shards: int = 1, **rules: Any) -> None:
         self.folder, self.shards = folder, shards
@@ -95,38 +95,39 @@ class World:
         self.control, self.status = Topic([self.cluster_state]), Topic([self.cluster_state])
         self.follower = NoTrouble()
         self.metrics = Metrics()
-        self.trims = Trims()
+        self.trimmer = FakeTrimmer()
         self.now: int | None = None
         self.rules = Rules(
             Schedule(rules.get("minutes", 0), rules.get("commands", 0)),
             rules.get("keep", 10),
-            self.trims if rules.get("trim") else None,
+            self.trimmer if rules.get("trim") else None,
         )
-        self.maintenance = self._make_keeper(self.cluster_state, self.store)
+        self.maintenance = self._make_maintenance(self.cluster_state, self.store)
         self.allow_crash = False
+        self._pages: list[LivePage] = []
 
     def _make_store(self) -> SnapshotStore:
         return SnapshotStore(ObjectStore(StoreSettings(f"file://{self.folder}", None, None)), "t")
 
-    def _make_keeper(self, cluster_state: ClusterState, store: SnapshotStore) -> Maintenance:
-        around = MaintenanceDeps(
+    def _make_maintenance(self, cluster_state: ClusterState, store: SnapshotStore) -> Maintenance:
+        dependencies = MaintenanceDeps(
             cluster_state, self.follower, store, self.control, self.status, self.shards
         )
-        return Maintenance(around, self.rules, self.metrics, self.clock)
+        return Maintenance(dependencies, self.rules, self.metrics, self.clock)
 
     def clock(self) -> int:
         return self.now or time.time_ns() // 1_000_000
 
     def another(self) -> Maintenance:
-        """A second coordinator, which has read all that there is."""
+        """A second coordinator's maintenance, which has read all records."""
         cluster_state = ClusterState()
         for topic in (self.control, self.status):
-            topic.knows.append(cluster_state)
+            topic.readers.append(cluster_state)
             for record in topic.records:
                 message: Any = Record(record, self.clock())
                 is_order = isinstance(record, SnapshotOrder)
                 (cluster_state.on_control if is_order else cluster_state.on_status)(message)
-        return self._make_keeper(cluster_state, self._make_store())
+        return self._make_maintenance(cluster_state, self._make_store())
 
     def client(self, token: str | None = None) -> FlaskClient:
         coordinator = Coordinator(
@@ -140,21 +141,28 @@ class World:
             token=token,
             allow_crash=self.allow_crash,
         )
+        self.close()
         self.live = LivePage(coordinator)
+        self._pages.append(self.live)
         return client_of(make_app(coordinator, self.live))
 
-    def say(self, *records: ReplicaStatus | SnapshotProgress) -> None:
+    def close(self) -> None:
+        """End the threads of the pages, which list the store while a page is open."""
+        for page in self._pages:
+            page.close()
+
+    def report(self, *records: ReplicaStatus | SnapshotProgress) -> None:
         for record in records:
             self.status.append(record)
 
     def replicas(self, shard: int = 0, **states: str) -> None:
-        """`a="leader", b="standby"`."""
+        """Report states, as in `replicas(a="leader", b="standby")`."""
         leader = next((name for name, state in states.items() if state == "leader"), None)
         for name, state in states.items():
-            self.say(replica_status(name, state, shard=shard, leader=leader))
+            self.report(replica_status(name, state, shard=shard, leader=leader))
 
     def snapshot(self, offset: int, data: bytes = b"data", **changes: Any) -> Manifest:
-        """One in the store."""
+        """Store a snapshot at `offset`."""
         manifest = make_manifest(offset, **changes)
         written = self.store.write_object(manifest.shard, manifest.object, [data])
         manifest = msgspec.structs.replace(manifest, sha256=written.sha256, size=written.size)
@@ -162,12 +170,12 @@ class World:
         return manifest
 
     def offsets(self, shard: int = 0) -> list[int]:
-        return [each.offset for each in self.store.catalogue(shard).snapshots]
+        return [manifest.offset for manifest in self.store.catalogue(shard).snapshots]
 
 
 def replica_status(name: str, state: str = "standby", **changes: Any) -> ReplicaStatus:
     now = time.time_ns() // 1_000_000
-    told = ReplicaStatus(
+    status = ReplicaStatus(
         replica=name,
         incarnation=f"{name}-1",
         pid=1,
@@ -185,7 +193,7 @@ def replica_status(name: str, state: str = "standby", **changes: Any) -> Replica
         tripwire="",
         time=now,
     )
-    return msgspec.structs.replace(told, **changes)
+    return msgspec.structs.replace(status, **changes)
 
 
 def make_manifest(offset: int, **changes: Any) -> Manifest:

@@ -1,4 +1,4 @@
-"""Fakes of the world around the gateway's HTTP interface."""
+"""The gateway's HTTP interface on a fake log, fake results and fake replicas."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class FakeResults:
 
 @dataclass
 class FakeReplicas:
-    """Directory and client in one: `answers` are taken one after the other."""
+    """Directory and client in one: each query returns or raises the next of `answers`."""
 
     answers: list[dict[str, Any] | str | ReplicaAway] = field(default_factory=list)
     trouble: str = ""
@@ -92,7 +92,7 @@ class FakeReplicas:
         self, address: str, shard: int, parameters: dict[str, str], timeout_s: float
     ) -> dict[str, Any]:
         self.asked.append((address, shard, parameters))
-        answer = self.answers.pop(0) if self.answers else "nobody there"
+        answer = self.answers.pop(0) if self.answers else "no replica"
         if isinstance(answer, str):
             raise ReplicaAway(answer)
         if isinstance(answer, ReplicaAway):
@@ -101,7 +101,7 @@ class FakeReplicas:
 
 
 @dataclass
-class World:
+class Setup:
     log: FakeLog
     results: FakeResults
     replicas: FakeReplicas
@@ -109,11 +109,11 @@ class World:
     http: FlaskClient
 
     def post(self, body: object, path: str = "/api/v1/commands", **headers: str) -> TestResponse:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.http.post(path, json=body, headers=named)
+        dashed = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.http.post(path, json=body, headers=dashed)
 
 
-def make_world() -> World:
+def make_gateway() -> Setup:
     log = FakeLog()
     results, replicas = FakeResults(log), FakeReplicas()
     gateway = Gateway(
@@ -128,11 +128,11 @@ def make_world() -> World:
         asyncapi=asyncapi.document(Ledger(), "ledger", SHARDS),
         now_s=lambda: log.now_s,
     )
-    return World(log, results, replicas, gateway.metrics, client_of(make_app(gateway)))
+    return Setup(log, results, replicas, gateway.metrics, client_of(make_app(gateway)))
 
 
 def problem(response: TestResponse, status: int, kind: str) -> dict[str, Any]:
-    """The problem's body, after checking its form (RFC 9457)."""
+    """The body, after checking its status, its kind and its form (RFC 9457)."""
     assert response.status_code == status, response.text
     assert response.content_type == "application/problem+json"
     body: dict[str, Any] = json.loads(response.text)

@@ -1,4 +1,4 @@
-"""Topics of a test's own Kafka: create, append, read, trim."""
+"""Topics of the tests' Kafka: create, append, read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from postjournal.adapters.kafka import metadata
 from postjournal.adapters.kafka import settings as kafka_settings
@@ -79,9 +78,3 @@ def read_json(kafka: str, topic: str, count: int = 0, partition: int = 0) -> lis
     """The values of `read`, decoded."""
     messages = read(kafka, topic, count, partition)
     return [msgspec.json.decode(message.value() or b"") for message in messages]
-
-
-def delete_before(kafka: str, topic: str, offset: int) -> None:
-    """Trim partition 0, so that it begins at `offset`."""
-    position = TopicPartition(topic, 0, offset)
-    AdminClient(kafka_settings.admin(kafka)).delete_records([position])[position].result(ANSWER_S)

@@ -11,8 +11,8 @@ from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.http.parser import RequestParser  # type: ignore[import-untyped]
 from werkzeug.test import TestResponse
 
-from tests.support.coordinator import World as CoordinatorWorld
-from tests.support.gateway import make_world, problem
+from tests.support.coordinator import Setup as CoordinatorSetup
+from tests.support.gateway import make_gateway, problem
 
 BATCH = "/api/v1/commands/batch"
 GARBLED = {
@@ -42,7 +42,7 @@ def post(
 def test_a_chunk_that_is_none_is_the_clients_fault_and_no_alert(
     path: str, body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world = make_world()
+    world = make_gateway()
     told = problem(post(world.http, path, CHUNKED, body), 400, "malformed-request")
     assert told["outcome"] == "not_accepted"
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
@@ -52,7 +52,7 @@ def test_a_chunk_that_is_none_is_the_clients_fault_and_no_alert(
 @pytest.mark.parametrize("path", ["snapshots", "handover", "crash"])
 @pytest.mark.parametrize("body", GARBLED.values(), ids=GARBLED)
 def test_the_coordinator_says_so_too(path: str, body: bytes, tmp_path: Path) -> None:
-    world = CoordinatorWorld(tmp_path)
+    world = CoordinatorSetup(tmp_path)
     world.allow_crash = True
     problem(post(world.client(), f"/api/v1/{path}", CHUNKED, body), 400, "malformed-request")
 
@@ -66,7 +66,7 @@ def test_the_coordinator_says_so_too(path: str, body: bytes, tmp_path: Path) -> 
     ids=["chunked", "of a told length"],
 )
 def test_the_lines_before_a_batch_broke_off_are_no_batch(header: bytes, body: bytes) -> None:
-    world = make_world()
+    world = make_gateway()
     answer = post(world.http, BATCH, header, body, "application/x-ndjson")
     told = problem(answer, 400, "malformed-request")
     assert "broke off" in told["detail"]
@@ -75,6 +75,6 @@ def test_the_lines_before_a_batch_broke_off_are_no_batch(header: bytes, body: by
 
 
 def test_a_chunked_command_is_a_command() -> None:
-    world = make_world()
+    world = make_gateway()
     body = b'1d\r\n{"type":"open","account":"a"}\r\n0\r\n\r\n'
     assert post(world.http, "/api/v1/commands", CHUNKED, body).status_code == 202

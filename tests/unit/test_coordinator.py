@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,22 @@ from flask.testing import FlaskClient
 from prometheus_client import generate_latest
 
 from postjournal.cluster.status import Handover, SnapshotOrder, SnapshotProgress
-from tests.support.coordinator import World, make_manifest, replica_status
+from tests.support.coordinator import Setup, make_manifest, replica_status
 
 MINUTE = 60_000
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[Setup]:
+    made = Setup(tmp_path)
     made.replicas(a="leader", b="standby", c="standby")
     made.maintenance.turn()
-    return made
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def client(world: World) -> FlaskClient:
+def client(world: Setup) -> FlaskClient:
     return world.client()
 
 
@@ -53,7 +55,7 @@ def problem(answer: Any) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("path", ["/api/v1/snapshots", "/api/v1/snapshot"])
-def test_a_snapshot_is_ordered_of_a_standby(client: FlaskClient, world: World, path: str) -> None:
+def test_a_snapshot_is_ordered_of_a_standby(client: FlaskClient, world: Setup, path: str) -> None:
     answer = client.post(path)
     assert answer.status_code == 202
     (order,) = world.control.records
@@ -63,18 +65,18 @@ def test_a_snapshot_is_ordered_of_a_standby(client: FlaskClient, world: World, p
     assert (told["state"], told["snapshots"][0]["replica"]) == ("ordered", "b")
 
 
-def test_one_that_is_under_way_tells_how_far_it_is(client: FlaskClient, world: World) -> None:
+def test_one_that_is_under_way_tells_how_far_it_is(client: FlaskClient, world: Setup) -> None:
     world.snapshot(3, b"x" * 1_000)
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
-    world.say(progress(snapshot_id, "writing", written=500, offset=9, seq=20, epoch=1))
+    world.report(progress(snapshot_id, "writing", written=500, offset=9, seq=20, epoch=1))
     row = body(client.get(f"/api/v1/snapshots/{snapshot_id}"))["snapshots"][0]
     assert (row["state"], row["progress"], row["offset"], row["seq"]) == ("writing", 0.45, 9, 20)
-    world.say(progress(snapshot_id, "verifying", read_back=50, size=100))
+    world.report(progress(snapshot_id, "verifying", read_back=50, size=100))
     row = body(client.get(f"/api/v1/snapshots/{snapshot_id}"))["snapshots"][0]
     assert (row["state"], row["progress"]) == ("verifying", 0.95)
 
 
-def test_one_that_is_done_is_told_from_its_manifest(client: FlaskClient, world: World) -> None:
+def test_one_that_is_done_is_told_from_its_manifest(client: FlaskClient, world: Setup) -> None:
     manifest = world.snapshot(7, id="mine", size=4)
     row = body(client.get("/api/v1/snapshots/mine"))["snapshots"][0]
     assert row["state"] == "done"
@@ -83,7 +85,7 @@ def test_one_that_is_done_is_told_from_its_manifest(client: FlaskClient, world: 
     assert [each["id"] for each in body(client.get("/api/v1/snapshots"))["snapshots"]] == ["mine"]
 
 
-def test_the_same_id_asked_twice_is_one_snapshot(client: FlaskClient, world: World) -> None:
+def test_the_same_id_asked_twice_is_one_snapshot(client: FlaskClient, world: Setup) -> None:
     headers = {"Idempotency-Key": "nightly-1"}
     first = client.post("/api/v1/snapshots", headers=headers)
     again = client.post("/api/v1/snapshots", headers=headers)
@@ -92,7 +94,7 @@ def test_the_same_id_asked_twice_is_one_snapshot(client: FlaskClient, world: Wor
     assert len(world.control.records) == 1
 
 
-def test_an_id_that_is_done_is_not_taken_again(client: FlaskClient, world: World) -> None:
+def test_an_id_that_is_done_is_not_taken_again(client: FlaskClient, world: Setup) -> None:
     world.snapshot(7, id="mine")
     answer = client.post("/api/v1/snapshots", headers={"Idempotency-Key": "mine"})
     assert answer.status_code == 202
@@ -101,7 +103,7 @@ def test_an_id_that_is_done_is_not_taken_again(client: FlaskClient, world: World
 
 
 def test_without_a_standby_it_is_refused_unless_the_leader_may(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = Setup(tmp_path)
     world.replicas(a="leader")
     client = world.client()
     refused = client.post("/api/v1/snapshots")
@@ -112,7 +114,7 @@ def test_without_a_standby_it_is_refused_unless_the_leader_may(tmp_path: Path) -
 
 
 def test_all_shards_or_one(tmp_path: Path) -> None:
-    world = World(tmp_path, shards=2)
+    world = Setup(tmp_path, shards=2)
     client = world.client()
     world.replicas(0, a="leader", b="standby")
     assert problem(client.post("/api/v1/snapshots")) == (409, "no-standby")
@@ -136,7 +138,7 @@ def test_all_shards_or_one(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_request_is_refused(
-    client: FlaskClient, world: World, arguments: dict[str, Any], status: int
+    client: FlaskClient, world: Setup, arguments: dict[str, Any], status: int
 ) -> None:
     answer = client.post("/api/v1/snapshots", **arguments)
     assert answer.status_code == status
@@ -148,8 +150,8 @@ def test_an_unknown_snapshot_is_not_found(client: FlaskClient) -> None:
     assert problem(client.get("/api/v1/snapshots/nope")) == (404, "unknown-snapshot")
 
 
-def test_without_kafka_nothing_is_promised(client: FlaskClient, world: World) -> None:
-    world.control.is_away = True
+def test_without_kafka_nothing_is_promised(client: FlaskClient, world: Setup) -> None:
+    world.control.is_unavailable = True
     assert problem(client.post("/api/v1/snapshots")) == (503, "unavailable")
     world.follower.trouble = "Kafka is away"
     assert problem(client.post("/api/v1/snapshots")) == (503, "unavailable")
@@ -163,7 +165,7 @@ def test_without_kafka_nothing_is_promised(client: FlaskClient, world: World) ->
 @pytest.mark.parametrize("path", ["/api/v1/snapshots", "/api/v1/snapshot", "/api/v1/handover"])
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic right", "right", "Bearer "])
 def test_what_changes_the_system_needs_the_token(
-    world: World, path: str, header: str | None
+    world: Setup, path: str, header: str | None
 ) -> None:
     headers = {} if header is None else {"Authorization": header}
     answer = world.client("right").post(path, headers=headers)
@@ -171,7 +173,7 @@ def test_what_changes_the_system_needs_the_token(
     assert world.control.records == []
 
 
-def test_with_the_token_it_works_and_reading_needs_none(world: World) -> None:
+def test_with_the_token_it_works_and_reading_needs_none(world: Setup) -> None:
     client = world.client("right")
     headers = {"Authorization": "Bearer right"}
     assert client.post("/api/v1/snapshots", headers=headers).status_code == 202
@@ -182,7 +184,7 @@ def test_with_the_token_it_works_and_reading_needs_none(world: World) -> None:
 # --- handover, cluster ---------------------------------------------------------------------------
 
 
-def test_a_handover_is_asked_of_the_leader(client: FlaskClient, world: World) -> None:
+def test_a_handover_is_asked_of_the_leader(client: FlaskClient, world: Setup) -> None:
     answer = client.post("/api/v1/handover", json={"successor": "c"})
     assert (answer.status_code, body(answer)["leader"]) == (202, "a")
     (asked,) = world.control.records
@@ -192,7 +194,7 @@ def test_a_handover_is_asked_of_the_leader(client: FlaskClient, world: World) ->
 
 
 def test_without_a_leader_or_a_standby_there_is_no_handover(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = Setup(tmp_path)
     assert problem(world.client().post("/api/v1/handover")) == (409, "no-leader")
     world.replicas(a="leader")
     assert problem(world.client().post("/api/v1/handover")) == (409, "no-standby")
@@ -208,16 +210,16 @@ def test_the_cluster_is_told_as_the_status_topic_has_it(client: FlaskClient) -> 
 # --- by itself -----------------------------------------------------------------------------------
 
 
-def test_another_standby_is_asked_when_one_fails(client: FlaskClient, world: World) -> None:
+def test_another_standby_is_asked_when_one_fails(client: FlaskClient, world: Setup) -> None:
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
-    world.say(progress(snapshot_id, "failed", error="disk full"))
+    world.report(progress(snapshot_id, "failed", error="disk full"))
     world.maintenance.turn()
     assert [(o.replica, o.attempt) for o in world.control.records] == [("b", 1), ("c", 2)]
 
 
-def test_a_coordinator_that_starts_in_the_middle_goes_on(client: FlaskClient, world: World) -> None:
+def test_a_coordinator_that_starts_in_the_middle_goes_on(client: FlaskClient, world: Setup) -> None:
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
-    world.say(progress(snapshot_id, "failed", error="disk full"))
+    world.report(progress(snapshot_id, "failed", error="disk full"))
     restarted = world.another()
     restarted.turn()
     assert [o.replica for o in world.control.records] == ["b", "c"]
@@ -227,7 +229,7 @@ def test_a_restarted_coordinator_orders_nothing_again_that_it_knows_no_end_of(
     tmp_path: Path,
 ) -> None:
     """The control topic may reach further back than the status topic is read."""
-    world = World(tmp_path, minutes=10, trim=True)
+    world = Setup(tmp_path, minutes=10, trim=True)
     world.replicas(a="leader", b="standby", c="standby")
     now = world.clock()
     kept = [world.snapshot(offset, time=now) for offset in range(27, 37)]
@@ -249,27 +251,27 @@ def test_a_restarted_coordinator_orders_nothing_again_that_it_knows_no_end_of(
     assert [each.attempt for each in world.control.records] == [1], "the schedule goes on"
 
 
-def test_a_retry_is_not_made_of_what_is_in_the_store(client: FlaskClient, world: World) -> None:
+def test_a_retry_is_not_made_of_what_is_in_the_store(client: FlaskClient, world: Setup) -> None:
     """The record that says so is lost, or has not been read yet."""
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
     world.snapshot(7, id=snapshot_id)
-    world.say(progress(snapshot_id, "failed", error="it was not told whether it was stored"))
+    world.report(progress(snapshot_id, "failed", error="it was not told whether it was stored"))
     world.maintenance.turn()
     assert len(world.control.records) == 1
     assert world.cluster_state.look(lambda _, jobs: jobs.open_jobs()) == []
     assert body(client.get(f"/api/v1/snapshots/{snapshot_id}"))["state"] == "done"
 
 
-def test_two_coordinators_at_once_order_one_next_attempt(client: FlaskClient, world: World) -> None:
+def test_two_coordinators_at_once_order_one_next_attempt(client: FlaskClient, world: Setup) -> None:
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
-    world.say(progress(snapshot_id, "failed", error="x"))
+    world.report(progress(snapshot_id, "failed", error="x"))
     second = world.another()
     world.maintenance.turn()
     second.turn()
     assert [(o.replica, o.attempt) for o in world.control.records] == [("b", 1), ("c", 2)]
 
 
-def test_what_is_given_up_is_told_with_its_reason(client: FlaskClient, world: World) -> None:
+def test_what_is_given_up_is_told_with_its_reason(client: FlaskClient, world: Setup) -> None:
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
     for attempt in range(1, 9):
         failed = progress(snapshot_id, "failed", attempt=attempt, error="no", replica="b")
@@ -277,7 +279,7 @@ def test_what_is_given_up_is_told_with_its_reason(client: FlaskClient, world: Wo
             id=snapshot_id, shard=0, replica="b", attempt=attempt, asked=0, time=0
         )
         world.control.append(order)
-        world.say(failed)
+        world.report(failed)
     world.maintenance.turn()
     row = body(client.get(f"/api/v1/snapshots/{snapshot_id}"))["snapshots"][0]
     assert row["state"] == "failed"
@@ -285,7 +287,7 @@ def test_what_is_given_up_is_told_with_its_reason(client: FlaskClient, world: Wo
 
 
 def test_a_schedule_asks_once_whoever_looks(tmp_path: Path) -> None:
-    world = World(tmp_path, minutes=10)
+    world = Setup(tmp_path, minutes=10)
     world.replicas(a="leader", b="standby")
     world.snapshot(5, time=world.clock() - 11 * MINUTE)
     second = world.another()
@@ -296,12 +298,12 @@ def test_a_schedule_asks_once_whoever_looks(tmp_path: Path) -> None:
 
 
 def test_many_commands_make_a_snapshot_due(tmp_path: Path) -> None:
-    world = World(tmp_path, commands=1_000)
+    world = Setup(tmp_path, commands=1_000)
     world.snapshot(5, seq=10)
-    world.say(replica_status("b"), replica_status("a", "leader", seq=1_009))
+    world.report(replica_status("b"), replica_status("a", "leader", seq=1_009))
     world.maintenance.turn()
     assert world.control.records == []
-    world.say(replica_status("a", "leader", seq=1_010))
+    world.report(replica_status("a", "leader", seq=1_010))
     world.now = world.clock() + 3_000
     world.maintenance._tidy_due = 0
     world.maintenance.turn()
@@ -309,40 +311,40 @@ def test_many_commands_make_a_snapshot_due(tmp_path: Path) -> None:
 
 
 def test_the_last_ones_are_kept_and_one_that_is_being_read(tmp_path: Path) -> None:
-    world = World(tmp_path, keep=2)
+    world = Setup(tmp_path, keep=2)
     for offset in (1, 2, 3, 4, 5):
         world.snapshot(offset)
-    world.say(replica_status("c", "restoring", snapshot="at-2"))
+    world.report(replica_status("c", "restoring", snapshot="at-2"))
     world.maintenance.turn()
     assert world.offsets() == [5, 4, 2]
 
 
 def test_the_journal_is_trimmed_before_the_oldest_kept_snapshot(tmp_path: Path) -> None:
-    world = World(tmp_path, keep=2, trim=True)
+    world = Setup(tmp_path, keep=2, trim=True)
     for offset in (10, 20, 30):
         world.snapshot(offset)
     world.maintenance.turn()
-    assert world.trims.done == [(0, 20)]
+    assert world.trimmer.done == [(0, 20)]
 
 
 def test_nothing_is_trimmed_when_the_oldest_snapshot_is_damaged(tmp_path: Path) -> None:
-    world = World(tmp_path, trim=True)
+    world = Setup(tmp_path, trim=True)
     bad = world.snapshot(10)
     world.snapshot(20)
     world.store.write_object(0, bad.object, [b"other"])
     world.maintenance.turn()
-    assert world.trims.done == []
+    assert world.trimmer.done == []
 
 
-def test_nothing_is_trimmed_unless_asked_to(world: World) -> None:
+def test_nothing_is_trimmed_unless_asked_to(world: Setup) -> None:
     world.snapshot(10)
     world.snapshot(20)
     world.maintenance.turn()
-    assert world.trims.done == []
+    assert world.trimmer.done == []
 
 
 def test_leftovers_go_after_an_hour(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = Setup(tmp_path)
     world.store.write_object(0, make_manifest(9, id="half").object, [b"half"])
     kept = world.snapshot(5)
     world.maintenance.turn()
@@ -354,7 +356,7 @@ def test_leftovers_go_after_an_hour(tmp_path: Path) -> None:
 
 
 def test_a_store_that_cannot_be_used_is_told_and_tried_again(tmp_path: Path) -> None:
-    world = World(tmp_path / "store")
+    world = Setup(tmp_path / "store")
     (tmp_path / "store").write_text("a file in the way")
     world.maintenance.turn()
     answer = world.client().get("/readyz")
@@ -366,7 +368,7 @@ def test_a_store_that_cannot_be_used_is_told_and_tried_again(tmp_path: Path) -> 
     assert world.client().get("/readyz").status_code == 200
 
 
-def test_metrics_tell_age_and_size(client: FlaskClient, world: World) -> None:
+def test_metrics_tell_age_and_size(client: FlaskClient, world: Setup) -> None:
     world.snapshot(10)
     world.maintenance._tidy_due = 0
     world.maintenance.turn()

@@ -9,7 +9,7 @@ import pytest
 
 from postjournal.core.sharding import shard_of
 from services.producer.ports import NotAppended
-from tests.support.gateway import DEPOSIT, OPEN, SHARDS, World, make_world, problem
+from tests.support.gateway import DEPOSIT, OPEN, SHARDS, Setup, make_gateway, problem
 from tests.support.openapi import described
 
 ONE, BATCH = "/api/v1/commands", "/api/v1/commands/batch"
@@ -17,16 +17,16 @@ LONGEST = "x" * 128
 
 
 @pytest.fixture
-def world() -> World:
-    return make_world()
+def world() -> Setup:
+    return make_gateway()
 
 
-def keys(world: World) -> list[str]:
+def keys(world: Setup) -> list[str]:
     return [key.decode() for key, _, _ in world.log.appended]
 
 
 @pytest.mark.parametrize("ledger", ["a", "größe", LONGEST])
-def test_a_commands_ledger_is_its_key_and_no_part_of_the_record(world: World, ledger: str) -> None:
+def test_a_commands_ledger_is_its_key_and_no_part_of_the_record(world: Setup, ledger: str) -> None:
     response = world.post(OPEN | {"ledger": ledger}, Prefer="wait=1")
     shard = shard_of(ledger.encode(), SHARDS)
     assert response.json == {"id": "a1", "shard": shard, "offset": 0}
@@ -34,7 +34,7 @@ def test_a_commands_ledger_is_its_key_and_no_part_of_the_record(world: World, le
     assert world.results.expected == [(shard, "a1", 0)]
 
 
-def test_each_command_of_a_batch_goes_to_its_own_ledger(world: World) -> None:
+def test_each_command_of_a_batch_goes_to_its_own_ledger(world: Setup) -> None:
     ledgers = ["a", "b", "c", "d", "e"]
     batch = [DEPOSIT | {"ledger": ledger, "id": ledger} for ledger in ledgers]
     response = world.post([*batch, OPEN], BATCH)
@@ -46,7 +46,7 @@ def test_each_command_of_a_batch_goes_to_its_own_ledger(world: World) -> None:
     assert [shard for _, shard, _ in world.log.appended] == shards
 
 
-def test_a_batch_that_kafka_took_in_part_tells_each_ones_shard(world: World) -> None:
+def test_a_batch_that_kafka_took_in_part_tells_each_ones_shard(world: Setup) -> None:
     world.log.outcomes = {1: NotAppended("purged")}
     batch = [DEPOSIT | {"ledger": ledger} for ledger in ("a", "b", "c")]
     told = problem(world.post(batch, BATCH), 503, "outcome-unknown")["commands"]
@@ -57,14 +57,14 @@ def test_a_batch_that_kafka_took_in_part_tells_each_ones_shard(world: World) -> 
     ]
 
 
-def test_the_querys_ledger_holds_for_those_that_name_none(world: World) -> None:
+def test_the_querys_ledger_holds_for_those_that_name_none(world: Setup) -> None:
     batch = [DEPOSIT, DEPOSIT | {"ledger": "q"}]
     assert world.post(batch, f"{BATCH}?ledger=q").status_code == 202
     assert world.post(OPEN | {"ledger": "q"}, f"{ONE}?ledger=q").status_code == 202
     assert keys(world) == ["q", "q", "q"]
 
 
-def test_query_and_body_that_name_different_ledgers_are_refused(world: World) -> None:
+def test_query_and_body_that_name_different_ledgers_are_refused(world: Setup) -> None:
     other = OPEN | {"ledger": "other"}
     for refused in (
         world.post(other, f"{ONE}?ledger=q"),
@@ -80,7 +80,7 @@ def test_query_and_body_that_name_different_ledgers_are_refused(world: World) ->
 @pytest.mark.parametrize("ledger", ["", LONGEST + "x", 7, None, True, ["a"], {"a": "b"}])
 @pytest.mark.parametrize("query", ["", "?ledger=q"])
 def test_a_ledger_that_can_be_no_key_is_a_422_that_names_the_field(
-    world: World, ledger: Any, query: str
+    world: Setup, ledger: Any, query: str
 ) -> None:
     bad = OPEN | {"ledger": ledger}
     body = problem(world.post(bad, f"{ONE}{query}"), 422, "invalid-command")
@@ -92,14 +92,14 @@ def test_a_ledger_that_can_be_no_key_is_a_422_that_names_the_field(
 
 
 @pytest.mark.parametrize("text", [rb'"\ud800"', rb'"\ud800 and more"', b'"\xff"'])
-def test_a_ledger_that_is_no_text_is_a_400(world: World, text: bytes) -> None:
+def test_a_ledger_that_is_no_text_is_a_400(world: Setup, text: bytes) -> None:
     body = json.dumps(OPEN).encode()[:-1] + b',"ledger":' + text + b"}"
     response = world.http.post(ONE, data=body, content_type="application/json")
     problem(response, 400, "malformed-request")
     assert world.log.appended == []
 
 
-def test_the_document_tells_of_the_field(world: World) -> None:
+def test_the_document_tells_of_the_field(world: Setup) -> None:
     schemas = described(world.http.application)["components"]["schemas"]
     for name in ("Open", "Deposit", "Withdraw", "Transfer"):
         assert schemas[name]["properties"]["ledger"]["type"] == "string"

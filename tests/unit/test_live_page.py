@@ -28,7 +28,7 @@ from services.coordinator.page.stream import (
 )
 from services.problems import Problem
 from services.replica.load import RecentLoad
-from tests.support.coordinator import World, replica_status
+from tests.support.coordinator import Setup, replica_status
 
 FAILOVER = Failover(
     shard=0,
@@ -45,21 +45,21 @@ FAILOVER = Failover(
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[Setup]:
+    made = Setup(tmp_path)
     made.client()
     yield made
     made.live.close()
 
 
-def show(world: World, difference: Difference) -> Message:
+def show(world: Setup, difference: Difference) -> Message:
     return difference.take(world.live.model())
 
 
 # --- the page -------------------------------------------------------------------------------
 
 
-def test_the_page_shows_shards_replicas_failovers_and_snapshots(world: World) -> None:
+def test_the_page_shows_shards_replicas_failovers_and_snapshots(world: Setup) -> None:
     world.replicas(r1="leader", r2="standby")
     world.status.append(FAILOVER)
     world.snapshot(10)
@@ -70,36 +70,36 @@ def test_the_page_shows_shards_replicas_failovers_and_snapshots(world: World) ->
         assert part in text
 
 
-def test_what_replicas_say_is_escaped(world: World) -> None:
-    world.say(replica_status("r1", "halted", error="<script>alert(1)</script>"))
+def test_what_replicas_say_is_escaped(world: Setup) -> None:
+    world.report(replica_status("r1", "halted", error="<script>alert(1)</script>"))
     text = world.client().get("/").text
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
 
 
-def test_a_role_is_told_by_a_sign_and_a_word(world: World) -> None:
+def test_a_role_is_told_by_a_sign_and_a_word(world: Setup) -> None:
     world.replicas(a="leader", b="standby", c="halted")
     text = world.client().get("/").text
     for sign, word in (("●", "leader"), ("○", "standby"), ("✘", "halted")):
         assert re.search(rf"{sign}</span> {word}", text)
 
 
-def test_replicas_may_be_crashed_only_where_that_is_allowed(world: World) -> None:
+def test_replicas_may_be_crashed_only_where_that_is_allowed(world: Setup) -> None:
     world.replicas(a="leader")
     assert "Crash a" not in world.client().get("/").text
     world.allow_crash = True
     assert "Crash a" in world.client().get("/").text
 
 
-def test_before_anything_is_known_the_page_is_there(world: World) -> None:
+def test_before_anything_is_known_the_page_is_there(world: Setup) -> None:
     response = world.client().get("/")
     assert response.status_code == 200
     assert "no leader" in response.text
 
 
-def test_a_killed_leader_is_not_shown_as_one_until_it_is_silent(world: World) -> None:
+def test_a_killed_leader_is_not_shown_as_one_until_it_is_silent(world: Setup) -> None:
     world.replicas(a="leader", b="standby")
-    world.say(replica_status("b", "leader", epoch=2, leader="b"))
+    world.report(replica_status("b", "leader", epoch=2, leader="b"))
     states = {each.replica: each.state for each in world.live.model().replicas}
     assert states == {"a": "deposed", "b": "leader"}
 
@@ -107,40 +107,40 @@ def test_a_killed_leader_is_not_shown_as_one_until_it_is_silent(world: World) ->
 # --- what changes ---------------------------------------------------------------------------
 
 
-def test_a_page_gets_everything_once_and_then_what_has_changed(world: World) -> None:
+def test_a_page_gets_everything_once_and_then_what_has_changed(world: Setup) -> None:
     world.replicas(a="leader", b="standby")
     difference = Difference()
     first = show(world, difference)
     assert {part.id for part in first.parts} >= {"shard-0", "replica-0-a", "failover-list"}
     assert show(world, difference) == Message()
-    world.say(replica_status("b", seq=5))
+    world.report(replica_status("b", seq=5))
     changed = [part.id for part in show(world, difference).parts]
     assert "replica-0-b-figures" in changed
     assert "replica-0-b" not in changed  # its buttons stay where they are
     assert "failover-list" not in changed
 
 
-def test_a_card_that_is_replaced_brings_its_figures(world: World) -> None:
+def test_a_card_that_is_replaced_brings_its_figures(world: Setup) -> None:
     world.replicas(a="leader", b="standby")
     difference = Difference()
     show(world, difference)
-    world.say(replica_status("b", "claiming"))
+    world.report(replica_status("b", "claiming"))
     changed = [part.id for part in show(world, difference).parts]
     assert changed.index("replica-0-b") < changed.index("replica-0-b-figures")
 
 
-def test_a_failover_is_news_and_one_from_before_is_not(world: World) -> None:
+def test_a_failover_is_news_and_one_from_before_is_not(world: Setup) -> None:
     world.replicas(r1="leader", r2="standby")
     difference = Difference()
     assert show(world, difference).say == ()
     world.status.append(FAILOVER)
-    world.say(replica_status("r2", "leader", epoch=2, leader="r2"))
+    world.report(replica_status("r2", "leader", epoch=2, leader="r2"))
     said = show(world, difference).say
     assert said == ("r1 is deposed in shard 0", "r2 is leader in shard 0", FAILOVER.told)
     assert show(world, Difference()).say == ()
 
 
-def test_what_encloses_a_part_comes_before_it(world: World) -> None:
+def test_what_encloses_a_part_comes_before_it(world: Setup) -> None:
     world.replicas(a="leader", b="standby")
     seen = {"state", "shards", "replicas", "failovers", "snapshots"}
     for part in parts_of(world.live.model()):
@@ -159,7 +159,7 @@ def events(stream: Iterator[bytes], count: int) -> list[Any]:
     return found
 
 
-def test_the_stream_tells_news_as_they_come(world: World) -> None:
+def test_the_stream_tells_news_as_they_come(world: Setup) -> None:
     world.replicas(a="leader", b="standby")
     stream = world.live.streams.begin(world.live.model)
     (first,) = events(stream, 1)
@@ -169,7 +169,7 @@ def test_the_stream_tells_news_as_they_come(world: World) -> None:
     assert FAILOVER.told in second["say"]
 
 
-def test_so_many_pages_and_no_more(world: World) -> None:
+def test_so_many_pages_and_no_more(world: Setup) -> None:
     streams = [world.live.streams.begin(world.live.model) for _ in range(MAX_STREAMS)]
     with pytest.raises(Problem, match="pages are open"):
         world.live.streams.begin(world.live.model)
@@ -181,19 +181,19 @@ def test_so_many_pages_and_no_more(world: World) -> None:
         world.live.streams.begin(world.live.model)
 
 
-def test_a_page_that_goes_before_it_was_sent_anything_gives_its_place_back(world: World) -> None:
+def test_a_page_that_goes_before_it_was_sent_anything_gives_its_place_back(world: Setup) -> None:
     for _ in range(MAX_STREAMS + 1):
         world.live.streams.begin(world.live.model).close()
 
 
-def test_whoever_only_asks_for_the_streams_headers_takes_no_place(world: World) -> None:
+def test_whoever_only_asks_for_the_streams_headers_takes_no_place(world: Setup) -> None:
     http = world.client()
     for _ in range(MAX_STREAMS + 1):
         answer = http.head("/api/v1/events")
         assert (answer.status_code, answer.mimetype) == (200, "text/event-stream")
 
 
-def test_the_store_is_listed_no_longer_than_somebody_watches(world: World) -> None:
+def test_the_store_is_listed_no_longer_than_somebody_watches(world: Setup) -> None:
     seconds = [0.0]
     watch = SnapshotWatch(world.live.coordinator.snapshots, lambda: seconds[0])
     stream = Streams(world.cluster_state, watch).begin(world.live.model)
@@ -211,7 +211,7 @@ def test_the_store_is_listed_no_longer_than_somebody_watches(world: World) -> No
     watch.close()
 
 
-def test_a_server_that_stops_lets_the_pages_go(world: World) -> None:
+def test_a_server_that_stops_lets_the_pages_go(world: Setup) -> None:
     stream = world.live.streams.begin(world.live.model)
     next(stream)
     world.live.streams.close()
@@ -222,7 +222,7 @@ def test_a_server_that_stops_lets_the_pages_go(world: World) -> None:
 
 
 @pytest.mark.parametrize("path", ["snapshots", "handover", "crash"])
-def test_buttons_need_the_token(world: World, path: str) -> None:
+def test_buttons_need_the_token(world: Setup, path: str) -> None:
     http: FlaskClient = world.client(token="secret")
     body = {"replica": "a"} if path == "crash" else {}
     assert http.post(f"/api/v1/{path}", json=body).status_code == 401
@@ -230,20 +230,20 @@ def test_buttons_need_the_token(world: World, path: str) -> None:
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_a_page_of_another_site_changes_nothing(world: World, site: str) -> None:
+def test_a_page_of_another_site_changes_nothing(world: Setup, site: str) -> None:
     world.replicas(a="leader", b="standby")
     answer = world.client().post("/api/v1/handover", headers={"Sec-Fetch-Site": site})
     assert answer.status_code == 403
     assert world.control.records == []
 
 
-def test_a_crash_is_refused_where_it_is_not_allowed(world: World) -> None:
+def test_a_crash_is_refused_where_it_is_not_allowed(world: Setup) -> None:
     world.replicas(a="leader")
     answer = world.client().post("/api/v1/crash", json={"replica": "a"})
     assert answer.status_code == 403
 
 
-def test_an_unknown_replica_cannot_be_crashed(world: World) -> None:
+def test_an_unknown_replica_cannot_be_crashed(world: Setup) -> None:
     world.allow_crash = True
     assert world.client().post("/api/v1/crash", json={"replica": "x"}).status_code == 404
     assert world.client().post("/api/v1/crash", json={}).status_code == 400
@@ -252,7 +252,7 @@ def test_an_unknown_replica_cannot_be_crashed(world: World) -> None:
     assert answer.status_code == 400
 
 
-def test_a_crash_request_that_is_no_text_is_refused(world: World) -> None:
+def test_a_crash_request_that_is_no_text_is_refused(world: Setup) -> None:
     world.allow_crash = True
     body = b'{"replica":"\xff"}'
     http = world.client()
@@ -274,7 +274,7 @@ def test_a_crash_request_that_is_no_text_is_refused(world: World) -> None:
         ("?account=a", 409),
     ],
 )
-def test_a_query_that_makes_no_sense_is_refused(world: World, query: str, status: int) -> None:
+def test_a_query_that_makes_no_sense_is_refused(world: Setup, query: str, status: int) -> None:
     assert world.client().get(f"/api/v1/query{query}").status_code == status
 
 
@@ -309,7 +309,7 @@ def test_a_curve_ends_at_the_right_edge_and_skips_what_is_unknown() -> None:
     assert points([], top=0, width=59, height=12) == ""
 
 
-def test_the_time_of_the_last_news_is_not_what_makes_news(world: World) -> None:
+def test_the_time_of_the_last_news_is_not_what_makes_news(world: Setup) -> None:
     """A replica that says the same again changes only when it was last heard."""
     difference = Difference()
     world.replicas(a="leader")

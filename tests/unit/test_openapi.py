@@ -14,16 +14,16 @@ import jsonschema_rs
 import pytest
 from flask import Flask
 
-from tests.support.coordinator import World as CoordinatorWorld
-from tests.support.gateway import make_world
+from tests.support.coordinator import Setup as CoordinatorSetup
+from tests.support.gateway import make_gateway
 from tests.support.openapi import check, described, operations, routes
 
 
 @pytest.fixture(params=["gateway", "coordinator"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Flask:
     if request.param == "gateway":
-        return make_world().http.application
-    return CoordinatorWorld(tmp_path).client().application
+        return make_gateway().http.application
+    return CoordinatorSetup(tmp_path).client().application
 
 
 def test_every_operation_is_told_and_no_other(app: Flask) -> None:
@@ -80,6 +80,6 @@ class Answer:
     ],
 )
 def test_an_answer_that_the_document_does_not_tell_of_is_noticed(answer: Answer) -> None:
-    document = described(make_world().http.application)
+    document = described(make_gateway().http.application)
     with pytest.raises((AssertionError, KeyError)):
         check(document, "GET", "/api/v1/accounts/a", answer)

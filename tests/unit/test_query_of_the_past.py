@@ -19,7 +19,7 @@ from postjournal.core.reader import Bound
 from postjournal.history import point_in_time as pasts
 from postjournal.ledger import Ledger
 from services.coordinator import past_query as past
-from tests.support.coordinator import World
+from tests.support.coordinator import Setup
 
 Ask = Callable[[], TestResponse]
 
@@ -36,7 +36,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
         return subprocess.CompletedProcess(command, int(ended.value.code or 0), out.getvalue())
 
     monkeypatch.setattr("subprocess.run", run)
-    http = World(tmp_path).client()
+    http = Setup(tmp_path).client()
     return lambda: http.get("/api/v1/query?account=a&at=seq:7")
 
 
@@ -78,7 +78,7 @@ def test_a_replay_that_dies_is_a_failure_of_the_service(
         return subprocess.CompletedProcess(command, -9, b"", b"")
 
     monkeypatch.setattr("subprocess.run", run)
-    answer = World(tmp_path).client().get("/api/v1/query?account=a&at=seq:7")
+    answer = Setup(tmp_path).client().get("/api/v1/query?account=a&at=seq:7")
     assert problem(answer) == (500, "replay-failed")
     assert "memory" in answer.text
 

@@ -10,13 +10,13 @@ import pytest
 from postjournal.core.errors import ConfigurationError
 from services.process import JsonFormatter, configure_logging
 from services.producer.tracing import trace_of
-from tests.support.gateway import OPEN, make_world
+from tests.support.gateway import OPEN, make_gateway
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 def test_a_command_goes_on_with_its_callers_trace_in_a_span_of_its_own() -> None:
-    world = make_world()
+    world = make_gateway()
     response = world.post(OPEN, traceparent=f"00-{TRACE}-{SPAN}-01", tracestate="vendor=1")
     told = world.log.headers["traceparent"].decode()
     assert told == response.headers["traceresponse"]
@@ -27,7 +27,7 @@ def test_a_command_goes_on_with_its_callers_trace_in_a_span_of_its_own() -> None
 
 
 def test_commands_of_a_batch_share_the_requests_trace() -> None:
-    world = make_world()
+    world = make_gateway()
     world.post([OPEN], "/api/v1/commands/batch", traceparent=f"00-{TRACE}-{SPAN}-00")
     assert world.log.headers["traceparent"].decode().startswith(f"00-{TRACE}-")
     assert world.log.headers["traceparent"].endswith(b"-00")
@@ -60,7 +60,7 @@ def test_a_later_version_may_have_more_at_its_end() -> None:
 def test_lines_for_programs_are_json_and_name_command_and_trace(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    world = make_world()
+    world = make_gateway()
     with caplog.at_level(logging.INFO, logger="postjournal.requests"):
         world.post(OPEN, traceparent=f"00-{TRACE}-{SPAN}-01")
     (record,) = [each for each in caplog.records if each.name == "postjournal.requests"]

@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from tests.support.coordinator import World as CoordinatorWorld
-from tests.support.gateway import make_world
+from tests.support.coordinator import Setup as CoordinatorSetup
+from tests.support.gateway import make_gateway
 
 ELSEWHERE = re.compile(r"""(?:src|href|action)=["'](?:https?:)?//""")
 
 
 @pytest.fixture(params=["gateway", "coordinator"])
 def http(request: pytest.FixtureRequest, tmp_path: Path) -> FlaskClient:
-    return make_world().http if request.param == "gateway" else CoordinatorWorld(tmp_path).client()
+    return (
+        make_gateway().http if request.param == "gateway" else CoordinatorSetup(tmp_path).client()
+    )
 
 
 def test_the_interface_page_shows_every_operation_and_type(http: FlaskClient) -> None:
@@ -31,7 +33,7 @@ def test_the_interface_page_shows_every_operation_and_type(http: FlaskClient) ->
 
 
 def test_the_topics_page_shows_every_topic() -> None:
-    text = make_world().http.get("/docs/topics").text
+    text = make_gateway().http.get("/docs/topics").text
     for name in ("commands", "feed", "journal", "results", "balances", "deadletter", "status"):
         assert f"<code>ledger.{name}</code></h2>" in text
 
