@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from postjournal.cli.local import ports
 from postjournal.cli.local.system import LocalSystem
 
 settings.register_profile("same", derandomize=True, deadline=None, database=None)
@@ -18,9 +19,23 @@ settings.load_profile(os.environ.get("POSTJOURNAL_HYPOTHESIS", "same"))
 # `search` to look for new failures.
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Make SIGTERM end a test run as Ctrl-C does, so that fixtures clean up."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _split_ports(config)
+
+
+def _split_ports(config: pytest.Config) -> None:
+    """Give each worker of pytest-xdist its own part of the free ports.
+
+    A port is taken only when the service that it was chosen for has started, so that two
+    processes that choose at the same time may choose the same one.
+    """
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+        size = len(ports.FREE_RANGE) // count
+        ports.FREE_RANGE = ports.FREE_RANGE[number * size :][:size]
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,8 @@ class FakeBroker:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as requests:
+        # A client that closes its connection may reset it.
+        with suppress(OSError), connection, connection.makefile("rb") as requests:
             while len(size := requests.read(4)) == 4:
                 request = requests.read(int.from_bytes(size, "big"))
                 key, version, correlation = struct.unpack(">hhi", request[:8])
