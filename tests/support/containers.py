@@ -149,6 +149,11 @@ def container_of(service: str) -> Container:
     return next(container for container in containers() if container.service == service)
 
 
+def logs_of(container: Container) -> str:
+    done = subprocess.run(["docker", "logs", container.name], capture_output=True, check=True)
+    return (done.stdout + done.stderr).decode(errors="replace")
+
+
 def secret(service: str, name: str) -> str:
     """A file of the service's own volume."""
     return read_file(container_of("secrets").name, f"/secrets/{service}/{name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -169,3 +170,28 @@ def restore(
 
 def split(data: bytes, size: int) -> Iterable[bytes]:
     return (data[start : start + size] for start in range(0, len(data), size))
+
+
+def corrupted(rng: random.Random, data: bytes, other: bytes) -> bytes:
+    """Truncated, flipped, swapped, emptied, doubled, with a stretch of zeros or of another one."""
+    at = rng.randrange(len(data))
+    length = rng.randint(1, 64)
+    match rng.randrange(8):
+        case 0:
+            return data[:at]
+        case 1:
+            return data[:at] + bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1 :]
+        case 2:
+            return other
+        case 3:
+            return b""
+        case 4:
+            return data + data[:length]
+        case 5:
+            zeros = data[:at] + b"\0" * length + data[at + length :]
+            return zeros if zeros != data else b""
+        case 6:
+            mixed = data[:at] + other[at : at + length] + data[at + length :]
+            return mixed if mixed != data else b""
+        case _:
+            return data[:at] + rng.randbytes(length) + data[at:]

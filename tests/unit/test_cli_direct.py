@@ -16,7 +16,7 @@ from postjournal.cli.local.layout import PROJECT_ROOT, Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.readiness import Waiting, service_checks
 from postjournal.cli.local.status import StateAnswer, ask_replica
-from tests.unit.test_cli_local import PLAN
+from tests.support.plan import PLAN
 
 ANSWERS = {
     "/state": StateAnswer("replica-1", 1, []),

@@ -22,7 +22,7 @@ from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.readiness import OnProgress, Progress, ignore_progress
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.main import main
-from tests.unit.test_cli_local import PLAN
+from tests.support.plan import PLAN
 
 
 class Stray(Exception):

@@ -15,7 +15,6 @@ from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.kafka import broker_properties, java_major
 from postjournal.cli.local.layout import PROJECT_ROOT, Layout
 from postjournal.cli.local.plan import Plan, read_plan, write_plan
-from postjournal.cli.local.ports import well_known_ports
 from postjournal.cli.local.programs import (
     WAIT_THEN_RUN,
     programs,
@@ -26,17 +25,7 @@ from postjournal.cli.local.readiness import ignore_progress
 from postjournal.cli.local.redis_server import redis_configuration
 from postjournal.cli.local.system import LocalSystem
 from postjournal.config.settings import Settings
-
-PLAN = Plan(
-    token="t0ken",
-    directory="/somewhere",
-    namespace="ledger",
-    replicas=2,
-    shards=4,
-    ports=well_known_ports(2),
-    socket="/run/s",
-    environment={"POSTJOURNAL_DEDUPE_WINDOW": "7"},
-)
+from tests.support.plan import PLAN
 
 
 def parsed_configuration(directory: Path) -> configparser.RawConfigParser:

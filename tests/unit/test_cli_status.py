@@ -26,7 +26,7 @@ from postjournal.cli.local.status import (
 from postjournal.cli.local.supervisor import Program
 from postjournal.cli.rendering import status_tables, where_and_what_next
 from postjournal.cluster.status import ReplicaStatus
-from tests.unit.test_cli_local import PLAN
+from tests.support.plan import PLAN
 
 
 def row(name: str, state: str, shard: int = 0, epoch: int | None = 1) -> ReplicaRow:

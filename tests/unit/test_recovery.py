@@ -23,10 +23,10 @@ from tests.support.snapshots import (
     Journal,
     busy_journal,
     content_of,
+    corrupted,
     stored,
     verified,
 )
-from tests.unit.test_snapshot import corrupted
 
 LOAD: Loader = partial(
     snapshot_codec.restore, application=Ledger(), place=PLACE, dedupe_window=WINDOW

@@ -6,7 +6,7 @@ import msgspec
 
 from postjournal.core import messages as m
 from postjournal.core.records import Entry, SourceRecord
-from tests.unit.test_replica import CODEC, FEED, depose, leader, opened
+from tests.support.stepped_replica import CODEC, FEED, depose, leader, opened
 
 
 def test_what_an_entry_has_no_room_for_is_decided_next() -> None:

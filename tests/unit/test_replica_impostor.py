@@ -10,7 +10,7 @@ import pytest
 from postjournal.core import messages as m
 from postjournal.core.records import Entry, Heartbeat
 from postjournal.core.roles import Role
-from tests.unit.test_replica import CODEC, FEED, OPEN, Bench, claim_of, leader, opened
+from tests.support.stepped_replica import CODEC, FEED, OPEN, Bench, claim_of, leader, opened
 
 
 def forged() -> bytes:

@@ -9,7 +9,15 @@ import msgspec
 from postjournal.core import messages as m
 from postjournal.core.roles import Role
 from postjournal.core.snapshot.image import record_digest
-from tests.unit.test_replica import OPEN, Bench, claim_of, heartbeat, leader, opened, standby_of
+from tests.support.stepped_replica import (
+    OPEN,
+    Bench,
+    claim_of,
+    heartbeat,
+    leader,
+    opened,
+    standby_of,
+)
 
 T = TypeVar("T")
 

@@ -27,6 +27,7 @@ from tests.support.snapshots import (
     Journal,
     busy_journal,
     content_of,
+    corrupted,
     restore,
     seats_journal,
     split,
@@ -113,31 +114,6 @@ def test_2000_corrupted_snapshots_are_all_detected(journal: Journal) -> None:
             restore(manifest, damaged)
     assert content_of(restore(manifest, data)) == content
     assert other_manifest.sha256 != manifest.sha256
-
-
-def corrupted(rng: random.Random, data: bytes, other: bytes) -> bytes:
-    """Truncated, flipped, swapped, emptied, doubled, with a stretch of zeros or of another one."""
-    at = rng.randrange(len(data))
-    length = rng.randint(1, 64)
-    match rng.randrange(8):
-        case 0:
-            return data[:at]
-        case 1:
-            return data[:at] + bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1 :]
-        case 2:
-            return other
-        case 3:
-            return b""
-        case 4:
-            return data + data[:length]
-        case 5:
-            zeros = data[:at] + b"\0" * length + data[at + length :]
-            return zeros if zeros != data else b""
-        case 6:
-            mixed = data[:at] + other[at : at + length] + data[at + length :]
-            return mixed if mixed != data else b""
-        case _:
-            return data[:at] + rng.randbytes(length) + data[at:]
 
 
 def test_content_that_was_changed_and_hashed_again_does_not_fit_its_manifest(

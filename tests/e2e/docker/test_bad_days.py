@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import subprocess
 
 import pytest
 import requests
 
 from postjournal.cli.coordinator import CoordinatorClient
 from postjournal.cli.docker import engine
-from postjournal.cli.docker.containers import Container, containers
+from postjournal.cli.docker.containers import containers
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.handover import hand_over
 from tests.support.containers import (
     container_of,
     is_complete,
     leader_of,
+    logs_of,
     secret,
     took_over_from,
     wait_for,
@@ -133,8 +133,3 @@ def test_commands_go_on_while_a_standby_is_away(system: DockerSystem, load: Http
     load.wait_for_more(20)
     assert system.status().leader() == status.leader()
     system.revive(standby)
-
-
-def logs_of(container: Container) -> str:
-    done = subprocess.run(["docker", "logs", container.name], capture_output=True, check=True)
-    return (done.stdout + done.stderr).decode(errors="replace")
