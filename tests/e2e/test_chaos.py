@@ -74,7 +74,7 @@ def what_is_missing(report: Json) -> list[str]:
 def test_an_engine_that_resumes_a_sink_one_too_late_is_caught(tmp_path: Path) -> None:
     engine = changed_engine(
         tmp_path,
-        "outbox.py",
+        "state/outbox.py",
         "max(self.acknowledged, tail)",
         "max(self.acknowledged, tail + (tail > 0))",
     )
