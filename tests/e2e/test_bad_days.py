@@ -1,4 +1,4 @@
-"""Kafka and Redis away in the middle: nothing is lost, and no leader changes for nothing."""
+"""Kafka and Redis unavailable during load: nothing is lost, and the leader does not change."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from postjournal.cli.local.system import LocalSystem
 
 pytestmark = pytest.mark.kafka
 
-AWAY_S = 20
+OUTAGE_S = 20
 ATTEMPTS = 5
-"""Busy with a starting broker, a machine may change the leader too, but not each time."""
+"""A machine that is busy starting a broker may change the leader, but not each time."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def deposit(command_id: str) -> dict[str, Any]:
 
 
 def post_until_decided(system: LocalSystem, command: dict[str, Any]) -> dict[str, Any]:
-    """As a client does that was told to retry: the same id until there is a result."""
+    """Resend the command with its id until there is a result, as clients do."""
     deadline = time.monotonic() + 180
     while (answer := post(system, command)).status_code != 200:
         assert answer.status_code in (202, 503), answer.text
@@ -54,20 +54,20 @@ def settled(system: LocalSystem) -> SystemStatus:
     deadline = time.monotonic() + 180
     while True:
         status = system.status()
-        places = {(row.seq, row.digest, row.epoch, row.leader) for row in status.replicas}
+        positions = {(row.seq, row.digest, row.epoch, row.leader) for row in status.replicas}
         states = {row.state for row in status.replicas}
-        if len(places) == 1 and states == {"leader", "standby"}:
+        if len(positions) == 1 and states == {"leader", "standby"}:
             return status
         assert time.monotonic() < deadline, status
         time.sleep(0.1)
 
 
-def test_kafka_away_loses_nothing_and_changes_no_leader(system: LocalSystem) -> None:
+def test_a_kafka_outage_loses_nothing_and_changes_no_leader(system: LocalSystem) -> None:
     post_until_decided(system, {"id": "open", "type": "open", "account": "a"})
     balance = 0
     for attempt in range(ATTEMPTS):
         before = settled(system)
-        balance = kafka_away(system, f"away-{attempt}", balance)
+        balance = stop_and_start_kafka(system, f"outage-{attempt}", balance)
         if leadership(settled(system)) == leadership(before):
             return
     raise AssertionError(f"the leader has changed each of {ATTEMPTS} times")
@@ -77,32 +77,32 @@ def leadership(status: SystemStatus) -> set[tuple[str | None, int | None]]:
     return {(row.leader, row.epoch) for row in status.replicas}
 
 
-def kafka_away(system: LocalSystem, name: str, balance: int) -> int:
-    """For a while, with deposits going on; the balance after them."""
+def stop_and_start_kafka(system: LocalSystem, name: str, balance: int) -> int:
+    """Send deposits during an outage of `OUTAGE_S` and after it; returns the balance."""
     system.stop_replica("kafka")
-    refused: list[requests.Response] = []
-    gone = time.monotonic()
-    while time.monotonic() - gone < AWAY_S:
-        refused.append(post(system, deposit(f"{name}-{len(refused)}")))
+    answers: list[requests.Response] = []
+    stopped = time.monotonic()
+    while time.monotonic() - stopped < OUTAGE_S:
+        answers.append(post(system, deposit(f"{name}-{len(answers)}")))
         time.sleep(0.5)
     system.start_replica("kafka")
 
-    # Not one is called failed: either it was not sent, or its outcome is unknown.
-    assert {answer.status_code for answer in refused} <= {202, 503}
-    told = [answer for answer in refused if answer.status_code == 503]
-    assert told
-    assert all(int(answer.headers["Retry-After"]) > 0 for answer in told)
-    assert {answer.json()["outcome"] for answer in told} <= {"unknown", "not_accepted"}
+    # None is reported as failed: either it was not sent, or its outcome is unknown.
+    assert {answer.status_code for answer in answers} <= {202, 503}
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert refused
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
+    assert {answer.json()["outcome"] for answer in refused} <= {"unknown", "not_accepted"}
 
-    for n in range(len(refused)):
+    for n in range(len(answers)):
         post_until_decided(system, deposit(f"{name}-{n}"))
     last = post_until_decided(system, deposit(f"{name}-last"))
-    balance += len(refused) + 1
+    balance += len(answers) + 1
     assert last["balances"] == {"a": balance}, "each exactly once"
     return balance
 
 
-def test_redis_away_stops_nothing_and_the_projection_catches_up(system: LocalSystem) -> None:
+def test_a_redis_outage_stops_no_command_and_the_projection_catches_up(system: LocalSystem) -> None:
     redis = _redis(system)
     result = post_until_decided(system, deposit("before-redis"))
     system.stop_replica("redis")
@@ -117,7 +117,7 @@ def test_redis_away_stops_nothing_and_the_projection_catches_up(system: LocalSys
 
 
 def balance_of(system: LocalSystem, account: str) -> int:
-    """As the gateway tells it, as soon as some leader can."""
+    """The gateway's answer, as soon as there is a leader."""
     url = f"{system.plan.url('producer')}/api/v1/accounts/{account}"
     deadline = time.monotonic() + 180
     while (answer := requests.get(url, timeout=60)).status_code != 200:

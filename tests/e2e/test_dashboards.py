@@ -1,4 +1,4 @@
-"""Every panel and every alert of ours has data, in a real Prometheus that watches a real run."""
+"""Every panel and every alert has data in a real Prometheus that scrapes a real system."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.kafka
 T = TypeVar("T")
 
 LOAD_S = 8
-"""Before, between and after the changes of leader: rates need some scrapes of each leader."""
+"""Before, between and after the changes of leader: rates need several scrapes of each leader."""
 
 VARIABLES = {"$shard": ".*", "$replica": ".*", "$route": ".*", "$__rate_interval": "5s"}
 
@@ -38,7 +38,7 @@ class Run:
     end_s: float
 
     def filled_in(self, expr: str) -> str:
-        """As Grafana would send it."""
+        """`expr` with the values that Grafana would substitute for its variables."""
         for name, value in VARIABLES.items():
             expr = expr.replace(name, value)
         return expr.replace("$__range", f"{self.end_s - self.start_s:.0f}s")
@@ -47,7 +47,7 @@ class Run:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Three replicas and all services under load: a snapshot, a handover, a leader killed."""
-    prometheus_tool("prometheus")  # skips, where there is none, before anything is started
+    prometheus_tool("prometheus")  # skips where there is none, before anything is started
     folder = tmp_path_factory.mktemp("dashboards")
     system = LocalSystem(folder / "system")
     system.start(replicas=3)
@@ -85,28 +85,26 @@ def _snapshot(system: LocalSystem) -> None:
     def done(identity: str) -> bool:
         return {row.state for row in coordinator.snapshot(identity)} == {"done"}
 
-    (identity, _) = _as_soon_as_it_can(
-        lambda: coordinator.request_snapshot(None, allow_leader=False)
-    )
-    eventually(lambda: _as_soon_as_it_can(lambda: done(identity)))
+    (identity, _) = _retried(lambda: coordinator.request_snapshot(None, allow_leader=False))
+    eventually(lambda: _retried(lambda: done(identity)))
 
 
 def _hand_over(system: LocalSystem) -> None:
-    _as_soon_as_it_can(lambda: hand_over(system, 0, None))
+    _retried(lambda: hand_over(system, 0, None))
 
 
 def _leader(system: LocalSystem) -> str:
     def found() -> str:
         leader = system.status().leader()
         if leader is None:
-            raise OperationFailed("nobody leads now")
+            raise OperationFailed("no replica leads now")
         return leader
 
-    return _as_soon_as_it_can(found)
+    return _retried(found)
 
 
-def _as_soon_as_it_can(act: Callable[[], T]) -> T:
-    """What `act` returns; while the leader changes it may fail."""
+def _retried(act: Callable[[], T]) -> T:
+    """Call `act` until it succeeds; it may fail while the leader changes."""
     deadline = time.monotonic() + 120
     while True:
         try:
@@ -152,15 +150,15 @@ def test_a_panel_has_data(run: Run, target: dict[str, Any]) -> None:
 @pytest.mark.parametrize("board", BOARDS)
 def test_annotations_and_variables_have_data(run: Run, board: str) -> None:
     found = dashboard_json(BOARDS[board])
-    for each in found["annotations"]["list"]:
-        times = run.prometheus.over(run.filled_in(each["expr"]), run.start_s, run.end_s)
+    for annotation in found["annotations"]["list"]:
+        times = run.prometheus.over(run.filled_in(annotation["expr"]), run.start_s, run.end_s)
         values = {float(value) for series in times for _, value in series["values"]}
-        # The first leader, the one after the handover, the one after the kill; and a busy
-        # machine may have changed the leader once more.
+        # The first leader, the one after the handover, the one after the kill; on a busy machine
+        # the leader may have changed once more.
         assert len(values) >= 3
         assert sum(run.start_s * 1000 < value < run.end_s * 1000 for value in values) >= 2
-    for each in found["templating"]["list"]:
-        metric = re.match(r"label_values\((.*), \w+\)", each["definition"])
+    for variable in found["templating"]["list"]:
+        metric = re.match(r"label_values\((.*), \w+\)", variable["definition"])
         assert metric
         assert run.prometheus.at(run.filled_in(metric[1]), run.end_s)
 
@@ -184,7 +182,7 @@ def test_a_healthy_system_with_one_failover_fires_no_alert(run: Run) -> None:
         'ALERTS{alertstate="firing",severity!="info"}', run.start_s, run.end_s
     )
     names = {series["metric"]["alertname"] for series in fired}
-    if _elections(run) > 5:  # on a machine so busy this alert is right
+    if _elections(run) > 5:  # on a machine this busy the alert is correct
         names.discard("TooManyElections")
     assert names == set()
 

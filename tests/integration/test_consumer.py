@@ -15,15 +15,8 @@ from postjournal.adapters.redis.projection import BalancesProjection, PositionMo
 from postjournal.cli.local.ports import choose_ports
 from postjournal.config.settings import RedisAccess
 from postjournal.core.sequence import Position
-from tests.support.services import (
-    RedisProcess,
-    balance,
-    eventually,
-    make_topics,
-    outputs,
-    publish,
-    running,
-)
+from tests.support.services import RedisProcess, balance, eventually, outputs, running
+from tests.support.topics import make_topics, publish
 
 pytestmark = pytest.mark.kafka
 
@@ -128,14 +121,14 @@ def test_a_projection_without_redis_catches_up_once_redis_is_back(
     with running(
         "services.consumer", tmp_path / "log", **environment | {"POSTJOURNAL_REDIS_URL": own.url}
     ) as consumer:
-        eventually(lambda: "retrying" in consumer.said)
+        eventually(lambda: "retrying" in consumer.log)
         own.start()
         kept = Balances(own.url, namespace)
         eventually(lambda: kept.accounts == {"a": 5})
-        before = consumer.said.count("retrying")
+        before = consumer.log.count("retrying")
         own.pause()
         publish(kafka, topic, [balance(1, "a", 6), balance(2, "b", 1)])
-        eventually(lambda: consumer.said.count("retrying") > before)
+        eventually(lambda: consumer.log.count("retrying") > before)
         own.resume()
         eventually(lambda: kept.accounts == {"a": 6, "b": 1})
         own.stop()
@@ -151,7 +144,7 @@ def test_a_gap_ends_the_projection_with_one_log_line(
     publish(kafka, f"{namespace}.balances", [balance(0, "a", 5), balance(2, "a", 7)])
     with running("services.consumer", tmp_path / "log", **environment) as consumer:
         assert consumer.process.wait(120) == 1
-    assert "expected seq 1, got 2" in consumer.said
+    assert "expected seq 1, got 2" in consumer.log
     assert balances.accounts == {"a": 5}
 
 
@@ -162,11 +155,11 @@ def test_results_are_printed_one_line_each_and_not_again_after_a_restart(
     log = tmp_path / "log"
     publish(kafka, topic, outputs([0, 1, 0, 2], status="accepted"))
     with running("services.consumer", log, **environment) as consumer:
-        eventually(lambda: '"seq":2' in consumer.said)
+        eventually(lambda: '"seq":2' in consumer.log)
         assert consumer.terminate() == 0
     publish(kafka, topic, outputs([2, 3], status="accepted"))
     with running("services.consumer", log, **environment) as consumer:
-        eventually(lambda: '"seq":3' in consumer.said)
+        eventually(lambda: '"seq":3' in consumer.log)
         assert consumer.terminate() == 0
     lines = [line for line in log.read_text().splitlines() if line.startswith("{")]
     assert lines == [value.decode() for value in outputs(range(4), status="accepted")]
@@ -197,7 +190,7 @@ def test_a_consumer_that_waits_for_kafka_ends_quickly(
 ) -> None:
     away = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
     with running("services.consumer", tmp_path / "log", **away) as consumer:
-        eventually(lambda: "no broker answers" in consumer.said)
+        eventually(lambda: "no broker answers" in consumer.log)
         assert consumer.terminate() == 0
 
 
@@ -206,8 +199,8 @@ def test_an_unknown_sink_is_a_configuration_error(
 ) -> None:
     with running("services.consumer", tmp_path / "log", **environment | {"SINK": "x"}) as consumer:
         assert consumer.process.wait(120) == 78
-    assert "SINK='x'" in consumer.said
-    assert "Traceback" not in consumer.said
+    assert "SINK='x'" in consumer.log
+    assert "Traceback" not in consumer.log
 
 
 # --- the projection on a real Redis ---------------------------------------------------------

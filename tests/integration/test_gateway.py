@@ -25,7 +25,8 @@ from postjournal.core.errors import ConfigurationError
 from services.producer import reads
 from services.producer.app import make_app
 from services.producer.wiring import start
-from tests.support.services import eventually, make_topics, publish, replica_status, running, say
+from tests.support.services import eventually, publish_status, replica_status, running
+from tests.support.topics import make_topics, publish
 
 pytestmark = pytest.mark.kafka
 
@@ -152,7 +153,7 @@ def report_until_known(
     """Publish the statuses until the gateway knows that r1 leads: they count for five seconds."""
 
     def is_known() -> bool:
-        say(kafka, namespace, *statuses)
+        publish_status(kafka, namespace, *statuses)
         shard = http.get("/api/v1/leader?shard=0").json
         return shard is not None and shard["leader"] == "r1"
 
@@ -185,7 +186,7 @@ def test_a_read_during_a_failover_is_answered_by_the_next_leader(
     )
     later = threading.Timer(
         0.3,
-        say,
+        publish_status,
         (kafka, namespace, replica_status("r2", "leader", 2, "r2", http=replicas[1].http)),
     )
     later.start()
@@ -294,7 +295,7 @@ def test_a_gateway_waits_for_the_ports_that_the_worker_of_a_killed_one_still_hol
         eventually(lambda: get(no_kafka, "/livez").status_code == 200)
         first.kill()
         with running("services.producer", tmp_path / "second", **no_kafka) as second:
-            eventually(lambda: "metrics on" in second.said)
+            eventually(lambda: "metrics on" in second.log)
             assert get(no_kafka, "/livez").status_code == 200
             assert second.terminate() == 0
 
@@ -306,8 +307,8 @@ def test_a_wrong_number_of_shards_ends_the_gateway_with_one_log_line(
     wrong = environment | {"POSTJOURNAL_SHARDS": "3"}
     with running("services.producer", tmp_path / "log", **wrong) as gateway:
         assert gateway.process.wait(120) == 78
-    assert "has 1 partitions but POSTJOURNAL_SHARDS is 3" in gateway.said
-    assert "Traceback" not in gateway.said
+    assert "has 1 partitions but POSTJOURNAL_SHARDS is 3" in gateway.log
+    assert "Traceback" not in gateway.log
 
 
 @pytest.mark.parametrize(
@@ -325,5 +326,5 @@ def test_a_wrong_setting_ends_the_gateway_with_one_log_line(
         "services.producer", tmp_path / "log", **environment | {variable: value}
     ) as gateway:
         assert gateway.process.wait(120) == 78
-    assert variable in gateway.said
-    assert "Traceback" not in gateway.said
+    assert variable in gateway.log
+    assert "Traceback" not in gateway.log

@@ -15,7 +15,8 @@ from postjournal.adapters.redis.client import connect
 from postjournal.adapters.redis.cluster_view import MAX_LENGTH, RedisView, ViewContents
 from postjournal.cluster.status import Failover
 from postjournal.config.settings import RedisAccess
-from tests.support.services import eventually, make_topics, replica_status, running, say
+from tests.support.services import eventually, publish_status, replica_status, running
+from tests.support.topics import make_topics
 
 pytestmark = pytest.mark.kafka
 
@@ -102,12 +103,12 @@ def failover(epoch: int, time_ms: int) -> Failover:
 def test_the_view_shows_leaders_and_replicas(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
-    say(kafka, namespace, replica_status("r1", "leader", 1, "r1"), failover(1, 50))
+    publish_status(kafka, namespace, replica_status("r1", "leader", 1, "r1"), failover(1, 50))
     with running(SERVICE, tmp_path / "log", **environment) as service:
         eventually(lambda: view.shard["leader"] == "r1")
         changes = view.listen()
-        say(kafka, namespace, replica_status("r2", "leader", 2, "r2"), failover(2, 60))
-        say(kafka, namespace, replica_status("r1", "leader", 1, "r1"))
+        publish_status(kafka, namespace, replica_status("r2", "leader", 2, "r2"), failover(2, 60))
+        publish_status(kafka, namespace, replica_status("r1", "leader", 1, "r1"))
         eventually(lambda: view.shard["leader"] == "r2")
         eventually(lambda: [key for key, _ in view.failovers] == ["50-1000", "60-2000"])
         assert view.shard["epoch"] == "2"
@@ -120,7 +121,7 @@ def test_the_view_shows_leaders_and_replicas(
 def test_a_wiped_redis_is_filled_again_without_new_records(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
-    say(kafka, namespace, replica_status("r1", "leader", 1, "r1"), failover(1, 50))
+    publish_status(kafka, namespace, replica_status("r1", "leader", 1, "r1"), failover(1, 50))
     with running(SERVICE, tmp_path / "log", **environment):
         eventually(lambda: len(view.failovers) == 1)
         before = view.shard
@@ -131,12 +132,12 @@ def test_a_wiped_redis_is_filled_again_without_new_records(
 def test_a_restart_reports_no_failover_twice(
     kafka: str, namespace: str, environment: dict[str, str], view: View, tmp_path: Path
 ) -> None:
-    say(kafka, namespace, failover(1, 50), failover(2, 60), failover(2, 60))
+    publish_status(kafka, namespace, failover(1, 50), failover(2, 60), failover(2, 60))
     for _ in range(2):
         with running(SERVICE, tmp_path / "log", **environment) as service:
             eventually(lambda: len(view.failovers) == 2)
             service.kill()
-    say(kafka, namespace, failover(3, 70))
+    publish_status(kafka, namespace, failover(3, 70))
     with running(SERVICE, tmp_path / "log", **environment):
         eventually(lambda: [fields["epoch"] for _, fields in view.failovers] == ["1", "2", "3"])
 
@@ -150,11 +151,11 @@ def test_two_processes_with_one_name_are_warned_of_and_marked(
             """While they speak: seconds after it, both of them may be gone."""
             for incarnation in ("one", "two"):
                 status = replica_status("r1", "standby", 0, None, incarnation=incarnation)
-                say(kafka, namespace, status)
+                publish_status(kafka, namespace, status)
             return bool(view.replica("r1/0").get("duplicate_name"))
 
         eventually(is_marked)
-        assert "two running processes have the replica name r1" in service.said
+        assert "two running processes have the replica name r1" in service.log
 
 
 def test_without_kafka_and_topics_the_view_waits_and_ends_quickly(
@@ -162,7 +163,7 @@ def test_without_kafka_and_topics_the_view_waits_and_ends_quickly(
 ) -> None:
     away = environment | {"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"}
     with running(SERVICE, tmp_path / "log", **away) as service:
-        eventually(lambda: "no broker answers" in service.said)
+        eventually(lambda: "no broker answers" in service.log)
         assert service.terminate() == 0
 
 
@@ -172,7 +173,7 @@ def test_a_wrong_number_of_shards_is_a_configuration_error(
     wrong = environment | {"POSTJOURNAL_SHARDS": "3"}
     with running(SERVICE, tmp_path / "log", **wrong) as service:
         assert service.process.wait(120) == 78
-    assert "has 1 partitions but POSTJOURNAL_SHARDS is 3" in service.said
+    assert "has 1 partitions but POSTJOURNAL_SHARDS is 3" in service.log
 
 
 # --- the store on a real Redis --------------------------------------------------------------

@@ -26,7 +26,7 @@ from tests.support.minio import (
     Proxy,
     binary,
     refusal,
-    yes_to_everything,
+    success,
 )
 
 needs_minio = pytest.mark.skipif(binary() is None, reason="no minio (POSTJOURNAL_MINIO or PATH)")
@@ -288,7 +288,7 @@ def test_a_store_that_denies_or_is_full_is_unavailable(
 
 @needs_minio
 def test_a_store_without_conditional_put_is_refused(minio: MinIO, proxy: Proxy) -> None:
-    proxy.answer = yes_to_everything()
+    proxy.answer = success()
     with pytest.raises(StoreUnusable, match="ignores If-None-Match"):
         ObjectStore(minio.settings(proxy.port), 0.5).check()
 

@@ -16,7 +16,8 @@ from postjournal.config.settings import KafkaAccess
 from postjournal.core.errors import JournalUnavailable, RecordsMissing, SequenceGap
 from postjournal.core.sequence import Position
 from postjournal.subscribe import Start, Subscription, subscribe
-from tests.support.services import outputs, publish
+from tests.support.services import outputs
+from tests.support.topics import publish
 
 pytestmark = pytest.mark.kafka
 

@@ -13,7 +13,7 @@ from postjournal.adapters.kafka import client as kafka_client
 from postjournal.adapters.kafka.topic_reader import TopicReader, end
 from postjournal.config.settings import KafkaAccess
 from postjournal.core.errors import BrokersLost
-from tests.support.services import make_topics, publish
+from tests.support.topics import make_topics, publish
 
 pytestmark = pytest.mark.kafka
 

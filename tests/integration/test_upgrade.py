@@ -1,4 +1,4 @@
-"""Replicas of two releases together: one after the other is upgraded, and nothing stops."""
+"""Replicas of two releases together: they are upgraded one by one while the shard has a leader."""
 
 from __future__ import annotations
 
@@ -8,83 +8,80 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.replicas import ATTEMPTS, Cluster, cluster
+from tests.support.replicas import ATTEMPTS, Cluster, running_cluster
 
 pytestmark = pytest.mark.kafka
 
 NEXT = "tests.support.next_ledger:NextLedger"
 
 
-def start_next(made: Cluster, *names: str) -> None:
-    """Replicas of the next release, until they are in sync."""
+def start_next(cluster: Cluster, *names: str) -> None:
+    """Start replicas of the next release and wait until they are in sync."""
     for name in names:
-        made.start(name, POSTJOURNAL_APP=NEXT)
-    made.wait_until_in_sync()
+        cluster.start(name, POSTJOURNAL_APP=NEXT)
+    cluster.wait_until_in_sync()
 
 
-def halted(made: Cluster, names: list[str]) -> bool:
-    return all(made.state(name).get("state") == "halted" for name in names)
+def are_halted(cluster: Cluster, names: list[str]) -> bool:
+    return all(cluster.state(name).get("state") == "halted" for name in names)
 
 
-def ask(made: Cluster, name: str, **parameters: str) -> requests.Response:
-    """A replica, for the account."""
-    query = {"account": "a", **parameters}
-    return requests.get(f"{made.url(name)}/query/0", query, timeout=20)
+def query(cluster: Cluster, name: str, **parameters: str) -> requests.Response:
+    """The replica's answer about the account."""
+    account = {"account": "a", **parameters}
+    return requests.get(f"{cluster.url(name)}/query/0", account, timeout=20)
 
 
-def close_the_account(made: Cluster, newer: str) -> int:
-    """Has `newer` decide it, which an older leader rejects; the seq before that decision."""
+def close_the_account(cluster: Cluster, newer: str) -> int:
+    """Have `newer` decide it, which an older leader rejects; returns the seq before it."""
 
     def is_closed() -> bool:
-        answers: list[int] = []
+        def status() -> int | None:
+            code = query(cluster, newer, consistency="any").status_code
+            return code if code in (200, 404) else None
 
-        def has_answered() -> bool:
-            answers.append(ask(made, newer, consistency="any").status_code)
-            return answers[-1] in (200, 404)
-
-        made.wait(has_answered)
-        return answers[-1] == 404
+        return cluster.wait_for(status) == 404
 
     for _ in range(ATTEMPTS):
-        made.hand_over(newer)
-        before = made.sent
-        made.send({"type": "close", "account": "a"})
-        made.wait(lambda: made.are_at(made.sent, [newer]))
+        cluster.hand_over(newer)
+        before = cluster.sent
+        cluster.send({"type": "close", "account": "a"})
+        cluster.wait_for(lambda: cluster.are_at(cluster.sent, [newer]))
         if is_closed():
             return before
-    raise AssertionError("an older one has decided each time")
+    raise AssertionError("an older replica has decided each time")
 
 
 def test_either_release_follows_the_other_with_the_same_digest(kafka: str, tmp_path: Path) -> None:
-    with cluster(kafka, tmp_path, 2) as made:
-        made.grow(10)
-        start_next(made, "next")
-        made.led_by("next", partial(made.grow, 10))
-        made.wait_until_in_sync()
-        made.services["next"].kill()
-        made.wait(partial(made.leads_among, ["r0", "r1"]))
-        made.grow_only(10, ["r0", "r1"])
-        start_next(made, "next")
-        assert made.state("next")["seq"] == made.sent
+    with running_cluster(kafka, tmp_path, 2) as cluster:
+        cluster.apply(10)
+        start_next(cluster, "next")
+        cluster.led_by("next", partial(cluster.apply, 10))
+        cluster.wait_until_in_sync()
+        cluster.services["next"].kill()
+        cluster.wait_for(partial(cluster.leads_among, ["r0", "r1"]))
+        cluster.apply(10, ["r0", "r1"])
+        start_next(cluster, "next")
+        assert cluster.state("next")["seq"] == cluster.sent
 
 
 def test_what_only_the_newer_can_read_halts_the_older_until_it_is_upgraded(
     kafka: str, tmp_path: Path
 ) -> None:
-    with cluster(kafka, tmp_path, 2) as made:
+    with running_cluster(kafka, tmp_path, 2) as cluster:
         older, newer = ["r0", "r1"], ["next0", "next1"]
-        made.grow(10)
-        start_next(made, *newer)
-        before = close_the_account(made, "next0")
-        made.wait(partial(halted, made, older))
+        cluster.apply(10)
+        start_next(cluster, *newer)
+        before = close_the_account(cluster, "next0")
+        cluster.wait_for(partial(are_halted, cluster, older))
         for name in older:
-            assert made.state(name)["seq"] == before
-            assert "update this replica; it has changed nothing" in made.said(name)
-            answer = ask(made, name)
+            assert cluster.state(name)["seq"] == before
+            assert "update this replica; it has changed nothing" in cluster.log(name)
+            answer = query(cluster, name)
             assert (answer.status_code, answer.json()["error"]) == (503, "not_ready")
-        made.wait(lambda: made.are_at(before + 1, newer))
-        made.grow_only(5, newer)
+        cluster.wait_for(lambda: cluster.are_at(before + 1, newer))
+        cluster.apply(5, newer)
         for name in older:
-            made.services[name].kill()
-        start_next(made, *older)
-        assert made.are_at(before + 6, made.replicas)
+            cluster.services[name].kill()
+        start_next(cluster, *older)
+        assert cluster.are_at(before + 6, cluster.replicas)

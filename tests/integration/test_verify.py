@@ -35,7 +35,8 @@ from tests.support.audited_shard import (
     transfer,
 )
 from tests.support.journal_damage import DAMAGES, accepted_entries, rechain
-from tests.support.services import Service, eventually, make_topics, patient_producer, running
+from tests.support.services import Service, eventually, running
+from tests.support.topics import make_topics, retrying_producer
 
 pytestmark = pytest.mark.kafka
 
@@ -43,7 +44,7 @@ ACCOUNTS = 20
 
 
 def send(kafka: str, namespace: str, source: str, commands: list[object]) -> None:
-    producer = patient_producer(kafka)
+    producer = retrying_producer(kafka)
     for command in commands:
         value = command if isinstance(command, bytes) else msgspec.json.encode(command)
         producer.produce(f"{namespace}.{source}", value, key=b"main", partition=0)
@@ -222,7 +223,7 @@ def digests_of(records: ShardRecords) -> dict[int, str]:
 
 def write(kafka: str, records: ShardRecords) -> None:
     make_topics(kafka, records.namespace)
-    producer = patient_producer(kafka)
+    producer = retrying_producer(kafka)
 
     def put(name: str, value: bytes, key: bytes | None = None) -> None:
         producer.produce(records.topic(name), value, key=key, partition=0)

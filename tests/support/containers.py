@@ -1,4 +1,4 @@
-"""A real Docker engine for tests, its images, and the deployment in a project of its own."""
+"""A real Docker engine, its images, and the deployment in a project of its own."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from postjournal.cli.local.ports import choose_ports
 from postjournal.cli.local.status import SystemStatus
 
 OFFLINE = "POSTJOURNAL_DOCKER_OFFLINE"
-"""Names a folder with engine.sh and images.sh, for machines without an engine or a registry."""
+"""A folder with engine.sh and images.sh, for machines without an engine or a registry."""
 
 IMAGES = ("PYTHON_IMAGE", "KAFKA_IMAGE", "REDIS_IMAGE", "MINIO_IMAGE")
 LEFT_OUT = ("grafana", "kafka-ui", "prometheus")
-"""Without stand-ins, or tested elsewhere: see test_dashboards."""
+"""Not started: they have no offline image, or other tests cover them (test_dashboards)."""
 
 SETTLE_S = 60.0
 
@@ -42,28 +42,30 @@ PORTS = {
 
 @contextmanager
 def docker_engine() -> Iterator[None]:
-    """An engine that has all images; one that was made for the tests is stopped at the end.
+    """An engine that has all images; one that was started here is stopped at the end.
 
-    Skips, saying why, where there is none.
+    Skips with the reason where there is no engine.
     """
     tools = _offline_tools()
-    made_here = False
+    started_here = False
     if not engine.is_usable():
         if tools is None:
-            pytest.skip(f"no Docker engine answers, and {OFFLINE} names nothing to make one with")
-        made_here = _run_tool(tools / "engine.sh")
+            pytest.skip(
+                f"no Docker engine answers, and {OFFLINE} is not set to a folder that can start one"
+            )
+        started_here = _run_tool(tools / "engine.sh")
     try:
         _provide_images(tools)
         yield
     finally:
-        if made_here:
+        if started_here:
             _run_tool(tools / "engine.sh", "stop")  # type: ignore[operator]
         if tools is not None:
             shutil.rmtree(tools)
 
 
 def _offline_tools() -> Path | None:
-    """A copy: files that cannot be written, put into an image, cannot be written there either."""
+    """A writable copy: files copied into an image keep their permissions."""
     folder = Path(os.environ.get(OFFLINE, "")).resolve()
     if not os.environ.get(OFFLINE) or not (folder / "engine.sh").exists() or os.geteuid() != 0:
         return None
@@ -75,16 +77,16 @@ def _offline_tools() -> Path | None:
 
 
 def _run_tool(*command: str | Path) -> bool:
-    done = subprocess.run([str(each) for each in command], capture_output=True, check=False)
+    done = subprocess.run([str(part) for part in command], capture_output=True, check=False)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
     return True
 
 
 def _provide_images(tools: Path | None) -> None:
     wanted = [pinned()[name] for name in IMAGES]
-    missing = [image for image in wanted if not _is_there(image) and not _pulled(image)]
+    missing = [image for image in wanted if not _exists(image) and not _pulled(image)]
     if missing and tools is None:
-        pytest.skip(f"{missing[0]} can neither be found nor pulled")
+        pytest.skip(f"{missing[0]} is neither present nor can it be pulled")
     if missing:
         assert tools is not None
         _run_tool(tools / "images.sh", *missing)
@@ -93,7 +95,7 @@ def _provide_images(tools: Path | None) -> None:
         _run_tool(tools / "images.sh", "--force", kafka)
 
 
-def _is_there(image: str) -> bool:
+def _exists(image: str) -> bool:
     return _docker("image", "inspect", image)
 
 
@@ -122,7 +124,7 @@ def pinned() -> dict[str, str]:
 def deployment(
     files: tuple[str, ...] = ("compose.yaml",), replicas: int = 3
 ) -> Iterator[DockerSystem]:
-    """The deployment, healthy, under a name and on ports of its own; gone afterwards."""
+    """The deployment, healthy, with its own project name and ports; removed at the end."""
     ports = {name: str(port) for name, port in choose_ports(PORTS, prefer_wanted=False).items()}
     settings = ports | {
         "COMPOSE_PROJECT_NAME": f"postjournal-{uuid.uuid4().hex[:6]}",
@@ -142,11 +144,16 @@ def deployment(
 
 
 def container_of(service: str) -> Container:
-    return next(each for each in containers() if each.service == service)
+    return next(container for container in containers() if container.service == service)
+
+
+def logs_of(container: Container) -> str:
+    done = subprocess.run(["docker", "logs", container.name], capture_output=True, check=True)
+    return (done.stdout + done.stderr).decode(errors="replace")
 
 
 def secret(service: str, name: str) -> str:
-    """What is in the service's own volume."""
+    """A file of the service's own volume."""
     return read_file(container_of("secrets").name, f"/secrets/{service}/{name}")
 
 
@@ -159,15 +166,15 @@ def wait_for(system: DockerSystem, condition: Callable[[SystemStatus], bool]) ->
 
 
 def is_complete(status: SystemStatus) -> bool:
-    """One leader, and all others could take over."""
+    """One leader, and all others are standbys."""
     states = sorted(row.state for row in status.replicas)
     return states == ["leader", *["standby"] * (len(states) - 1)]
 
 
 def all_agree(status: SystemStatus) -> bool:
-    """Complete, and everybody at the same place with the same history."""
-    places = {(row.seq, row.digest, row.epoch, row.leader) for row in status.replicas}
-    return len(places) == 1 and is_complete(status)
+    """Complete, and all replicas have the same position and history."""
+    positions = {(row.seq, row.digest, row.epoch, row.leader) for row in status.replicas}
+    return len(positions) == 1 and is_complete(status)
 
 
 def leader_of(system: DockerSystem) -> str:

@@ -77,7 +77,7 @@ class RecordingTrimmer:
         self.trims.append((shard, before))
 
 
-class World:
+class CoordinatorUnderTest:
     """One coordinator; `second_coordinator()` reads the same topics and store.
 
     `rules`: minutes and commands (of the schedule), keep, trim. `now`: the maintenance's clock, ms

@@ -1,4 +1,4 @@
-"""As much of a Kafka broker as a client's metadata need, and a broker's first moment."""
+"""A Kafka broker that answers only metadata requests, also as one that has just started."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FakeBroker:
 
     def __init__(self) -> None:
         self.is_fresh = False
-        """As when it has just started: it knows the topic and no broker, not even itself."""
+        """True: answers as a broker that has just started; it knows the topic but no broker."""
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
@@ -26,7 +26,7 @@ class FakeBroker:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Nobody is there any more."""
+        """Stop listening and close all connections."""
         with suppress(OSError):  # closed before
             self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
@@ -43,22 +43,24 @@ class FakeBroker:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as requests:
+        # A client that closes its connection may reset it.
+        with suppress(OSError), connection, connection.makefile("rb") as requests:
             while len(size := requests.read(4)) == 4:
                 request = requests.read(int.from_bytes(size, "big"))
                 key, version, correlation = struct.unpack(">hhi", request[:8])
                 if key not in (API_VERSIONS, METADATA):
                     return
-                told = self._versions(version) if key == API_VERSIONS else self._metadata()
-                connection.sendall(struct.pack(">ii", 4 + len(told), correlation) + told)
+                answer = self._versions(version) if key == API_VERSIONS else self._metadata()
+                connection.sendall(struct.pack(">ii", 4 + len(answer), correlation) + answer)
 
-    def _versions(self, asked: int) -> bytes:
-        listed = b"".join(struct.pack(">hhh", *each) for each in SUPPORTED)
-        error = UNSUPPORTED_VERSION if asked else 0
+    def _versions(self, requested: int) -> bytes:
+        """`requested`: the version of the request itself; only 0 is supported."""
+        listed = b"".join(struct.pack(">hhh", *versions) for versions in SUPPORTED)
+        error = UNSUPPORTED_VERSION if requested else 0
         return struct.pack(">hi", error, len(SUPPORTED)) + listed
 
     def _metadata(self) -> bytes:
-        """Version 1: brokers, controller, topics."""
+        """A metadata response, version 1: brokers, controller, topics."""
         broker = struct.pack(">i", 1) + _text("127.0.0.1") + struct.pack(">ih", self.port, -1)
         brokers = struct.pack(">i", 0) if self.is_fresh else struct.pack(">i", 1) + broker
         error, leader = (LEADER_NOT_AVAILABLE, -1) if self.is_fresh else (0, 1)

@@ -102,7 +102,7 @@ class FakeReplicas:
 
 
 @dataclass
-class Setup:
+class GatewayUnderTest:
     log: FakeLog
     results: FakeResults
     replicas: FakeReplicas
@@ -114,7 +114,7 @@ class Setup:
         return self.http.post(path, json=body, headers=dashed)
 
 
-def make_gateway() -> Setup:
+def make_gateway() -> GatewayUnderTest:
     log = FakeLog()
     results, replicas = FakeResults(log), FakeReplicas()
     gateway = Gateway(
@@ -129,7 +129,7 @@ def make_gateway() -> Setup:
         asyncapi=asyncapi.document(Ledger(), "ledger", SHARDS),
         now_s=lambda: log.now_s,
     )
-    return Setup(log, results, replicas, gateway.metrics, client_of(make_app(gateway)))
+    return GatewayUnderTest(log, results, replicas, gateway.metrics, client_of(make_app(gateway)))
 
 
 def problem(response: TestResponse, status: int, kind: str) -> dict[str, Any]:

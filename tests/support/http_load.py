@@ -1,4 +1,4 @@
-"""Clients of the gateway that never give up on a command, and count what they were told."""
+"""Clients of the gateway that resend each command until it is decided, and count the answers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import requests
 
 CLIENTS = 4
 PAUSE_S = 0.02
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 class HttpLoad:
-    """Deposits of 1 from several threads; each is sent with its id until it is decided.
+    """Deposits of 1 from several threads, each resent with its id until it is decided.
 
-    `decided`: how many; `wrong`: answers other than a result, 202 and 503 with Retry-After.
+    `decided`: how many; `wrong`: answers other than a result, 202, and 503 with Retry-After.
     """
 
     def __init__(self, url: str) -> None:
-        """Opens an account of its own."""
+        """Opens a new account, `account`."""
         self._url = f"{url}/api/v1"
         self.account = f"load-{uuid.uuid4().hex[:8]}"
         self.decided = 0
@@ -41,27 +41,27 @@ class HttpLoad:
             thread.join()
 
     def wait_for_more(self, count: int) -> None:
-        """Until `count` more commands have been decided."""
-        wanted, deadline = self.decided + count, time.monotonic() + PATIENCE_S
+        """Wait until `count` more commands are decided."""
+        wanted, deadline = self.decided + count, time.monotonic() + TIMEOUT_S
         while self.decided < wanted:
             assert time.monotonic() < deadline, f"{self.decided} decided; {self.wrong[:3]}"
             time.sleep(0.02)
 
     @property
     def balance(self) -> int:
-        """Linearizable."""
+        """The account's balance, by a linearizable read."""
         answer = requests.get(f"{self._url}/accounts/{self.account}", timeout=10)
         found: int = answer.json()["balance"]
         return found
 
     def check(self) -> None:
-        """After the end: nothing was lost, nothing took effect twice, no answer was wrong."""
+        """Assert, after the end, that each deposit took effect once and no answer was wrong."""
         assert self.balance == self.decided
         assert self.wrong == []
 
     def decide(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Send it until its result comes."""
-        deadline = time.monotonic() + PATIENCE_S
+        """Send `command` until its result is returned."""
+        deadline = time.monotonic() + TIMEOUT_S
         while True:
             assert time.monotonic() < deadline, f"never decided: {command}"
             try:
@@ -75,7 +75,7 @@ class HttpLoad:
                 result: dict[str, Any] = answer.json()
                 return result
             if answer.status_code == 503 and "Retry-After" in answer.headers:
-                time.sleep(0.2)  # sooner than asked for: the tests have little time
+                time.sleep(0.2)  # less than Retry-After, to keep the tests short
             elif answer.status_code != 202:
                 self.wrong.append(f"{answer.status_code}: {answer.text}")
 

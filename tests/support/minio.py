@@ -1,4 +1,4 @@
-"""A real MinIO as a process, and a proxy before it that makes trouble."""
+"""A real MinIO as a process, and a proxy before it that injects faults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 from postjournal.adapters.snapshots.object_store import ObjectStore
@@ -19,12 +18,12 @@ KEY, SECRET, BUCKET = "tester", "tester-secret", "postjournal"
 
 
 def binary() -> str | None:
-    """From POSTJOURNAL_MINIO or the PATH; None: tests that need it are skipped."""
+    """The path from POSTJOURNAL_MINIO or the PATH; None: tests that need MinIO are skipped."""
     return os.environ.get("POSTJOURNAL_MINIO") or shutil.which("minio")
 
 
 class MinIO:
-    """One server with one bucket, in a folder of its own."""
+    """One server with one bucket, and its data in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -51,7 +50,7 @@ class MinIO:
     def settings(
         self, port: int | None = None, bucket: str = BUCKET, key: str = KEY, secret: str = SECRET
     ) -> StoreSettings:
-        """`port`: a proxy's."""
+        """The store's settings. `port`: of a proxy to connect to instead."""
         url = f"s3://{bucket}/some/prefix?endpoint=http://127.0.0.1:{port or self.port}"
         return StoreSettings(url, key, secret)
 
@@ -70,17 +69,16 @@ class MinIO:
 
 
 class Proxy:
-    """TCP on loopback: passes on, slows down, breaks off, or answers by itself.
+    """A TCP proxy on loopback that can replace the answer or close connections.
 
-    `answer`: what every request gets instead of the server's answer; `bytes_left`: after so many
-    more bytes towards the server all connections are broken off; `rate`: bytes/s, at most.
+    `answer`: sent for every request instead of the server's answer; `bytes_left`: after this many
+    more bytes towards the server, all connections are closed; `broken`: how many were.
     """
 
     def __init__(self, target_port: int) -> None:
         self._target = target_port
         self.answer: bytes | None = None
         self.bytes_left: int | None = None
-        self.rate: int | None = None
         self.broken = 0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listener.getsockname()[1]
@@ -114,8 +112,6 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, is_upward: bool) -> None:
         try:
             while data := source.recv(65536):
-                if self.rate is not None:
-                    time.sleep(len(data) / self.rate)
                 if is_upward and self.bytes_left is not None:
                     self.bytes_left -= len(data)
                     if self.bytes_left <= 0:
@@ -124,17 +120,17 @@ class Proxy:
                 sink.sendall(data)
         except OSError:
             pass
-        for each in (source, sink):
-            each.close()
+        for connection in (source, sink):
+            connection.close()
 
 
 def refusal(status: str, code: str, message: str) -> bytes:
-    """What S3 says when it does not want to."""
+    """An error answer of S3."""
     return _response(status, f"<Error><Code>{code}</Code><Message>{message}</Message></Error>")
 
 
-def yes_to_everything() -> bytes:
-    """What a store says that knows no conditions: written, listed (nothing), deleted."""
+def success() -> bytes:
+    """What a store without conditional writes answers to a write, a list and a delete."""
     return _response("200 OK", "<All><Deleted><Key>x</Key></Deleted></All>")
 
 

@@ -1,8 +1,8 @@
-"""Replicas and a coordinator as processes, on a Kafka that tests share.
+"""Replicas and a coordinator as processes, on a Kafka that all tests share.
 
-A leader that gets no CPU for 400 ms is replaced, as it must be, and a busy machine gives none for
-longer than that. So a test here must hold with an election at any moment: `Cluster` has what
-waits for a leader, and what does a thing anew when the leader has changed meanwhile.
+A leader that gets no CPU for 400 ms is replaced, which is correct, and on a busy machine that
+happens at any moment. A test must hold through it: `Cluster` waits for a leader, and repeats what
+was interrupted by a change of leader.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from typing import Any, TypeVar
 
 import msgspec
 import requests
-from confluent_kafka import Producer
 
 from postjournal.cli.coordinator import CoordinatorClient, SnapshotRow
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.ports import choose_ports
 from tests.support.services import Service
+from tests.support.topics import publish
 
 Json = dict[str, Any]
 T = TypeVar("T")
 
-PATIENCE_S = 180
+TIMEOUT_S = 180
 ATTEMPTS = 20
-"""At what an election spoils: no machine changes its leader so often."""
+"""At what an election interrupts: no machine changes its leader so often in a row."""
 
 
 class Cluster:
-    """One shard; snapshots in a directory, or wherever `environment` says."""
+    """One shard. Its snapshots are in a directory unless `environment` names another store."""
 
     def __init__(self, kafka: str, folder: Path, environment: Mapping[str, str]) -> None:
-        self.kafka, self.folder = kafka, folder
+        self.folder = folder
         self.namespace = f"test-{uuid.uuid4().hex[:8]}"
         self.snapshots = folder / "snapshots"
         self.environment = {
@@ -48,43 +48,57 @@ class Cluster:
             **environment,
         }
         self.services: dict[str, Service] = {}
-        self._ports: dict[str, int] = {}
         self.sent = 0
+        self._kafka = kafka
+        self._ports: dict[str, int] = {}
+
+    # --- processes --------------------------------------------------------------------------
 
     def start(self, name: str, **environment: str) -> None:
-        """A replica, or `coordinator`."""
+        """Start a replica; a coordinator if `name` begins with `coordinator`."""
         if name not in self._ports:
-            ports = choose_ports({"http": 7070, "wire": 7071}, prefer_wanted=False)
-            self._ports[name], self._ports[f"{name}/wire"] = ports["http"], ports["wire"]
+            ports = choose_ports({"http": 7070, "tripwire": 7071}, prefer_wanted=False)
+            self._ports[name] = ports["http"]
+            self._ports[f"{name}/tripwire"] = ports["tripwire"]
         port = str(self._ports[name])
-        is_coordinator = name.startswith("coordinator")
         own = {
             "POSTJOURNAL_REPLICA": name,
             "POSTJOURNAL_HTTP_PORT": port,
-            "POSTJOURNAL_TRIPWIRE_PORT": str(self._ports[f"{name}/wire"]),
+            "POSTJOURNAL_TRIPWIRE_PORT": str(self._ports[f"{name}/tripwire"]),
             "POSTJOURNAL_COORDINATOR_PORT": port,
         }
-        module = "services.coordinator" if is_coordinator else "services.replica"
+        module = "services.coordinator" if _is_coordinator(name) else "services.replica"
         output = self.folder / f"{name}.log"
         self.services[name] = Service(module, output, self.environment | own | environment)
+
+    def restart(self, name: str) -> None:
+        """Kill and start a replica, and wait until it has caught up."""
+        self.services[name].kill()
+        self.start(name)
+        self.wait_until_in_sync()
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self._ports[name]}"
 
+    def log(self, name: str) -> str:
+        return self.services[name].log
+
+    # --- state ------------------------------------------------------------------------------
+
     def state(self, name: str) -> Json:
-        """What the replica says of its shard; {} when it does not answer."""
+        """The replica's report of its shard; {} when it does not answer."""
         try:
             found: Json = requests.get(f"{self.url(name)}/state", timeout=10).json()["shards"][0]
         except requests.RequestException:
             return {}
         return found
 
-    def said(self, name: str) -> str:
-        return self.services[name].said
-
     @property
     def replicas(self) -> list[str]:
-        return [name for name in self.services if not name.startswith("coordinator")]
+        return [name for name in self.services if not _is_coordinator(name)]
+
+    def others(self, name: str) -> list[str]:
+        return [replica for replica in self.replicas if replica != name]
 
     def in_state(self, state: str) -> list[str]:
         return [name for name in self.replicas if self.state(name).get("state") == state]
@@ -93,36 +107,53 @@ class Cluster:
         return any(self.state(name).get("state") == "leader" for name in names)
 
     def one_in_state(self, state: str) -> str:
-        """As soon as there is one; of several the first."""
-        found: list[str] = []
+        """Wait for a replica in that state; of several the first."""
+        return self.wait_for(lambda: self.in_state(state))[0]
 
-        def is_there() -> bool:
-            found[:] = self.in_state(state)
-            return bool(found)
+    def are_at(self, seq: int, names: list[str]) -> bool:
+        return all(self.state(name).get("seq") == seq for name in names)
 
-        self.wait(is_there)
-        return found[0]
+    # --- waiting ----------------------------------------------------------------------------
+
+    def wait_for(self, value: Callable[[], T], timeout_s: float = TIMEOUT_S) -> T:
+        """The first result of `value` that is true."""
+        deadline = time.monotonic() + timeout_s
+        while not (found := value()):
+            assert time.monotonic() < deadline, {name: self.state(name) for name in self.replicas}
+            time.sleep(0.03)
+        return found
+
+    def wait_until_in_sync(self) -> None:
+        """One leader, the others standbys, all with the same seq and digest."""
+
+        def is_in_sync() -> bool:
+            states = [self.state(name) for name in self.replicas]
+            found = sorted(str(state.get("state")) for state in states)
+            positions = {(state.get("seq"), state.get("digest")) for state in states}
+            expected = ["leader", *["standby"] * (len(states) - 1)]
+            return found == expected and len(positions) == 1
+
+        self.wait_for(is_in_sync)
+
+    # --- leadership -------------------------------------------------------------------------
 
     @property
     def leader(self) -> str:
         return self.leadership()[0]
 
     def leadership(self) -> tuple[str, int]:
-        """Who leads in which epoch, as soon as nobody knows of a later one."""
-        found: list[tuple[str, int]] = []
+        """The leader and its epoch, as soon as no replica reports a later epoch."""
 
-        def is_known() -> bool:
+        def known() -> list[tuple[str, int]]:
             states = {name: state for name in self.replicas if (state := self.state(name))}
             newest = max((state["epoch"] for state in states.values()), default=0)
             leaders = [name for name, state in states.items() if state["state"] == "leader"]
-            found[:] = [(name, newest) for name in leaders if states[name]["epoch"] == newest]
-            return bool(found)
+            return [(name, newest) for name in leaders if states[name]["epoch"] == newest]
 
-        self.wait(is_known)
-        return found[0]
+        return self.wait_for(known)[0]
 
     def in_one_epoch(self, act: Callable[[], T]) -> T:
-        """What `act` returns, done anew when the leader has changed meanwhile."""
+        """Call `act` again until the leader has not changed during the call."""
         for _ in range(ATTEMPTS):
             before = self.leadership()
             result = act()
@@ -131,7 +162,10 @@ class Cluster:
         raise AssertionError(f"{ATTEMPTS} times the leader has changed")
 
     def hand_over(self, successor: str) -> None:
-        """Asked for until it leads: the coordinator may not know it yet, another be faster."""
+        """Request the handover until `successor` leads.
+
+        The coordinator may not know the successor yet, or another replica may have taken over.
+        """
         body = {"shard": 0, "successor": successor}
 
         def leads() -> bool:
@@ -143,10 +177,10 @@ class Cluster:
                 return False
             return self.leads_among([successor])
 
-        self.wait(leads)
+        self.wait_for(leads)
 
     def led_by(self, name: str, act: Callable[[], T]) -> T:
-        """What `act` returns, done anew until that one has led from beginning to end."""
+        """Call `act` again until `name` has led during the whole call."""
         for _ in range(ATTEMPTS):
             self.hand_over(name)
             before = self.leadership()
@@ -155,109 +189,85 @@ class Cluster:
                 return result
         raise AssertionError(f"{name} does not keep the leadership")
 
-    def wait(self, condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, {name: self.state(name) for name in self.replicas}
-            time.sleep(0.03)
-
-    def wait_until_in_sync(self) -> None:
-        """One leader, the others standby, all at the same place."""
-
-        def holds() -> bool:
-            states = [self.state(name) for name in self.replicas]
-            kinds = sorted(str(each.get("state")) for each in states)
-            places = {(each.get("seq"), each.get("digest")) for each in states}
-            wanted = ["leader", *["standby"] * (len(states) - 1)]
-            return kinds == wanted and len(places) == 1
-
-        self.wait(holds)
+    # --- commands ---------------------------------------------------------------------------
 
     def send(self, *commands: Json) -> None:
-        """Into the feed; each gets an id if it has none."""
-        producer = Producer({"bootstrap.servers": self.kafka, "enable.idempotence": True})
+        """Append commands to the feed; one without an id gets the next of `c1`, `c2`, ..."""
+        values = []
         for command in commands:
             self.sent += 1
-            value = msgspec.json.encode({"id": f"c{self.sent}"} | command)
-            producer.produce(f"{self.namespace}.feed", value, b"main", 0)
-        assert producer.flush(60) == 0
+            values.append(msgspec.json.encode({"id": f"c{self.sent}"} | command))
+        publish(self._kafka, f"{self.namespace}.feed", values, key=b"main")
 
-    def grow(self, count: int) -> None:
-        """So many more commands, decided and known to all replicas."""
-        self.grow_only(count, self.replicas)
-
-    def grow_only(self, count: int, names: list[str]) -> None:
-        """The same, known to the replicas `names`."""
+    def apply(self, count: int, names: list[str] | None = None) -> None:
+        """Send `count` commands and wait until the replicas `names` (all) have applied them."""
         deposit = {"type": "deposit", "account": "a", "amount": 1}
         opened = [] if self.sent else [{"type": "open", "account": "a"}]
         self.send(*opened, *[deposit] * (count - len(opened)))
-        self.wait(lambda: self.are_at(self.sent, names))
+        self.wait_for(lambda: self.are_at(self.sent, names or self.replicas))
 
-    def are_at(self, seq: int, names: list[str]) -> bool:
-        return all(self.state(name).get("seq") == seq for name in names)
+    # --- snapshots --------------------------------------------------------------------------
 
     @property
     def coordinator(self) -> CoordinatorClient:
         return CoordinatorClient(self.url("coordinator"), {})
 
-    def wait_for_coordinator(self) -> None:
-        self.wait(lambda: answers(f"{self.url('coordinator')}/readyz"))
+    def request_snapshot(self, *, allow_leader: bool = False) -> str:
+        """Ask the coordinator as soon as it knows a standby; returns the snapshot's id."""
 
-    def ask(self, *, allow_leader: bool = False) -> str:
-        """Of the coordinator, as soon as it knows a standby."""
-        asked: list[str] = []
-
-        def accepted() -> bool:
+        def accepted() -> str:
             try:
-                asked.append(self.coordinator.request_snapshot(None, allow_leader=allow_leader)[0])
+                return self.coordinator.request_snapshot(None, allow_leader=allow_leader)[0]
             except OperationFailed:
-                return False
-            return True
+                return ""
 
-        self.wait(accepted)
-        return asked[0]
+        return self.wait_for(accepted)
 
     def wait_for_snapshot(self, snapshot_id: str, state: str = "done") -> SnapshotRow:
-        rows: list[SnapshotRow] = []
-
-        def has_come() -> bool:
+        def in_state() -> list[SnapshotRow]:
             try:
-                rows[:] = self.coordinator.snapshot(snapshot_id)
-            except OperationFailed:  # it has just started and does not know yet
-                return False
-            return bool(rows) and rows[0].state == state
+                rows = self.coordinator.snapshot(snapshot_id)
+            except OperationFailed:  # a coordinator that has just started does not know it yet
+                return []
+            return [row for row in rows[:1] if row.state == state]
 
-        self.wait(has_come)
-        return rows[0]
+        return self.wait_for(in_state)[0]
 
     def snapshot(self) -> SnapshotRow:
-        return self.wait_for_snapshot(self.ask())
+        return self.wait_for_snapshot(self.request_snapshot())
 
     def files(self) -> set[str]:
         return {path.name for path in self.snapshots.rglob("*") if path.is_file()}
 
+    def manifests(self) -> list[str]:
+        return [name for name in self.files() if name.endswith(".json")]
 
-def answers(url: str) -> bool:
+
+def is_ready(url: str) -> bool:
+    """Whether the service at `url` answers `/readyz` with 200."""
     try:
-        return requests.get(url, timeout=2).status_code == 200
+        return requests.get(f"{url}/readyz", timeout=2).status_code == 200
     except requests.RequestException:
         return False
 
 
+def _is_coordinator(name: str) -> bool:
+    return name.startswith("coordinator")
+
+
 @contextmanager
-def cluster(
+def running_cluster(
     kafka: str, folder: Path, replicas: int = 3, environment: Mapping[str, str] | None = None
 ) -> Iterator[Cluster]:
-    """In sync, with a coordinator."""
-    made = Cluster(kafka, folder, environment or {})
+    """`replicas` replicas in sync, named r0, r1, ..., and a coordinator that is ready."""
+    cluster = Cluster(kafka, folder, environment or {})
     try:
-        for number in range(replicas):
-            made.start(f"r{number}")
-        made.wait_until_in_sync()
-        made.start("coordinator")
-        made.wait_for_coordinator()
-        yield made
+        for name in [*(f"r{number}" for number in range(replicas)), "coordinator"]:
+            cluster.start(name)
+        cluster.wait_until_in_sync()
+        cluster.wait_for(lambda: is_ready(cluster.url("coordinator")))
+        yield cluster
     finally:
-        for service in made.services.values():
+        for service in cluster.services.values():
             if service.is_alive:
                 service.kill()

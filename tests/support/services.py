@@ -1,4 +1,4 @@
-"""What the tests of the services share: topics, records, processes."""
+"""Service processes, a Redis process, and the records that services exchange."""
 
 from __future__ import annotations
 
@@ -14,61 +14,37 @@ from typing import Any
 
 import msgspec
 import redis
-from confluent_kafka import Producer
 
-from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.adapters.kafka.admin import ensure_topics, wait_for_kafka
 from postjournal.cli.local.ports import choose_ports
 from postjournal.cli.local.redis_server import redis_configuration, redis_server
 from postjournal.cluster.status import ReplicaStatus, StatusRecord
-from postjournal.cluster.topics import Topics
-from postjournal.config.settings import KafkaAccess
-from postjournal.ledger import Ledger
-
-
-def make_topics(kafka: str, namespace: str, shards: int = 1) -> None:
-    application = Ledger()
-    topics = Topics.of(namespace, application.sources, application.sinks)
-    ensure_topics(wait_for_kafka(KafkaAccess(kafka), 60), topics, shards, 1)
-
-
-def patient_producer(kafka: str) -> Producer:
-    """Each record once, however slow the broker is."""
-    settings = kafka_settings.gateway_producer(KafkaAccess(kafka))
-    return Producer(settings | {"message.timeout.ms": 120_000})
-
-
-def publish(kafka: str, topic: str, values: Iterable[bytes], partition: int = 0) -> None:
-    producer = patient_producer(kafka)
-    for value in values:
-        producer.produce(topic, value, partition=partition)
-    assert producer.flush(60) == 0
+from tests.support.topics import publish
 
 
 def outputs(sequences: Iterable[int], **fields: object) -> list[bytes]:
     return [msgspec.json.encode({**fields, "seq": seq}) for seq in sequences]
 
 
-def dense(outputs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What a subscriber sees: late repeats dropped, and never a gap.
+def without_repeats(outputs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a subscriber sees: each seq once; fails at a gap.
 
-    A leader that was replaced while it published may have published what the next one has, too.
+    A leader that is deposed while it publishes may have published what its successor publishes.
     """
-    kept: list[dict[str, Any]] = []
+    unique: list[dict[str, Any]] = []
     for output in outputs:
-        assert output["seq"] <= len(kept), f"gap before {output}"
-        if output["seq"] == len(kept):
-            kept.append(output)
+        assert output["seq"] <= len(unique), f"gap before {output}"
+        if output["seq"] == len(unique):
+            unique.append(output)
         else:
-            assert output == kept[output["seq"]], "one seq with two contents"
-    return kept
+            assert output == unique[output["seq"]], "one seq with two contents"
+    return unique
 
 
 def balance(seq: int, account: str, amount: int) -> bytes:
     return msgspec.json.encode({"seq": seq, "account": account, "balance": amount, "id": "x"})
 
 
-def say(kafka: str, namespace: str, *records: StatusRecord) -> None:
+def publish_status(kafka: str, namespace: str, *records: StatusRecord) -> None:
     values = [msgspec.json.encode(record) for record in records]
     publish(kafka, f"{namespace}.status", values)
 
@@ -99,7 +75,7 @@ def replica_status(
 
 
 def eventually(condition: Callable[[], object], timeout_s: float = 120) -> None:
-    """Looks again and again; a condition that raises is not yet true."""
+    """Poll until `condition` is true; a network, Redis or key error counts as not yet true."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -107,12 +83,12 @@ def eventually(condition: Callable[[], object], timeout_s: float = 120) -> None:
                 return
         except (OSError, KeyError, redis.RedisError):
             assert time.monotonic() < deadline
-        assert time.monotonic() < deadline, "it did not come true in time"
+        assert time.monotonic() < deadline, f"not true within {timeout_s} s"
         time.sleep(0.02)
 
 
 class Service:
-    """A service as a process; its output is in a file."""
+    """A process of a service, with its output in a file."""
 
     def __init__(self, module: str, output: Path, environment: dict[str, str]) -> None:
         self._output = output
@@ -125,7 +101,7 @@ class Service:
             )
 
     @property
-    def said(self) -> str:
+    def log(self) -> str:
         return self._output.read_text()
 
     @property
@@ -133,7 +109,7 @@ class Service:
         return self.process.poll() is None
 
     def terminate(self, timeout_s: float = 60) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM, wait, and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
 
@@ -153,7 +129,7 @@ def running(module: str, output: Path, **environment: str) -> Iterator[Service]:
 
 
 class RedisProcess:
-    """A Redis of one test's own, to be stopped and paused."""
+    """A Redis that one test may stop and pause."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -11,7 +11,7 @@ from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.http.parser import RequestParser  # type: ignore[import-untyped]
 from werkzeug.test import TestResponse
 
-from tests.support.coordinator import World as CoordinatorWorld
+from tests.support.coordinator import CoordinatorUnderTest
 from tests.support.gateway import make_gateway, problem
 
 BATCH = "/api/v1/commands/batch"
@@ -54,7 +54,7 @@ def test_an_invalid_chunk_is_the_clients_fault_and_not_logged_as_an_error(
 def test_an_invalid_chunk_is_a_400_of_the_coordinator_too(
     path: str, body: bytes, tmp_path: Path
 ) -> None:
-    coordinator = CoordinatorWorld(tmp_path)
+    coordinator = CoordinatorUnderTest(tmp_path)
     coordinator.allow_crash = True
     problem(post(coordinator.client(), f"/api/v1/{path}", CHUNKED, body), 400, "malformed-request")
 

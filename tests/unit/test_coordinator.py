@@ -10,22 +10,22 @@ from flask.testing import FlaskClient
 from prometheus_client import generate_latest
 
 from postjournal.cluster.status import Handover, SnapshotOrder, SnapshotProgress
-from tests.support.coordinator import World, make_manifest, replica_status
+from tests.support.coordinator import CoordinatorUnderTest, make_manifest, replica_status
 
 MINUTE = 60_000
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    world = World(tmp_path)
-    world.replicas(a="leader", b="standby", c="standby")
-    world.maintenance.run_once()
-    return world
+def under_test(tmp_path: Path) -> CoordinatorUnderTest:
+    under_test = CoordinatorUnderTest(tmp_path)
+    under_test.replicas(a="leader", b="standby", c="standby")
+    under_test.maintenance.run_once()
+    return under_test
 
 
 @pytest.fixture
-def client(world: World) -> FlaskClient:
-    return world.client()
+def client(under_test: CoordinatorUnderTest) -> FlaskClient:
+    return under_test.client()
 
 
 def progress(snapshot_id: str, state: str, **changes: Any) -> SnapshotProgress:
@@ -53,31 +53,35 @@ def problem(answer: Any) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("path", ["/api/v1/snapshots", "/api/v1/snapshot"])
-def test_a_snapshot_is_ordered_from_a_standby(client: FlaskClient, world: World, path: str) -> None:
+def test_a_snapshot_is_ordered_from_a_standby(
+    client: FlaskClient, under_test: CoordinatorUnderTest, path: str
+) -> None:
     answer = client.post(path)
     assert answer.status_code == 202
-    (order,) = world.control.records
+    (order,) = under_test.control.records
     assert (order.id, order.replica, order.attempt) == (body(answer)["id"], "b", 1)
     assert answer.headers["Location"] == f"/api/v1/snapshots/{order.id}"
     snapshot = body(client.get(answer.headers["Location"]))
     assert (snapshot["state"], snapshot["snapshots"][0]["replica"]) == ("ordered", "b")
 
 
-def test_a_snapshot_in_progress_has_its_progress(client: FlaskClient, world: World) -> None:
-    world.snapshot(3, b"x" * 1_000)
+def test_a_snapshot_in_progress_has_its_progress(
+    client: FlaskClient, under_test: CoordinatorUnderTest
+) -> None:
+    under_test.snapshot(3, b"x" * 1_000)
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
-    world.report(progress(snapshot_id, "writing", written=500, offset=9, seq=20, epoch=1))
+    under_test.report(progress(snapshot_id, "writing", written=500, offset=9, seq=20, epoch=1))
     row = body(client.get(f"/api/v1/snapshots/{snapshot_id}"))["snapshots"][0]
     assert (row["state"], row["progress"], row["offset"], row["seq"]) == ("writing", 0.45, 9, 20)
-    world.report(progress(snapshot_id, "verifying", read_back=50, size=100))
+    under_test.report(progress(snapshot_id, "verifying", read_back=50, size=100))
     row = body(client.get(f"/api/v1/snapshots/{snapshot_id}"))["snapshots"][0]
     assert (row["state"], row["progress"]) == ("verifying", 0.95)
 
 
 def test_a_finished_snapshot_has_the_fields_of_its_manifest(
-    client: FlaskClient, world: World
+    client: FlaskClient, under_test: CoordinatorUnderTest
 ) -> None:
-    manifest = world.snapshot(7, id="mine", size=4)
+    manifest = under_test.snapshot(7, id="mine", size=4)
     row = body(client.get("/api/v1/snapshots/mine"))["snapshots"][0]
     assert row["state"] == "done"
     for name in ("offset", "seq", "epoch", "sha256", "size", "replica", "duration_ms"):
@@ -86,43 +90,47 @@ def test_a_finished_snapshot_has_the_fields_of_its_manifest(
     assert [row["id"] for row in rows] == ["mine"]
 
 
-def test_two_requests_with_one_id_order_one_snapshot(client: FlaskClient, world: World) -> None:
+def test_two_requests_with_one_id_order_one_snapshot(
+    client: FlaskClient, under_test: CoordinatorUnderTest
+) -> None:
     headers = {"Idempotency-Key": "nightly-1"}
     first = client.post("/api/v1/snapshots", headers=headers)
     again = client.post("/api/v1/snapshots", headers=headers)
     assert (first.status_code, again.status_code) == (202, 202)
     assert body(first)["id"] == body(again)["id"] == "nightly-1"
-    assert len(world.control.records) == 1
+    assert len(under_test.control.records) == 1
 
 
-def test_a_finished_id_is_not_ordered_again(client: FlaskClient, world: World) -> None:
-    world.snapshot(7, id="mine")
+def test_a_finished_id_is_not_ordered_again(
+    client: FlaskClient, under_test: CoordinatorUnderTest
+) -> None:
+    under_test.snapshot(7, id="mine")
     answer = client.post("/api/v1/snapshots", headers={"Idempotency-Key": "mine"})
     assert answer.status_code == 202
     assert body(answer)["snapshots"][0]["state"] == "done"
-    assert world.control.records == []
+    assert under_test.control.records == []
 
 
 def test_without_a_standby_a_snapshot_is_refused_unless_the_leader_may_take_it(
     tmp_path: Path,
 ) -> None:
-    world = World(tmp_path)
-    world.replicas(a="leader")
-    client = world.client()
+    under_test = CoordinatorUnderTest(tmp_path)
+    under_test.replicas(a="leader")
+    client = under_test.client()
     refused = client.post("/api/v1/snapshots")
     assert problem(refused) == (409, "no-standby")
     assert "Retry-After" in refused.headers
     assert client.post("/api/v1/snapshots", json={"allow_leader": True}).status_code == 202
-    assert world.control.records[0].replica == "a"
+    assert under_test.control.records[0].replica == "a"
 
 
 def test_a_request_is_for_all_shards_or_for_one(tmp_path: Path) -> None:
-    world = World(tmp_path, shards=2)
-    client = world.client()
-    world.replicas(0, a="leader", b="standby")
+    under_test = CoordinatorUnderTest(tmp_path, shards=2)
+    client = under_test.client()
+    under_test.replicas(0, a="leader", b="standby")
     assert problem(client.post("/api/v1/snapshots")) == (409, "no-standby")
-    assert world.control.records == [], "no order when one shard has no standby"
-    world.replicas(1, a="standby", b="leader")
+    assert under_test.control.records == [], "no order when one shard has no standby"
+    under_test.replicas(1, a="standby", b="leader")
     both = body(client.post("/api/v1/snapshots"))
     assert [(row["shard"], row["replica"]) for row in both["snapshots"]] == [(0, "b"), (1, "a")]
     assert client.post("/api/v1/snapshots", json={"shard": 1}).status_code == 202
@@ -141,12 +149,12 @@ def test_a_request_is_for_all_shards_or_for_one(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_request_is_refused(
-    client: FlaskClient, world: World, arguments: dict[str, Any], status: int
+    client: FlaskClient, under_test: CoordinatorUnderTest, arguments: dict[str, Any], status: int
 ) -> None:
     answer = client.post("/api/v1/snapshots", **arguments)
     assert answer.status_code == status
     assert answer.mimetype == "application/problem+json"
-    assert world.control.records == []
+    assert under_test.control.records == []
 
 
 def test_an_unknown_snapshot_is_not_found(client: FlaskClient) -> None:
@@ -154,11 +162,11 @@ def test_an_unknown_snapshot_is_not_found(client: FlaskClient) -> None:
 
 
 def test_without_kafka_requests_are_answered_with_unavailable(
-    client: FlaskClient, world: World
+    client: FlaskClient, under_test: CoordinatorUnderTest
 ) -> None:
-    world.control.is_unavailable = True
+    under_test.control.is_unavailable = True
     assert problem(client.post("/api/v1/snapshots")) == (503, "unavailable")
-    world.follower.unavailable_reason = "Kafka is unavailable"
+    under_test.follower.unavailable_reason = "Kafka is unavailable"
     assert problem(client.post("/api/v1/snapshots")) == (503, "unavailable")
     assert problem(client.get("/readyz")) == (503, "unavailable")
     assert client.get("/livez").status_code == 200
@@ -170,16 +178,16 @@ def test_without_kafka_requests_are_answered_with_unavailable(
 @pytest.mark.parametrize("path", ["/api/v1/snapshots", "/api/v1/snapshot", "/api/v1/handover"])
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic right", "right", "Bearer "])
 def test_requests_that_change_the_system_need_the_token(
-    world: World, path: str, header: str | None
+    under_test: CoordinatorUnderTest, path: str, header: str | None
 ) -> None:
     headers = {} if header is None else {"Authorization": header}
-    answer = world.client("right").post(path, headers=headers)
+    answer = under_test.client("right").post(path, headers=headers)
     assert problem(answer) == (401, "unauthorized")
-    assert world.control.records == []
+    assert under_test.control.records == []
 
 
-def test_the_token_is_accepted_and_reads_need_no_token(world: World) -> None:
-    client = world.client("right")
+def test_the_token_is_accepted_and_reads_need_no_token(under_test: CoordinatorUnderTest) -> None:
+    client = under_test.client("right")
     headers = {"Authorization": "Bearer right"}
     assert client.post("/api/v1/snapshots", headers=headers).status_code == 202
     for path in ("/api/v1/snapshots", "/api/v1/cluster", "/livez", "/readyz"):
@@ -189,20 +197,22 @@ def test_the_token_is_accepted_and_reads_need_no_token(world: World) -> None:
 # --- handover, cluster ---------------------------------------------------------------------------
 
 
-def test_a_handover_is_requested_from_the_leader(client: FlaskClient, world: World) -> None:
+def test_a_handover_is_requested_from_the_leader(
+    client: FlaskClient, under_test: CoordinatorUnderTest
+) -> None:
     answer = client.post("/api/v1/handover", json={"successor": "c"})
     assert (answer.status_code, body(answer)["leader"]) == (202, "a")
-    (handover,) = world.control.records
+    (handover,) = under_test.control.records
     assert isinstance(handover, Handover)
     assert handover.successor == "c"
     assert problem(client.post("/api/v1/handover", json={"successor": "x"})) == (409, "no-standby")
 
 
 def test_a_handover_needs_a_leader_and_a_standby(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    assert problem(world.client().post("/api/v1/handover")) == (409, "no-leader")
-    world.replicas(a="leader")
-    assert problem(world.client().post("/api/v1/handover")) == (409, "no-standby")
+    under_test = CoordinatorUnderTest(tmp_path)
+    assert problem(under_test.client().post("/api/v1/handover")) == (409, "no-leader")
+    under_test.replicas(a="leader")
+    assert problem(under_test.client().post("/api/v1/handover")) == (409, "no-standby")
 
 
 def test_the_cluster_is_shown_as_the_replicas_report_it(client: FlaskClient) -> None:
@@ -216,68 +226,80 @@ def test_the_cluster_is_shown_as_the_replicas_report_it(client: FlaskClient) -> 
 
 
 def test_a_failed_attempt_is_followed_by_an_order_from_another_standby(
-    client: FlaskClient, world: World
+    client: FlaskClient, under_test: CoordinatorUnderTest
 ) -> None:
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
-    world.report(progress(snapshot_id, "failed", error="disk full"))
-    world.maintenance.run_once()
-    assert [(o.replica, o.attempt) for o in world.control.records] == [("b", 1), ("c", 2)]
+    under_test.report(progress(snapshot_id, "failed", error="disk full"))
+    under_test.maintenance.run_once()
+    assert [(o.replica, o.attempt) for o in under_test.control.records] == [
+        ("b", 1),
+        ("c", 2),
+    ]
 
 
-def test_a_restarted_coordinator_continues_a_job(client: FlaskClient, world: World) -> None:
+def test_a_restarted_coordinator_continues_a_job(
+    client: FlaskClient, under_test: CoordinatorUnderTest
+) -> None:
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
-    world.report(progress(snapshot_id, "failed", error="disk full"))
-    restarted = world.second_coordinator()
+    under_test.report(progress(snapshot_id, "failed", error="disk full"))
+    restarted = under_test.second_coordinator()
     restarted.run_once()
-    assert [o.replica for o in world.control.records] == ["b", "c"]
+    assert [o.replica for o in under_test.control.records] == ["b", "c"]
 
 
 def test_a_restarted_coordinator_ignores_old_orders_without_progress(tmp_path: Path) -> None:
     """The control topic may reach further back than the status topic is read."""
-    world = World(tmp_path, minutes=10, trim=True)
-    world.replicas(a="leader", b="standby", c="standby")
-    now = world.clock()
-    stored = [world.snapshot(offset, time=now) for offset in range(27, 37)]
+    under_test = CoordinatorUnderTest(tmp_path, minutes=10, trim=True)
+    under_test.replicas(a="leader", b="standby", c="standby")
+    now = under_test.clock()
+    stored = [under_test.snapshot(offset, time=now) for offset in range(27, 37)]
     for number in range(1, 37):
         time = now - (37 - number) * 10 * MINUTE
         order = SnapshotOrder(
             id=f"at-{number}", shard=0, replica="b", attempt=1, asked=time, time=time
         )
-        world.control.seen = time
-        world.control.append(order)
-    world.control.records.clear()
-    world.maintenance.run_once()
-    assert world.control.records == []
-    assert len(world.status.records) == 3, "no job is given up"
-    assert world.offsets() == [snapshot.offset for snapshot in reversed(stored)]
-    world.now = world.control.seen = world.status.seen = now + 11 * MINUTE
-    world.replicas(a="leader", b="standby")
-    world.maintenance.run_once()
-    assert [order.attempt for order in world.control.records] == [1], "the schedule continues"
+        under_test.control.seen = time
+        under_test.control.append(order)
+    under_test.control.records.clear()
+    under_test.maintenance.run_once()
+    assert under_test.control.records == []
+    assert len(under_test.status.records) == 3, "no job is given up"
+    assert under_test.offsets() == [snapshot.offset for snapshot in reversed(stored)]
+    under_test.now = under_test.control.seen = under_test.status.seen = now + 11 * MINUTE
+    under_test.replicas(a="leader", b="standby")
+    under_test.maintenance.run_once()
+    assert [order.attempt for order in under_test.control.records] == [1], "the schedule continues"
 
 
-def test_a_stored_snapshot_is_not_attempted_again(client: FlaskClient, world: World) -> None:
+def test_a_stored_snapshot_is_not_attempted_again(
+    client: FlaskClient, under_test: CoordinatorUnderTest
+) -> None:
     """Its record with the state done was lost, or has not been read yet."""
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
-    world.snapshot(7, id=snapshot_id)
-    world.report(progress(snapshot_id, "failed", error="the store did not answer"))
-    world.maintenance.run_once()
-    assert len(world.control.records) == 1
-    assert world.cluster_state.read(lambda _, table: table.open_jobs()) == []
+    under_test.snapshot(7, id=snapshot_id)
+    under_test.report(progress(snapshot_id, "failed", error="the store did not answer"))
+    under_test.maintenance.run_once()
+    assert len(under_test.control.records) == 1
+    assert under_test.cluster_state.read(lambda _, table: table.open_jobs()) == []
     assert body(client.get(f"/api/v1/snapshots/{snapshot_id}"))["state"] == "done"
 
 
-def test_two_coordinators_order_one_next_attempt(client: FlaskClient, world: World) -> None:
+def test_two_coordinators_order_one_next_attempt(
+    client: FlaskClient, under_test: CoordinatorUnderTest
+) -> None:
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
-    world.report(progress(snapshot_id, "failed", error="x"))
-    second = world.second_coordinator()
-    world.maintenance.run_once()
+    under_test.report(progress(snapshot_id, "failed", error="x"))
+    second = under_test.second_coordinator()
+    under_test.maintenance.run_once()
     second.run_once()
-    assert [(o.replica, o.attempt) for o in world.control.records] == [("b", 1), ("c", 2)]
+    assert [(o.replica, o.attempt) for o in under_test.control.records] == [
+        ("b", 1),
+        ("c", 2),
+    ]
 
 
 def test_a_snapshot_that_is_given_up_has_failed_with_a_reason(
-    client: FlaskClient, world: World
+    client: FlaskClient, under_test: CoordinatorUnderTest
 ) -> None:
     snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
     for attempt in range(1, 9):
@@ -285,100 +307,100 @@ def test_a_snapshot_that_is_given_up_has_failed_with_a_reason(
         order = SnapshotOrder(
             id=snapshot_id, shard=0, replica="b", attempt=attempt, asked=0, time=0
         )
-        world.control.append(order)
-        world.report(failed)
-    world.maintenance.run_once()
+        under_test.control.append(order)
+        under_test.report(failed)
+    under_test.maintenance.run_once()
     row = body(client.get(f"/api/v1/snapshots/{snapshot_id}"))["snapshots"][0]
     assert row["state"] == "failed"
     assert "b: no" in row["error"]
 
 
 def test_two_coordinators_order_a_due_snapshot_once(tmp_path: Path) -> None:
-    world = World(tmp_path, minutes=10)
-    world.replicas(a="leader", b="standby")
-    world.snapshot(5, time=world.clock() - 11 * MINUTE)
-    second = world.second_coordinator()
-    world.maintenance.run_once()
+    under_test = CoordinatorUnderTest(tmp_path, minutes=10)
+    under_test.replicas(a="leader", b="standby")
+    under_test.snapshot(5, time=under_test.clock() - 11 * MINUTE)
+    second = under_test.second_coordinator()
+    under_test.maintenance.run_once()
     second.run_once()
-    world.maintenance.run_once()
-    assert len(world.control.records) == 1
+    under_test.maintenance.run_once()
+    assert len(under_test.control.records) == 1
 
 
 def test_many_commands_make_a_snapshot_due(tmp_path: Path) -> None:
-    world = World(tmp_path, commands=1_000)
-    world.snapshot(5, seq=10)
-    world.report(replica_status("b"), replica_status("a", "leader", seq=1_009))
-    world.maintenance.run_once()
-    assert world.control.records == []
-    world.report(replica_status("a", "leader", seq=1_010))
-    world.now = world.clock() + 3_000
-    world.maintenance._retention_due_ms = 0
-    world.maintenance.run_once()
-    assert len(world.control.records) == 1
+    under_test = CoordinatorUnderTest(tmp_path, commands=1_000)
+    under_test.snapshot(5, seq=10)
+    under_test.report(replica_status("b"), replica_status("a", "leader", seq=1_009))
+    under_test.maintenance.run_once()
+    assert under_test.control.records == []
+    under_test.report(replica_status("a", "leader", seq=1_010))
+    under_test.now = under_test.clock() + 3_000
+    under_test.maintenance._retention_due_ms = 0
+    under_test.maintenance.run_once()
+    assert len(under_test.control.records) == 1
 
 
 def test_the_newest_snapshots_are_retained_and_one_that_is_being_restored(tmp_path: Path) -> None:
-    world = World(tmp_path, keep=2)
+    under_test = CoordinatorUnderTest(tmp_path, keep=2)
     for offset in (1, 2, 3, 4, 5):
-        world.snapshot(offset)
-    world.report(replica_status("c", "restoring", snapshot="at-2"))
-    world.maintenance.run_once()
-    assert world.offsets() == [5, 4, 2]
+        under_test.snapshot(offset)
+    under_test.report(replica_status("c", "restoring", snapshot="at-2"))
+    under_test.maintenance.run_once()
+    assert under_test.offsets() == [5, 4, 2]
 
 
 def test_the_journal_is_trimmed_before_the_oldest_retained_snapshot(tmp_path: Path) -> None:
-    world = World(tmp_path, keep=2, trim=True)
+    under_test = CoordinatorUnderTest(tmp_path, keep=2, trim=True)
     for offset in (10, 20, 30):
-        world.snapshot(offset)
-    world.maintenance.run_once()
-    assert world.trimmer.trims == [(0, 20)]
+        under_test.snapshot(offset)
+    under_test.maintenance.run_once()
+    assert under_test.trimmer.trims == [(0, 20)]
 
 
 def test_nothing_is_trimmed_when_the_oldest_snapshot_is_damaged(tmp_path: Path) -> None:
-    world = World(tmp_path, trim=True)
-    bad = world.snapshot(10)
-    world.snapshot(20)
-    world.store.write_object(0, bad.object, [b"other"])
-    world.maintenance.run_once()
-    assert world.trimmer.trims == []
+    under_test = CoordinatorUnderTest(tmp_path, trim=True)
+    bad = under_test.snapshot(10)
+    under_test.snapshot(20)
+    under_test.store.write_object(0, bad.object, [b"other"])
+    under_test.maintenance.run_once()
+    assert under_test.trimmer.trims == []
 
 
-def test_nothing_is_trimmed_unless_it_is_configured(world: World) -> None:
-    world.snapshot(10)
-    world.snapshot(20)
-    world.maintenance.run_once()
-    assert world.trimmer.trims == []
+def test_nothing_is_trimmed_unless_it_is_configured(under_test: CoordinatorUnderTest) -> None:
+    under_test.snapshot(10)
+    under_test.snapshot(20)
+    under_test.maintenance.run_once()
+    assert under_test.trimmer.trims == []
 
 
 def test_leftovers_are_deleted_after_an_hour(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.store.write_object(0, make_manifest(9, id="half").object, [b"half"])
-    stored = world.snapshot(5)
-    world.maintenance.run_once()
+    under_test = CoordinatorUnderTest(tmp_path)
+    under_test.store.write_object(0, make_manifest(9, id="half").object, [b"half"])
+    stored = under_test.snapshot(5)
+    under_test.maintenance.run_once()
     assert len(list(tmp_path.glob("t/shard-0/*"))) == 3
-    world.now = world.clock() + 61 * MINUTE
-    world.maintenance.run_once()
+    under_test.now = under_test.clock() + 61 * MINUTE
+    under_test.maintenance.run_once()
     names = {path.name for path in tmp_path.glob("t/shard-0/*")}
     assert names == {stored.name, stored.object}
 
 
 def test_an_unusable_store_is_reported_and_checked_again(tmp_path: Path) -> None:
-    world = World(tmp_path / "store")
+    under_test = CoordinatorUnderTest(tmp_path / "store")
     (tmp_path / "store").write_text("a file in the way")
-    world.maintenance.run_once()
-    answer = world.client().get("/readyz")
+    under_test.maintenance.run_once()
+    answer = under_test.client().get("/readyz")
     assert problem(answer) == (503, "unavailable")
     assert "store" in body(answer)["detail"]
     (tmp_path / "store").unlink()
     (tmp_path / "store").mkdir()
-    world.maintenance.run_once()
-    assert world.client().get("/readyz").status_code == 200
+    under_test.maintenance.run_once()
+    assert under_test.client().get("/readyz").status_code == 200
 
 
-def test_metrics_have_age_and_size(client: FlaskClient, world: World) -> None:
-    world.snapshot(10)
-    world.maintenance._retention_due_ms = 0
-    world.maintenance.run_once()
-    text = generate_latest(world.metrics.registry).decode()
+def test_metrics_have_age_and_size(client: FlaskClient, under_test: CoordinatorUnderTest) -> None:
+    under_test.snapshot(10)
+    under_test.maintenance._retention_due_ms = 0
+    under_test.maintenance.run_once()
+    text = generate_latest(under_test.metrics.registry).decode()
     for name in ("age_seconds", "bytes", "duration_seconds", "kept", "offset"):
         assert f'postjournal_snapshot_{name}{{shard="0"}}' in text

@@ -10,18 +10,18 @@ import pytest
 from postjournal.core.sharding import shard_of
 from services.producer.parsing import MAX_BATCH_KEY_LENGTH
 from services.producer.ports import NotAppended, Outcome, TooBusy, Unavailable, Unknown
-from tests.support.gateway import DEPOSIT, OPEN, SHARDS, Setup, make_gateway, problem
+from tests.support.gateway import DEPOSIT, OPEN, SHARDS, GatewayUnderTest, make_gateway, problem
 
 
 @pytest.fixture
-def gateway() -> Setup:
+def gateway() -> GatewayUnderTest:
     return make_gateway()
 
 
 # --- one command ----------------------------------------------------------------------------
 
 
-def test_a_command_is_accepted_with_its_shard_and_offset(gateway: Setup) -> None:
+def test_a_command_is_accepted_with_its_shard_and_offset(gateway: GatewayUnderTest) -> None:
     response = gateway.post(OPEN)
     shard = shard_of(b"main", SHARDS)
     assert response.status_code == 202
@@ -29,7 +29,7 @@ def test_a_command_is_accepted_with_its_shard_and_offset(gateway: Setup) -> None
     assert gateway.log.appended == [(b"main", shard, OPEN)]
 
 
-def test_the_ledger_selects_the_shard_and_is_the_records_key(gateway: Setup) -> None:
+def test_the_ledger_selects_the_shard_and_is_the_records_key(gateway: GatewayUnderTest) -> None:
     for ledger in ("eins", "zwei", "größe"):
         gateway.http.post("/api/v1/commands", query_string={"ledger": ledger}, json=OPEN)
     keys = [(key.decode(), shard) for key, shard, _ in gateway.log.appended]
@@ -37,19 +37,19 @@ def test_the_ledger_selects_the_shard_and_is_the_records_key(gateway: Setup) -> 
     assert [key for key, _ in keys] == ["eins", "zwei", "größe"]
 
 
-def test_the_idempotency_key_becomes_the_commands_id(gateway: Setup) -> None:
+def test_the_idempotency_key_becomes_the_commands_id(gateway: GatewayUnderTest) -> None:
     for header in ("k-1", '"k-1"'):
         assert gateway.post(DEPOSIT, Idempotency_Key=header).json["id"] == "k-1"  # type: ignore[index]
     assert [value["id"] for _, _, value in gateway.log.appended] == ["k-1", "k-1"]
 
 
-def test_a_command_without_an_id_gets_a_new_one_each_time(gateway: Setup) -> None:
+def test_a_command_without_an_id_gets_a_new_one_each_time(gateway: GatewayUnderTest) -> None:
     ids = {gateway.post(DEPOSIT).json["id"] for _ in range(2)}  # type: ignore[index]
     assert len(ids) == 2
     assert all(len(command_id) == 32 for command_id in ids)
 
 
-def test_different_ids_in_header_and_body_are_refused(gateway: Setup) -> None:
+def test_different_ids_in_header_and_body_are_refused(gateway: GatewayUnderTest) -> None:
     body = problem(gateway.post(OPEN, Idempotency_Key="b2"), 400, "malformed-request")
     assert body["outcome"] == "not_accepted"
     assert gateway.log.appended == []
@@ -57,12 +57,14 @@ def test_different_ids_in_header_and_body_are_refused(gateway: Setup) -> None:
 
 
 @pytest.mark.parametrize("key", ["", '""', "x" * 129, "tab\there"])
-def test_an_idempotency_key_that_is_not_a_valid_id_is_refused(gateway: Setup, key: str) -> None:
+def test_an_idempotency_key_that_is_not_a_valid_id_is_refused(
+    gateway: GatewayUnderTest, key: str
+) -> None:
     problem(gateway.post(DEPOSIT, Idempotency_Key=key), 400, "malformed-request")
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"type":"open"', b"\xff", b"{} x", b"NaN"])
-def test_malformed_json_is_a_400(gateway: Setup, body: bytes) -> None:
+def test_malformed_json_is_a_400(gateway: GatewayUnderTest, body: bytes) -> None:
     response = gateway.http.post("/api/v1/commands", data=body, content_type="application/json")
     problem(response, 400, "malformed-request")
 
@@ -87,7 +89,7 @@ def test_malformed_json_is_a_400(gateway: Setup, body: bytes) -> None:
     ],
 )
 def test_an_invalid_command_is_a_422_that_names_the_field(
-    gateway: Setup, change: dict[str, Any], field: str
+    gateway: GatewayUnderTest, change: dict[str, Any], field: str
 ) -> None:
     body = problem(gateway.post(DEPOSIT | change), 422, "invalid-command")
     assert body["field"] == field
@@ -96,7 +98,7 @@ def test_an_invalid_command_is_a_422_that_names_the_field(
 
 
 @pytest.mark.parametrize("body", [[], "open", 7, False, {}])
-def test_json_that_is_not_a_command_is_a_422(gateway: Setup, body: object) -> None:
+def test_json_that_is_not_a_command_is_a_422(gateway: GatewayUnderTest, body: object) -> None:
     problem(gateway.post(body), 422, "invalid-command")
 
 
@@ -105,7 +107,7 @@ def test_json_that_is_not_a_command_is_a_422(gateway: Setup, body: object) -> No
 )
 @pytest.mark.parametrize("key", [None, "k"])
 def test_an_id_that_cannot_be_read_is_refused(
-    gateway: Setup, raw_id: bytes, status: int, key: str | None
+    gateway: GatewayUnderTest, raw_id: bytes, status: int, key: str | None
 ) -> None:
     one = b'{"type":"open","account":"a","id":' + raw_id + b"}"
     headers = {} if key is None else {"Idempotency-Key": key}
@@ -120,19 +122,19 @@ def test_an_id_that_cannot_be_read_is_refused(
     assert gateway.log.appended == []
 
 
-def test_deeply_nested_json_is_refused(gateway: Setup) -> None:
+def test_deeply_nested_json_is_refused(gateway: GatewayUnderTest) -> None:
     body = b'{"type":"open","account":"a","x":' + b"[" * 60_000 + b"}"
     response = gateway.http.post("/api/v1/commands", data=body, content_type="application/json")
     problem(response, 400, "malformed-request")
 
 
 @pytest.mark.parametrize("media_type", [None, "text/plain", "application/x-ndjson"])
-def test_another_content_type_is_a_415(gateway: Setup, media_type: str | None) -> None:
+def test_another_content_type_is_a_415(gateway: GatewayUnderTest, media_type: str | None) -> None:
     response = gateway.http.post("/api/v1/commands", data=json.dumps(OPEN), content_type=media_type)
     problem(response, 415, "unsupported-media-type")
 
 
-def test_a_body_over_the_limit_is_a_413(gateway: Setup) -> None:
+def test_a_body_over_the_limit_is_a_413(gateway: GatewayUnderTest) -> None:
     limit = 64 * 1024
     whole = json.dumps(OPEN).encode().ljust(limit)
     for body, status in ((whole, 202), (whole + b" ", 413)):
@@ -144,7 +146,7 @@ def test_a_body_over_the_limit_is_a_413(gateway: Setup) -> None:
 # --- waiting for the result -----------------------------------------------------------------
 
 
-def test_a_result_that_comes_in_time_is_the_answer(gateway: Setup) -> None:
+def test_a_result_that_comes_in_time_is_the_answer(gateway: GatewayUnderTest) -> None:
     gateway.results.result = b'{"id":"a1","status":"accepted","seq":7}'
     response = gateway.post(OPEN, Prefer="respond-async, wait=5")
     assert response.status_code == 200
@@ -152,14 +154,14 @@ def test_a_result_that_comes_in_time_is_the_answer(gateway: Setup) -> None:
     assert response.headers["Preference-Applied"] == "wait=5"
 
 
-def test_a_result_that_is_late_makes_the_answer_a_202(gateway: Setup) -> None:
+def test_a_result_that_is_late_makes_the_answer_a_202(gateway: GatewayUnderTest) -> None:
     response = gateway.post(OPEN, Prefer="wait=1")
     assert response.status_code == 202
     assert response.json["offset"] == 0  # type: ignore[index]
     assert response.headers["Preference-Applied"] == "wait=1"
 
 
-def test_results_are_followed_before_the_command_is_sent(gateway: Setup) -> None:
+def test_results_are_followed_before_the_command_is_sent(gateway: GatewayUnderTest) -> None:
     gateway.post(OPEN, Prefer="wait=5")
     assert gateway.results.expected == [(shard_of(b"main", SHARDS), "a1", 0)]
 
@@ -167,14 +169,16 @@ def test_results_are_followed_before_the_command_is_sent(gateway: Setup) -> None
 @pytest.mark.parametrize(
     ("prefer", "seconds"), [("wait=900", 30), ('wait="3"', 3), ("Wait = 2; x=1", 2)]
 )
-def test_the_wait_is_read_leniently_and_bounded(gateway: Setup, prefer: str, seconds: int) -> None:
+def test_the_wait_is_read_leniently_and_bounded(
+    gateway: GatewayUnderTest, prefer: str, seconds: int
+) -> None:
     gateway.post(OPEN, Prefer=prefer)
     assert gateway.results.waited_s == [seconds]
 
 
 @pytest.mark.parametrize(("takes_s", "left_s"), [(0.0, 5.0), (3.0, 2.0), (7.0, 0.0)])
 def test_the_wait_counts_from_the_requests_arrival(
-    gateway: Setup, takes_s: float, left_s: float
+    gateway: GatewayUnderTest, takes_s: float, left_s: float
 ) -> None:
     gateway.log.append_s = takes_s
     assert gateway.post(OPEN, Prefer="wait=5").status_code == 202
@@ -185,14 +189,14 @@ def test_the_wait_counts_from_the_requests_arrival(
     "prefer",
     ["wait=soon", "wait=-1", "wait=0", f"wait={'9' * 5_000}", "respond-async", "wait"],
 )
-def test_an_invalid_preference_is_ignored(gateway: Setup, prefer: str) -> None:
+def test_an_invalid_preference_is_ignored(gateway: GatewayUnderTest, prefer: str) -> None:
     response = gateway.post(OPEN, Prefer=prefer)
     assert response.status_code == 202
     assert "Preference-Applied" not in response.headers
     assert gateway.results.expected == []
 
 
-def test_an_application_without_results_answers_at_once(gateway: Setup) -> None:
+def test_an_application_without_results_answers_at_once(gateway: GatewayUnderTest) -> None:
     gateway.results.is_offered = False
     response = gateway.post(OPEN, Prefer="wait=5")
     assert response.status_code == 202
@@ -202,7 +206,7 @@ def test_an_application_without_results_answers_at_once(gateway: Setup) -> None:
 # --- Kafka is unavailable, or busy ----------------------------------------------------------
 
 
-def test_an_unknown_outcome_is_never_reported_as_a_failure(gateway: Setup) -> None:
+def test_an_unknown_outcome_is_never_reported_as_a_failure(gateway: GatewayUnderTest) -> None:
     gateway.log.outcomes = {0: Unknown("timed out")}
     response = gateway.post(OPEN)
     body = problem(response, 503, "outcome-unknown")
@@ -211,13 +215,17 @@ def test_an_unknown_outcome_is_never_reported_as_a_failure(gateway: Setup) -> No
     assert response.headers["Retry-After"]
 
 
-def test_a_command_that_was_certainly_not_sent_is_reported_as_not_accepted(gateway: Setup) -> None:
+def test_a_command_that_was_certainly_not_sent_is_reported_as_not_accepted(
+    gateway: GatewayUnderTest,
+) -> None:
     gateway.log.outcomes = {0: NotAppended("no such topic")}
     body = problem(gateway.post(OPEN), 503, "unavailable")
     assert (body["outcome"], body["id"]) == ("not_accepted", "a1")
 
 
-def test_without_kafka_no_command_is_accepted_and_the_answer_is_a_503(gateway: Setup) -> None:
+def test_without_kafka_no_command_is_accepted_and_the_answer_is_a_503(
+    gateway: GatewayUnderTest,
+) -> None:
     gateway.log.refusal = Unavailable("Kafka is unavailable")
     response = gateway.post(OPEN)
     assert problem(response, 503, "unavailable")["outcome"] == "not_accepted"
@@ -225,7 +233,7 @@ def test_without_kafka_no_command_is_accepted_and_the_answer_is_a_503(gateway: S
 
 
 @pytest.mark.parametrize("part", ["log", "results"])
-def test_too_many_requests_in_progress_are_a_429(gateway: Setup, part: str) -> None:
+def test_too_many_requests_in_progress_are_a_429(gateway: GatewayUnderTest, part: str) -> None:
     getattr(gateway, part).refusal = TooBusy("100000 commands")
     response = gateway.post(OPEN, Prefer="wait=5")
     assert problem(response, 429, "too-busy")["outcome"] == "not_accepted"
@@ -238,7 +246,7 @@ def test_too_many_requests_in_progress_are_a_429(gateway: Setup, part: str) -> N
 BATCH = "/api/v1/commands/batch"
 
 
-def test_a_batch_is_accepted_in_order(gateway: Setup) -> None:
+def test_a_batch_is_accepted_in_order(gateway: GatewayUnderTest) -> None:
     response = gateway.post([OPEN, DEPOSIT | {"id": "a2"}], BATCH)
     assert response.status_code == 202
     assert response.json is not None
@@ -250,14 +258,16 @@ def test_a_batch_is_accepted_in_order(gateway: Setup) -> None:
 
 
 @pytest.mark.parametrize("media_type", ["x-ndjson", "ndjson", "jsonl", "x-jsonlines"])
-def test_a_batch_may_be_lines_of_json(gateway: Setup, media_type: str) -> None:
+def test_a_batch_may_be_lines_of_json(gateway: GatewayUnderTest, media_type: str) -> None:
     lines = f"{json.dumps(OPEN)}\n\n{json.dumps(DEPOSIT)}\r\n"
     response = gateway.http.post(BATCH, data=lines, content_type=f"application/{media_type}")
     assert response.json is not None
     assert response.json["accepted"] == 2
 
 
-def test_one_invalid_command_refuses_the_whole_batch_with_every_reason(gateway: Setup) -> None:
+def test_one_invalid_command_refuses_the_whole_batch_with_every_reason(
+    gateway: GatewayUnderTest,
+) -> None:
     batch = [OPEN, DEPOSIT | {"amount": 0, "id": "x"}, {"type": "nope"}]
     body = problem(gateway.post(batch, BATCH), 422, "invalid-batch")
     assert [(error["index"], error.get("id")) for error in body["errors"]] == [(1, "x"), (2, None)]
@@ -265,13 +275,15 @@ def test_one_invalid_command_refuses_the_whole_batch_with_every_reason(gateway: 
     assert gateway.log.appended == []
 
 
-def test_a_line_that_is_not_json_is_a_400_that_names_it(gateway: Setup) -> None:
+def test_a_line_that_is_not_json_is_a_400_that_names_it(gateway: GatewayUnderTest) -> None:
     lines = f"{json.dumps(OPEN)}\n{{\n"
     response = gateway.http.post(BATCH, data=lines, content_type="application/x-ndjson")
     assert problem(response, 400, "malformed-request")["detail"].startswith("command 1:")
 
 
-def test_a_batchs_key_is_short_enough_for_the_numbers_of_its_commands(gateway: Setup) -> None:
+def test_a_batchs_key_is_short_enough_for_the_numbers_of_its_commands(
+    gateway: GatewayUnderTest,
+) -> None:
     longest = "k" * MAX_BATCH_KEY_LENGTH
     assert gateway.post([DEPOSIT], BATCH, Idempotency_Key=longest).status_code == 202
     refused = gateway.post([DEPOSIT], BATCH, Idempotency_Key=longest + "k")
@@ -279,7 +291,7 @@ def test_a_batchs_key_is_short_enough_for_the_numbers_of_its_commands(gateway: S
     assert str(MAX_BATCH_KEY_LENGTH) in body["detail"]
 
 
-def test_a_repeated_batch_with_a_key_has_the_same_ids(gateway: Setup) -> None:
+def test_a_repeated_batch_with_a_key_has_the_same_ids(gateway: GatewayUnderTest) -> None:
     gateway.post([DEPOSIT, OPEN, DEPOSIT], BATCH, Idempotency_Key="k")
     assert [value["id"] for _, _, value in gateway.log.appended] == ["k-0", "a1", "k-2"]
 
@@ -293,14 +305,14 @@ def test_a_repeated_batch_with_a_key_has_the_same_ids(gateway: Setup) -> None:
     ],
 )
 def test_a_batch_has_one_to_ten_thousand_commands(
-    gateway: Setup, body: object, status: int, kind: str
+    gateway: GatewayUnderTest, body: object, status: int, kind: str
 ) -> None:
     problem(gateway.post(body, BATCH), status, kind)
     assert gateway.log.appended == []
 
 
 def test_a_batch_that_kafka_accepted_in_part_has_the_outcome_of_each_command(
-    gateway: Setup,
+    gateway: GatewayUnderTest,
 ) -> None:
     gateway.log.outcomes = {1: Unknown("timed out"), 2: NotAppended("purged")}
     body = problem(gateway.post([DEPOSIT] * 3, BATCH), 503, "outcome-unknown")
@@ -322,7 +334,7 @@ def test_a_batch_that_kafka_accepted_in_part_has_the_outcome_of_each_command(
     ],
 )
 def test_a_batch_is_reported_as_not_accepted_only_if_none_of_it_is_accepted(
-    gateway: Setup, outcomes: str, kind: str, whole: str
+    gateway: GatewayUnderTest, outcomes: str, kind: str, whole: str
 ) -> None:
     """Otherwise a client that sends it again with new ids doubles what was accepted."""
     failures: dict[str, Outcome] = {"?": Unknown("timed out"), "-": NotAppended("purged")}

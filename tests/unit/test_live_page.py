@@ -22,7 +22,7 @@ from services.coordinator.page.snapshot_poller import ACTIVE_S, SnapshotPoller
 from services.coordinator.page.stream import MAX_STREAMS, Streams
 from services.problems import Problem
 from services.replica.load import RecentLoad
-from tests.support.coordinator import World, replica_status
+from tests.support.coordinator import CoordinatorUnderTest, replica_status
 
 FAILOVER = Failover(
     shard=0,
@@ -39,109 +39,123 @@ FAILOVER = Failover(
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    world.client()
-    yield world
-    world.live.close()
+def under_test(tmp_path: Path) -> Iterator[CoordinatorUnderTest]:
+    under_test = CoordinatorUnderTest(tmp_path)
+    under_test.client()
+    yield under_test
+    under_test.live.close()
 
 
-def update(world: World, difference: Difference) -> Message:
-    return difference.update(world.live.model())
+def update(under_test: CoordinatorUnderTest, difference: Difference) -> Message:
+    return difference.update(under_test.live.model())
 
 
 # --- the page -------------------------------------------------------------------------------
 
 
-def test_the_page_shows_shards_replicas_failovers_and_snapshots(world: World) -> None:
-    world.replicas(r1="leader", r2="standby")
-    world.status.append(FAILOVER)
-    world.snapshot(10)
-    http = world.client()
-    world.live.poller.rows = world.live.coordinator.snapshots.rows()
+def test_the_page_shows_shards_replicas_failovers_and_snapshots(
+    under_test: CoordinatorUnderTest,
+) -> None:
+    under_test.replicas(r1="leader", r2="standby")
+    under_test.status.append(FAILOVER)
+    under_test.snapshot(10)
+    http = under_test.client()
+    under_test.live.poller.rows = under_test.live.coordinator.snapshots.rows()
     text = http.get("/").text
     for shown in ("Shard 0", "r1", "●", "○", "standby", "23 ms", "tripwire", "at-10"):
         assert shown in text
 
 
-def test_texts_of_replicas_are_escaped(world: World) -> None:
-    world.report(replica_status("r1", "halted", error="<script>alert(1)</script>"))
-    text = world.client().get("/").text
+def test_texts_of_replicas_are_escaped(under_test: CoordinatorUnderTest) -> None:
+    under_test.report(replica_status("r1", "halted", error="<script>alert(1)</script>"))
+    text = under_test.client().get("/").text
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
 
 
-def test_a_state_is_shown_as_a_sign_and_a_word(world: World) -> None:
-    world.replicas(a="leader", b="standby", c="halted")
-    text = world.client().get("/").text
+def test_a_state_is_shown_as_a_sign_and_a_word(under_test: CoordinatorUnderTest) -> None:
+    under_test.replicas(a="leader", b="standby", c="halted")
+    text = under_test.client().get("/").text
     for sign, word in (("●", "leader"), ("○", "standby"), ("✘", "halted")):
         assert re.search(rf"{sign}</span> {word}", text)
 
 
-def test_crash_buttons_are_shown_only_where_crashes_are_allowed(world: World) -> None:
-    world.replicas(a="leader")
-    assert "Crash a" not in world.client().get("/").text
-    world.allow_crash = True
-    assert "Crash a" in world.client().get("/").text
+def test_crash_buttons_are_shown_only_where_crashes_are_allowed(
+    under_test: CoordinatorUnderTest,
+) -> None:
+    under_test.replicas(a="leader")
+    assert "Crash a" not in under_test.client().get("/").text
+    under_test.allow_crash = True
+    assert "Crash a" in under_test.client().get("/").text
 
 
-def test_the_page_is_served_before_any_replica_has_reported(world: World) -> None:
-    response = world.client().get("/")
+def test_the_page_is_served_before_any_replica_has_reported(
+    under_test: CoordinatorUnderTest,
+) -> None:
+    response = under_test.client().get("/")
     assert response.status_code == 200
     assert "no leader" in response.text
 
 
-def test_a_killed_leader_is_shown_as_deposed_until_it_is_silent(world: World) -> None:
-    world.replicas(a="leader", b="standby")
-    world.report(replica_status("b", "leader", epoch=2, leader="b"))
-    states = {replica.replica: replica.state for replica in world.live.model().replicas}
+def test_a_killed_leader_is_shown_as_deposed_until_it_is_silent(
+    under_test: CoordinatorUnderTest,
+) -> None:
+    under_test.replicas(a="leader", b="standby")
+    under_test.report(replica_status("b", "leader", epoch=2, leader="b"))
+    states = {replica.replica: replica.state for replica in under_test.live.model().replicas}
     assert states == {"a": "deposed", "b": "leader"}
 
 
 # --- what changes ---------------------------------------------------------------------------
 
 
-def test_a_page_gets_everything_once_and_then_only_changes(world: World) -> None:
-    world.replicas(a="leader", b="standby")
+def test_a_page_gets_everything_once_and_then_only_changes(
+    under_test: CoordinatorUnderTest,
+) -> None:
+    under_test.replicas(a="leader", b="standby")
     difference = Difference()
-    first = update(world, difference)
+    first = update(under_test, difference)
     assert {fragment.id for fragment in first.fragments} >= {
         "shard-0",
         "replica-0-a",
         "failover-list",
     }
-    assert update(world, difference) == Message()
-    world.report(replica_status("b", seq=5))
-    changed = [fragment.id for fragment in update(world, difference).fragments]
+    assert update(under_test, difference) == Message()
+    under_test.report(replica_status("b", seq=5))
+    changed = [fragment.id for fragment in update(under_test, difference).fragments]
     assert "replica-0-b-figures" in changed
     assert "replica-0-b" not in changed  # so that its buttons keep the focus
     assert "failover-list" not in changed
 
 
-def test_a_card_that_is_replaced_is_followed_by_its_figures(world: World) -> None:
-    world.replicas(a="leader", b="standby")
+def test_a_card_that_is_replaced_is_followed_by_its_figures(
+    under_test: CoordinatorUnderTest,
+) -> None:
+    under_test.replicas(a="leader", b="standby")
     difference = Difference()
-    update(world, difference)
-    world.report(replica_status("b", "claiming"))
-    changed = [fragment.id for fragment in update(world, difference).fragments]
+    update(under_test, difference)
+    under_test.report(replica_status("b", "claiming"))
+    changed = [fragment.id for fragment in update(under_test, difference).fragments]
     assert changed.index("replica-0-b") < changed.index("replica-0-b-figures")
 
 
-def test_a_failover_is_an_event_unless_it_precedes_the_page(world: World) -> None:
-    world.replicas(r1="leader", r2="standby")
+def test_a_failover_is_an_event_unless_it_precedes_the_page(
+    under_test: CoordinatorUnderTest,
+) -> None:
+    under_test.replicas(r1="leader", r2="standby")
     difference = Difference()
-    assert update(world, difference).events == ()
-    world.status.append(FAILOVER)
-    world.report(replica_status("r2", "leader", epoch=2, leader="r2"))
-    events = update(world, difference).events
+    assert update(under_test, difference).events == ()
+    under_test.status.append(FAILOVER)
+    under_test.report(replica_status("r2", "leader", epoch=2, leader="r2"))
+    events = update(under_test, difference).events
     assert events == ("r1 is deposed in shard 0", "r2 is leader in shard 0", FAILOVER.summary)
-    assert update(world, Difference()).events == ()
+    assert update(under_test, Difference()).events == ()
 
 
-def test_an_enclosing_fragment_comes_before_those_in_it(world: World) -> None:
-    world.replicas(a="leader", b="standby")
+def test_an_enclosing_fragment_comes_before_those_in_it(under_test: CoordinatorUnderTest) -> None:
+    under_test.replicas(a="leader", b="standby")
     seen = {"state", "shards", "replicas", "failovers", "snapshots"}
-    for fragment in fragments_of(world.live.model()):
+    for fragment in fragments_of(under_test.live.model()):
         assert fragment.into in seen
         assert f'id="{fragment.id}"' in fragment.html
         seen.add(fragment.id)
@@ -157,44 +171,46 @@ def messages(stream: Iterator[bytes], count: int) -> list[Any]:
     return found
 
 
-def test_the_stream_sends_updates_as_they_come(world: World) -> None:
-    world.replicas(a="leader", b="standby")
-    stream = world.live.streams.open(world.live.model)
+def test_the_stream_sends_updates_as_they_come(under_test: CoordinatorUnderTest) -> None:
+    under_test.replicas(a="leader", b="standby")
+    stream = under_test.live.streams.open(under_test.live.model)
     (first,) = messages(stream, 1)
     assert any(part[0] == "replica-0-a" for part in first["parts"])
-    world.status.append(FAILOVER)
+    under_test.status.append(FAILOVER)
     (second,) = messages(stream, 1)
     assert FAILOVER.summary in second["say"]
 
 
-def test_the_number_of_open_pages_is_limited(world: World) -> None:
-    streams = [world.live.streams.open(world.live.model) for _ in range(MAX_STREAMS)]
+def test_the_number_of_open_pages_is_limited(under_test: CoordinatorUnderTest) -> None:
+    streams = [under_test.live.streams.open(under_test.live.model) for _ in range(MAX_STREAMS)]
     with pytest.raises(Problem, match="pages are open"):
-        world.live.streams.open(world.live.model)
+        under_test.live.streams.open(under_test.live.model)
     next(streams[0])
     for _ in range(2):
         streams[0].close()
-    world.live.streams.open(world.live.model)
+    under_test.live.streams.open(under_test.live.model)
     with pytest.raises(Problem, match="pages are open"):
-        world.live.streams.open(world.live.model)
+        under_test.live.streams.open(under_test.live.model)
 
 
-def test_a_stream_that_is_closed_before_its_first_event_is_released(world: World) -> None:
+def test_a_stream_that_is_closed_before_its_first_event_is_released(
+    under_test: CoordinatorUnderTest,
+) -> None:
     for _ in range(MAX_STREAMS + 1):
-        world.live.streams.open(world.live.model).close()
+        under_test.live.streams.open(under_test.live.model).close()
 
 
-def test_a_request_for_the_headers_opens_no_stream(world: World) -> None:
-    http = world.client()
+def test_a_request_for_the_headers_opens_no_stream(under_test: CoordinatorUnderTest) -> None:
+    http = under_test.client()
     for _ in range(MAX_STREAMS + 1):
         answer = http.head("/api/v1/events")
         assert (answer.status_code, answer.mimetype) == (200, "text/event-stream")
 
 
-def test_the_store_is_listed_only_while_a_page_is_open(world: World) -> None:
+def test_the_store_is_listed_only_while_a_page_is_open(under_test: CoordinatorUnderTest) -> None:
     seconds = [0.0]
-    poller = SnapshotPoller(world.live.coordinator.snapshots, lambda: seconds[0])
-    stream = Streams(world.cluster_state, poller).open(world.live.model)
+    poller = SnapshotPoller(under_test.live.coordinator.snapshots, lambda: seconds[0])
+    stream = Streams(under_test.cluster_state, poller).open(under_test.live.model)
     assert not poller.is_active
     poller.activate()  # as `GET /` does, because a browser may run no scripts
     assert poller.is_active
@@ -203,16 +219,16 @@ def test_the_store_is_listed_only_while_a_page_is_open(world: World) -> None:
     next(stream), next(stream)
     assert poller.is_active
     seconds[0] += ACTIVE_S
-    world.replicas(a="leader")
+    under_test.replicas(a="leader")
     next(stream)
     assert poller.is_active, "the stream is still open"
     poller.close()
 
 
-def test_a_server_that_stops_ends_all_streams(world: World) -> None:
-    stream = world.live.streams.open(world.live.model)
+def test_a_server_that_stops_ends_all_streams(under_test: CoordinatorUnderTest) -> None:
+    stream = under_test.live.streams.open(under_test.live.model)
     next(stream)
-    world.live.streams.close()
+    under_test.live.streams.close()
     assert list(itertools.islice(stream, 5)) == []
 
 
@@ -220,40 +236,44 @@ def test_a_server_that_stops_ends_all_streams(world: World) -> None:
 
 
 @pytest.mark.parametrize("path", ["snapshots", "handover", "crash"])
-def test_buttons_need_the_token(world: World, path: str) -> None:
-    http: FlaskClient = world.client(token="secret")
+def test_buttons_need_the_token(under_test: CoordinatorUnderTest, path: str) -> None:
+    http: FlaskClient = under_test.client(token="secret")
     body = {"replica": "a"} if path == "crash" else {}
     assert http.post(f"/api/v1/{path}", json=body).status_code == 401
     assert http.get("/api/v1/query?account=a&at=seq:1").status_code == 401
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_a_request_from_a_page_of_another_site_is_refused(world: World, site: str) -> None:
-    world.replicas(a="leader", b="standby")
-    answer = world.client().post("/api/v1/handover", headers={"Sec-Fetch-Site": site})
+def test_a_request_from_a_page_of_another_site_is_refused(
+    under_test: CoordinatorUnderTest, site: str
+) -> None:
+    under_test.replicas(a="leader", b="standby")
+    answer = under_test.client().post("/api/v1/handover", headers={"Sec-Fetch-Site": site})
     assert answer.status_code == 403
-    assert world.control.records == []
+    assert under_test.control.records == []
 
 
-def test_a_crash_is_refused_where_it_is_not_allowed(world: World) -> None:
-    world.replicas(a="leader")
-    answer = world.client().post("/api/v1/crash", json={"replica": "a"})
+def test_a_crash_is_refused_where_it_is_not_allowed(under_test: CoordinatorUnderTest) -> None:
+    under_test.replicas(a="leader")
+    answer = under_test.client().post("/api/v1/crash", json={"replica": "a"})
     assert answer.status_code == 403
 
 
-def test_an_unknown_replica_cannot_be_crashed(world: World) -> None:
-    world.allow_crash = True
-    assert world.client().post("/api/v1/crash", json={"replica": "x"}).status_code == 404
-    assert world.client().post("/api/v1/crash", json={}).status_code == 400
+def test_an_unknown_replica_cannot_be_crashed(under_test: CoordinatorUnderTest) -> None:
+    under_test.allow_crash = True
+    assert under_test.client().post("/api/v1/crash", json={"replica": "x"}).status_code == 404
+    assert under_test.client().post("/api/v1/crash", json={}).status_code == 400
     garbled = b'{"replica":"\xff"}'
-    answer = world.client().post("/api/v1/crash", data=garbled, content_type="application/json")
+    answer = under_test.client().post(
+        "/api/v1/crash", data=garbled, content_type="application/json"
+    )
     assert answer.status_code == 400
 
 
-def test_a_crash_request_that_is_not_utf_8_is_refused(world: World) -> None:
-    world.allow_crash = True
+def test_a_crash_request_that_is_not_utf_8_is_refused(under_test: CoordinatorUnderTest) -> None:
+    under_test.allow_crash = True
     body = b'{"replica":"\xff"}'
-    http = world.client()
+    http = under_test.client()
     answer = http.post("/api/v1/crash", data=body, content_type="application/json")
     assert answer.status_code == 400
 
@@ -272,8 +292,10 @@ def test_a_crash_request_that_is_not_utf_8_is_refused(world: World) -> None:
         ("?account=a", 409),
     ],
 )
-def test_an_invalid_query_is_refused(world: World, query: str, status: int) -> None:
-    assert world.client().get(f"/api/v1/query{query}").status_code == status
+def test_an_invalid_query_is_refused(
+    under_test: CoordinatorUnderTest, query: str, status: int
+) -> None:
+    assert under_test.client().get(f"/api/v1/query{query}").status_code == status
 
 
 # --- curves ---------------------------------------------------------------------------------
@@ -311,13 +333,13 @@ def test_a_curve_ends_at_the_right_edge_and_skips_unknown_values() -> None:
     assert svg_points([], top=0, width=59, height=12) == ""
 
 
-def test_a_repeated_status_changes_only_the_figures(world: World) -> None:
+def test_a_repeated_status_changes_only_the_figures(under_test: CoordinatorUnderTest) -> None:
     """They show when the replica last wrote a status."""
     difference = Difference()
-    world.replicas(a="leader")
-    update(world, difference)
-    world.status.seen = time.time_ns() // 1_000_000 + 1_000
-    world.replicas(a="leader")
-    assert [fragment.id for fragment in update(world, difference).fragments] == [
+    under_test.replicas(a="leader")
+    update(under_test, difference)
+    under_test.status.seen = time.time_ns() // 1_000_000 + 1_000
+    under_test.replicas(a="leader")
+    assert [fragment.id for fragment in update(under_test, difference).fragments] == [
         "replica-0-a-figures"
     ]

@@ -14,7 +14,7 @@ import jsonschema_rs
 import pytest
 from flask import Flask
 
-from tests.support.coordinator import World as CoordinatorWorld
+from tests.support.coordinator import CoordinatorUnderTest
 from tests.support.gateway import make_gateway
 from tests.support.openapi import check, document_of, operations, routes
 
@@ -23,7 +23,7 @@ from tests.support.openapi import check, document_of, operations, routes
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Flask:
     if request.param == "gateway":
         return make_gateway().http.application
-    return CoordinatorWorld(tmp_path).client().application
+    return CoordinatorUnderTest(tmp_path).client().application
 
 
 def test_every_operation_is_described_and_no_other(app: Flask) -> None:

@@ -19,7 +19,7 @@ from postjournal.core.reader import Bound
 from postjournal.history.point_in_time import PointInTime, _NoSnapshots
 from postjournal.ledger import Ledger
 from services.coordinator import past_query as past
-from tests.support.coordinator import World
+from tests.support.coordinator import CoordinatorUnderTest
 
 Ask = Callable[[], TestResponse]
 
@@ -36,7 +36,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
         return subprocess.CompletedProcess(command, int(ended.value.code or 0), out.getvalue())
 
     monkeypatch.setattr("subprocess.run", run)
-    http = World(tmp_path).client()
+    http = CoordinatorUnderTest(tmp_path).client()
     return lambda: http.get("/api/v1/query?account=a&at=seq:7")
 
 
@@ -78,7 +78,7 @@ def test_a_killed_replay_is_a_failure_of_the_service(
         return subprocess.CompletedProcess(command, -9, b"", b"")
 
     monkeypatch.setattr("subprocess.run", run)
-    answer = World(tmp_path).client().get("/api/v1/query?account=a&at=seq:7")
+    answer = CoordinatorUnderTest(tmp_path).client().get("/api/v1/query?account=a&at=seq:7")
     assert problem(answer) == (500, "replay-failed")
     assert "memory" in answer.text
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from tests.support.coordinator import World as CoordinatorWorld
+from tests.support.coordinator import CoordinatorUnderTest
 from tests.support.gateway import make_gateway
 
 ELSEWHERE = re.compile(r"""(?:src|href|action)=["'](?:https?:)?//""")
@@ -17,7 +17,9 @@ ELSEWHERE = re.compile(r"""(?:src|href|action)=["'](?:https?:)?//""")
 @pytest.fixture(params=["gateway", "coordinator"])
 def http(request: pytest.FixtureRequest, tmp_path: Path) -> FlaskClient:
     return (
-        make_gateway().http if request.param == "gateway" else CoordinatorWorld(tmp_path).client()
+        make_gateway().http
+        if request.param == "gateway"
+        else CoordinatorUnderTest(tmp_path).client()
     )
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 import requests
 
 from postjournal.cli.docker import engine
-from postjournal.cli.docker.containers import Container, containers
+from postjournal.cli.docker.containers import containers
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.handover import hand_over
 from postjournal.cli.running_system import coordinator_of
@@ -16,6 +14,7 @@ from tests.support.containers import (
     container_of,
     is_complete,
     leader_of,
+    logs_of,
     secret,
     took_over_from,
     wait_for,
@@ -132,8 +131,3 @@ def test_commands_go_on_while_a_standby_is_away(system: DockerSystem, load: Http
     load.wait_for_more(20)
     assert system.status().leader() == status.leader()
     system.start_replica(standby)
-
-
-def logs_of(container: Container) -> str:
-    done = subprocess.run(["docker", "logs", container.name], capture_output=True, check=True)
-    return (done.stdout + done.stderr).decode(errors="replace")

@@ -10,8 +10,7 @@ import requests
 from postjournal.cli.docker import engine
 from postjournal.cli.docker.containers import containers
 from postjournal.cli.docker.system import DockerSystem
-from tests.e2e.docker.test_bad_days import logs_of
-from tests.support.containers import container_of
+from tests.support.containers import container_of, logs_of
 
 pytestmark = pytest.mark.kafka
 

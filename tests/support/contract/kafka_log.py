@@ -16,7 +16,7 @@ from postjournal.cluster.topics import Topics
 from postjournal.config.settings import KafkaAccess
 from postjournal.ports import ShardLog
 from tests.support.contract.shard_log import SINK, SOURCES, LogUnderTest
-from tests.support.services import patient_producer
+from tests.support.topics import retrying_producer
 
 _numbers = count()
 
@@ -31,7 +31,7 @@ class KafkaLogUnderTest:
         """Create new topics unless `topics` is given."""
         self._bootstrap, self._kafka = bootstrap, KafkaAccess(bootstrap)
         self.topics = topics or self._new_topics()
-        self._producer = patient_producer(bootstrap)
+        self._producer = retrying_producer(bootstrap)
         self._others: list[KafkaLogUnderTest] = []
         self.kafka_log = KafkaLog(self._kafka, self.topics, 0)
         self.log: ShardLog = self.kafka_log
