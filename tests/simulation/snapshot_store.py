@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from postjournal.core.errors import SnapshotDamaged
 from postjournal.core.snapshot.image import Header
-from postjournal.core.snapshot.manifest import FORMAT_VERSION, Manifest
+from postjournal.core.snapshot.manifest import Manifest
 from postjournal.recovery import codec as snapshot_codec
 
 if TYPE_CHECKING:
@@ -106,23 +106,9 @@ def make_stored_snapshot(
 ) -> StoredSnapshot:
     """Compress the content and describe it in a manifest, as a replica does."""
     data = b"".join(snapshot_codec.compress([content]))
-    manifest = Manifest(
-        format=FORMAT_VERSION,
-        id=snapshot_id,
-        object=snapshot_id,
-        application=header.application,
-        schema_version=header.schema_version,
-        shard=header.shard,
-        shards=header.shards,
-        epoch=header.epoch,
-        offset=header.offset,
-        record_digest=header.record_digest,
-        seq=header.next_seq,
-        digest=header.digest,
-        sources=header.sources,
-        sinks=header.sinks,
-        published=header.published,
-        journal_time=header.time,
+    manifest = header.manifest(
+        snapshot_id,
+        snapshot_id,
         sha256=hashlib.sha256(data).hexdigest(),
         size=len(data),
         content_size=len(content),

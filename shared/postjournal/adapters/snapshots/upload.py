@@ -15,7 +15,7 @@ from postjournal.core.errors import SnapshotUnusable, StoreUnavailable, StoreUnu
 from postjournal.core.roles import SnapshotState
 from postjournal.core.snapshot import manifest as manifests
 from postjournal.core.snapshot.image import Header
-from postjournal.core.snapshot.manifest import FORMAT_VERSION, Manifest
+from postjournal.core.snapshot.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -69,24 +69,9 @@ class SnapshotJob:
 
     def manifest(self, name: str, written: Written, content_size: int) -> Manifest:
         """The manifest of the object `name`. `content_size`: uncompressed, bytes."""
-        header = self.header
-        return Manifest(
-            format=FORMAT_VERSION,
-            id=self.request.snapshot_id,
-            object=name,
-            application=header.application,
-            schema_version=header.schema_version,
-            shard=header.shard,
-            shards=header.shards,
-            epoch=header.epoch,
-            offset=header.offset,
-            record_digest=header.record_digest,
-            seq=header.next_seq,
-            digest=header.digest,
-            sources=header.sources,
-            sinks=header.sinks,
-            published=header.published,
-            journal_time=header.time,
+        return self.header.manifest(
+            self.request.snapshot_id,
+            name,
             sha256=written.sha256,
             size=written.size,
             content_size=content_size,

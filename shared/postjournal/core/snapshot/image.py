@@ -64,6 +64,44 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     sources: dict[str, int]
     sinks: dict[str, int]
 
+    def manifest(
+        self,
+        snapshot_id: str,
+        object_name: str,
+        *,
+        sha256: str,
+        size: int,
+        content_size: int,
+        replica: str,
+        time: int,
+        duration_ms: int,
+    ) -> Manifest:
+        """Return the manifest of the stored object; its other fields are described there."""
+        return Manifest(
+            format=FORMAT_VERSION,
+            id=snapshot_id,
+            object=object_name,
+            application=self.application,
+            schema_version=self.schema_version,
+            shard=self.shard,
+            shards=self.shards,
+            epoch=self.epoch,
+            offset=self.offset,
+            record_digest=self.record_digest,
+            seq=self.next_seq,
+            digest=self.digest,
+            sources=self.sources,
+            sinks=self.sinks,
+            published=self.published,
+            journal_time=self.time,
+            sha256=sha256,
+            size=size,
+            content_size=content_size,
+            replica=replica,
+            time=time,
+            duration_ms=duration_ms,
+        )
+
 
 class _Outputs(msgspec.Struct):
     sink: str
