@@ -84,7 +84,6 @@ class Maintenance:
         self._thread = Thread(target=self._run, name="maintenance", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:

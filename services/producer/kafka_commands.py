@@ -193,7 +193,6 @@ class KafkaCommandLog:
             self._probe_now.clear()
 
     def _probe(self) -> None:
-        """Raises `ShardCountMismatch`."""
         try:
             found = self._producer.partition_count(self._topic, PROBE_TIMEOUT_S)
         except JournalUnavailable as error:

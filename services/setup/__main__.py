@@ -26,7 +26,7 @@ TIMEOUT_S = 120.0
 
 
 def make_secrets() -> None:
-    """See `services.setup.secrets`."""
+    """Create the secrets that do not exist yet; see `services.setup.secrets`."""
     settings = Settings.from_environment()
     distribute(SECRET_STORE, VOLUMES, settings.namespace, settings.kafka.bootstrap)
 

@@ -89,7 +89,7 @@ class Tripwire(Protocol):
         """Hold a connection to `address` (host:port), the leader of `epoch`, and to no other."""
 
     def unwatch(self) -> None:
-        """Close the connection."""
+        """Close the connection, and watch no leader."""
 
     def poll(self) -> Sequence[Message]:
         """Return what has happened since the last call; never wait."""
@@ -135,4 +135,4 @@ class Observer(Protocol):
     """Turns observations into metrics, log lines and status records. Must not raise."""
 
     def observe(self, observation: Observation) -> None:
-        """Record one observation."""
+        """Record one observation; called on the engine's thread."""

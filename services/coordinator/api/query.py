@@ -12,7 +12,7 @@ from services.problems import Problem
 
 
 def add_query_route(app: Flask, coordinator: Coordinator) -> None:
-    """Add `/api/v1/query`."""
+    """Add the route `/api/v1/query` to the application."""
     queries = StateQueries(coordinator.cluster_state)
 
     @app.get("/api/v1/query")

@@ -63,7 +63,6 @@ class ShardModel:
 
     @property
     def severity(self) -> str:
-        """As in `SEVERITY`."""
         return "good" if self.leader else "bad"
 
 
@@ -95,7 +94,6 @@ class ReplicaModel:
 
     @property
     def severity(self) -> str:
-        """As in `SEVERITY`."""
         return SEVERITY.get(self.state, "warn")
 
     @property

@@ -411,7 +411,6 @@ class Leadership(Generic[S, C, E]):
 
 
 def _size(records: list[SourceRecord]) -> int:
-    """The values' bytes."""
     return sum([len(value or b"") for _, _, value in records])
 
 

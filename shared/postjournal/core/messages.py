@@ -167,7 +167,7 @@ class SnapshotProgressed(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Tick:
-    """Time has passed."""
+    """Time has passed without any other message."""
 
 
 Message: TypeAlias = (

@@ -24,7 +24,7 @@ class Partition(Protocol):
 
     @property
     def end(self) -> int:
-        """Exclusive end offset."""
+        """The offset after the last record that is audited."""
 
     def chunks(self, start: int) -> Iterator[Chunk]:
         """The records from `start` to the end, in order. Raises `JournalUnavailable`."""

@@ -210,7 +210,7 @@ def wake(consumer: Consumer, partitions: Sequence[TopicPartition], timeout_s: fl
 
 
 def reason(error: KafkaException) -> str:
-    """librdkafka's text."""
+    """Return librdkafka's text of the error."""
     text: str = error.args[0].str()
     return text
 

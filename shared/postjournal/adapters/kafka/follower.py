@@ -39,7 +39,7 @@ class FollowedTopic(Protocol):
         """The next records; waits up to `timeout_s` seconds for the first."""
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to Kafka."""
 
 
 class Follower:

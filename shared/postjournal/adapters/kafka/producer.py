@@ -114,7 +114,6 @@ class RecordProducer:
         return len(self._producer)
 
     def partition_count(self, topic: str, timeout_s: float) -> int:
-        """See `metadata.partition_count`."""
         return metadata.partition_count(self._producer, topic, timeout_s)
 
     def poll(self, timeout_s: float) -> None:

@@ -190,7 +190,7 @@ class TailReader:
         return end
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread and its consumer."""
         self._requests.put(None)
         self._thread.join(2.0)
 

@@ -1,4 +1,4 @@
-"""The system's clocks."""
+"""The clocks of the operating system."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class SystemClock:
-    """The `Clock` port."""
+    """The `Clock` port on the operating system's clocks."""
 
     def monotonic_ms(self) -> int:
         """For durations: never goes back, and counts while the process is stopped."""

@@ -26,7 +26,7 @@ class DeathLock:
     """Make it before a fork: the thread that makes it holds it until that thread dies."""
 
     def __init__(self) -> None:
-        """Raises OSError."""
+        """Raises OSError when shared memory or the lock cannot be made."""
         self._libc = libc = ctypes.CDLL(None, use_errno=True)
         libc.mmap.restype = ctypes.c_void_p
         libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]

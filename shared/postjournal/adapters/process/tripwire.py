@@ -101,7 +101,6 @@ class TripwireClient:
         self._retarget((address, epoch))
 
     def unwatch(self) -> None:
-        """Close the connection."""
         self._retarget(None)
 
     def poll(self) -> list[m.Message]:

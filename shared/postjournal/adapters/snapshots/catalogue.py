@@ -52,7 +52,6 @@ class SnapshotStore:
         return self._store.url
 
     def check(self) -> None:
-        """See `ObjectStore.check`."""
         self._store.check()
 
     # --- the catalogue ----------------------------------------------------------------------

@@ -33,7 +33,7 @@ class Probe(RecoveryJournal, Protocol):
     """What is needed of a `JournalProbe`."""
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to Kafka."""
 
 
 @dataclass(frozen=True)

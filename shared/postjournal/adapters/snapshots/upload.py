@@ -31,7 +31,7 @@ class Emit(Protocol):
         """The engine has given the snapshot up, and drops further messages."""
 
     def __call__(self, message: m.Message) -> None:
-        """Pass one message."""
+        """Pass one message to the engine."""
 
 
 class SnapshotJob:

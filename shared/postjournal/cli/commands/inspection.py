@@ -1,4 +1,4 @@
-"""`status` and `logs`."""
+"""`status` and `logs`: what a running system shows of itself."""
 
 from __future__ import annotations
 

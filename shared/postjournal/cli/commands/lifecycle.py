@@ -1,4 +1,4 @@
-"""`up` and `down`."""
+"""`up` and `down`: starting and stopping the whole system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`snapshot` and `snapshots`."""
+"""`snapshot` and `snapshots`: taking one, and listing those that exist."""
 
 from __future__ import annotations
 

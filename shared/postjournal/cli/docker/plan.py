@@ -53,12 +53,10 @@ class DockerPlan:
 
     @property
     def shards(self) -> int:
-        """The replicas' setting."""
         return int(self._setting("POSTJOURNAL_SHARDS", "1"))
 
     @property
     def namespace(self) -> str:
-        """The replicas' setting."""
         return self._setting("POSTJOURNAL_NAMESPACE", "ledger")
 
     @property
