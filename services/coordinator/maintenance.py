@@ -78,7 +78,7 @@ class Maintenance:
         self._retention_due_ms = 0
         self._ended_count = 0  # of the jobs, at the last retention
         self._trimmed: dict[int, str] = {}  # shard → id of the anchor it was trimmed to
-        self._reported_errors: set[str] = set()
+        self._logged: dict[str, set[str]] = {}  # activity → errors since its last success
         self.unavailable_reason: str | None = "the snapshot store is not checked yet"
         self._closing = Event()
         self._thread = Thread(target=self._run, name="maintenance", daemon=True)
@@ -104,15 +104,22 @@ class Maintenance:
             self._check_store()
         if self._deps.follower.unavailable_reason:
             return
+        self._try("snapshots", self._advance_jobs)
+        if not self.unavailable_reason and self._is_retention_due():
+            self._try("retention", self._apply_all_retention)
+
+    def _try(self, activity: str, act: Callable[[], None]) -> None:
+        """Log each error once until the activity succeeds again; it is tried again later."""
         try:
-            self._advance_jobs()
-            if not self.unavailable_reason and self._is_retention_due():
-                for shard in range(self._deps.shards):
-                    self._apply_retention(shard)
+            act()
         except UNAVAILABLE as error:
-            self._log_once(str(error))
+            self._log_once(activity, str(error))
         else:
-            self._reported_errors.clear()
+            self._logged.pop(activity, None)
+
+    def _apply_all_retention(self) -> None:
+        for shard in range(self._deps.shards):
+            self._apply_retention(shard)
 
     def _is_retention_due(self) -> bool:
         ended_count = self._cluster_state.read(lambda _, table: table.ended_count)
@@ -122,11 +129,11 @@ class Maintenance:
         self._retention_due_ms = self._clock() + RETENTION_INTERVAL_MS
         return True
 
-    def _log_once(self, error: str) -> None:
-        """Log an error unless it was logged since the last successful run."""
-        if error not in self._reported_errors:
-            self._reported_errors.add(error)
-            log.error("%s; retrying", error)
+    def _log_once(self, activity: str, error: str) -> None:
+        logged = self._logged.setdefault(activity, set())
+        if error not in logged:
+            logged.add(error)
+            log.error("%s: %s; retrying", activity, error)
 
     def _check_store(self) -> None:
         try:
@@ -134,8 +141,9 @@ class Maintenance:
         except (StoreUnusable, StoreUnavailable) as error:
             self.unavailable_reason = str(error)
             self._metrics.store_up.set(0)
-            self._log_once(str(error))
+            self._log_once("snapshot store", str(error))
         else:
+            self._logged.pop("snapshot store", None)
             self.unavailable_reason = None
             self._metrics.store_up.set(1)
             log.info("snapshot store %s is available", self._store.url)

@@ -226,11 +226,6 @@ class ShardRunner:
 
     def _on_takeover(self, takeover: m.TookOver) -> None:
         metrics.count_failover(self._label, takeover, self._clock.wall_ms())
-        log.info(
-            "shard %d: took over from %s in %d ms (%s; detect %d, claim %d, resume %d)",
-            *(self.shard, takeover.previous, takeover.total_ms, takeover.cause),
-            *(takeover.detect_ms, takeover.claim_ms, takeover.resume_ms),
-        )
         failover = Failover(
             shard=self.shard,
             leader=self._settings.replica,
@@ -238,6 +233,7 @@ class ShardRunner:
             total_ms=takeover.total_ms,
             **asdict(takeover),
         )
+        log.info("%s", failover.summary)
         self._publish(failover)
 
     def _on_snapshot(self, progress: m.SnapshotProgressed) -> None:

@@ -397,6 +397,27 @@ def test_an_unusable_store_is_reported_and_checked_again(tmp_path: Path) -> None
     assert under_test.client().get("/readyz").status_code == 200
 
 
+def test_a_lasting_fault_of_the_store_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    under_test = CoordinatorUnderTest(tmp_path / "store")
+    (tmp_path / "store").write_text("a file in the way")
+    under_test.replicas(a="leader", b="standby")
+    for _ in range(5):
+        under_test.maintenance.run_once()
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.message.partition(":")[0] for record in errors] == ["snapshot store"]
+
+
+def test_a_snapshot_state_of_a_newer_release_is_shown_as_it_is(
+    client: FlaskClient, under_test: CoordinatorUnderTest
+) -> None:
+    snapshot_id = body(client.post("/api/v1/snapshots"))["id"]
+    under_test.report(progress(snapshot_id, "encrypting"))
+    answer = client.get(f"/api/v1/snapshots/{snapshot_id}")
+    assert (answer.status_code, body(answer)["state"]) == (200, "encrypting")
+
+
 def test_metrics_have_age_and_size(client: FlaskClient, under_test: CoordinatorUnderTest) -> None:
     under_test.snapshot(10)
     under_test.maintenance._retention_due_ms = 0

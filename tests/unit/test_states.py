@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from postjournal.cluster.states import (
     FailoverCause,
     FailoverPhase,
@@ -44,6 +46,9 @@ def test_a_failover_has_the_duration_of_every_phase() -> None:
         time=0,
     )
     assert [failover.duration_ms(phase) for phase in FailoverPhase] == [1.0, 2.0, 3.0, 6.0]
+    assert failover.summary.startswith("shard 0: r2 took over from r1 in 6 ms")
+    first = msgspec.structs.replace(failover, previous=None)
+    assert first.summary.startswith("shard 0: r2 took over in 6 ms")
 
 
 def test_the_status_records_have_the_fields_of_the_engines_messages() -> None:

@@ -122,5 +122,10 @@ def _no_standby(shard: int, *, allow_leader: bool) -> Problem:
 
 
 def _overall_state(rows: list[Row]) -> str:
-    states = {row.state for row in rows}
-    return next(state for state in FURTHEST_BEHIND_FIRST if state in states)
+    return min((row.state for row in rows), key=_rank)
+
+
+def _rank(state: str) -> int:
+    """0: furthest behind. A state that only a newer release knows counts as `writing`."""
+    known = state if state in FURTHEST_BEHIND_FIRST else SnapshotState.WRITING
+    return [*FURTHEST_BEHIND_FIRST].index(SnapshotState(known))

@@ -105,8 +105,9 @@ class Failover(msgspec.Struct, tag_field="kind", tag="failover", frozen=True, kw
     @property
     def summary(self) -> str:
         """A description of one line."""
+        previous = f" from {self.previous}" if self.previous is not None else ""
         return (
-            f"shard {self.shard}: {self.leader} took over from {self.previous} in "
+            f"shard {self.shard}: {self.leader} took over{previous} in "
             f"{self.total_ms:.0f} ms ({self.cause}; detect {self.detect_ms:.0f}, claim "
             f"{self.claim_ms:.0f}, resume {self.resume_ms:.0f})"
         )
