@@ -252,7 +252,7 @@ class Maintenance:
         try:
             self._store.verify(anchor)
         except SnapshotUnusable as error:
-            self._log_once(f"shard {shard}: journal is not trimmed: {error}")
+            self._log_once("retention", f"shard {shard}: journal is not trimmed: {error}")
             return
         trimmer.trim(shard, anchor.offset)
         self._trimmed[shard] = anchor.id
