@@ -252,8 +252,9 @@ class Maintenance:
         try:
             self._store.verify(anchor)
         except SnapshotUnusable as error:
-            self._log_once("retention", f"shard {shard}: journal is not trimmed: {error}")
+            self._log_once("trimming", f"shard {shard}: {error}")
             return
         trimmer.trim(shard, anchor.offset)
         self._trimmed[shard] = anchor.id
+        self._logged.pop("trimming", None)
         log.info("shard %d: trimmed the journal before offset %d", shard, anchor.offset)
