@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+DOCUMENTS = (*(ROOT / page for page in PAGES), *sorted((ROOT / "docs").glob("*.md")))
 
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+_COMMENT = re.compile(r"\s+#.*")
 _OPENING = re.compile(r"^(?:\w+=\S+ )*\./postjournal ")
 
 
@@ -20,13 +22,13 @@ def blocks(document: Path, language: str) -> list[str]:
 
 
 def commands(document: Path) -> Iterator[str]:
-    """Each `./postjournal` command in blocks and in the text, without its pipe."""
+    """Each `./postjournal` command in blocks and in the text, without its pipe and comment."""
     text = document.read_text()
     lines = [line for block in blocks(document, "sh") for line in block.splitlines()]
     lines += [" ".join(code.split()) for code in _INLINE.findall(_FENCE.sub("", text))]
     for line in lines:
         if _OPENING.match(line):
-            yield line.partition("./postjournal ")[2].partition("|")[0].strip()
+            yield _COMMENT.sub("", line.partition("./postjournal ")[2].partition("|")[0]).strip()
 
 
 def links(document: Path) -> Iterator[str]:

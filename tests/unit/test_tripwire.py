@@ -51,7 +51,7 @@ class Leaders:
 
 
 def test_a_leader_that_does_not_answer_within_10_ms_is_dead() -> None:
-    """The tripwire's one reconnect: design.md, section 2."""
+    """The tripwire's one reconnect: docs/protocol.md."""
     timeouts_s: list[float] = []
     has_reconnected = Event()
 

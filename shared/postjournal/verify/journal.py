@@ -1,4 +1,4 @@
-"""The fold of docs/design.md, with the reason for every record that is void."""
+"""The fold of docs/protocol.md, with the reason for every record that is void."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class StoredSnapshot(Protocol):
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """The first part of a snapshot, with the fields of docs/design.md."""
+    """The first part of a snapshot, see "Snapshots" in docs/protocol.md."""
 
     application: str
     schema_version: int
