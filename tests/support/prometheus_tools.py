@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -26,8 +27,11 @@ def prometheus_tool(name: str) -> str:
     if found is not None:
         return found
     unpacked = UNPACKED / "usr" / "bin" / name
-    if not unpacked.exists():
-        _unpack()
+    UNPACKED.mkdir(parents=True, exist_ok=True)
+    with (UNPACKED / "lock").open("w") as lock:  # workers of pytest-xdist share the folder
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not unpacked.exists():
+            _unpack()
     return str(unpacked)
 
 
@@ -35,7 +39,6 @@ def _unpack() -> None:
     """Debian's or Ubuntu's package; needs no root, since nothing is installed."""
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         pytest.skip(f"no promtool, and no apt-get to fetch it with: {ADVICE}")
-    UNPACKED.mkdir(parents=True, exist_ok=True)
     if not _fetch([]) and not _fetch(_own_lists()):
         pytest.skip(f"no promtool, and Debian's package cannot be fetched: {ADVICE}")
     package = next(UNPACKED.glob("prometheus_*.deb"))
