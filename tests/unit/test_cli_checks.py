@@ -12,7 +12,8 @@ import pytest
 
 from postjournal.cli.commands import checks
 from postjournal.cli.commands.checks import (
-    QUICK,
+    IN_CONTAINERS,
+    SIMULATION_TESTS,
     SLOW,
     UNIT,
     pytest_runs,
@@ -26,8 +27,10 @@ ONE_TEST = "tests/unit/test_cli_checks.py::test_named_tests_run_alone"
 
 
 def test_the_tests_run_from_quick_to_slow() -> None:
-    assert pytest_runs(quick=False, arguments=["-x"], workers=1) == [[*QUICK, *SLOW, "-x"]]
-    assert pytest_runs(quick=True, arguments=[], workers=1) == [[*QUICK]]
+    assert pytest_runs(quick=False, arguments=["-x"], workers=1) == [
+        [UNIT, SIMULATION_TESTS, *SLOW, "-x"]
+    ]
+    assert pytest_runs(quick=True, arguments=[], workers=1) == [[UNIT, SIMULATION_TESTS]]
 
 
 def test_with_several_workers_the_unit_tests_are_a_parallel_run_of_their_own() -> None:
@@ -38,9 +41,23 @@ def test_with_several_workers_the_unit_tests_are_a_parallel_run_of_their_own() -
     assert pytest_runs(quick=False, arguments=[f"{UNIT}/"], workers=2) == [["-n2", f"{UNIT}/"]]
 
 
+def test_the_tests_of_a_file_with_a_kafka_stay_on_one_worker() -> None:
+    runs = pytest_runs(quick=False, arguments=[], workers=4)
+    kafka, containers = runs[2:]
+    assert [argument for argument in kafka if not argument.startswith("--ignore")] == [
+        *SLOW,
+        "-n2",
+        "--dist=loadfile",
+    ]
+    assert {f"--ignore={directory}" for directory in containers} < set(kafka)
+    assert containers == [*IN_CONTAINERS]
+
+
 @pytest.mark.parametrize("argument", ["--pdb", "-s", "-n4", "--numprocesses=4"])
 def test_an_argument_that_excludes_workers_runs_all_tests_at_once(argument: str) -> None:
-    assert pytest_runs(quick=True, arguments=[argument], workers=2) == [[*QUICK, argument]]
+    assert pytest_runs(quick=True, arguments=[argument], workers=2) == [
+        [UNIT, SIMULATION_TESTS, argument]
+    ]
 
 
 def test_named_tests_run_alone() -> None:

@@ -18,13 +18,18 @@ from postjournal.cli.local.layout import PROJECT_ROOT
 from postjournal.config.variables import process_environment
 
 UNIT = "tests/unit"
-QUICK = (UNIT, "tests/simulation")
+SIMULATION_TESTS = "tests/simulation"
 SLOW = ("tests/contract", "tests/integration", "tests/e2e")
+IN_CONTAINERS = ("tests/e2e/docker", "tests/e2e/docker_variants")
 SIMULATION = "tests.simulation"
 QUICK_SEEDS = "2000"
 MAX_WORKERS = 4
 """Of the unit tests; more of them wait for the slowest tests. On 2 cores, 2 workers take 37 s
 instead of 65 s."""
+
+MAX_KAFKA_WORKERS = 2
+"""Of the tests with a Kafka: each worker has a Kafka of its own, 0.7 GB with the replicas. On 2
+cores, 2 workers take 505 s instead of 875 s."""
 
 SCRIPTS = Path(sys.executable).parent
 LINTERS = (
@@ -136,19 +141,25 @@ def pytest_runs(quick: bool, arguments: Sequence[str], *, workers: int) -> list[
     """Return the arguments of each run of pytest.
 
     All directories in order of speed, unless the arguments name tests. With several `workers` the
-    unit tests are a run of their own: the other tests are sensitive to the load of the machine.
+    simulation is a run of its own, since it starts its own processes; of the tests with a Kafka
+    those of one file, which share a running system, stay on one worker; and the tests in
+    containers, which all use one deployment, are a run without workers.
     """
     named = _paths(arguments)
     if named and [path.rstrip("/") for path in named] != [UNIT]:
         return [list(arguments)]
     is_parallel = workers > 1 and not any(map(NOT_PARALLEL.fullmatch, arguments))
-    parallel = [f"-n{workers}"] if is_parallel else []
     if named:
-        return [[*parallel, *arguments]]
-    rest = [*QUICK[1:], *(() if quick else SLOW)]
-    if not parallel:
-        return [[UNIT, *rest, *arguments]]
-    return [[UNIT, *parallel, *arguments], [*rest, *arguments]]
+        return [[*([f"-n{workers}"] if is_parallel else []), *arguments]]
+    slow = () if quick else SLOW
+    if not is_parallel:
+        return [[UNIT, SIMULATION_TESTS, *slow, *arguments]]
+    runs = [[UNIT, f"-n{workers}"], [SIMULATION_TESTS]]
+    if slow:
+        others = [f"--ignore={directory}" for directory in IN_CONTAINERS]
+        parallel = [f"-n{min(workers, MAX_KAFKA_WORKERS)}", "--dist=loadfile"]
+        runs += [[*slow, *others, *parallel], [*IN_CONTAINERS]]
+    return [[*run, *arguments] for run in runs]
 
 
 def selects_tests(arguments: Sequence[str]) -> bool:
