@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -125,12 +126,10 @@ def test_a_default_applies_only_to_a_variable_that_is_not_set(
 
 CHILD = """
 import signal, sys
-try:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(8))
-    print("ready", flush=True)
-    signal.pause()
-except KeyboardInterrupt:
-    sys.exit(7)
+CODES = {signal.SIGINT: 7, signal.SIGTERM: 8}
+signal.pthread_sigmask(signal.SIG_BLOCK, CODES)  # a signal before `sigwait` is not lost
+print("ready", flush=True)
+sys.exit(CODES[signal.sigwait(CODES)])
 """
 PARENT = f"""
 import sys
@@ -146,8 +145,12 @@ def parent() -> Iterator[subprocess.Popen[str]]:
         [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield process
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_ctrl_c_reaches_the_child_and_its_exit_code_is_returned(
