@@ -81,7 +81,7 @@ def test_the_state_at_any_past_point_is_what_an_independent_fold_gives(
         entry = next(entry for entry in entries if entry["seq"] > 100)
         before = run_replay(cluster, "--until-time", str(entry["time"] - 1))
         assert before["time"] < entry["time"]
-        assert "not there yet" in run_replay(cluster, "--until-seq", "999", code=1)
+        assert "before the requested point" in run_replay(cluster, "--until-seq", "999", code=1)
         tried = CliRunner(env=cluster.environment).invoke(main, ["restore", "--dry-run"])
         assert tried.exit_code == 0
         assert "verifies" in tried.stdout

@@ -22,7 +22,7 @@ from postjournal.cli.commands import replay
 from postjournal.cli.commands.replay import progress_bar
 from postjournal.cli.display.startup import StartupDisplay
 from postjournal.cli.docker import engine
-from postjournal.cli.errors import EXIT_CODES
+from postjournal.cli.errors import EXIT_CODES, OperationFailed
 from postjournal.cli.local.layout import PROJECT_ROOT
 from postjournal.cli.local.readiness import StartupStep
 from postjournal.cli.local.system import LocalSystem
@@ -321,3 +321,10 @@ def test_a_soak_that_would_inject_no_fault_is_invalid_usage(
 def test_an_invalid_point_is_invalid_usage(options: str, message: str) -> None:
     result = CliRunner().invoke(main, ["replay", *options.split()], terminal_width=200)
     assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_asking_for_the_running_system_raises_when_none_runs() -> None:
+    """`demo` and `up` decide by it whether they start one."""
+    with pytest.raises(OperationFailed, match="not running"):
+        running_system.running_system()

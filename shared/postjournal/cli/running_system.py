@@ -28,6 +28,7 @@ def running_system() -> System:
         if docker.is_running():
             _ = docker.credentials  # read now, so that no command fails halfway without them
             return docker
+    _ = system.plan  # raises when nothing runs
     return system
 
 
