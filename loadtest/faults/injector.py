@@ -152,8 +152,8 @@ class FaultInjector:
 
     def _on_all_replicas(self, change: Callable[[int], None]) -> None:
         for row in self._system.status().replicas:
-            if row.pid is not None:
-                change(row.pid)
+            if row.engine_pid is not None:
+                change(row.engine_pid)
 
     def _request_snapshots(self) -> None:
         """A full disk is a fault only for what writes files."""
