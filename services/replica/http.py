@@ -96,8 +96,13 @@ def _add_state(app: Flask, replica: str, engines: Engines) -> None:
 
     @app.get("/state")
     def state() -> Response:
-        """The replica's name, its main process, and the latest status record of each shard."""
-        statuses = [engine.status for engine in engines.all if engine.status is not None]
+        """The replica's name, its main process, and the latest status record of each shard.
+
+        503 until every shard has one: the replica waits for Kafka.
+        """
+        statuses = [engine.status for engine in engines.all]
+        if None in statuses:
+            return json_response({"error": "not every shard has started yet"}, 503)
         return json_response({"replica": replica, "pid": engines.parent, "shards": statuses})
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from postjournal.adapters.process.channel import Channel
+from services.process import EXIT_CONFIGURATION
 from services.replica.child import Child, End
 
 log = logging.getLogger(__name__)
@@ -142,7 +143,8 @@ class Supervised:
         self._child = None
         if self._channel is not None:
             self._channel.close()
-        if not (self.is_stopping and end.code == 0):
+        is_expected = self.is_stopping and end.code == 0
+        if not is_expected and end.code != EXIT_CONFIGURATION:  # which it has logged itself
             self.ends[end.cause] += 1
             self.last_end = end.text
             log.error("%s (pid %d) ended: %s", self.name, child.pid, end.text)
