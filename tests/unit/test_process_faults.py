@@ -18,9 +18,7 @@ from loadtest.faults.injector import FaultInjector
 from loadtest.faults.kinds import Fault
 from loadtest.system import started
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.local.processes import TOKEN
-from postjournal.cli.local.status import ReplicaRow, SystemStatus
-from tests.support.idle_system import IdleSystem
+from tests.support.idle_system import OneReplica, process_of
 
 PARENT = """
 import subprocess, sys
@@ -36,44 +34,11 @@ for child in reversed(children):
 """
 
 
-class OneReplica(IdleSystem):
-    """A replica that is one process of this test, with an engine of shard 1."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self.replica, self.engine = 0, 0
-
-    def status(self) -> SystemStatus:
-        row = ReplicaRow(
-            name="replica-1",
-            pid=self.replica or None,
-            engine_pid=self.engine or None,
-            state="leader",
-            shard=1,
-            http="",
-            tripwire="",
-        )
-        return SystemStatus(mode="local", replicas=[row], services={})
-
-
 @contextmanager
 def one_replica(directory: Path) -> Iterator[tuple[FaultInjector, OneReplica]]:
     deployment = OneReplica(directory / "system")
     with started(deployment, lambda _: deployment.layout.create()) as system:
         yield FaultInjector(system), deployment
-
-
-@contextmanager
-def process_of(token: str) -> Iterator[Popen[str]]:
-    environment = os.environ | {TOKEN: token}
-    command = [sys.executable, "-c", "print('ready', flush=True); input()"]
-    with Popen(command, stdin=PIPE, stdout=PIPE, text=True, env=environment) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            yield process
-        finally:
-            process.kill()
 
 
 @pytest.mark.parametrize(
