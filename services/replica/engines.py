@@ -131,8 +131,10 @@ class Engines:
             if has_ended and engine.status is not None:
                 engine.status = msgspec.structs.replace(
                     engine.status,
+                    pid=0,
                     state=ReplicaState.RESTORING,
                     error=state.ill,
+                    last_end=state.last_end,
                     time=time.time_ns() // 1_000_000,
                 )
                 self._publish(state.shard, engine.status)

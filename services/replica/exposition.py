@@ -20,6 +20,10 @@ from services.replica.messages import Family
 FRESH_S = 0.5
 """Scrapes that come sooner get the values of the previous one: they cost the engines nothing."""
 
+USUAL_ENDS = ("SIGKILL", "SIGSEGV", "SIGABRT", "exit_1", "stuck")
+"""Causes that are shown before the first one: Prometheus' `increase` does not see the first event
+of a series that begins with it."""
+
 LABELS = ("shard",)
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -100,7 +104,7 @@ class ReplicaMetrics(Collector):
                 cpu.add_metric(shard, use.cpu_s)
                 memory.add_metric(shard, use.memory_bytes)
                 threads.add_metric(shard, use.threads)
-            for cause, count in state.ends.items():
+            for cause, count in (dict.fromkeys(USUAL_ENDS, 0) | state.ends).items():
                 ends.add_metric((*shard, cause), count)
         return cpu, memory, threads, ends
 

@@ -132,7 +132,9 @@ def metrics_of_a_replica() -> str:
 
 def test_what_each_engine_uses_and_how_often_it_ended_is_shown() -> None:
     text = metrics_of_a_replica()
-    assert 'postjournal_engine_ends_total{cause="SIGKILL",replica="r1",shard="0"} 2.0' in text
+    for cause, count in (("SIGKILL", 2), ("SIGSEGV", 0), ("stuck", 0)):
+        series = f'postjournal_engine_ends_total{{cause="{cause}",replica="r1",shard="0"}}'
+        assert f"{series} {count}.0" in text
     for name in ("cpu_seconds_total", "resident_memory_bytes", "threads"):
         (value,) = re.findall(rf'postjournal_engine_{name}{{replica="r1",shard="0"}} (\S+)', text)
         assert float(value) > 0

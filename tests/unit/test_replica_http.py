@@ -111,11 +111,13 @@ def test_a_shard_whose_engine_has_ended_is_not_ready_and_everybody_is_told() -> 
     published: list[tuple[int, Any]] = []
     engines._publish = lambda shard, record: published.append((shard, record))
     states = [engine.state for engine in engines.all]
-    gone = replace(states[0], pid=None, ill="its engine has ended: killed by SIGKILL")
+    ill, last_end = "its engine has ended: killed by SIGKILL", "killed by SIGKILL"
+    gone = replace(states[0], pid=None, ill=ill, last_end=last_end)
     engines.on_engines(m.Engines(7, [gone, states[1]]))
     engines.on_engines(m.Engines(7, [gone, states[1]]))
     ((shard, record),) = published
-    assert (shard, record.state, record.error) == (0, "restoring", gone.ill)
+    assert (shard, record.state, record.error) == (0, "restoring", ill)
+    assert (record.pid, record.last_end) == (0, last_end)
     assert client_of(engines).get("/readyz").json == {
         "ready": False,
         "shards": {"0": "restoring", "1": "standby"},

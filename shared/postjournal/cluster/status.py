@@ -52,8 +52,8 @@ class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True
     restoring or catching up; `load`: only while leading;
     `lag`: journal records not yet applied, or None when unknown; `lag_s`: seconds since this
     replica was last known to have read the whole journal; `http`, `tripwire`: host:port; `time`: ms
-    since the Unix epoch; `pid`: of the engine; `last_end`: how the previous engine of this shard
-    ended since the replica was started, or None.
+    since the Unix epoch; `pid`: of the engine, 0 while it is being restarted; `last_end`: how the
+    previous engine of this shard ended since the replica was started, or None.
     """
 
     replica: str

@@ -20,8 +20,13 @@ from postjournal.cli.running_system import running_system
 
 replica_argument = click.argument("replica", shell_complete=complete_replica)
 shard_option = click.option(
-    "--shard", default=0, show_default=True, help="The shard whose leader `leader` names."
+    "--shard",
+    default=0,
+    show_default=True,
+    help="The shard whose leader `leader` names, and that of --engine.",
 )
+
+DONE = {signal.SIGKILL: "killed", signal.SIGSTOP: "paused", signal.SIGCONT: "resumed"}
 
 engine_option = click.option(
     "--engine", is_flag=True, help="Only the engine of the shard, not the whole replica."
@@ -34,10 +39,13 @@ engine_option = click.option(
 @engine_option
 @json_option
 def kill(replica: str, shard: int, engine: bool, as_json: bool) -> None:
-    """Kill REPLICA (or `leader`); it restarts after 3 seconds."""
+    """Kill REPLICA (or `leader`); it restarts after 3 seconds.
+
+    A single engine is restarted by its replica at once.
+    """
     system = running_system()
     if engine:
-        _signal_engine(system, replica, shard, signal.SIGKILL, "killed", as_json=as_json)
+        _signal_engine(system, replica, shard, signal.SIGKILL, as_json=as_json)
         return
     name = find_replica(replica, system.status(), shard)
     _print_result(name, "killed", system.kill(name), as_json=as_json)
@@ -60,7 +68,7 @@ def pause(replica: str, shard: int, engine: bool, as_json: bool) -> None:
     """
     system = running_system()
     if engine:
-        _signal_engine(system, replica, shard, signal.SIGSTOP, "paused", as_json=as_json)
+        _signal_engine(system, replica, shard, signal.SIGSTOP, as_json=as_json)
         return
     name = find_replica(replica, system.status(), shard)
     hint = f"; resume it with ./postjournal resume {name}"
@@ -76,7 +84,7 @@ def resume(replica: str, shard: int, engine: bool, as_json: bool) -> None:
     """Resume the paused REPLICA."""
     system = running_system()
     if engine:
-        _signal_engine(system, replica, shard, signal.SIGCONT, "resumed", as_json=as_json)
+        _signal_engine(system, replica, shard, signal.SIGCONT, as_json=as_json)
         return
     name = find_replica(replica, system.status(), shard)
     _print_result(name, "resumed", system.resume(name), as_json=as_json)
@@ -122,7 +130,6 @@ def _signal_engine(
     replica: str,
     shard: int,
     number: signal.Signals,
-    done: str,
     *,
     as_json: bool,
 ) -> None:
@@ -132,7 +139,10 @@ def _signal_engine(
     if row is None:
         raise NotFound(f"{name} has no shard {shard}")
     process = system.signal_engine(row, number)
-    _print_result(name, f"{done} the engine of shard {shard} of", process, as_json=as_json)
+    done, hint = f"{DONE[number]} the engine of shard {shard} of", ""
+    if number is signal.SIGSTOP:
+        hint = f"; resume it with ./postjournal resume {name} --engine --shard {shard}"
+    _print_result(name, done, process, as_json=as_json, hint=hint)
 
 
 def _print_result(

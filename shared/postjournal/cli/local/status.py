@@ -171,10 +171,15 @@ def log_tail(layout: Layout, name: str, lines: int) -> str:
 def running_engine(row: ReplicaRow) -> int:
     """Return the pid of a row's engine; raise `OperationFailed` when it has reported none."""
     if row.engine_pid is None:
-        raise OperationFailed(
-            f"{row.name} has no engine of shard {row.shard} now; see `./postjournal status`"
-        )
+        raise no_engine(row)
     return row.engine_pid
+
+
+def no_engine(row: ReplicaRow) -> OperationFailed:
+    """Return the error for a row whose engine is not running."""
+    return OperationFailed(
+        f"{row.name} has no engine of shard {row.shard} now; see `./postjournal status`"
+    )
 
 
 def replica_row(
@@ -200,7 +205,7 @@ def replica_row(
         error=error,
     )
     if report is not None:
-        row.engine_pid = report.pid
+        row.engine_pid = report.pid or None
         for field in REPORTED:
             setattr(row, field, getattr(report, field))
     return row

@@ -51,6 +51,7 @@ from postjournal.cli.local.status import (
     SystemStatus,
     fetch_states,
     local_status,
+    no_engine,
     running_engine,
 )
 from postjournal.cli.local.supervisor import ProgramInfo, Supervisor, launch, launch_errors
@@ -167,10 +168,13 @@ class LocalSystem:
         return self._signal(name, signal.SIGCONT)
 
     def signal_engine(self, row: ReplicaRow, number: signal.Signals) -> int:
-        """Send a signal to the engine of one shard; return its pid."""
+        """Send a signal to the engine of one shard; return its pid.
+
+        Raises `OperationFailed` when the engine is not running.
+        """
         pid = running_engine(row)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+        if not processes.send_signal(pid, number, self.plan.token):
+            raise no_engine(row)
         return pid
 
     def stop_replica(self, name: str) -> None:
