@@ -55,8 +55,11 @@ _topic: Callable[[Message], str] = Message.topic  # type: ignore[assignment]
 BOUNDS_TIMEOUT_S = 2.0
 """Answers on one connection come in order: this one waits for a fetch that waits for records."""
 
-REPORTS_MS = 2
-"""How often producers are polled while acknowledgements are missing: they wake no other thread."""
+REPORTS_MS = 5
+"""How often producers are polled while acknowledgements are missing: those end no wait."""
+
+IDLE_S = 1.0
+"""How often they are polled otherwise, for errors and for the reports of `client.watched`."""
 
 APPEND_REPORTS = (m.AppendAcknowledged, m.AppendFailed)
 
@@ -86,6 +89,8 @@ class KafkaLog:
         )
         self._appender = make_producer(kafka_settings.journal_producer(kafka))
         self._append_failed = False
+        self._is_unacknowledged = False
+        self._serve_due_s = 0.0
         self._claimer = make_producer(kafka_settings.claim_producer(kafka))
         warm_up(self._appender, topics.journal)
         warm_up(self._claimer, topics.journal)
@@ -103,8 +108,8 @@ class KafkaLog:
         self._serve_producers()
         if self._arrived:
             timeout_ms = 0
-        elif timeout_ms > REPORTS_MS and self._is_unacknowledged():
-            timeout_ms = REPORTS_MS
+        elif self._is_unacknowledged:
+            timeout_ms = min(timeout_ms, REPORTS_MS)
         messages = self._consumer.poll(timeout_ms / 1000)
         arrived = self._sort(messages) if messages else []
         self._serve_producers()
@@ -114,16 +119,19 @@ class KafkaLog:
         return arrived
 
     def _serve_producers(self) -> None:
-        self._appender.poll(0)
-        self._claimer.poll(0)
-        for writer in self._writers.values():
-            writer.collect(self._arrived)
+        now_s = monotonic()
+        if self._is_unacknowledged or now_s >= self._serve_due_s:
+            self._serve_due_s = now_s + IDLE_S
+            self._appender.poll(0)
+            self._claimer.poll(0)
+            for writer in self._writers.values():
+                writer.collect(self._arrived)
+            self._is_unacknowledged = len(self._appender) > 0 or any(
+                writer.is_unacknowledged for writer in self._writers.values()
+            )
         if self._open_at_s:
             self._open_due()
         self._tails.collect(self._arrived)
-
-    def _is_unacknowledged(self) -> bool:
-        return len(self._appender) > 0 or any(w.is_unacknowledged for w in self._writers.values())
 
     def _open_due(self) -> None:
         now = monotonic()
@@ -282,6 +290,7 @@ class KafkaLog:
     def append(self, value: bytes) -> None:
         """One record, one delivery report."""
         report = partial(self._on_append, self._generation)
+        self._is_unacknowledged = True
         try:
             self._appender.produce(
                 self._topics.journal, value, partition=self._shard, on_delivery=report
@@ -339,6 +348,7 @@ class KafkaLog:
 
     def publish(self, sink: str, outputs: Outputs) -> None:
         """In order, with one report for all."""
+        self._is_unacknowledged = True
         self._writers[sink].write(outputs)
 
     def close_sinks(self) -> None:
