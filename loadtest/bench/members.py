@@ -91,7 +91,7 @@ def member_of(replica: str, arguments: list[str]) -> Member | None:
     return Member(f"{replica} {kind}", kind) if kind else None
 
 
-def surroundings(system: BenchSystem) -> Processes:
+def broker_and_client(system: BenchSystem) -> Processes:
     """The broker, and this process."""
     found = {Member(CLIENT, Kind.CLIENT): psutil.Process()}
     pid = Supervisor(system.local.plan.socket).programs()["kafka"].pid

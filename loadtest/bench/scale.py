@@ -64,7 +64,7 @@ class ScaleReport(BenchReport, frozen=True, kw_only=True, tag="scale"):
 )
 @number_option("--replicas", click.IntRange(1, 9), 1, "Replicas while the throughput is measured.")
 @number_option(
-    "--commands", click.IntRange(0, 10_000_000), 200_000, "Of each shard; 0: no throughput part."
+    "--commands", click.IntRange(0, 10_000_000), 500_000, "Of each shard; 0: no throughput part."
 )
 @accounts_option
 @click.option(

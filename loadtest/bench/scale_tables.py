@@ -24,12 +24,14 @@ IDLE_KINDS = (Kind.PARENT, Kind.HTTP, Kind.ENGINE)
 def throughput_tables(
     points: Sequence[Throughput], scaling: Sequence[Scaling]
 ) -> list[RenderableType]:
-    """Two for each limit; none without measurements."""
+    """One for each limit; none without measurements."""
     pairs = list(zip(points, scaling, strict=True))
     found: list[RenderableType] = []
     for limit in dict.fromkeys(point.limit for point in points):
         chosen = [pair for pair in pairs if pair[0].limit == limit]
-        found += [_title(chosen[0][0]), _rates(chosen), _costs([point for point, _ in chosen])]
+        table = _rates(chosen)
+        _add_costs(table, [point for point, _ in chosen])
+        found += [_title(chosen[0][0]), table]
     return found
 
 
@@ -37,7 +39,8 @@ def _title(point: Throughput) -> str:
     limit = f", each engine limited to {point.limit:g} of a core" if point.limit else ""
     return (
         f"[bold]Throughput[/] while all shards are at work: {point.replicas} replica(s), "
-        f"{point.commands:,} transfers of each shard{limit}"
+        f"{point.commands:,} transfers of each shard{limit}; an engine's CPU is per command of its "
+        "shard"
     )
 
 
@@ -53,13 +56,12 @@ def _rates(pairs: Sequence[tuple[Throughput, Scaling]]) -> Table:
     return _table([point.shards for point, _ in pairs], pairs, rows)
 
 
-def _costs(points: Sequence[Throughput]) -> Table:
+def _add_costs(table: Table, points: Sequence[Throughput]) -> None:
     columns = [{cost.process: cost.micros for cost in point.costs} for point in points]
-    table = plain_table("CPU, µs per command (engines: of their shard)", *([""] * len(points)))
+    table.add_row("CPU of each process, µs per command")
     for process in sorted({name for column in columns for name in column}, key=natural):
         cells = (f"{column[process]:.2f}" if process in column else "" for column in columns)
         table.add_row(f"  {process}", *cells)
-    return table
 
 
 def idle_tables(points: Sequence[Idle]) -> list[RenderableType]:

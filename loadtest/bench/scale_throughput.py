@@ -16,9 +16,9 @@ from loadtest.bench.members import (
     Kind,
     Member,
     Processes,
+    broker_and_client,
     read_cpu,
     replaced,
-    surroundings,
     wait_for_members,
 )
 from loadtest.bench.throughput_results import Rates, rates_of, read_results
@@ -114,7 +114,7 @@ def measure_throughput(run: BenchRun, scale: Scale, limit: CpuLimit | None) -> T
         system.launch_replicas()
         engines = wait_for_members(system)
         _limit(engines, limit)
-        processes = engines | surroundings(system)
+        processes = engines | broker_and_client(system)
         ends = {shard: len(transfers) for shard, transfers in by_shard.items()}
         samples = [Sample(results, read_cpu(processes)) for results in count_results(system, ends)]
     problems = _problems(system, engines)
