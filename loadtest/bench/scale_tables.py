@@ -10,7 +10,7 @@ from rich.table import Table
 
 from loadtest.bench.members import Kind
 from loadtest.bench.scale_idle import Idle, IdleProcess
-from loadtest.bench.scale_throughput import Cost, Scaling, Throughput
+from loadtest.bench.scale_throughput import MIN_S, Cost, Scaling, Throughput
 from loadtest.bench.tables import plain_table
 
 P = TypeVar("P")
@@ -32,6 +32,8 @@ def throughput_tables(
         table = _rates(chosen)
         _add_costs(table, [point for point, _ in chosen])
         found += [_title(chosen[0][0]), table]
+    if not all(point.rates and point.costs for point in points):
+        found.append(f"{UNKNOWN}: all at work for less than {MIN_S:g} s; use more --commands")
     return found
 
 

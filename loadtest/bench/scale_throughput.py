@@ -28,6 +28,9 @@ from loadtest.system import BenchSystem, wait_until_settled
 from loadtest.workload.audit import Findings
 from loadtest.workload.preload import Transfers, count_results, preload_feed
 
+MIN_S = 1.0
+"""Nothing is measured in less: 20,000 results may come in two batches, and CPU time in 10 ms."""
+
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """The CPU time of one process while all shards were at work.
@@ -48,9 +51,9 @@ class Throughput(AuditedReport, frozen=True, kw_only=True, tag="scale-throughput
     """One number of shards.
 
     `limit`: the share of a core that each engine had at most, None without; `commands`: transfers
-    of each shard; `rates`: of all shards together, while all of them were at work, None when that
-    never was; `micros`: by kind of process, CPU microseconds per command of any shard; `costs`:
-    both empty when the run was too short; `problems`: what else was wrong.
+    of each shard; `rates`: of all shards together, while all of them were at work; `micros`: by
+    kind of process, CPU microseconds per command of any shard; `problems`: what else was wrong.
+    `rates` is None, `micros` and `costs` are empty when that was for less than `MIN_S`.
     """
 
     shards: int
@@ -68,7 +71,11 @@ class Throughput(AuditedReport, frozen=True, kw_only=True, tag="scale-throughput
 
     def summary(self) -> str:
         """One line."""
-        rate = f"{self.rates.whole:,.0f} commands/s" if self.rates else "too short to measure"
+        rate = (
+            f"{self.rates.whole:,.0f} commands/s"
+            if self.rates
+            else "too short to measure, use more --commands"
+        )
         micros = ", ".join(f"{kind} {micros:.1f}" for kind, micros in self.micros.items())
         return f"{self.shards} shard(s): {rate}; CPU microseconds per command: {micros or '-'}"
 
@@ -162,11 +169,11 @@ def _read_results(
 def rates_together(stamps_ms: Sequence[array[int]]) -> Rates | None:
     """Rates of all shards from the last one's first result to the first one's last result.
 
-    None when the shards were never at work together. `stamps_ms`: for each shard.
+    None when the shards were at work together for less than `MIN_S`. `stamps_ms`: for each shard.
     """
     start = max((min(stamps, default=0) for stamps in stamps_ms), default=0)
     end = min((max(stamps, default=0) for stamps in stamps_ms), default=0)
-    if start >= end:
+    if end - start < MIN_S * 1000:
         return None
     return rates_of(array("q", sorted(_between(start, end, stamps_ms))))
 
@@ -178,13 +185,16 @@ def _between(start: int, end: int, stamps_ms: Iterable[Iterable[int]]) -> Iterab
 def costs_of(
     samples: Sequence[Sample], ends: dict[int, int], members: Sequence[Member]
 ) -> list[Cost]:
-    """From the first to the last sample at which all shards were at work; empty without two."""
+    """From the first to the last sample at which all shards were at work.
+
+    Empty when these are less than `MIN_S` apart.
+    """
     busy = [
         sample
         for sample in samples
         if all(0 < sample.results[shard] < end for shard, end in ends.items())
     ]
-    if len(busy) < 2:
+    if not busy or busy[-1].cpu.at_s - busy[0].cpu.at_s < MIN_S:
         return []
     first, last = busy[0], busy[-1]
     done = {shard: last.results[shard] - first.results[shard] for shard in ends}
