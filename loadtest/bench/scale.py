@@ -24,6 +24,7 @@ from loadtest.bench.scale_throughput import (
 from loadtest.options import accounts_option, number_option
 from loadtest.progress import print_line
 from loadtest.workload.audit import Findings
+from postjournal.cli.options import Range
 
 P = TypeVar("P", Throughput, Idle)
 
@@ -70,14 +71,14 @@ class ScaleReport(BenchReport, frozen=True, kw_only=True, tag="scale"):
 @click.option(
     "--limit",
     "shares",
-    type=click.FloatRange(0.1, 1),
+    type=Range(0.1, 1),
     multiple=True,
     help="Share of a core that each engine gets; needs root and cgroups; may be repeated.",
 )
 @number_option(
     "--idle-replicas", click.IntRange(0, 9), 3, "Replicas without load; 0: no such part."
 )
-@number_option("--idle-seconds", click.FloatRange(1, 3_600), 10, "How long these are measured.")
+@number_option("--idle-seconds", Range(1, 3_600), 10, "How long these are measured.")
 @bench_frame(attachable=False)
 def bench_scale(
     run: BenchRun,
