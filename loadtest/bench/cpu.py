@@ -56,18 +56,22 @@ class CpuMeter:
         pids = {"leader" if row.name == leader else f"standby {row.name}": row.pid for row in rows}
         engines = {row.name: row.engine_pid for row in rows}
         self._leader_pid = engines.get(leader or "") or 0
-        pids |= {"broker": status.services["kafka"].pid, CLIENT: os.getpid()}
+        pids["broker"] = status.services["kafka"].pid
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items() if pid}
 
     def read(self) -> Reading:
         """The CPU time used until now; 0 for a process that has exited."""
         used = {name: tree_cpu_time_s(process) for name, process in self._processes.items()}
-        whole = psutil.cpu_times()
-        stolen = float(getattr(whole, "steal", 0.0))
-        busy = float(whole.user + whole.system + getattr(whole, "irq", 0)) + stolen
-        busy += float(getattr(whole, "softirq", 0) + getattr(whole, "nice", 0))
-        used[OTHERS] = busy - sum(used.values())
+        used[CLIENT] = cpu_time_s(psutil.Process())  # a bench's own system are its children
+        used[OTHERS] = busy_s() - sum(used.values())
         return Reading(time.monotonic(), used, threads_of(self._leader_pid))
+
+
+def busy_s() -> float:
+    """CPU seconds that the whole machine has used so far, with those taken by the hypervisor."""
+    whole = psutil.cpu_times()
+    kinds = ("user", "system", "nice", "irq", "softirq", "steal")
+    return sum(float(getattr(whole, kind, 0.0)) for kind in kinds)
 
 
 def usage(before: Reading, after: Reading) -> Usage:
