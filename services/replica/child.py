@@ -48,7 +48,7 @@ class End(NamedTuple):
 class Child:
     """A started process.
 
-    `connected`: this end of its channel; `lock`: its death lock, None where there is none.
+    `connected`: this end of its channel.
     """
 
     def __init__(self, command: tuple[str, ...], keep: tuple[int, ...] = ()) -> None:
@@ -60,10 +60,10 @@ class Child:
         module, *arguments = command
         self.connected, theirs = socket.socketpair()
         self._words: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115
-        self.lock = DeathLock() if death_lock.is_supported else None
+        self._lock = DeathLock() if death_lock.is_supported else None
         passed = Inherited(
             theirs.fileno(),
-            self.lock.descriptor if self.lock else -1,
+            self._lock.descriptor if self._lock else -1,
             self._words.fileno(),
             os.getpid(),
         )
@@ -79,6 +79,11 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
+    def take_lock(self) -> DeathLock | None:
+        """Its death lock, for one caller to wait for and to close; None where there is none."""
+        lock, self._lock = self._lock, None
+        return lock
+
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal; also to a process that has ended and is not reaped yet."""
         with suppress(ProcessLookupError):
@@ -89,6 +94,9 @@ class Child:
         pid, status, usage = os.wait4(self.pid, os.WNOHANG)
         if pid == 0:
             return None
+        lock = self.take_lock()
+        if lock is not None:
+            lock.close()
         code = self._process.returncode = os.waitstatus_to_exitcode(status)
         cause = signal.Signals(-code).name if code < 0 else f"exit_{code}"
         how = f"killed by {cause}" if code < 0 else f"exit code {code}"

@@ -112,11 +112,14 @@ class Supervised:
         self._backoff_s = min(self._backoff_s * 2, MAX_BACKOFF_S)
 
     def await_death(self) -> None:
-        """Learn of the death from its lock, which it holds by now: that is the earliest."""
+        """Learn of the death from its lock, which it holds by now: that is the earliest.
+
+        Only the first call for a process has an effect.
+        """
         child, loop = self._child, asyncio.get_running_loop()
-        if child is None or child.lock is None:
+        lock = child.take_lock() if child is not None else None
+        if child is None or lock is None:
             return
-        lock = child.lock
 
         def wait() -> None:
             lock.wait()
