@@ -97,6 +97,7 @@ class Profile:
     faults_us: int = 0  # duration of the phase with faults
     bound_us: int = 8_000 * MS  # within which the cluster must be healthy after the last fault
     late_us: int = 10 * MS  # a waiting process takes its turn up to this late
+    needless_us: int = 0  # it takes a turn this often without a reason; 0: never
     append_us: int = 600  # mean time until an append lands
     ack_us: int = 400  # mean time until an acknowledgement arrives
     fetch_us: int = 500  # mean time until a landed record is fetched
@@ -146,6 +147,7 @@ def draw_profile(random: Random) -> Profile:
         shards=random.choice((1, 1, 1, 1, 2, 3)),
         faults_us=faults_us,
         late_us=random.choice((1, 5, 20, 50)) * MS,
+        needless_us=random.choice((0, 0, 7, 30)) * MS,
         append_us=random.choice((150, 600, 600, 3_000, 20_000)),
         ack_us=random.choice((200, 400, 3_000, 30_000)),
         fetch_us=random.choice((100, 500, 500, 3_000, 15_000)),

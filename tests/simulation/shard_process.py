@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from postjournal.core import messages as m
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
 from postjournal.core.sharding import ShardPlace
@@ -21,6 +22,23 @@ if TYPE_CHECKING:
     from tests.simulation.host import Host
 
 _APPLICATION = SimLedger()
+
+
+class ObservedRuntime(Runtime):
+    """Counts what happens in a turn: `messages` other than ticks, and their `effects`."""
+
+    messages = effects = 0
+
+    def begin_turn(self) -> None:
+        self.messages = self.effects = 0
+
+    def _step(self, message: m.Message) -> None:
+        self.messages += type(message) is not m.Tick
+        super()._step(message)
+
+    def _perform(self, effects: list[m.Effect]) -> None:
+        self.effects += len(effects)
+        super()._perform(effects)
 
 
 class ShardProcess:
@@ -48,7 +66,8 @@ class ShardProcess:
         ports = ShardPorts(
             self.log, self.tripwire, self.inbox, self.snapshots, SimClock(host), observer
         )
-        self.runtime = Runtime(self._make_replica, self._new_incarnation, ports)
+        self.runtime = ObservedRuntime(self._make_replica, self._new_incarnation, ports)
+        self._announced_ms: int | None = None  # the next duty, by the host's clock
 
     @property
     def replica(self) -> Replica[Any, Any, Any]:
@@ -96,19 +115,29 @@ class ShardProcess:
             return
         self._due_us = 0
         if host.paused_until_us is not None:
+            self._announced_ms = None  # the clock may have stood still
             self._turn_at(host.paused_until_us + 1)
             return
+        announced_ms = self._announced_ms
+        is_early = announced_ms is not None and host.monotonic_ms() < announced_ms
+        self.runtime.begin_turn()
         host.guard(self.runtime.turn, self.topics.shard)
         if not self.ended:
+            if is_early:
+                self.liveness.an_engine_announces_what_it_does(self.runtime)
             host.cluster.audit.after_turn(self)
             self._turn_when_due()
 
     def _turn_when_due(self) -> None:
         """Without a limit, unlike in production: a duty that is not announced is found here."""
-        wait_ms = self.runtime.wait_ms()
+        wait_ms, profile = self.runtime.wait_ms(), self.host.cluster.profile
+        is_paused = self.host.paused_until_us is not None
+        self._announced_ms = None if is_paused else self.host.monotonic_ms() + wait_ms
         if wait_ms < FOREVER_MS:
-            late_us = self._loop.uniform(0, self.host.cluster.profile.late_us)
+            late_us = self._loop.uniform(0, profile.late_us)
             self._turn_at(self._loop.now_us + wait_ms * MS + late_us)
+        if profile.needless_us:
+            self._turn_at(self._loop.now_us + profile.needless_us)
 
     def _new_incarnation(self) -> str:
         self._incarnations += 1
