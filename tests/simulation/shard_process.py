@@ -131,8 +131,8 @@ class ShardProcess:
     def _turn_when_due(self) -> None:
         """Without a limit, unlike in production: a duty that is not announced is found here."""
         wait_ms, profile = self.runtime.wait_ms(), self.host.cluster.profile
-        is_paused = self.host.paused_until_us is not None
-        self._announced_ms = None if is_paused else self.host.monotonic_ms() + wait_ms
+        is_known = self.host.paused_until_us is None and wait_ms > 1  # 1: it is due now
+        self._announced_ms = self.host.monotonic_ms() + wait_ms if is_known else None
         if wait_ms < FOREVER_MS:
             late_us = self._loop.uniform(0, profile.late_us)
             self._turn_at(self._loop.now_us + wait_ms * MS + late_us)
