@@ -17,6 +17,14 @@ from grafana.queries import (
 
 JOURNAL = f"postjournal_journal_next_offset{{{REPLICA}}}"
 
+ENGINE = "{{replica}} · {{shard}}"
+
+
+def engines(expr: str) -> str:
+    """`expr` without the labels that change when a replica's address does."""
+    return f"sum by (shard, replica) ({expr})"
+
+
 PANELS = [
     stat(
         "Shards without a leader",
@@ -135,8 +143,35 @@ PANELS = [
         ],
     ),
     Panel(
-        "CPU",
-        "Cores used by each process.",
+        "Engines: CPU",
+        "Cores used by the engine of each shard, with its Kafka clients.",
+        [Query(engines(rate("postjournal_engine_cpu_seconds_total", REPLICA)), ENGINE)],
+    ),
+    Panel(
+        "Engines: memory",
+        "Resident memory of the engine of each shard, which holds the whole state of the shard.",
+        [Query(engines(f"postjournal_engine_resident_memory_bytes{{{REPLICA}}}"), ENGINE)],
+        unit="bytes",
+    ),
+    Panel(
+        "Engines: threads",
+        "Of the engine of each shard; most are those of its Kafka clients.",
+        [Query(engines(f"postjournal_engine_threads{{{REPLICA}}}"), ENGINE)],
+    ),
+    Panel(
+        "Engines: ends",
+        "In five minutes, by cause: a signal, an exit code, or stuck. Alert: TooManyEngineEnds.",
+        [
+            Query(
+                "sum by (shard, replica, cause) "
+                f"(increase(postjournal_engine_ends_total{{{REPLICA}}}[5m]))",
+                f"{ENGINE}: {{{{cause}}}}",
+            )
+        ],
+    ),
+    Panel(
+        "Other processes: CPU",
+        "Cores used by each process that is not an engine; of a replica, its HTTP process.",
         [
             Query(
                 "sum by (job, replica, instance) "
@@ -146,8 +181,8 @@ PANELS = [
         ],
     ),
     Panel(
-        "Memory",
-        "Resident memory of each process. A replica holds the whole state of its shards.",
+        "Other processes: memory",
+        "Resident memory of each process that is not an engine; of a replica, its HTTP process.",
         [
             Query(
                 "sum by (job, replica, instance) (process_resident_memory_bytes)",

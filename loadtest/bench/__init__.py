@@ -8,6 +8,7 @@ from loadtest.bench.failover import bench_failover
 from loadtest.bench.latency import bench_latency
 from loadtest.bench.reads import bench_reads
 from loadtest.bench.recovery import bench_recovery
+from loadtest.bench.scale import bench_scale
 from loadtest.bench.snapshot import bench_snapshot
 from loadtest.bench.soak import bench_soak
 from loadtest.bench.throughput import bench_throughput
@@ -33,6 +34,7 @@ for command in (
     bench_failover,
     bench_latency,
     bench_throughput,
+    bench_scale,
     bench_soak,
     bench_recovery,
     bench_snapshot,

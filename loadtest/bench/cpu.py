@@ -47,26 +47,31 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class CpuMeter:
-    """Reads the CPU time of a system's processes."""
+    """Reads the CPU time of a system's processes; a replica's is that of all its processes."""
 
     def __init__(self, status: SystemStatus, shard: int = 0) -> None:
         """The shard must have a leader, which is listed separately."""
         leader = status.leader(shard)
         rows = [row for row in status.replicas if row.shard == shard]
         pids = {"leader" if row.name == leader else f"standby {row.name}": row.pid for row in rows}
-        self._leader_pid = pids.get("leader") or 0
-        pids |= {"broker": status.services["kafka"].pid, CLIENT: os.getpid()}
+        engines = {row.name: row.engine_pid for row in rows}
+        self._leader_pid = engines.get(leader or "") or 0
+        pids["broker"] = status.services["kafka"].pid
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items() if pid}
 
     def read(self) -> Reading:
         """The CPU time used until now; 0 for a process that has exited."""
-        used = {name: cpu_time_s(process) for name, process in self._processes.items()}
-        whole = psutil.cpu_times()
-        stolen = float(getattr(whole, "steal", 0.0))
-        busy = float(whole.user + whole.system + getattr(whole, "irq", 0)) + stolen
-        busy += float(getattr(whole, "softirq", 0) + getattr(whole, "nice", 0))
-        used[OTHERS] = busy - sum(used.values())
+        used = {name: tree_cpu_time_s(process) for name, process in self._processes.items()}
+        used[CLIENT] = cpu_time_s(psutil.Process())  # a bench's own system are its children
+        used[OTHERS] = busy_s() - sum(used.values())
         return Reading(time.monotonic(), used, threads_of(self._leader_pid))
+
+
+def busy_s() -> float:
+    """CPU seconds that the whole machine has used so far, with those taken by the hypervisor."""
+    whole = psutil.cpu_times()
+    kinds = ("user", "system", "nice", "irq", "softirq", "steal")
+    return sum(float(getattr(whole, kind, 0.0)) for kind in kinds)
 
 
 def usage(before: Reading, after: Reading) -> Usage:
@@ -120,6 +125,15 @@ def threads_of(pid: int) -> dict[str, Thread]:
             used_s = (int(fields[11]) + int(fields[12])) / TICKS
             found[stat.parent.name] = Thread(name.startswith("rdk:"), used_s)
     return found
+
+
+def tree_cpu_time_s(process: psutil.Process) -> float:
+    """CPU seconds of a process and its children that still run."""
+    try:
+        children = process.children(recursive=True)
+    except psutil.Error:
+        children = []
+    return sum(map(cpu_time_s, (process, *children)))
 
 
 def cpu_time_s(process: psutil.Process) -> float:

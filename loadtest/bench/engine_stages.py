@@ -12,9 +12,10 @@ import msgspec
 from loadtest.kafka import temporary_topic
 from loadtest.system import BenchSystem
 from loadtest.workload.preload import Transfers
-from postjournal.adapters.kafka.shard_log import KafkaLog
-from postjournal.adapters.kafka.sink import SinkWriter
+from postjournal.adapters.kafka.engine.shard_log import KafkaLog
+from postjournal.adapters.kafka.engine.sink import SinkWriter
 from postjournal.adapters.process.gc_tuning import reduce_gc_frequency
+from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.core import messages as m
 from postjournal.core.fold import JournalState, next_digest
 from postjournal.core.limits import Limits
@@ -84,7 +85,7 @@ def measure_stages(system: BenchSystem, transfers: Transfers, commands: int) -> 
 def _fetch(system: BenchSystem, count: int, watch: Stopwatch) -> list[SourceRecord]:
     """Read `count` records as a replica does: journal and sources with one consumer."""
     feed, rows = system.feed_topic, list[SourceRecord]()
-    log = KafkaLog(system.kafka, system.topics, SHARD)
+    log = KafkaLog(system.kafka, system.topics, SHARD, Wakeup())
     end = time.monotonic() + 20
     try:
         log.open_journal(0)

@@ -123,9 +123,9 @@ class BenchRun:
         warm_up_broker(system)
         return system
 
-    def start_storage(self, replicas: int) -> BenchSystem:
+    def start_storage(self, replicas: int, shards: int = 1) -> BenchSystem:
         """A system of its own whose replicas have not been started."""
-        system = self._stack.enter_context(own_system(replicas, launch=False))
+        system = self._stack.enter_context(own_system(replicas, shards, launch=False))
         self._systems.append(system)
         return system
 

@@ -82,7 +82,7 @@ def bench_throughput(
     transfers = run.transfers(accounts, commands)
     system = run.start_storage(1 + standbys)
     warm_up_broker(system)
-    preload_feed(system, SHARD, transfers)
+    preload_feed(system, {SHARD: transfers})
     with step("running"):
         system.launch_replicas()
         cpu, cores = _cpu(_sample(system, len(transfers)))
@@ -111,7 +111,8 @@ def bench_throughput(
 def _sample(system: BenchSystem, end: int) -> list[Sample]:
     samples: list[Sample] = []
     meter: CpuMeter | None = None
-    for results in count_results(system, SHARD, end):
+    for by_shard in count_results(system, {SHARD: end}):
+        results = by_shard[SHARD]
         if results and meter is None:
             status = system.status()  # the meter lists the leader separately, so wait for one
             meter = CpuMeter(status, SHARD) if status.leader(SHARD) else None

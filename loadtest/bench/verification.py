@@ -72,10 +72,10 @@ def bench_verify(run: BenchRun, *, commands: int, accounts: int) -> Verification
     """
     transfers = run.transfers(accounts, commands)
     system = run.start_storage(2)
-    preload_feed(system, SHARD, transfers)
+    preload_feed(system, {SHARD: transfers})
     with step("deciding and publishing them"):
         system.launch_replicas()
-        for _ in count_results(system, SHARD, len(transfers)):
+        for _ in count_results(system, {SHARD: len(transfers)}):
             pass
         wait_until_settled(system, SHARD, same_seq=True)
     with step(f"verifying {len(transfers):,} commands"):

@@ -72,7 +72,7 @@ def _with_the_package(_: click.Context, __: click.Parameter, engine: Path | None
     "Commands per second directly into Kafka; the gateway gets 20 more.",
 )
 @number_option("--replicas", click.IntRange(2, 20), 3)
-@number_option("--shards", click.IntRange(1, 16), 1)
+@number_option("--shards", click.IntRange(1, 16), 2)
 @click.option(
     "--engine",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -91,11 +91,12 @@ def chaos(*, only_schedule: bool, output: Path | None, as_json: bool, **options:
     """Inject every fault into a running system, and prove that nothing was lost or done twice.
 
     Starts Kafka, Redis and all services in a temporary directory, each replica behind a TCP proxy
-    of its own. The same seed gives the same schedule: SIGKILL, SIGSTOP, handovers, connections
-    reset, held and delayed, restarts of the broker, Redis, the gateway and the coordinator
-    killed, no space for snapshots; under load from the gateway and directly into Kafka, with
-    repeats. Then everything is audited: the results against what was sent, journal and snapshots
-    by `./postjournal verify`, the replicas' memory, the projection in Redis.
+    of its own. The same seed gives the same schedule: SIGKILL and SIGSTOP to replicas and to the
+    engine of one shard, crashes of engines, handovers, connections reset, held and delayed,
+    restarts of the broker, Redis, the gateway and the coordinator killed, no space for snapshots;
+    under load from the gateway and directly into Kafka, with repeats. Then everything is audited:
+    the results against what was sent, journal and snapshots by `./postjournal verify`, the
+    replicas' memory, the projection in Redis.
 
     Exit code 1: something was lost, doubled, missing or wrong.
     """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from loadtest.faults import disk
+from loadtest.faults import disk, replica_processes
 from loadtest.faults.kinds import KAFKA, Fault
 from loadtest.faults.proxied_system import ProxiedSystem
 from loadtest.faults.proxy import Proxies
@@ -18,6 +19,7 @@ from postjournal.adapters.kafka.control_log import ControlLog
 from postjournal.cli.docker.system import DockerSystem
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.readiness import storage_checks
+from postjournal.cli.local.status import ReplicaRow
 from postjournal.cluster.status import Handover
 from postjournal.core.errors import JournalUnavailable
 
@@ -27,8 +29,20 @@ REVIVE_S = 3.0
 BROKER_POLL_S = 0.2
 
 LASTING = frozenset(
-    (Fault.PAUSE, Fault.DISCONNECT, Fault.CUT, Fault.HANG, Fault.DELAY, Fault.DISK_FULL)
+    (
+        *(Fault.PAUSE, Fault.ENGINE_PAUSE, Fault.DISCONNECT),
+        *(Fault.CUT, Fault.HANG, Fault.DELAY, Fault.DISK_FULL),
+    )
 )
+KILLS = {
+    Fault.PARENT_KILL: replica_processes.kill_parent,
+    Fault.HTTP_KILL: replica_processes.kill_http,
+}
+ENGINE_SIGNALS = {
+    Fault.ENGINE_KILL: signal.SIGKILL,
+    Fault.ENGINE_ABORT: signal.SIGSEGV,
+    Fault.ENGINE_PAUSE: signal.SIGSTOP,
+}
 Heal = Callable[[], None]
 
 
@@ -58,10 +72,10 @@ class FaultInjector:
     ) -> Moment:
         """Inject a fault; heal it after `lasts_s` seconds or at `heal_all`, if it is lasting.
 
-        `target`: the replica or service; `delay_ms`: of DELAY; `shard`: of HANDOVER. A killed
-        process is restarted by its supervisor, which is not waited for, except for the broker.
-        Returns the moment before the fault; in containers it takes effect some 100 ms later.
-        Raises `OperationFailed` when the fault cannot be injected.
+        `target`: the replica or service; `delay_ms`: of DELAY; `shard`: of HANDOVER, and
+        that of a single engine. A killed process is restarted by its supervisor, which is not
+        waited for, except for the broker. Returns the moment before the fault; in containers it
+        takes effect some 100 ms later. Raises `OperationFailed` when the fault cannot be injected.
         """
         moment = Moment(time.monotonic_ns(), time.time_ns() // 1_000_000)
         heal = self._begin(fault, target, delay_ms, shard)
@@ -103,12 +117,32 @@ class FaultInjector:
                 return self._hand_over(shard)
             case Fault.DISK_FULL:
                 return self._fill_disks()
+            case Fault.PARENT_KILL | Fault.HTTP_KILL:
+                KILLS[fault](self._row(target, shard))
+                return _nothing
+            case Fault.ENGINE_KILL | Fault.ENGINE_ABORT | Fault.ENGINE_PAUSE:
+                return self._signal_engine(fault, target, shard)
 
     def _kill(self, target: str) -> Heal:
         self._deployment.kill(target)
         if isinstance(self._deployment, DockerSystem):  # Docker does not restart what was killed
             threading.Timer(REVIVE_S, self._deployment.start_replica, (target,)).start()
         return partial(self._wait_for_broker, target)
+
+    def _row(self, target: str, shard: int) -> ReplicaRow:
+        row = next((row for row in self._system.rows(shard) if row.name == target), None)
+        if row is None:
+            raise OperationFailed(f"{target} has no shard {shard}")
+        return row
+
+    def _signal_engine(self, fault: Fault, target: str, shard: int) -> Heal:
+        row = self._row(target, shard)
+        self._deployment.signal_engine(row, ENGINE_SIGNALS[fault])
+        return partial(self._resume_engine, row) if fault is Fault.ENGINE_PAUSE else _nothing
+
+    def _resume_engine(self, row: ReplicaRow) -> None:
+        with contextlib.suppress(OperationFailed):  # ended meanwhile
+            self._deployment.signal_engine(row, signal.SIGCONT)
 
     def _resume(self, target: str) -> None:
         with contextlib.suppress(OperationFailed):  # killed meanwhile
@@ -142,7 +176,7 @@ class FaultInjector:
             self._control.append(Handover(shard=shard, time=time.time_ns() // 1_000_000))
         except JournalUnavailable as error:
             raise OperationFailed(f"the handover cannot be requested: {error}") from error
-        return lambda: None
+        return _nothing
 
     def _fill_disks(self) -> Heal:
         """For all replicas that run now; one that is started meanwhile can write."""
@@ -152,11 +186,15 @@ class FaultInjector:
 
     def _on_all_replicas(self, change: Callable[[int], None]) -> None:
         for row in self._system.status().replicas:
-            if row.pid is not None:
-                change(row.pid)
+            if row.engine_pid is not None:
+                change(row.engine_pid)
 
     def _request_snapshots(self) -> None:
         """A full disk is a fault only for what writes files."""
         client = self._system.coordinator()
         with contextlib.suppress(OperationFailed):  # it may have been killed just now
             client.request_snapshot(None, allow_leader=False)
+
+
+def _nothing() -> None:
+    """Heals a fault that heals itself."""

@@ -22,6 +22,20 @@ class Fault(StrEnum):
     DELAY = "delay"
     HANDOVER = "handover"
     DISK_FULL = "disk-full"
+    PARENT_KILL = "parent-kill"
+    HTTP_KILL = "http-kill"
+    ENGINE_KILL = "engine-kill"
+    ENGINE_ABORT = "engine-abort"
+    ENGINE_PAUSE = "engine-pause"
+
+
+AT_LEADER = frozenset(
+    (
+        *(Fault.HANDOVER, Fault.PARENT_KILL, Fault.HTTP_KILL),
+        *(Fault.ENGINE_KILL, Fault.ENGINE_ABORT, Fault.ENGINE_PAUSE),
+    )
+)
+"""Faults that are always aimed at the leader of a shard."""
 
 
 class FaultKind(msgspec.Struct, frozen=True):
@@ -49,6 +63,12 @@ KINDS = (
         "delay", Fault.DELAY, 2, "all data from and to Kafka is late", None, (3, 8), (5, 120)
     ),
     FaultKind("handover", Fault.HANDOVER, 2, "the leader is requested to resign"),
+    FaultKind("parent-kill", Fault.PARENT_KILL, 2, "SIGKILL to a replica's main process alone"),
+    FaultKind("http-kill", Fault.HTTP_KILL, 1, "SIGKILL to a replica's HTTP process"),
+    FaultKind("engine-kill", Fault.ENGINE_KILL, 3, "SIGKILL to the engine of one shard"),
+    FaultKind("engine-abort", Fault.ENGINE_ABORT, 2, "SIGSEGV, as of a crash in a C library"),
+    # The longest ones exceed the time after which a replica ends an engine that is stuck.
+    FaultKind("engine-pause", Fault.ENGINE_PAUSE, 3, "SIGSTOP, later SIGCONT", None, (0.2, 13)),
     FaultKind("broker-restart", Fault.RESTART, 1, "SIGTERM, started again", KAFKA),
     FaultKind("broker-kill", Fault.KILL, 1, "SIGKILL", KAFKA),
     FaultKind("broker-pause", Fault.PAUSE, 1, "SIGSTOP", KAFKA, (0.5, 4)),

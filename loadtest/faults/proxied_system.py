@@ -20,8 +20,9 @@ from postjournal.cli.local.readiness import OnStep, ReadinessWaiter, service_che
 from postjournal.cli.local.system import SERVICES_TIMEOUT_S, LocalSystem
 
 SNAPSHOTS = {
-    # At the usual load one about every ten seconds, so that every kind of fault meets some.
-    "POSTJOURNAL_SNAPSHOT_EVERY_COMMANDS": "1000",
+    # At the usual load one of each of two shards about every ten seconds, so that every kind of
+    # fault meets some.
+    "POSTJOURNAL_SNAPSHOT_EVERY_COMMANDS": "500",
     # All of an hour are retained, for the audit.
     "POSTJOURNAL_SNAPSHOT_KEEP": "400",
 }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from loadtest.faults.kinds import KAFKA, KINDS, Fault, FaultKind
+from loadtest.faults.kinds import AT_LEADER, KAFKA, KINDS, FaultKind
 
 FIRST_AT_S = 3.0
 CALM_END_S = 10.0
@@ -77,7 +77,7 @@ def draw(
 def _draw_one(
     rng: random.Random, at_s: float, kind: FaultKind, replicas: Sequence[str], shards: int
 ) -> ScheduledFault:
-    at_leader = kind.fault is Fault.HANDOVER or rng.random() < LEADER
+    at_leader = kind.fault in AT_LEADER or rng.random() < LEADER
     shard, replica = rng.randrange(shards), rng.choice(list(replicas))
     return ScheduledFault(
         at_s=at_s,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -53,6 +54,13 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     balance_sum: int
     expected_sum: int
     examples: list[str]
+
+    @classmethod
+    def sum_of(cls, parts: Sequence[Findings]) -> Findings:
+        """Of audits that are independent of each other, such as one for each shard."""
+        numbers = [name for name in cls.__struct_fields__ if name != "examples"]
+        sums = {name: sum(getattr(part, name) for part in parts) for name in numbers}
+        return cls(**sums, examples=[text for part in parts for text in part.examples])
 
     @property
     def ok(self) -> bool:

@@ -6,8 +6,8 @@ import random
 import time
 import uuid
 from array import array
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Mapping
+from itertools import count, islice
 
 from loadtest.kafka import command_producer, create_topics, end_offset, follower
 from loadtest.progress import show_status, step
@@ -15,7 +15,9 @@ from loadtest.system import BenchSystem
 from loadtest.workload.commands import CommandSpec, encode, position_in
 from postjournal.cli.errors import OperationFailed
 from postjournal.config.settings import KafkaAccess
+from postjournal.core.sharding import shard_of
 
+DEFAULT_KEY = b"main"
 CHUNK = 20_000
 MAX_QUEUED = 100_000
 DELIVERY_TIMEOUT_S = 60.0
@@ -89,16 +91,32 @@ class Transfers:
             position += 1
 
 
-def preload_feed(system: BenchSystem, shard: int, transfers: Transfers) -> None:
+def preload_feed(system: BenchSystem, by_shard: Mapping[int, Transfers]) -> None:
     """Create the topics of a system without replicas, and fill its feed topic."""
-    with step(f"preloading {len(transfers):,} commands into {system.feed_topic}"):
+    wanted = sum(map(len, by_shard.values()))
+    with step(f"preloading {wanted:,} commands into {system.feed_topic}"):
         create_topics(system.kafka, system.topics, system.plan.shards)
-        loaded = preload(system.kafka, system.feed_topic, shard, transfers.values())
-    if loaded != len(transfers):
-        raise OperationFailed(f"only {loaded} of {len(transfers)} commands could be queued")
+        loaded = 0
+        for shard, transfers in by_shard.items():
+            key = key_of(shard, system.plan.shards)
+            loaded += preload(system.kafka, system.feed_topic, shard, transfers.values(), key)
+    if loaded != wanted:
+        raise OperationFailed(f"only {loaded} of {wanted} commands could be queued")
 
 
-def preload(kafka: KafkaAccess, topic: str, partition: int, values: Iterator[bytes]) -> int:
+def key_of(shard: int, shards: int) -> bytes:
+    """The key of a ledger that belongs to a shard, which rejects the commands of others."""
+    keys = (b"%s-%d" % (DEFAULT_KEY, number) if number else DEFAULT_KEY for number in count())
+    return next(key for key in keys if shard_of(key, shards) == shard)
+
+
+def preload(
+    kafka: KafkaAccess,
+    topic: str,
+    partition: int,
+    values: Iterator[bytes],
+    key: bytes = DEFAULT_KEY,
+) -> int:
     """Append all values; return how many, once Kafka has acknowledged every one."""
     producer, loaded = command_producer(kafka, topic, PRODUCER_SETTINGS), 0
     errors: list[str] = []
@@ -106,7 +124,7 @@ def preload(kafka: KafkaAccess, topic: str, partition: int, values: Iterator[byt
     def on_delivery(error: object, _message: object) -> None:
         errors.extend([str(error)] if error else [])
 
-    while chunk := _chunk(values):
+    while chunk := _chunk(values, key):
         chunk[-1]["callback"] = on_delivery
         loaded += producer.produce_batch(topic, chunk, partition=partition)
         show_status(f"preloaded {loaded:,} commands")
@@ -119,25 +137,27 @@ def preload(kafka: KafkaAccess, topic: str, partition: int, values: Iterator[byt
     return loaded
 
 
-def _chunk(values: Iterator[bytes]) -> list[dict[str, object]]:
-    return [{"value": value, "key": b"main"} for value in islice(values, CHUNK)]
+def _chunk(values: Iterator[bytes], key: bytes) -> list[dict[str, object]]:
+    return [{"value": value, "key": key} for value in islice(values, CHUNK)]
 
 
-def count_results(system: BenchSystem, shard: int, end: int) -> Iterator[int]:
-    """How many results the results topic holds, four times a second, until there are `end`.
+def count_results(system: BenchSystem, ends: Mapping[int, int]) -> Iterator[dict[int, int]]:
+    """How many results the results topic holds by shard, four times a second, until all `ends`.
 
-    Raises `OperationFailed` when none comes for half a minute.
+    `ends`: how many results each shard will have. Raises `OperationFailed` when none comes for half
+    a minute.
     """
-    consumer, results, changed_s = follower(system.kafka), 0, time.monotonic()
+    consumer, results, changed_s = follower(system.kafka), dict.fromkeys(ends, 0), time.monotonic()
     try:
-        while results < end:
+        while any(results[shard] < end for shard, end in ends.items()):
             time.sleep(RESULTS_POLL_S)
-            found = end_offset(consumer, system.results_topic, shard)
-            if found > results:
+            found = {shard: end_offset(consumer, system.results_topic, shard) for shard in ends}
+            held = sum(found.values())
+            if held > sum(results.values()):
                 results, changed_s = found, time.monotonic()
             elif time.monotonic() - changed_s > STALLED_S:
-                raise OperationFailed(f"no new result for {STALLED_S:g} s, after {results:,}")
-            show_status(f"{results:,} of {end:,} results")
+                raise OperationFailed(f"no new result for {STALLED_S:g} s, after {held:,}")
+            show_status(f"{held:,} of {sum(ends.values()):,} results")
             yield results
     finally:
         consumer.close()

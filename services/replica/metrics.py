@@ -1,11 +1,8 @@
-"""The replica's Prometheus metrics, in base units and with names as Prometheus' guide has them."""
+"""An engine's Prometheus metrics, in base units and with names as Prometheus' guide has them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
 from postjournal.cluster.states import (
     FailoverCause,
@@ -15,6 +12,9 @@ from postjournal.cluster.states import (
 )
 from postjournal.cluster.status import CatchUp
 from postjournal.core import messages as m
+from services.replica.messages import Family, Sample
+
+PREFIX = "postjournal_"
 
 MILLISECONDS = (
     *(0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
@@ -130,30 +130,18 @@ POSITION = Gauge(
 )
 
 
-class NamedRegistry(Collector):
-    """The metrics of the process, each with the replica's name as a label.
-
-    Prometheus adds only the address, which neither status records nor log lines have. Adding the
-    label at each scrape costs the engine nothing.
-    """
-
-    def __init__(self, replica: str) -> None:
-        """`replica`: the value of the label of the same name."""
-        self._label = {"replica": replica}
-
-    def collect(self) -> Iterable[Metric]:
-        for metric in REGISTRY.collect():
-            metric.samples = [
-                sample._replace(labels=self._label | sample.labels) for sample in metric.samples
-            ]
-            yield metric
-
-
-def registry_of(replica: str) -> CollectorRegistry:
-    """Return the registry that `/metrics` shows; `replica`: the replica's name."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(NamedRegistry(replica))
-    return registry
+def collect() -> list[Family]:
+    """The metrics of this engine; those of Python and of the process are left out."""
+    return [
+        Family(
+            metric.name,
+            metric.documentation,
+            metric.type,
+            [Sample(sample.name, sample.labels, sample.value) for sample in metric.samples],
+        )
+        for metric in REGISTRY.collect()
+        if metric.name.startswith(PREFIX)
+    ]
 
 
 def initialize(shard: str) -> None:

@@ -1,26 +1,23 @@
-"""One shard of a replica: the thread that owns the engine, its metrics and status records."""
+"""One shard of a replica: the loop of its engine, its metrics and its status records."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import signal
-import threading
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec.structs import asdict
 
-from postjournal.adapters.kafka import settings as kafka_settings
-from postjournal.adapters.kafka.producer import RecordProducer
-from postjournal.adapters.kafka.shard_log import KafkaLog
+from postjournal.adapters.kafka.engine.shard_log import KafkaLog
 from postjournal.adapters.process.clock import SystemClock
 from postjournal.adapters.process.inbox import QueueInbox
 from postjournal.adapters.process.thread_priority import ThreadPriority
-from postjournal.adapters.process.tripwire import TripwireClient
+from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.adapters.snapshots.manager import Stores
 from postjournal.cluster.states import ReplicaState, SnapshotState, leads
 from postjournal.cluster.status import (
@@ -34,7 +31,7 @@ from postjournal.cluster.topics import Topics
 from postjournal.config.settings import Settings
 from postjournal.core import messages as m
 from postjournal.core.application import Application
-from postjournal.core.errors import BrokersLost, JournalUnavailable, ShardHalted
+from postjournal.core.errors import BrokersLost, ShardHalted
 from postjournal.core.limits import Limits
 from postjournal.core.reader import Reader
 from postjournal.core.replica import Replica
@@ -50,8 +47,6 @@ from services.replica.snapshots import bound_of, make_snapshots
 log = logging.getLogger(__name__)
 
 STATUS_EVERY_MS = 1_000
-LIVE_WITHIN_MS = 5_000
-"""A loop whose last turn is longer ago is not live (`/livez`); a turn takes some ms."""
 
 
 class Addresses(msgspec.Struct, frozen=True):
@@ -60,10 +55,39 @@ class Addresses(msgspec.Struct, frozen=True):
     http: str
     tripwire: str
 
+    @classmethod
+    def of(cls, settings: Settings, tripwire_port: int) -> Addresses:
+        """`tripwire_port`: the one that was bound."""
+        return cls(
+            http=f"{settings.advertise}:{settings.http_port}",
+            tripwire=f"{settings.advertise}:{tripwire_port}",
+        )
+
+
+class Parent(Protocol):
+    """What an engine needs of its replica; see `services.replica.engine.Connection`."""
+
+    inbox: QueueInbox
+    wakeup: Wakeup
+    last_end: str | None
+
+    def begin(self, incarnation: str) -> None:
+        """Return when the incarnation may claim."""
+
+    def report(self, shard: int, record: bytes) -> None:
+        """Pass a status record on."""
+
+    def watch(self, address: str, incarnation: str, epoch: int) -> None:
+        """See `ports.Tripwire`, as for the next two."""
+
+    def unwatch(self) -> None: ...
+
+    def poll(self) -> Sequence[m.Message]: ...
+
 
 @dataclass(frozen=True)
 class Shared:
-    """The dependencies that all shards of a process share; `stores`: None without snapshots."""
+    """What is the same for all shards; `stores`: None without snapshots."""
 
     settings: Settings
     topics: Topics
@@ -73,42 +97,41 @@ class Shared:
 
 
 class ShardRunner:
-    """Runs the engine of one shard in a thread, and reports what it observes.
+    """Runs the engine of one shard, and reports what it observes.
 
-    `status`: the latest status record; any thread may read it.
+    `status`: the latest status record.
     """
 
-    def __init__(self, shared: Shared, shard: int) -> None:
-        """Creates the clients; `start` starts the thread. Raises `ConfigurationError`."""
-        self.shard = shard
-        self.inbox = QueueInbox()
+    def __init__(self, shared: Shared, shard: int, parent: Parent) -> None:
+        """Creates the clients. Raises `ConfigurationError`."""
+        self.shard, self._parent = shard, parent
+        self._inbox, wakeup = parent.inbox, parent.wakeup
         settings, topics, application = shared.settings, shared.topics, shared.application
-        self._settings, self._topics, self._addresses = settings, topics, shared.addresses
+        self._settings, self._addresses = settings, shared.addresses
         self._application = application
         self._label = str(shard)
         metrics.initialize(self._label)
         self._clock = SystemClock()
-        self._status_producer = RecordProducer(
-            kafka_settings.control_producer(settings.kafka), is_watched=True
-        )
-        self._log = KafkaLog(settings.kafka, topics, shard)
+        self._log = KafkaLog(settings.kafka, topics, shard, wakeup)
         self._bound = bound_of(settings)
-        self._snapshots = make_snapshots(settings, topics, application, shard, shared.stores)
-        self._progress = ProgressMeter(shard)
-        ports = ShardPorts(
-            self._log, TripwireClient(), self.inbox, self._snapshots, self._clock, self
+        self._snapshots = make_snapshots(
+            settings, topics, application, shard, stores=shared.stores, wakeup=wakeup
         )
-        self._runtime = Runtime(self._make_replica, lambda: uuid.uuid4().hex, ports)
+        self._progress = ProgressMeter(shard)
+        ports = ShardPorts(self._log, parent, self._inbox, self._snapshots, self._clock, self)
+        self._runtime = Runtime(self._make_replica, self._new_incarnation, ports)
         self._state: str = ReplicaState.RESTORING
         self._error: str | None = None
-        self._has_lost_brokers = False
         self._catch_up: CatchUp | None = None
         self._load = RecentLoad(self._clock.monotonic_ms())
         self._since_ms = self._caught_up_ms = self._clock.wall_ms()
-        self._turned_ms = self._clock.monotonic_ms()
         self._status_due_ms = 0
         self.status = self._make_status(None)
-        self._thread = threading.Thread(target=self._run, name=f"shard-{shard}", daemon=True)
+
+    def _new_incarnation(self) -> str:
+        incarnation = uuid.uuid4().hex
+        self._parent.begin(incarnation)
+        return incarnation
 
     def _make_replica(self, incarnation: str) -> Engine:
         place = ShardPlace(self.shard, self._settings.shards)
@@ -119,65 +142,54 @@ class ShardRunner:
             return Reader(identity, self._application, limits, self._bound)
         return Replica(identity, self._application, limits)
 
-    def start(self) -> None:
-        self._thread.start()
+    # --- the loop ---------------------------------------------------------------------------
 
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the thread, after `inbox.ask_to_stop()`; True if it stopped as requested."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive() and not self._has_lost_brokers
+    def run(self) -> bool:
+        """Run the engine until it is requested to stop; whether it stopped as requested.
 
-    @property
-    def alive(self) -> bool:
-        """Whether the loop turns; also True for a halted shard, which no restart would help."""
-        is_turning = self._clock.monotonic_ms() - self._turned_ms < LIVE_WITHIN_MS
-        return self._state == ReplicaState.HALTED or (self._thread.is_alive() and is_turning)
-
-    # --- the thread -------------------------------------------------------------------------
-
-    def _run(self) -> None:
+        A halted shard waits for that request too, since no restart would help it. MemoryError is
+        raised: there a restart does help.
+        """
         priority = ThreadPriority()
         if not priority.is_allowed:
             log.info(
                 "shard %d: may not raise its thread's priority (docs/operations.md)", self.shard
             )
         try:
-            self._runtime.start()
-            while not self._runtime.stopped:
-                priority.switch(on=self._runtime.replica.is_behind)
-                self._runtime.turn()
-                self._turned_ms = now_ms = self._clock.monotonic_ms()
-                if now_ms >= self._status_due_ms:
-                    self._status_due_ms = now_ms + STATUS_EVERY_MS
-                    self._report()
-            self._log.close()
+            self._turn_until_stopped(priority)
         except BrokersLost as error:
-            self._end_process(error)
-            return
+            log.critical("shard %d: %s; the engine exits to be restarted", self.shard, error)
+            return False
+        except MemoryError:
+            raise
         except ShardHalted as error:
             self._halt(str(error))
         except Exception as error:
             log.exception("shard %d: unexpected error; halting the shard", self.shard)
             self._halt(f"bug: {type(error).__name__}: {error}")
-        self.inbox.close()
-        with contextlib.suppress(BrokersLost):
-            self._report()
-            self._status_producer.flush(1.0)
+        self._inbox.close()
+        self._report()
         if self._state == ReplicaState.HALTED:
-            self._close_clients()
+            self._wait_for_stop()
+        return True
 
-    def _close_clients(self) -> None:
-        """The process keeps running, and without polls the clients' reports would accumulate."""
-        for client in (self._log, self._status_producer):
-            with contextlib.suppress(BrokersLost):
-                client.close()
+    def _turn_until_stopped(self, priority: ThreadPriority) -> None:
+        self._runtime.start()
+        while not self._runtime.stopped:
+            priority.switch(on=self._runtime.replica.is_behind)
+            self._runtime.turn()
+            now_ms = self._clock.monotonic_ms()
+            if now_ms >= self._status_due_ms:
+                self._status_due_ms = now_ms + STATUS_EVERY_MS
+                self._report()
+        self._log.close()
 
-    def _end_process(self, error: BrokersLost) -> None:
-        """The restarted process has new clients; meanwhile, a peer takes over."""
-        log.critical("shard %d: %s; exiting", self.shard, error)
-        self._has_lost_brokers = True
-        self.inbox.close()
-        os.kill(os.getpid(), signal.SIGTERM)
+    def _wait_for_stop(self) -> None:
+        with contextlib.suppress(BrokersLost):  # unread reports of its clients would pile up
+            self._log.close()
+        while not self._inbox.is_asked_to_stop:
+            self._report()
+            self._parent.wakeup.wait(STATUS_EVERY_MS / 1000)
 
     def _halt(self, error: str) -> None:
         log.critical("shard %d halted: %s", self.shard, error)
@@ -258,7 +270,8 @@ class ShardRunner:
     # --- status records ---------------------------------------------------------------------
 
     def _report(self) -> None:
-        known_end = None if self._runtime.stopped else self._log.known_end()
+        is_closed = self._runtime.stopped or self._state == ReplicaState.HALTED
+        known_end = None if is_closed else self._log.known_end()
         replica = self._runtime.replica
         lag = None if known_end is None else max(known_end - replica.position, 0)
         if replica.journal.epoch != self.status.epoch:
@@ -293,19 +306,14 @@ class ShardRunner:
             tripwire=self._addresses.tripwire,
             time=wall_ms,
             error=self._error,
+            last_end=self._parent.last_end,
             snapshot=restoring.snapshot_id if restoring else None,
             catch_up=self._catch_up,
             load=self._load.latest(self._clock.monotonic_ms(), leads=leads(self._state)),
         )
 
     def _publish(self, record: StatusRecord) -> None:
-        value = msgspec.json.encode(record)
-        key, producer = self._settings.replica.encode(), self._status_producer
-        try:
-            producer.send(self._topics.status, value, key=key, partition=self.shard)
-        except JournalUnavailable as error:
-            log.warning("shard %d: cannot publish a status record: %s", self.shard, error)
-        producer.poll(0)
+        self._parent.report(self.shard, msgspec.json.encode(record))
 
     def _update_gauges(self, status: ReplicaStatus) -> None:
         label, replica = self._label, self._runtime.replica

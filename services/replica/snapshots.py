@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from postjournal.adapters.kafka.journal_probe import JournalProbe
+from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.adapters.snapshots.catalogue import SnapshotStore
 from postjournal.adapters.snapshots.manager import Restorer, SnapshotManager, Stores
 from postjournal.adapters.snapshots.object_store import INTERACTIVE_TIMEOUT_S, ObjectStore
@@ -29,19 +30,27 @@ CHECK_RETRY_S = 5.0
 def open_stores(settings: StoreSettings | None, namespace: str) -> Stores | None:
     """Return the snapshot store, or None when no store is configured.
 
-    Raises `StoreUnusable` for an invalid URL. The store itself is checked in the background,
-    because a replica works without it as long as the journal is complete.
+    Raises `StoreUnusable` for an invalid URL.
     """
     if settings is None:
-        log.warning("POSTJOURNAL_SNAPSHOT_URL is not set: reading the whole journal at each start")
         return None
-    stores = Stores(
+    return Stores(
         background=SnapshotStore(ObjectStore(settings), namespace),
         interactive=SnapshotStore(ObjectStore(settings, INTERACTIVE_TIMEOUT_S), namespace),
     )
+
+
+def check_store(settings: StoreSettings | None, namespace: str) -> None:
+    """Check the snapshot store in the background, and log what is wrong with it.
+
+    Nothing waits for it: a replica works without a store as long as the journal is complete.
+    """
+    stores = open_stores(settings, namespace)
+    if stores is None:
+        log.warning("POSTJOURNAL_SNAPSHOT_URL is not set: reading the whole journal at each start")
+        return
     store = stores.interactive
     threading.Thread(target=_check, args=(store,), daemon=True, name="store-check").start()
-    return stores
 
 
 def _check(store: SnapshotStore) -> None:
@@ -71,7 +80,9 @@ def make_snapshots(
     topics: Topics,
     application: Application[Any, Any, Any],
     shard: int,
+    *,
     stores: Stores | None,
+    wakeup: Wakeup,
 ) -> SnapshotManager:
     """Return the `Snapshots` port of one shard.
 
@@ -85,6 +96,5 @@ def make_snapshots(
         dedupe_window=settings.dedupe_window,
     )
     open_probe = partial(JournalProbe, settings.kafka, topics.journal, shard)
-    return SnapshotManager(
-        shard, settings.replica, stores, Restorer(open_probe, load, bound_of(settings).fits)
-    )
+    restorer = Restorer(open_probe, load, bound_of(settings).fits)
+    return SnapshotManager(shard, settings.replica, stores, restorer, wakeup)

@@ -31,7 +31,7 @@ class ShardLog(Protocol):
     """
 
     def poll(self, timeout_ms: int) -> Sequence[Message]:
-        """Return what has happened; wait up to `timeout_ms` when nothing has."""
+        """Return what has happened; wait up to `timeout_ms` when nothing has in any port."""
 
     def open_journal(self, offset: int) -> None:
         """Deliver journal records from `offset` on; none is delivered before this call."""
@@ -80,16 +80,16 @@ class ShardLog(Protocol):
 
 
 class Tripwire(Protocol):
-    """Detects within a millisecond that the leader's process has exited.
+    """Detects within a millisecond that the leader's engine or replica has died.
 
     `poll` then returns `TripwireFired`.
     """
 
-    def watch(self, address: str, epoch: int) -> None:
-        """Hold a connection to `address` (host:port), the leader of `epoch`, and to no other."""
+    def watch(self, address: str, incarnation: str, epoch: int) -> None:
+        """Watch `incarnation`, which leads `epoch` from `address` (host:port), and no other."""
 
     def unwatch(self) -> None:
-        """Close the connection, and watch no leader."""
+        """Watch no leader."""
 
     def poll(self) -> Sequence[Message]:
         """Return what has happened since the last call; never wait."""

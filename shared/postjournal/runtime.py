@@ -14,9 +14,10 @@ from postjournal.core.reader import Reader
 from postjournal.core.replica import Replica
 from postjournal.ports import Clock, Inbox, Observer, ShardLog, Snapshots, Tripwire
 
-IDLE_POLL_MS = 2
-"""No other thread can wake librdkafka's poll: tripwires and queries wait for at most this long."""
+MAX_WAIT_MS = 100
+"""Also the longest delay of what the ports do on a clock of their own, such as retries."""
 
+FOREVER_MS = 86_400_000
 
 Engine = Replica[Any, Any, Any] | Reader[Any, Any, Any]
 
@@ -58,16 +59,13 @@ class Runtime:
         clock = self._ports.clock
         self._perform(self.replica.start(clock.monotonic_ms(), clock.wall_ms()))
 
-    def turn(self, timeout_ms: int = IDLE_POLL_MS) -> None:
-        """Run one round: poll for up to `timeout_ms`, step, carry out the effects.
+    def turn(self) -> None:
+        """Run one round: wait until something has happened or is due, step, carry out the effects.
 
         Raises `ShardHalted` when this shard must not go on.
         """
         ports = self._ports
-        from_log = [
-            *ports.log.poll(0 if self.replica.is_busy else timeout_ms),
-            *ports.snapshots.poll(),
-        ]
+        from_log = [*ports.log.poll(min(self.wait_ms(), MAX_WAIT_MS)), *ports.snapshots.poll()]
         incarnation = self.replica.incarnation
         for message in from_log:
             if self.replica.incarnation != incarnation:
@@ -78,6 +76,14 @@ class Runtime:
             self._step(message)
         if not from_log and not from_elsewhere:
             self._step(m.Tick())
+
+    def wait_ms(self) -> int:
+        """How long to wait if nothing happens. `FOREVER_MS`: until something does."""
+        if self.replica.is_busy:
+            return 0
+        now_ms = self._ports.clock.monotonic_ms()
+        due_ms = self.replica.next_due_ms(now_ms)
+        return FOREVER_MS if due_ms is None else max(due_ms - now_ms, 1)
 
     def _step(self, message: m.Message) -> None:
         clock = self._ports.clock
@@ -109,7 +115,7 @@ class Runtime:
             m.OpenSink: lambda e: log.open_sink(e.sink),
             m.Publish: lambda e: log.publish(e.sink, e.outputs),
             m.CloseSinks: lambda _: log.close_sinks(),
-            m.WatchLeader: lambda e: tripwire.watch(e.address, e.epoch),
+            m.WatchLeader: lambda e: tripwire.watch(e.address, e.incarnation, e.epoch),
             m.UnwatchLeader: lambda _: tripwire.unwatch(),
             m.Reply: lambda e: inbox.reply(e.token, e.result, e.seq, e.epoch, e.error),
             m.Rebuild: lambda _: self._rebuild(),

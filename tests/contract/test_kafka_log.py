@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from postjournal.adapters.kafka import shard_log as kafka_log
-from postjournal.adapters.kafka.sink import RETRY_S
+from postjournal.adapters.kafka.engine import shard_log as kafka_log
+from postjournal.adapters.kafka.engine.sink import RETRY_S
 from postjournal.cluster.status import Handover
 from postjournal.core import messages as m
 from postjournal.core.state.outbox import Outputs
@@ -137,6 +137,7 @@ def test_a_trimmed_journal_is_reported_when_kafka_does_not_return_its_bounds(
     under_test.trim(2)
     under_test.log.rewind()
     log = under_test.kafka_log
-    monkeypatch.setattr(log, "_consumer", WithoutWatermarks(log._consumer))
+    consumer = log._consumer
+    monkeypatch.setattr(consumer, "_consumer", WithoutWatermarks(consumer.client))
     under_test.log.open_journal(1)
     listener.until(lambda received: received.trimmed == 1)

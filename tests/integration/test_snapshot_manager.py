@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.adapters.snapshots import manager
 from postjournal.adapters.snapshots.catalogue import SnapshotStore
 from postjournal.adapters.snapshots.manager import Restorer, SnapshotManager, Stores
@@ -79,7 +80,8 @@ class SnapshotPorts:
             place=ShardPlace(0, 1),
             dedupe_window=window,
         )
-        return SnapshotManager(0, replica, self.stores, Restorer(lambda: self.probe, load))
+        restorer = Restorer(lambda: self.probe, load)
+        return SnapshotManager(0, replica, self.stores, restorer, Wakeup())
 
     def messages(self, port: SnapshotManager | None = None, last: str = "") -> list[Any]:
         """All messages of the port up to a final one."""

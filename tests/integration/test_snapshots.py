@@ -230,9 +230,9 @@ def test_a_deposed_leader_rebuilds_from_snapshot_and_tail_in_its_process(
         process = cluster.services[old].process
         for _ in range(20):  # until it is paused between a decision and its append, as is likely
             cluster.send(*[{"type": "deposit", "account": "a", "amount": 1}] * 20_000)
-            process.send_signal(signal.SIGSTOP)
+            cluster.services[old].signal_all(signal.SIGSTOP)
             cluster.wait_for(lambda: cluster.leads_among(cluster.others(old)))
-            process.send_signal(signal.SIGCONT)
+            cluster.services[old].signal_all(signal.SIGCONT)
             cluster.wait_until_in_sync()
             if f"restored snapshot {snapshot_id}" in cluster.log(old):
                 break

@@ -83,8 +83,12 @@ class Audit:
 
     def unanswered(self) -> list[Query]:
         """Queries to hosts that still run."""
-        starts = {host.name: host.start_count for host in self._cluster.hosts if host.alive}
-        return [q for q in self.queries if not q.answered and starts.get(q.host) == q.start_count]
+        hosts = {host.name: host for host in self._cluster.hosts}
+        return [
+            query
+            for query in self.queries
+            if not query.answered and hosts[query.host].life_of(query.shard) == query.life
+        ]
 
 
 class ProcessLogObserver(LogObserver):

@@ -182,7 +182,8 @@ class SimulatedCluster:
         if (shard, old_epoch) in self.unconfirmed:
             self.coverage.hit("takeovers with entries in flight")
         for host in self.hosts:
-            leadership = host.processes[shard].replica.leadership if host.alive else None
+            is_down = host.is_engine_down(shard)
+            leadership = None if is_down else host.processes[shard].replica.leadership
             if leadership is None or leadership.epoch != old_epoch:
                 continue
             if leadership.has_unconfirmed_entries:
@@ -196,9 +197,13 @@ class SimulatedCluster:
     def on_end(self, host: Host) -> None:
         """Remember which epochs end with unconfirmed entries because their leader's host ends."""
         for process in host.processes:
-            leadership = process.replica.leadership
-            if leadership is not None and leadership.has_unconfirmed_entries:
-                self.unconfirmed.add((process.topics.shard, leadership.epoch))
+            self.on_engine_end(process)
+
+    def on_engine_end(self, process: ShardProcess) -> None:
+        """As `on_end`, of one engine."""
+        leadership = process.replica.leadership
+        if leadership is not None and leadership.has_unconfirmed_entries:
+            self.unconfirmed.add((process.topics.shard, leadership.epoch))
 
     # --- health -----------------------------------------------------------------------------
 
@@ -227,7 +232,8 @@ class SimulatedCluster:
         for host in self.hosts:
             if not host.alive or host.stopping or host.paused_until_us is not None:
                 return False
-            if host.processes[shard].replica.position != end:
+            process = host.processes[shard]
+            if process.ended or process.replica.position != end:
                 return False
         return self.leader(shard) is not None
 

@@ -119,6 +119,20 @@ class FaultInjector:
         if host is not None:
             self._kill_or_pause(host, None)
 
+    def kill_engine(self) -> None:
+        """SIGKILL to the engine of one shard, mostly of one that leads; the host lives on."""
+        host = self._target()
+        if host is None:
+            return
+        leading = [process.topics.shard for process in host.processes if process.leads]
+        shards = leading or range(len(host.processes))
+        if self._random.random() < 0.3:
+            host.kill_engine(self._random.choice(shards))
+            return
+        effect, after = self._random.choice(FAULT_POINTS), self._random.random() < 0.4
+        skip = self._random.choice((0, 0, 1, 2, 5))
+        host.scheduled_fault = ScheduledFault(effect, skip, after, engine_only=True)
+
     def _kill_now(self, host: Host) -> None:
         if host.alive:
             host.kill()

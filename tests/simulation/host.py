@@ -17,7 +17,14 @@ Deferred = tuple[str, Callable[..., None], tuple[Any, ...]]
 
 
 class Killed(BaseException):
-    """The host was killed in the middle of a step. Code under test must not catch it."""
+    """The host was killed in the middle of a step, or one engine of it: `engine_only`.
+
+    Code under test must not catch it.
+    """
+
+    def __init__(self, engine_only: bool) -> None:
+        super().__init__()
+        self.engine_only = engine_only
 
 
 @dataclass
@@ -25,13 +32,15 @@ class ScheduledFault:
     """A pause or a kill that is triggered by an effect of the host.
 
     `effect`: the kind of effect, None for any; `skip`: how many of them pass before; `pause_us`:
-    None kills. It is triggered just before the effect, or just `after` it.
+    None kills. It is triggered just before the effect, or just `after` it. `engine_only`: it kills
+    the engine of the shard whose effect it is, and not the host.
     """
 
     effect: str | None = None
     skip: int = 0
     after: bool = False
     pause_us: int | None = None
+    engine_only: bool = False
 
     def is_due(self, effect: str) -> bool:
         """Whether `effect` triggers it."""
@@ -51,6 +60,7 @@ class Host:
         self.cluster, self.name, self.replica_name = cluster, name, replica_name
         self.address = f"{name}:7071"
         self.start_count = 0
+        self._engine_starts = [0] * cluster.profile.shards
         self.alive = self.stopping = False
         self.cut = False  # no packet to or from the broker
         self.muted = False  # no packet to the broker
@@ -90,7 +100,52 @@ class Host:
         cluster.loop.trace(self.name, "starts (start %d)", self.start_count)
         self.processes = [cluster.make_process(self, topics) for topics in cluster.topics]
         for process in self.processes:
-            self.guard(process.start)
+            self._start_engine(process)
+
+    def _start_engine(self, process: ShardProcess) -> None:
+        self.guard(process.start, process.topics.shard)
+
+    def life_of(self, shard: int) -> tuple[int, int] | None:
+        """Identifies the engine of `shard`, or the time without one; None: the host is down."""
+        return (self.start_count, self._engine_starts[shard]) if self.alive else None
+
+    def is_engine_down(self, shard: int) -> bool:
+        """Whether the engine is dead, although the host may be running."""
+        return not self.alive or self.processes[shard].ended
+
+    def kill_engine(self, shard: int) -> None:
+        """SIGKILL to the engine of one shard; it is restarted soon, or when the pause is over."""
+        process = self.processes[shard]
+        if not self.alive or process.ended or self.paused_until_us is not None:
+            return
+        cluster = self.cluster
+        cluster.coverage.hit("engines killed")
+        cluster.loop.trace(self.name, "loses its engine of shard %d", shard)
+        cluster.on_engine_end(process)
+        process.end()
+        self._engine_starts[shard] += 1
+        for producer in self.producers:
+            if producer.shard == shard:
+                producer.on_death()
+        self.producers = [p for p in self.producers if p.shard != shard or p.queue]
+        cluster.tripwires.on_engine_end(process)
+        delay_us = cluster.loop.uniform(1 * MS, 400 * MS)
+        cluster.loop.after(delay_us, self._restart_engine, shard, self.life_of(shard))
+        self._end_if_stopped()
+
+    def _restart_engine(self, shard: int, life: tuple[int, int]) -> None:
+        if self.life_of(shard) != life:
+            return
+        if self.stopping:
+            self._end_if_stopped()
+            return
+        if self.paused_until_us is not None:
+            self.when_running(lambda: self._restart_engine(shard, life))
+            return
+        self.cluster.loop.trace(self.name, "restarts its engine of shard %d", shard)
+        self._engine_starts[shard] += 1
+        self.processes[shard] = self.cluster.make_process(self, self.cluster.topics[shard])
+        self._start_engine(self.processes[shard])
 
     def kill(self) -> None:
         """SIGKILL: memory is lost; requests that have departed are still on their way."""
@@ -107,23 +162,33 @@ class Host:
         self._when_reachable.clear()
         self._when_running.clear()
         for process in self.processes:
-            process.end()
+            if not process.ended:
+                process.end()
         for producer in self.producers:
             producer.on_death()
         self.producers = [producer for producer in self.producers if producer.queue]
         self.cluster.tripwires.on_end(self)
 
-    def guard(self, code: Callable[[], None]) -> None:
-        """Run engine code, during which a scheduled fault may kill the host."""
+    def guard(self, code: Callable[[], None], shard: int | None = None) -> None:
+        """Run engine code, during which a scheduled fault may kill the host or the engine.
+
+        `shard`: whose engine's code it is; None: of several.
+        """
         try:
             code()
-        except Killed:
-            self.kill()
+        except Killed as killed:
+            if killed.engine_only and shard is not None:
+                self.kill_engine(shard)
+            else:
+                self.kill()
             return
+        self._end_if_stopped()
+
+    def _end_if_stopped(self) -> None:
         if (
             self.alive
             and self.stopping
-            and all(process.runtime.stopped for process in self.processes)
+            and all(process.ended or process.runtime.stopped for process in self.processes)
         ):
             self.cluster.loop.at(self.clock_us(), self._exit, self.start_count)
 
@@ -153,7 +218,7 @@ class Host:
     def _trigger(self, fault: ScheduledFault) -> None:
         if fault.pause_us is None:
             self.cluster.coverage.hit("kills between two effects")
-            raise Killed
+            raise Killed(fault.engine_only)
         self.pause(fault.pause_us)
 
     # --- pauses -----------------------------------------------------------------------------

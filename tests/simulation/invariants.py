@@ -62,7 +62,7 @@ class Query:
     linearizable: bool
     floor: int
     host: str
-    start_count: int
+    life: tuple[int, int] | None
     min_seq: int
     answered: bool = False
     error: str | None = None

@@ -14,7 +14,7 @@ from tests.simulation.reference import parsed
 
 if TYPE_CHECKING:
     from tests.simulation.invariants import ShardAudit
-    from tests.simulation.shard_process import ShardProcess
+    from tests.simulation.shard_process import ObservedRuntime, ShardProcess
 
 LEADING_ROLES = ("leader", "resigning")
 
@@ -141,6 +141,17 @@ class LivenessInvariants:
         """The process has consumed everything that was delivered."""
         self.a_turn_consumes_all_pending_messages()
         self.a_leader_with_stalled_readback_resigns()
+
+    def an_engine_announces_what_it_does(self, turn: ObservedRuntime) -> None:
+        """A turn before the announced time and without a message has no effect: in production
+        there would have been none."""
+        must(
+            bool(turn.messages) or not turn.effects,
+            "an_engine_announces_what_it_does",
+            "%s: %d effects",
+            self._process.replica.incarnation,
+            turn.effects,
+        )
 
     def a_turn_consumes_all_pending_messages(self) -> None:
         """Tripwires that fired and requests in the inbox."""

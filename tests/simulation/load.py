@@ -176,7 +176,7 @@ class Load:
         # Up to the last stable seq or beyond. A linearizable answer must be current by its barrier
         # alone.
         min_seq = -1 if linearizable else floor - 1 + MIN_SEQ_AHEAD[len(audit.queries) % 4]
-        query = Query(shard, account, linearizable, floor, host.name, host.start_count, min_seq)
+        query = Query(shard, account, linearizable, floor, host.name, host.life_of(shard), min_seq)
         token = audit.on_query(query)
         self._loop.trace(host.name, "receives query %d: %s, %s", token, account, linearizable)
         request = m.QueryRequested(

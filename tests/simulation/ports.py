@@ -14,6 +14,7 @@ from tests.simulation.event_loop import MS
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimulatedCluster
     from tests.simulation.host import Host
+    from tests.simulation.shard_process import ShardProcess
 
 WALL_AT_START_MS = 1_700_000_000_000
 
@@ -103,16 +104,16 @@ class SimTripwire:
         self._waiting: list[m.Message] = []
         self.ticket = 0
         self.address: str | None = None
-        self.epoch = 0
+        self.incarnation, self.epoch = "", 0
         self.start_count = 0  # start of the host at `address` that the connection was made to
         tripwires.all.append(self)
 
-    def watch(self, address: str, epoch: int) -> None:
-        self._host.perform("watch", self._watch, address, epoch)
+    def watch(self, address: str, incarnation: str, epoch: int) -> None:
+        self._host.perform("watch", self._watch, address, incarnation, epoch)
 
-    def _watch(self, address: str, epoch: int) -> None:
+    def _watch(self, address: str, incarnation: str, epoch: int) -> None:
         self._unwatch()
-        self.address, self.epoch = address, epoch
+        self.address, self.incarnation, self.epoch = address, incarnation, epoch
         self._tripwires.connect(self)
 
     def unwatch(self) -> None:
@@ -145,33 +146,51 @@ class SimTripwire:
 
 
 class Tripwires:
-    """All tripwire connections between hosts."""
+    """All tripwire connections between hosts, and the rows that are sent over them."""
 
     def __init__(self, cluster: SimulatedCluster) -> None:
         self._cluster = cluster
         self.all: list[SimTripwire] = []
 
     def connect(self, tripwire: SimTripwire) -> None:
-        """A connection to a host that is down fires as well."""
+        """A connection to a host that is down fires as well, and so does a row that is dead."""
         target = self._target(tripwire)
         tripwire.start_count = target.start_count
         if not target.alive:
             self._fire_after(tripwire, 10 * MS)
+        elif not self._is_alive(tripwire):
+            self._cluster.coverage.hit("rows that were dead already")
+            self._fire_after(tripwire, self._cluster.loop.uniform(0, 5 * MS))
+
+    def _is_alive(self, tripwire: SimTripwire) -> bool:
+        return any(
+            not process.ended and process.runtime.replica.incarnation == tripwire.incarnation
+            for process in self._target(tripwire).processes
+        )
+
+    def on_engine_end(self, process: ShardProcess) -> None:
+        """An incarnation is dead: its rows are sent back."""
+        incarnation = process.runtime.replica.incarnation
+        for tripwire in self.all:
+            if tripwire.address == process.host.address and tripwire.incarnation == incarnation:
+                self._notice(tripwire)
 
     def on_end(self, host: Host) -> None:
         """A host's sockets close; its peers notice soon, late or never."""
-        loop, fault_probability = self._cluster.loop, self._cluster.fault_probability
         for tripwire in self.all:
-            if tripwire.address != host.address or tripwire.start_count != host.start_count:
-                continue
-            delay_us = loop.uniform(0, 5 * MS)
-            if loop.chance(fault_probability("tripwire_never")):
-                self._cluster.coverage.hit("missing tripwires")
-                continue
-            if loop.chance(fault_probability("tripwire_late")):
-                self._cluster.coverage.hit("late tripwires")
-                delay_us = loop.uniform(20 * MS, 1_500 * MS)
-            self._fire_after(tripwire, delay_us)
+            if tripwire.address == host.address and tripwire.start_count == host.start_count:
+                self._notice(tripwire)
+
+    def _notice(self, tripwire: SimTripwire) -> None:
+        loop, fault_probability = self._cluster.loop, self._cluster.fault_probability
+        delay_us = loop.uniform(0, 5 * MS)
+        if loop.chance(fault_probability("tripwire_never")):
+            self._cluster.coverage.hit("missing tripwires")
+            return
+        if loop.chance(fault_probability("tripwire_late")):
+            self._cluster.coverage.hit("late tripwires")
+            delay_us = loop.uniform(20 * MS, 1_500 * MS)
+        self._fire_after(tripwire, delay_us)
 
     def fire_falsely(self) -> None:
         """Break one connection although the host at its other end is running."""
@@ -195,11 +214,12 @@ class Tripwires:
         if ticket != tripwire.ticket or tripwire.address is None:
             return
         target = self._target(tripwire)
+        if target.alive and self._is_alive(tripwire):
+            tripwire.start_count = target.start_count
+            return
         if target.alive:
             self._cluster.coverage.hit("tripwires after a restart")
-            tripwire.start_count = target.start_count
-        else:
-            tripwire.fire()
+        tripwire.fire()
 
     def _target(self, tripwire: SimTripwire) -> Host:
         return next(host for host in self._cluster.hosts if host.address == tripwire.address)

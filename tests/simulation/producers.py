@@ -46,7 +46,7 @@ class SimProducer(Generic[V]):
     def __init__(self, host: Host, topics: ShardTopics, deliver: Deliver) -> None:
         """`deliver(message)` delivers a report to the process that sent the request."""
         self._host, self._topics, self._deliver = host, topics, deliver
-        self._start_count = host.start_count
+        self._life = host.life_of(topics.shard)
         self._loop, self._coverage = host.cluster.loop, host.cluster.coverage
         self._last_departs_us = self._last_arrives_us = self._last_report_us = 0
         self._stalled = False
@@ -57,9 +57,13 @@ class SimProducer(Generic[V]):
         host.producers.append(self)
 
     @property
+    def shard(self) -> int:
+        return self._topics.shard
+
+    @property
     def sender_exited(self) -> bool:
-        """Whether the process that sent these requests has exited."""
-        return not self._host.alive or self._host.start_count != self._start_count
+        """Whether the engine that sent these requests has exited."""
+        return self._host.life_of(self._topics.shard) != self._life
 
     def hold(self) -> None:
         """For scenarios: block all arrivals until `release`, even if the process exits."""

@@ -11,6 +11,7 @@ from tests.simulation.event_loop import MS
 FAULTS = (
     "kill",
     "kill_all",
+    "kill_engine",
     "pause",
     "cut",
     "broker_unavailable",
@@ -37,7 +38,14 @@ FAULTS = (
 )
 """Faults that `FaultInjector` injects; each is a method of it."""
 
-WEIGHTS = {"kill": 3, "pause": 3, "kill_all": 0.3, "stop_all": 0.3, "handover_burst": 0.3}
+WEIGHTS = {
+    "kill": 3,
+    "kill_engine": 2,
+    "pause": 3,
+    "kill_all": 0.3,
+    "stop_all": 0.3,
+    "handover_burst": 0.3,
+}
 """Relative frequency of a fault; 1 for the others."""
 
 
@@ -88,7 +96,8 @@ class Profile:
     shards: int = 1
     faults_us: int = 0  # duration of the phase with faults
     bound_us: int = 8_000 * MS  # within which the cluster must be healthy after the last fault
-    tick_us: int = 20 * MS  # an idle process takes a turn this often
+    late_us: int = 10 * MS  # a waiting process takes its turn up to this late
+    needless_us: int = 0  # it takes a turn this often without a reason; 0: never
     append_us: int = 600  # mean time until an append lands
     ack_us: int = 400  # mean time until an acknowledgement arrives
     fetch_us: int = 500  # mean time until a landed record is fetched
@@ -137,7 +146,8 @@ def draw_profile(random: Random) -> Profile:
         duplicate_names=replicas > 1 and random.random() < 0.1,
         shards=random.choice((1, 1, 1, 1, 2, 3)),
         faults_us=faults_us,
-        tick_us=random.choice((15, 25, 35, 50)) * MS,
+        late_us=random.choice((1, 5, 20, 50)) * MS,
+        needless_us=random.choice((0, 0, 7, 30)) * MS,
         append_us=random.choice((150, 600, 600, 3_000, 20_000)),
         ack_us=random.choice((200, 400, 3_000, 30_000)),
         fetch_us=random.choice((100, 500, 500, 3_000, 15_000)),

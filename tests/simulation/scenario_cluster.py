@@ -24,7 +24,7 @@ class ScenarioCluster:
 
     def __init__(self, replicas: int = 3, **profile_fields: Any) -> None:
         """`profile_fields`: fields of `Profile` that differ from the defaults."""
-        profile = Profile(replicas=replicas, tick_us=10 * MS, **profile_fields)
+        profile = Profile(replicas=replicas, late_us=5 * MS, **profile_fields)
         self.simulation = Simulation(1, traced=True, profile=profile)
         self.simulated = self.simulation.cluster
         self.hosts = self.simulated.hosts

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from postjournal.core import messages as m
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
 from postjournal.core.sharding import ShardPlace
-from postjournal.runtime import Runtime, ShardPorts
+from postjournal.runtime import FOREVER_MS, Runtime, ShardPorts
 from tests.simulation.application import SimLedger
 from tests.simulation.audit import ProcessLogObserver
 from tests.simulation.broker import ShardTopics
+from tests.simulation.event_loop import MS
 from tests.simulation.liveness import LivenessInvariants
 from tests.simulation.ports import SimClock, SimInbox, SimObserver, SimTripwire
 from tests.simulation.shard_log import SimShardLog
@@ -22,17 +24,34 @@ if TYPE_CHECKING:
 _APPLICATION = SimLedger()
 
 
+class ObservedRuntime(Runtime):
+    """Counts what happens in a turn: `messages` other than ticks, and their `effects`."""
+
+    messages = effects = 0
+
+    def begin_turn(self) -> None:
+        self.messages = self.effects = 0
+
+    def _step(self, message: m.Message) -> None:
+        self.messages += type(message) is not m.Tick
+        super()._step(message)
+
+    def _perform(self, effects: list[m.Effect]) -> None:
+        self.effects += len(effects)
+        super()._perform(effects)
+
+
 class ShardProcess:
     """The production runtime over simulated ports, and the scheduling of its turns.
 
-    It takes a turn soon after something is ready, and every `Profile.tick_us` otherwise.
+    It takes a turn soon after something is ready, or when the engine has announced one.
     """
 
     def __init__(self, host: Host, topics: ShardTopics) -> None:
         self.host, self.topics = host, topics
         self._loop = host.cluster.loop
         self._due_us = self._ticket = self._incarnations = 0
-        self._ended = False
+        self.ended = False
         self.liveness = LivenessInvariants(self)
         self.log = SimShardLog(
             host, topics, self.wake, ProcessLogObserver(host.cluster.audit, self)
@@ -47,7 +66,8 @@ class ShardProcess:
         ports = ShardPorts(
             self.log, self.tripwire, self.inbox, self.snapshots, SimClock(host), observer
         )
-        self.runtime = Runtime(self._make_replica, self._new_incarnation, ports)
+        self.runtime = ObservedRuntime(self._make_replica, self._new_incarnation, ports)
+        self._announced_ms: int | None = None  # the next duty, by the host's clock
 
     @property
     def replica(self) -> Replica[Any, Any, Any]:
@@ -58,7 +78,7 @@ class ShardProcess:
     @property
     def leads(self) -> bool:
         """Whether the replica itself considers that it leads."""
-        return not self._ended and self.replica.leadership is not None
+        return not self.ended and self.replica.leadership is not None
 
     def break_sink(self) -> None:
         """Fail the producer of a sink fatally, with nothing in flight."""
@@ -71,7 +91,7 @@ class ShardProcess:
         self.wake()
 
     def end(self) -> None:
-        self._ended = True
+        self.ended = True
         self.log.end()
         self.tripwire.end()
         self.snapshots.end()
@@ -91,23 +111,41 @@ class ShardProcess:
 
     def _turn(self, ticket: int) -> None:
         host = self.host
-        if ticket != self._ticket or self._ended or self.runtime.stopped:
+        if ticket != self._ticket or self.ended or self.runtime.stopped:
             return
         self._due_us = 0
         if host.paused_until_us is not None:
+            self._announced_ms = None  # the clock may have stood still
             self._turn_at(host.paused_until_us + 1)
             return
-        host.guard(self.runtime.turn)
-        if not self._ended:
+        announced_ms = self._announced_ms
+        is_early = announced_ms is not None and host.monotonic_ms() < announced_ms
+        self.runtime.begin_turn()
+        host.guard(self.runtime.turn, self.topics.shard)
+        if not self.ended:
+            if is_early:
+                self.liveness.an_engine_announces_what_it_does(self.runtime)
             host.cluster.audit.after_turn(self)
-            tick_us = host.cluster.profile.tick_us
-            self._turn_at(self._loop.now_us + tick_us)
+            self._turn_when_due()
+
+    def _turn_when_due(self) -> None:
+        """Without a limit, unlike in production: a duty that is not announced is found here."""
+        wait_ms, profile = self.runtime.wait_ms(), self.host.cluster.profile
+        is_known = self.host.paused_until_us is None and wait_ms > 1  # 1: it is due now
+        self._announced_ms = self.host.monotonic_ms() + wait_ms if is_known else None
+        if wait_ms < FOREVER_MS:
+            late_us = self._loop.uniform(0, profile.late_us)
+            self._turn_at(self._loop.now_us + wait_ms * MS + late_us)
+        if profile.needless_us:
+            self._turn_at(self._loop.now_us + profile.needless_us)
 
     def _new_incarnation(self) -> str:
         self._incarnations += 1
         if self._incarnations > 1:
             self.host.cluster.coverage.hit("rebuilds")
-        return f"{self.host.name}-{self.host.start_count}.{self._incarnations}"
+            self.host.cluster.tripwires.on_engine_end(self)
+        start, engine_start = self.host.life_of(self.topics.shard) or (0, 0)
+        return f"{self.host.name}-{start}.{engine_start}.{self._incarnations}"
 
     def _make_replica(self, incarnation: str) -> Replica[Any, Any, Any]:
         cluster = self.host.cluster

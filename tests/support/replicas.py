@@ -86,11 +86,12 @@ class Cluster:
     # --- state ------------------------------------------------------------------------------
 
     def state(self, name: str) -> Json:
-        """The replica's report of its shard; {} when it does not answer."""
+        """The replica's report of its shard; {} when it does not answer, or has none yet."""
         try:
-            found: Json = requests.get(f"{self.url(name)}/state", timeout=10).json()["shards"][0]
+            answer = requests.get(f"{self.url(name)}/state", timeout=10)
         except requests.RequestException:
             return {}
+        found: Json = answer.json()["shards"][0] if answer.ok else {}
         return found
 
     @property

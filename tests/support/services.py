@@ -98,6 +98,7 @@ class Service:
                 env=os.environ | environment,
                 stdout=out,
                 stderr=out,
+                start_new_session=True,
             )
 
     @property
@@ -116,6 +117,10 @@ class Service:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(60)
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """To all processes of the service."""
+        os.killpg(self.process.pid, number)
 
 
 @contextmanager

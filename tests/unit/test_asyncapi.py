@@ -59,7 +59,9 @@ def test_commands_match_their_schemas(records: ShardRecords) -> None:
 
 
 def test_status_and_control_records_match_their_schemas() -> None:
-    check("status", [msgspec.json.encode(replica_status("r1"))])
+    statuses = (replica_status("r1"), replica_status("r1", last_end="killed by SIGKILL", pid=0))
+    check("status", map(msgspec.json.encode, statuses))
+    assert "last_end" in DOCUMENT["components"]["schemas"]["ReplicaStatus"]["properties"]
     order = SnapshotOrder(id="s", shard=0, replica="r1", attempt=1, asked=1, time=1)
     check("control", map(msgspec.json.encode, (Handover(shard=0, time=1), order)))
 

@@ -47,8 +47,8 @@ def systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[BenchSystem
     found: list[BenchSystem] = []
 
     @contextmanager
-    def own_system(replicas: int, *, launch: bool) -> Iterator[BenchSystem]:
-        assert (replicas, launch) == (2, False)
+    def own_system(replicas: int, shards: int, *, launch: bool) -> Iterator[BenchSystem]:
+        assert (replicas, shards, launch) == (2, 1, False)
         found.append(BenchSystem(LocalSystem(tmp_path), PLAN, own=True))
         yield found[-1]
 

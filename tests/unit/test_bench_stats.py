@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 
 import pytest
 
+from loadtest.bench import cpu
 from loadtest.bench.cpu import (
     ENGINE_THREAD,
     LIBRDKAFKA,
@@ -26,7 +28,7 @@ from loadtest.stats import (
 from loadtest.system import is_settled
 from loadtest.workload.replicas_check import ReplicasCheck
 from postjournal.cli.errors import OperationFailed
-from postjournal.cli.local.status import ReplicaRow
+from postjournal.cli.local.status import ReplicaRow, ServiceRow, SystemStatus
 
 
 def test_percentiles_are_values_that_occurred() -> None:
@@ -97,6 +99,20 @@ def test_cpu_is_measured_per_second_and_per_command() -> None:
     assert cores.processes == {"leader": 1.0, "others": 0.0}
     assert cores.threads == {ENGINE_THREAD: 0.75, LIBRDKAFKA: 0.25, OTHER_THREADS: 0.05}
     assert micros_per_command(before, after, 1000).processes["leader"] == 2000.0
+
+
+def test_the_clients_cpu_time_is_without_the_system_that_it_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cpu, "tree_cpu_time_s", lambda _: 7.0)
+    monkeypatch.setattr(cpu, "cpu_time_s", lambda _: 1.0)
+    kafka = ServiceRow(address=None, pid=os.getpid(), state="running")
+    leader = ReplicaRow(
+        name="a", pid=os.getpid(), state="leader", shard=0, epoch=1, http="", tripwire=""
+    )
+    status = SystemStatus(mode="local", replicas=[leader], services={"kafka": kafka})
+    used = cpu.CpuMeter(status).read().used_s
+    assert (used["leader"], used["broker"], used[cpu.CLIENT]) == (7.0, 7.0, 1.0)
 
 
 def row(name: str, state: str, epoch: int = 3, seq: int = 100) -> ReplicaRow:

@@ -21,18 +21,16 @@ from loadtest.chaos.live_view import line_of, spark
 from loadtest.chaos.timeline import Timeline, leadership_intervals
 from loadtest.faults import disk
 from loadtest.faults.injector import FaultInjector
-from loadtest.faults.kinds import KAFKA, KINDS, Fault
+from loadtest.faults.kinds import AT_LEADER, KAFKA, KINDS, Fault
 from loadtest.faults.proxy import Proxies
 from loadtest.faults.schedule import BROKER_REST_S, CALM_END_S, ScheduledFault, draw
 from loadtest.faults.schedule_runner import InjectedFault
-from loadtest.system import BenchSystem, started
 from postjournal.cli.errors import OperationFailed
 from postjournal.cli.local.layout import PROJECT_ROOT
-from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.ports import choose_ports
-from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.main import main
 from postjournal.cluster.status import ReplicaStatus
+from tests.support.idle_system import idle_system
 from tests.support.services import replica_status
 
 REPLICAS = ("replica-1", "replica-2", "replica-3")
@@ -62,6 +60,24 @@ def test_a_target_has_one_fault_at_a_time_and_the_end_has_none(seed: int) -> Non
         assert fault.end_s < TEN_MINUTES - CALM_END_S
         rest_s = BROKER_REST_S if fault.target == KAFKA else 0.0
         free_at_s[fault.target] = fault.end_s + rest_s
+
+
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_faults_of_a_single_process_are_aimed_at_the_leaders_of_all_shards(seed: int) -> None:
+    faults = {kind.name: kind.fault for kind in KINDS}
+    targets = {
+        fault.target
+        for fault in draw(seed, TEN_MINUTES, REPLICAS, 2)
+        if faults[fault.kind] in AT_LEADER
+    }
+    assert targets == {"leader/0", "leader/1"}
+
+
+def test_a_run_has_two_shards_unless_it_is_given_another_number() -> None:
+    schedule = CliRunner().invoke(main, ["chaos", "--schedule", "--minutes", "10"]).output
+    assert "leader/0" in schedule
+    assert "leader/1" in schedule
+    assert "leader/2" not in schedule
 
 
 def test_a_short_run_has_faults() -> None:
@@ -99,7 +115,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_starts(tmp_p
 
 def test_the_schedule_is_printed_as_text_and_as_json() -> None:
     options = ["chaos", "--schedule", "--minutes", "10", "--seed", "3"]
-    faults = draw(3, TEN_MINUTES, REPLICAS, 1)
+    faults = draw(3, TEN_MINUTES, REPLICAS, 2)
     lines = CliRunner().invoke(main, options).output.splitlines()
     assert [line.partition("s  ")[2] for line in lines] == [fault.description for fault in faults]
     as_json = CliRunner().invoke(main, [*options, "--json"]).output
@@ -141,33 +157,6 @@ def test_a_process_whose_disk_is_full_writes_again_when_it_is_freed(tmp_path: Pa
 
 
 # --- the system -------------------------------------------------------------------------------
-
-
-class IdleSystem(LocalSystem):
-    """A system without processes."""
-
-    @property
-    def plan(self) -> Plan:
-        return Plan(
-            token="t",
-            directory="/",
-            namespace="ledger",
-            replicas=1,
-            shards=1,
-            ports={"kafka": 1, "redis": 2},
-            socket="/s",
-            environment={},
-        )
-
-    def stop(self) -> None:
-        return
-
-
-@contextmanager
-def idle_system(directory: Path) -> Iterator[BenchSystem]:
-    deployment = IdleSystem(directory)
-    with started(deployment, lambda _: deployment.layout.create()) as system:
-        yield system
 
 
 @pytest.mark.parametrize("keep", [True, False])

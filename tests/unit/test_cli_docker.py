@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from postjournal.cli.docker import engine
+from postjournal.cli.docker import system as docker_system
 from postjournal.cli.docker.containers import Container
 from postjournal.cli.docker.plan import DockerPlan
+from postjournal.cli.local.status import StateResponse
 from postjournal.cli.local.system import LocalSystem
 from postjournal.cli.main import main
+from tests.support.services import replica_status
 
 SCRIPT = """#!/bin/sh
 here=${0%/*}
@@ -133,6 +137,48 @@ def test_logs_of_containers_go_to_stdout(
     docker.set_output("compose", "replica-1 | leads\n")
     assert run("logs").exit_code == 0
     assert capfd.readouterr().out == "replica-1 | leads\n"
+
+
+@pytest.fixture
+def replica_of_two_shards(docker: FakeDocker, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
+    """A container that leads shard 1; shard 0 has not reported."""
+    replica = inspected("replica")
+    replica["Config"] = {
+        "Labels": {"com.docker.compose.service": "replica"},
+        "Env": ["POSTJOURNAL_SHARDS=2"],
+        "Hostname": "r1",
+    }
+    docker.set_output("ps", "1\n")
+    docker.set_output("inspect", json.dumps([replica]))
+    state = StateResponse("r1", 1, [replica_status("r1", "leader", 1, "r1", shard=1, pid=42)])
+    monkeypatch.setattr(docker_system, "_fetch_states", lambda _: {"r1": state})
+    return docker
+
+
+@pytest.mark.parametrize(
+    ("command", "signal"), [("kill", "-9"), ("pause", "-19"), ("resume", "-18")]
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="the numbers of signals are those of Linux")
+def test_a_single_engine_is_signaled_within_its_container(
+    replica_of_two_shards: FakeDocker, command: str, signal: str
+) -> None:
+    result = run(f"{command} leader --engine --shard 1")
+    assert result.exit_code == 0
+    assert "the engine of shard 1 of r1 (postjournal-replica-1)" in result.stdout
+    (call,) = replica_of_two_shards.calls("exec")
+    assert call == f"exec postjournal-replica-1 bash -c kill {signal} 42"
+
+
+@pytest.mark.parametrize(
+    ("shard", "exit_code", "why"),
+    [(0, 1, "r1 has no engine of shard 0 now"), (7, 3, "r1 has no shard 7")],
+)
+def test_a_container_without_the_engine_is_reported(
+    replica_of_two_shards: FakeDocker, shard: int, exit_code: int, why: str
+) -> None:
+    result = run(f"kill r1 --engine --shard {shard}")
+    assert (result.exit_code, why in result.stderr) == (exit_code, True)
+    assert not replica_of_two_shards.calls("exec")
 
 
 def test_an_empty_variable_of_a_replica_means_the_default() -> None:

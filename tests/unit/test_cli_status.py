@@ -27,6 +27,7 @@ from postjournal.cli.local.status import (
 from postjournal.cli.local.supervisor import ProgramInfo
 from postjournal.cluster.status import ReplicaStatus
 from tests.support.plan import PLAN
+from tests.support.services import replica_status
 
 
 def row(name: str, state: str, shard: int = 0, epoch: int | None = 1) -> ReplicaRow:
@@ -149,6 +150,36 @@ def test_the_table_shows_every_replica_and_service() -> None:
     text = console.export_text()
     for word in ("replica-1", "standby", "leader", "down", "redis", "replica-3: out of memory"):
         assert word in text
+
+
+def test_the_table_shows_how_the_previous_engine_of_a_shard_ended() -> None:
+    words = "killed by SIGSEGV, at most 60 MiB: in [/lib/x.so] frame[0]"
+    ended = row("replica-2", "standby", shard=3)
+    ended.last_end = words
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(status_tables(status(ended)))
+    assert f"replica-2: shard 3: its previous engine ended: {words}" in console.export_text()
+
+
+def test_the_row_of_a_shard_has_its_engine_and_how_the_previous_one_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restarted, restarting = (
+        replica_status("replica-1", "standby", 1, None, shard=shard, pid=pid, last_end="killed")
+        for shard, pid in ((0, 42), (1, 0))
+    )
+    states = {"replica-1": StateResponse("replica-1", 1, [restarted, restarting])}
+    monkeypatch.setattr(
+        status_module, "fetch_states", lambda _: dict.fromkeys(PLAN.replica_names) | states
+    )
+    layout = Layout(tmp_path)
+    running = {
+        program.name: ProgramInfo(program.name, "RUNNING", None, 0)
+        for program in programs(PLAN, layout, Path("/libs"))
+    }
+    rows = local_status(PLAN, layout, running).replicas[:3]
+    assert [found.engine_pid for found in rows] == [42, None, None]
+    assert [found.last_end for found in rows] == ["killed", "killed", None]
 
 
 def test_up_prints_addresses_and_first_commands() -> None:

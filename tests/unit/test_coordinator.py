@@ -222,6 +222,15 @@ def test_the_cluster_is_shown_as_the_replicas_report_it(client: FlaskClient) -> 
     assert states == {"a": "leader", "b": "standby", "c": "standby"}
 
 
+def test_the_cluster_has_how_a_shards_previous_engine_ended(
+    client: FlaskClient, under_test: CoordinatorUnderTest
+) -> None:
+    under_test.report(replica_status("b", last_end="killed by SIGKILL"))
+    replicas = body(client.get("/api/v1/cluster"))["replicas"]
+    ends = {replica["replica"]: replica["last_end"] for replica in replicas}
+    assert ends == {"a": None, "b": "killed by SIGKILL", "c": None}
+
+
 # --- maintenance ---------------------------------------------------------------------------------
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from postjournal.adapters.process.inbox import Answer, QueueInbox
+from postjournal.adapters.process.wakeup import Wakeup
 
 REFUSED = Answer(None, -1, 0, "not_ready")
 
 
 def test_a_closed_inbox_refuses_every_query_at_once() -> None:
-    inbox = QueueInbox()
+    inbox = QueueInbox(Wakeup())
     before = inbox.ask({}, linearizable=True)
     inbox.close()
     after = inbox.ask({}, linearizable=False)
@@ -17,7 +18,7 @@ def test_a_closed_inbox_refuses_every_query_at_once() -> None:
 
 
 def test_a_cancelled_query_is_dropped() -> None:
-    inbox = QueueInbox()
+    inbox = QueueInbox(Wakeup())
     inbox.ask({}, linearizable=True).cancel()
     inbox.ask_to_stop()
     inbox.close()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,7 +14,6 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from postjournal.adapters.kafka import client as kafka_client
-from postjournal.adapters.kafka import sink as kafka_sink
 from postjournal.adapters.kafka.client import (
     make_consumer,
     make_producer,
@@ -25,7 +22,9 @@ from postjournal.adapters.kafka.client import (
     watched,
 )
 from postjournal.adapters.kafka.control_log import ControlLog
-from postjournal.adapters.kafka.sink import TailReader
+from postjournal.adapters.kafka.engine import sink as kafka_sink
+from postjournal.adapters.kafka.engine.sink import TailReader
+from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.cluster.status import Handover
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import KafkaAccess, Settings
@@ -33,6 +32,7 @@ from postjournal.core.errors import BrokersLost, JournalUnavailable
 from postjournal.ledger import Ledger
 from services.replica import shard as shard_module
 from services.replica.shard import Addresses, ShardRunner, Shared
+from tests.support.engines import StubParent
 from tests.support.fake_broker import TOPIC, FakeBroker
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +101,7 @@ def test_the_reader_of_tails_raises_whether_it_reads_or_waits(
 
     monkeypatch.setattr(kafka_client, "watched", quickly)
     monkeypatch.setattr(kafka_sink, "REPORT_MS", REPORT_MS)
-    tails = TailReader(KafkaAccess(broker.address), {"results": TOPIC}, 0)
+    tails = TailReader(KafkaAccess(broker.address), {"results": TOPIC}, 0, Wakeup())
     with closing(tails._consumer) as consumer:
         consumer.list_topics(TOPIC, timeout=20)
         broker.is_fresh = True
@@ -208,23 +208,18 @@ class LostLog:
         return lambda *arguments, **named: None
 
 
-def test_a_replica_that_has_lost_the_brokers_exits_to_be_restarted(
+def test_an_engine_that_has_lost_the_brokers_ends_to_be_restarted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shard_module, "KafkaLog", LostLog)
-    sent: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda *arguments: sent.append(arguments))
     application = Ledger()
     topics = Topics.of("x", application.sources, application.sinks)
     addresses = Addresses(http="h:1", tripwire="h:2")
     configuration = Settings.from_environment({"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"})
-    runner = ShardRunner(Shared(configuration, topics, application, addresses, None), 0)
-    runner.start()
-    assert not runner.join(60)  # not as requested, which the exit code shows
-    # In a replica these end with the process: a thread probes the journal until then.
-    runner._snapshots.cancel()
-    runner._status_producer.close()
-    assert sent == [(os.getpid(), signal.SIGTERM)]
+    shared = Shared(configuration, topics, application, addresses, None)
+    runner = ShardRunner(shared, 0, StubParent())
+    assert not runner.run()  # not as requested, which the exit code shows
+    runner._snapshots.cancel()  # a thread probes the journal until then
 
 
 class SleepingConsumer:

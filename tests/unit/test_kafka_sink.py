@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from postjournal.adapters.kafka import client as kafka_client
-from postjournal.adapters.kafka.sink import SinkWriter
+from postjournal.adapters.kafka.engine.sink import SinkWriter
 from postjournal.config.settings import KafkaAccess
 from postjournal.core.state.outbox import Outputs
 

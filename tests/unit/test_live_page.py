@@ -66,6 +66,22 @@ def test_the_page_shows_shards_replicas_failovers_and_snapshots(
         assert shown in text
 
 
+def test_a_card_shows_how_the_shards_previous_engine_ended_unless_there_is_an_error(
+    under_test: CoordinatorUnderTest,
+) -> None:
+    last_end = "killed by SIGSEGV, at most 60 MiB"
+    shown = f"Its previous engine ended: <code>{last_end}</code>"
+    http = under_test.client()
+    under_test.report(replica_status("r1", "standby"))
+    assert "previous engine" not in http.get("/").text
+    under_test.report(replica_status("r1", "standby", last_end=last_end))
+    assert shown in http.get("/").text
+    under_test.report(replica_status("r1", "halted", last_end=last_end, error="out of disk"))
+    text = http.get("/").text
+    assert "out of disk" in text
+    assert shown not in text
+
+
 def test_texts_of_replicas_are_escaped(under_test: CoordinatorUnderTest) -> None:
     under_test.report(replica_status("r1", "halted", error="<script>alert(1)</script>"))
     text = under_test.client().get("/").text

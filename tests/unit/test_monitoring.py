@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import pytest
 import requests
@@ -21,7 +23,10 @@ from postjournal.subscribe import Progress
 from services import monitoring
 from services.consumer.metrics import SubscriptionMetrics
 from services.leader_view.metrics import TakeoverMetrics, ViewMetrics
+from services.replica import exposition
 from services.replica import metrics as replica_metrics
+from services.replica.engines import Engines
+from services.replica.messages import EngineState
 
 SHARD = "7"  # no other test has this shard: the replica's metrics are global
 
@@ -116,8 +121,27 @@ def takeover(**changes: Any) -> m.TookOver:
     return m.TookOver(**fields | changes)
 
 
+def metrics_of_a_replica() -> str:
+    """What `/metrics` shows of a replica whose one engine is in this process."""
+    engines = Engines(1, lambda shard, record: None)
+    engines.all[0].scrape = replica_metrics.collect  # type: ignore[method-assign]
+    engines.all[0].state = EngineState(0, os.getpid(), None, {"SIGKILL": 2}, "killed by SIGKILL")
+    with mock.patch.object(exposition, "REGISTRY", CollectorRegistry()):  # of another process
+        return generate_latest(exposition.registry_of("r1", engines)).decode()
+
+
+def test_what_each_engine_uses_and_how_often_it_ended_is_shown() -> None:
+    text = metrics_of_a_replica()
+    for cause, count in (("SIGKILL", 2), ("SIGSEGV", 0), ("stuck", 0)):
+        series = f'postjournal_engine_ends_total{{cause="{cause}",replica="r1",shard="0"}}'
+        assert f"{series} {count}.0" in text
+    for name in ("cpu_seconds_total", "resident_memory_bytes", "threads"):
+        (value,) = re.findall(rf'postjournal_engine_{name}{{replica="r1",shard="0"}} (\S+)', text)
+        assert float(value) > 0
+
+
 def test_every_sample_names_the_replica() -> None:
-    text = generate_latest(replica_metrics.registry_of("r1")).decode()
+    text = metrics_of_a_replica()
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     assert samples
     assert all('replica="r1"' in line for line in samples)
@@ -126,7 +150,7 @@ def test_every_sample_names_the_replica() -> None:
 def test_a_shards_counters_show_zero_before_anything_happens() -> None:
     """Prometheus' `increase` does not see the first event of a series that begins with it."""
     replica_metrics.initialize(SHARD)
-    text = generate_latest(replica_metrics.registry_of("r1")).decode()
+    text = metrics_of_a_replica()
     for name in (
         "postjournal_commands_total",
         "postjournal_takeovers_total",
@@ -143,7 +167,7 @@ def test_a_takeover_is_counted_by_cause_and_its_phases_add_up() -> None:
     replica_metrics.initialize("8")
     replica_metrics.count_failover("8", takeover(), wall_ms=1_700_000_000_123)
     replica_metrics.count_failover("8", takeover(cause="silence", detect_ms=400), 1_700_000_001_000)
-    text = generate_latest(replica_metrics.registry_of("r1")).decode()
+    text = metrics_of_a_replica()
     for line in (
         'postjournal_takeovers_total{cause="tripwire",replica="r1",shard="8"} 1.0',
         'postjournal_takeovers_total{cause="silence",replica="r1",shard="8"} 1.0',
@@ -158,7 +182,7 @@ def test_a_takeover_is_counted_by_cause_and_its_phases_add_up() -> None:
 def test_exactly_one_role_is_shown() -> None:
     replica_metrics.show_role("9", "standby")
     replica_metrics.show_role("9", "leader")
-    text = generate_latest(replica_metrics.registry_of("r1")).decode()
+    text = metrics_of_a_replica()
     assert re.findall(r'role{replica="r1",role="(\w+)",shard="9"} 1.0', text) == ["leader"]
 
 

@@ -86,6 +86,7 @@ class ReplicaModel:
     is_duplicate: bool
     error: str | None
     catch_up: CatchUp | None
+    last_end: str | None
 
     @property
     def mark(self) -> str:
@@ -171,6 +172,7 @@ def _replica(view: ReplicaView, now: int, epochs: Mapping[int, int]) -> ReplicaM
         is_duplicate=view.is_duplicate(now),
         error=status.error,
         catch_up=status.catch_up,
+        last_end=status.last_end,
     )
 
 

@@ -52,7 +52,8 @@ class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True
     restoring or catching up; `load`: only while leading;
     `lag`: journal records not yet applied, or None when unknown; `lag_s`: seconds since this
     replica was last known to have read the whole journal; `http`, `tripwire`: host:port; `time`: ms
-    since the Unix epoch.
+    since the Unix epoch; `pid`: of the engine, 0 while it is being restarted; `last_end`: how the
+    previous engine of this shard ended since the replica was started, or None.
     """
 
     replica: str
@@ -75,6 +76,7 @@ class ReplicaStatus(msgspec.Struct, tag_field="kind", tag="replica", frozen=True
     snapshot: str | None = None
     catch_up: CatchUp | None = None
     load: Load | None = None
+    last_end: str | None = None
 
 
 class Failover(msgspec.Struct, tag_field="kind", tag="failover", frozen=True, kw_only=True):

@@ -149,6 +149,23 @@ class FailureDetector:
         self._probe_due_ms = now_ms + self._limits.probe_retry_ms
         return True
 
+    def next_due_ms(self, journal: JournalState, now_ms: int, *, is_claiming: bool) -> int:
+        """When `check` or what follows from it changes next, if nothing is read until then."""
+        cause = self._cause(journal, now_ms)
+        if cause is None:
+            wait_ms = self._limits.silence_ms
+            if journal.resigned:
+                wait_ms = self._claim_backoff_ms(journal)
+            return self._last_sign_of_life_ms + wait_ms
+        if is_claiming:
+            return self._claimed_ms + self._limits.claim_retry_ms
+        return self._probe_due_ms
+
+    @property
+    def probe_due_ms(self) -> int:
+        """When the journal's end may be asked for again."""
+        return self._probe_due_ms
+
     def _cause(self, journal: JournalState, now_ms: int) -> Cause | None:
         silent_ms = now_ms - self._last_sign_of_life_ms
         if journal.leader is None:

@@ -254,6 +254,17 @@ class Leadership(Generic[S, C, E]):
     def _published(self) -> dict[str, int]:
         return {sink: publication.acknowledged for sink, publication in self._publications.items()}
 
+    def next_due_ms(self, now_ms: int) -> int | None:
+        """When something is to be done although nothing arrives; None: never."""
+        due_ms: list[int] = []
+        if self.closing is not None and not self.resigned:
+            due_ms.append(self.closing.deadline_ms)
+        if not self.inflight and not self.resigned:
+            due_ms.append(now_ms if self._pending_answers else self._heartbeat_due_ms)
+        if self._unread_since_ms is not None:
+            due_ms.append(self._unread_since_ms + self._limits.readback_ms)
+        return min(due_ms, default=None)
+
     # --- read-back --------------------------------------------------------------------------
 
     def recognize(self, value: bytes) -> InFlight[E] | None:

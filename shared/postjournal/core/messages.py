@@ -247,15 +247,16 @@ class ProbeEnd:
 
 @dataclass(slots=True)
 class WatchLeader:
-    """Hold a tripwire connection to `address` (host:port), the leader of `epoch`."""
+    """Watch `incarnation`, which leads `epoch` from `address` (host:port)."""
 
     address: str
+    incarnation: str
     epoch: int
 
 
 @dataclass(slots=True)
 class UnwatchLeader:
-    """Close the tripwire connection."""
+    """Watch no leader."""
 
 
 @dataclass(slots=True)

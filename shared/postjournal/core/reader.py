@@ -100,6 +100,13 @@ class Reader(Generic[S, C, E]):
         """Whether the bound is reached, so that nothing more is read."""
         return self._stopped_at_bound or self.bound.is_reached(self.position, self.journal.next_seq)
 
+    def next_due_ms(self, now_ms: int) -> int | None:
+        """When a step has something to do although no message arrives; None: never."""
+        del now_ms
+        if self.role is Role.RESTORING and self._is_open:
+            return self._probe_due_ms
+        return self._reads.deadline_ms
+
     def start(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
         """Return the first effects; see `Replica.start`."""
         del wall_ms

@@ -35,6 +35,11 @@ class Reads:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def deadline_ms(self) -> int | None:
+        """When the first waiting query times out; None: none waits."""
+        return min([deadline_ms for deadline_ms, _ in self._waiting], default=None)
+
     def on_query(self, query: m.QueryRequested, now_ms: int) -> list[m.Effect]:
         """Answer or refuse the query, or keep it until the state is there or it times out."""
         replica = self._replica

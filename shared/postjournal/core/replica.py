@@ -108,6 +108,21 @@ class Replica(Generic[S, C, E]):
         """Whether commands arrive faster than this leader decides them."""
         return self.leadership is not None and self.leadership.is_behind
 
+    def next_due_ms(self, now_ms: int) -> int | None:
+        """When `step` has something to do although no message arrives; None: never.
+
+        `now_ms`: as of `start`. A duty that is not listed here would wait for the next message.
+        """
+        due_ms = [self._stop_deadline_ms, self._reads.deadline_ms]
+        if self.leadership is not None:
+            due_ms += [self.leadership.next_due_ms(now_ms), self._snapshot_taker.deadline_ms]
+        elif self.role in (Role.STANDBY, Role.CLAIMING):
+            is_claiming = self.role is Role.CLAIMING
+            due_ms.append(self._detector.next_due_ms(self.journal, now_ms, is_claiming=is_claiming))
+        elif self.role is Role.RESTORING and self._journal_is_open:
+            due_ms.append(self._detector.probe_due_ms)
+        return min([due for due in due_ms if due is not None], default=None)
+
     def start(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
         """Return the first effects.
 
@@ -238,7 +253,7 @@ class Replica(Generic[S, C, E]):
             self._effects.append(m.PurgeClaims())
             self._become(Role.STANDBY, f"{claim.replica} claimed first")
         if self.role is Role.STANDBY:
-            self._effects.append(m.WatchLeader(claim.address, claim.epoch))
+            self._effects.append(m.WatchLeader(claim.address, claim.incarnation, claim.epoch))
 
     def _on_sign_of_life(self) -> None:
         sign = self._detector.on_sign_of_life(self._now_ms, resigned=self.journal.resigned)
@@ -367,7 +382,7 @@ class Replica(Generic[S, C, E]):
     def _watch(self) -> None:
         claim = self.journal.claim
         if claim is not None and not self.journal.resigned:
-            self._effects.append(m.WatchLeader(claim.address, claim.epoch))
+            self._effects.append(m.WatchLeader(claim.address, claim.incarnation, claim.epoch))
 
     def _probe_if_due(self) -> None:
         if self._detector.take_probe(self._now_ms):

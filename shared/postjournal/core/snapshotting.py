@@ -35,6 +35,11 @@ class SnapshotTaker:
         """Whether a leader is to reach a moment with nothing in flight."""
         return self._waiting is not None
 
+    @property
+    def deadline_ms(self) -> int | None:
+        """When waiting for that moment is given up; None: not waiting."""
+        return self._waiting[1] if self._waiting else None
+
     def on_requested(self, request: m.SnapshotRequested, role: Role, now_ms: int) -> list[m.Effect]:
         """Take the snapshot, wait for the moment to, or report why not; `role` is the current one.
 

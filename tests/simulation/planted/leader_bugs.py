@@ -76,6 +76,14 @@ LEADERSHIP: dict[str, Change] = {
         "if self._acknowledged <= self._read_back:",
         "if not self.inflight:",
     ),
+    "heartbeats are not announced": (
+        "due_ms.append(now_ms if self._pending_answers else self._heartbeat_due_ms)",
+        "",
+    ),
+    "the deadline of a resignation is not announced": (
+        "due_ms.append(self.closing.deadline_ms)",
+        "",
+    ),
 }
 
 OUTBOX: dict[str, Change] = {

@@ -146,6 +146,15 @@ REPLICA: dict[str, Change] = {
         "if message.epoch == self.journal.epoch and self.leadership is None:",
         "if self.leadership is None:",
     ),
+    "the probe of a restored replica is not announced": (
+        "elif self.role is Role.RESTORING and self._journal_is_open:\n"
+        "    due_ms.append(self._detector.probe_due_ms)",
+        "",
+    ),
+    "the time-out of a query is not announced": (
+        "due_ms = [self._stop_deadline_ms, self._reads.deadline_ms]",
+        "due_ms = [self._stop_deadline_ms]",
+    ),
 }
 
 DETECTOR: dict[str, Change] = {
@@ -169,5 +178,23 @@ DETECTOR: dict[str, Change] = {
     "a lost claim is never repeated": (
         "if now_ms - self._claimed_ms < self._limits.claim_retry_ms:",
         "if self._claimed_ms:",
+    ),
+    "the end of a leader's silence is not announced": (
+        "return self._last_sign_of_life_ms + wait_ms",
+        "return self._last_sign_of_life_ms + 3_600_000",
+    ),
+    "a resigned leader's successor waits as for a silent one": (
+        "if journal.resigned:\n    wait_ms = self._claim_backoff_ms(journal)",
+        "",
+        "FailureDetector.next_due_ms",
+    ),
+    "the repetition of a lost claim is not announced": (
+        "return self._claimed_ms + self._limits.claim_retry_ms",
+        "return now_ms + 3_600_000",
+    ),
+    "the next probe of the journal's end is not announced": (
+        "return self._probe_due_ms",
+        "return now_ms + 3_600_000",
+        "FailureDetector.next_due_ms",
     ),
 }

@@ -11,7 +11,8 @@ from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 from postjournal.adapters.kafka import admin as kafka_admin
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.admin import JournalTrimmer
-from postjournal.adapters.kafka.shard_log import KafkaLog
+from postjournal.adapters.kafka.engine.shard_log import KafkaLog
+from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import KafkaAccess
 from postjournal.ports import ShardLog
@@ -33,7 +34,7 @@ class KafkaLogUnderTest:
         self.topics = topics or self._new_topics()
         self._producer = retrying_producer(bootstrap)
         self._others: list[KafkaLogUnderTest] = []
-        self.kafka_log = KafkaLog(self._kafka, self.topics, 0)
+        self.kafka_log = KafkaLog(self._kafka, self.topics, 0, Wakeup())
         self.log: ShardLog = self.kafka_log
         self.log.open_journal(0)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.core import messages as m
 
 
@@ -26,25 +27,36 @@ class Answer:
 
 
 class QueueInbox:
-    """The `Inbox` port. Any thread may ask; the engine's thread polls."""
+    """The `Inbox` port. Any thread may ask; the engine's thread polls.
 
-    def __init__(self) -> None:
+    `is_asked_to_stop`: since `ask_to_stop`, also when it is no longer polled.
+    """
+
+    def __init__(self, wakeup: Wakeup) -> None:
+        """`wakeup` is set by each request."""
+        self._wakeup = wakeup
         self._queue: SimpleQueue[m.Message] = SimpleQueue()
         self._is_closed = False
+        self.is_asked_to_stop = False
 
     def ask(
         self, query: dict[str, str], *, linearizable: bool, min_seq: int = -1, timeout_ms: int = 0
     ) -> Future[Answer]:
         """Enqueue a query (see `QueryRequested`); the future gets its `Answer`."""
         future: Future[Answer] = Future()
-        self._queue.put(m.QueryRequested(future, query, linearizable, min_seq, timeout_ms))
+        self._put(m.QueryRequested(future, query, linearizable, min_seq, timeout_ms))
         if self._is_closed:  # checked after the put: `close` may have emptied the queue before it
             self._refuse_all()
         return future
 
     def ask_to_stop(self) -> None:
         """Request that the replica resigns, if it leads, and stops."""
-        self._queue.put(m.StopRequested())
+        self.is_asked_to_stop = True
+        self._put(m.StopRequested())
+
+    def _put(self, message: m.Message) -> None:
+        self._queue.put(message)
+        self._wakeup.set()
 
     def close(self) -> None:
         """Answer `not_ready` to all present and future queries: the engine polls no more."""

@@ -1,21 +1,25 @@
-"""The tripwire: a TCP connection that closes when the leader's process dies.
+"""The tripwire: a TCP connection by which a standby learns within a millisecond of a death.
 
-The kernel closes a killed process's sockets once it has freed the process's memory, so a small
-process holds them: see `tripwire_holder`. A paused process or a network partition closes nothing;
-the silence rule covers those. No data is ever sent.
+A replica holds one connection to each replica that leads a shard. The kernel closes it when that
+replica dies. When only one shard's engine dies, its replica sends a line:
+
+- a standby sends a `Row` for each leadership that it watches, as a line of JSON;
+- the leader's replica sends the row back once that incarnation is dead, or at once if it is dead
+  already or unknown. A death is final, so that a quick restart hides none.
+
+Releases before 0.2 send nothing and ignore what they receive: between them and this one only the
+closing of the connection counts. A paused process or a network partition closes nothing; the
+silence rule covers those.
 """
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import logging
-import selectors
 import socket
-import threading
 from collections.abc import Callable
-from queue import SimpleQueue
 
-from postjournal.core import messages as m
+import msgspec
 
 log = logging.getLogger(__name__)
 
@@ -28,152 +32,188 @@ RECONNECT_TIMEOUT_S = 0.010
 RETRY_S = 1.0
 """A leader whose tripwire could not be reached is tried again after this time."""
 
+MAX_LINE_BYTES = 4_096
+MAX_UNREAD_BYTES = 1_000_000
+"""A peer that leaves more unread is disconnected; it reconnects and sends its rows again."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One leadership: the incarnation that leads `shard`, and the epoch in which it does."""
+
+    shard: int
+    incarnation: str
+    epoch: int
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Row).decode
+
+
+class _Lines(asyncio.Protocol):
+    """A connection on which each side sends rows, a line each; other lines are skipped."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, on_row: Callable[[Row], None], on_lost: Callable[[], None]) -> None:
+        self._on_row, self._on_lost = on_row, on_lost
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._on_lost()
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._received = (self._received + data).split(b"\n")
+        if len(self._received) > MAX_LINE_BYTES:
+            self.transport.abort()
+        for line in lines:
+            try:
+                row = _decode(line)
+            except msgspec.DecodeError:
+                continue
+            self._on_row(row)
+
+    def send(self, row: Row) -> None:
+        if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            self.transport.abort()
+        else:
+            self.transport.write(_encode(row) + b"\n")
+
 
 class TripwireServer:
-    """Accepts connections and holds them until the process ends, or `close`."""
+    """Holds the connections of the peers that watch this replica, and announces deaths."""
 
-    def __init__(self, listener: socket.socket) -> None:
-        """Starts the serving thread."""
-        self._listener = listener
-        self._connections: set[socket.socket] = set()
-        self._is_closing = False
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        threading.Thread(target=self._serve, daemon=True, name="tripwire-server").start()
+    def __init__(self) -> None:
+        """Accepts no connection before `start`."""
+        self._alive: dict[int, str] = {}  # shard → incarnation
+        self._watched: dict[_Lines, dict[int, Row]] = {}
 
-    def _serve(self) -> None:
-        while not self._is_closing:
-            for key, _ in self._selector.select():
-                if key.fileobj is self._listener:
-                    self._accept()
-                else:
-                    self._drop_if_closed(key.fileobj)  # type: ignore[arg-type]
+    async def start(self, listener: socket.socket) -> asyncio.Server:
+        """Accept connections. The kernel closes them all when this process dies."""
+        return await asyncio.get_running_loop().create_server(self._accept, sock=listener)
 
-    def _accept(self) -> None:
-        try:
-            connection, _ = self._listener.accept()
-        except OSError as error:  # the peer has closed already, or no descriptors are left
-            if not self._is_closing:
-                log.warning("tripwire: accept failed: %s", error)
-            return
-        connection.setblocking(False)
-        self._connections.add(connection)
-        self._selector.register(connection, selectors.EVENT_READ)
+    def _accept(self) -> _Lines:
+        peer = _Lines(lambda row: self._on_row(peer, row), lambda: self._on_lost(peer))
+        self._watched[peer] = {}
+        return peer
 
-    def _drop_if_closed(self, connection: socket.socket) -> None:
-        try:
-            open_ = bool(connection.recv(1024))
-        except BlockingIOError:
-            return
-        except OSError:
-            open_ = False
-        if not open_:
-            self._selector.unregister(connection)
-            self._connections.discard(connection)
-            connection.close()
+    def _on_lost(self, peer: _Lines) -> None:
+        self._watched.pop(peer, None)
+
+    def _on_row(self, peer: _Lines, row: Row) -> None:
+        if self._alive.get(row.shard) == row.incarnation:
+            self._watched[peer][row.shard] = row
+        else:
+            peer.send(row)
+
+    def begin(self, shard: int, incarnation: str) -> None:
+        """`incarnation` lives now; the shard's previous one is dead.
+
+        To be called before that incarnation can claim: an unknown one counts as dead.
+        """
+        self.end(shard)
+        self._alive[shard] = incarnation
+
+    def end(self, shard: int) -> None:
+        """The shard's incarnation is dead, if there is one."""
+        incarnation = self._alive.pop(shard, None)
+        for peer, rows in list(self._watched.items()):
+            row = rows.pop(shard, None)
+            if row is not None and row.incarnation == incarnation:
+                peer.send(row)
+
+
+class TripwireWatcher:
+    """Watches the leaders of all shards of which this replica is a standby."""
+
+    def __init__(self, on_fired: Callable[[Row], None]) -> None:
+        """`on_fired` is called once for a watched row whose incarnation has died."""
+        self._on_fired = on_fired
+        self._targets: dict[int, tuple[str, Row]] = {}  # shard → address, row
+        self._peers: dict[str, _Peer] = {}
+
+    def watch(self, address: str, row: Row) -> None:
+        """Watch `row`, at `address` (host:port), instead of the shard's previous leader."""
+        self.unwatch(row.shard, keep=address)
+        self._targets[row.shard] = (address, row)
+        peer = self._peers.get(address)
+        if peer is None:
+            self._peers[address] = peer = _Peer(address, self)
+        peer.send(row)
+
+    def unwatch(self, shard: int, keep: str | None = None) -> None:
+        """Watch no leader of `shard`; `keep`: an address whose connection is still needed."""
+        address, _ = self._targets.pop(shard, (None, None))
+        if address is not None and address != keep and not self.rows_at(address):
+            self._peers.pop(address).close()
+
+    def rows_at(self, address: str) -> list[Row]:
+        """The watched rows of a peer."""
+        return [row for at, row in self._targets.values() if at == address]
+
+    def fire(self, address: str, row: Row) -> None:
+        """`row`, received from `address`, is dead."""
+        if self._targets.get(row.shard) == (address, row):
+            self.unwatch(row.shard)
+            self._on_fired(row)
+
+    def fire_all(self, address: str) -> None:
+        """The process at `address` is dead."""
+        for row in self.rows_at(address):
+            self.fire(address, row)
+
+
+class _Peer:
+    """The connection to one address, made again when it is lost."""
+
+    def __init__(self, address: str, watcher: TripwireWatcher) -> None:
+        self._address, self._watcher = address, watcher
+        self._connection: _Lines | None = None
+        self._is_closed = False
+        self._task = asyncio.ensure_future(self._connect())
+
+    def send(self, row: Row) -> None:
+        """Rows that are watched already when the connection is made are sent then."""
+        if self._connection is not None:
+            self._connection.send(row)
 
     def close(self) -> None:
-        """Close all connections, so that every peer notices now. The process must exit then."""
-        self._is_closing = True
-        for open_socket in (self._listener, *self._connections):
-            with contextlib.suppress(OSError):
-                open_socket.shutdown(socket.SHUT_RDWR)
+        self._is_closed = True
+        self._task.cancel()
+        if self._connection is not None:
+            self._connection.transport.abort()
 
+    async def _connect(self) -> None:
+        host, _, port = self._address.rpartition(":")
+        while not await self._try(host, port, CONNECT_TIMEOUT_S):
+            await asyncio.sleep(RETRY_S)
 
-class TripwireClient:
-    """The `Tripwire` port: one for each shard, with a thread of its own."""
-
-    def __init__(self, connect: Callable[..., socket.socket] = socket.create_connection) -> None:
-        """Watches no leader yet. `connect`: as socket.create_connection."""
-        self._connect = connect
-        self._fired: SimpleQueue[m.Message] = SimpleQueue()
-        self._target: tuple[str, int] | None = None  # (address, epoch)
-        self._retargeting = threading.Lock()
-        self._wake_out, self._wake_in = socket.socketpair()
-        self._wake_out.setblocking(False)
-        self._wake_in.setblocking(False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wake_out, selectors.EVENT_READ)
-        threading.Thread(target=self._run, daemon=True, name="tripwire").start()
-
-    def watch(self, address: str, epoch: int) -> None:
-        """Hold a connection to `address` (host:port) instead of the previous one."""
-        self._retarget((address, epoch))
-
-    def unwatch(self) -> None:
-        self._retarget(None)
-
-    def poll(self) -> list[m.Message]:
-        """TripwireFired, if the connection has closed. Never waits."""
-        messages: list[m.Message] = []
-        while not self._fired.empty():
-            messages.append(self._fired.get())
-        return messages
-
-    def _retarget(self, target: tuple[str, int] | None) -> None:
-        with self._retargeting:
-            self._target = target
-        with contextlib.suppress(BlockingIOError):  # a wake-up is pending already
-            self._wake_in.send(b"x")
-
-    def _run(self) -> None:
-        while True:
-            target = self._target
-            if target is None:
-                self._wait_for_wake(None)
-                continue
-            connection = self._try_connect(target[0], CONNECT_TIMEOUT_S)
-            if connection is None:
-                self._wait_for_wake(RETRY_S)
-            else:
-                self._hold(connection, target)
-
-    def _hold(self, connection: socket.socket, target: tuple[str, int]) -> None:
-        """Return when the connection has closed or another target is set."""
-        while self._target is target:
-            if not self._closes(connection):
-                continue
-            connection.close()
-            again = self._try_connect(target[0], RECONNECT_TIMEOUT_S)
-            if again is None:
-                self._fire(target)
-                return
-            log.info("tripwire: connection to %s closed and reopened", target[0])
-            connection = again
-        connection.close()
-
-    def _fire(self, target: tuple[str, int]) -> None:
-        with self._retargeting:
-            if self._target is target:
-                self._target = None
-                self._fired.put(m.TripwireFired(target[1]))
-
-    def _closes(self, connection: socket.socket) -> bool:
-        """Wait for the connection or a wake-up; whether the connection has closed."""
-        self._selector.register(connection, selectors.EVENT_READ)
-        ready = {key.fileobj for key, _ in self._selector.select()}
-        self._selector.unregister(connection)
-        if self._wake_out in ready:
-            self._drain()
-        if connection not in ready:
+    async def _try(self, host: str, port: str, timeout_s: float) -> bool:
+        made = _Lines(lambda row: self._watcher.fire(self._address, row), self._on_lost)
+        loop = asyncio.get_running_loop()
+        try:
+            await asyncio.wait_for(loop.create_connection(lambda: made, host, int(port)), timeout_s)
+        except (TimeoutError, OSError, ValueError):
             return False
-        try:
-            return not connection.recv(1024)
-        except OSError:
-            return True
+        self._connection = made
+        for row in self._watcher.rows_at(self._address):
+            made.send(row)
+        return True
 
-    def _wait_for_wake(self, timeout_s: float | None) -> None:
-        if self._selector.select(timeout_s):
-            self._drain()
+    def _on_lost(self) -> None:
+        lost, self._connection = self._connection, None
+        if self._is_closed or lost is None:
+            return
+        host, port, *_ = lost.transport.get_extra_info("peername")
+        self._task = asyncio.ensure_future(self._reconnect(host, str(port)))
 
-    def _drain(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while self._wake_out.recv(1024):
-                pass
-
-    def _try_connect(self, address: str, timeout_s: float) -> socket.socket | None:
-        host, _, port = address.rpartition(":")
-        try:
-            return self._connect((host, int(port)), timeout=timeout_s)
-        except (OSError, ValueError):
-            return None
+    async def _reconnect(self, host: str, port: str) -> None:
+        """To the same address, without a name to look up, which could take long."""
+        if await self._try(host, port, RECONNECT_TIMEOUT_S):
+            log.info("tripwire: connection to %s closed and reopened", self._address)
+        else:
+            self._watcher.fire_all(self._address)

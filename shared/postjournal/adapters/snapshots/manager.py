@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any, Protocol
 
+from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.adapters.snapshots.catalogue import Catalogue, SnapshotStore
 from postjournal.adapters.snapshots.forked_writer import ForkedWriter
 from postjournal.adapters.snapshots.upload import SnapshotJob, SnapshotUpload
@@ -68,8 +69,14 @@ class SnapshotManager:
     `restoring`: the progress of the restore under way, for any thread to read.
     """
 
-    def __init__(self, shard: int, replica: str, stores: Stores | None, restorer: Restorer) -> None:
-        """`replica`: its name; `stores` None: there are no snapshots."""
+    def __init__(
+        self, shard: int, replica: str, stores: Stores | None, restorer: Restorer, wakeup: Wakeup
+    ) -> None:
+        """`replica`: its name; `stores` None: there are no snapshots.
+
+        `wakeup` is set when `poll` has something.
+        """
+        self._wakeup = wakeup
         self._shard, self._replica, self._stores = shard, replica, stores
         self._restorer = restorer
         self._ready: SimpleQueue[tuple[Event, m.Message | Exception]] = SimpleQueue()
@@ -120,11 +127,13 @@ class SnapshotManager:
             messages.append(message)
         return messages
 
-    def _put(self, message: m.Message | Exception) -> None:
-        self._ready.put((self._given_up, message))
+    def _put(self, message: m.Message | Exception, given_up: Event | None = None) -> None:
+        """`given_up`: of the work that has the message; None: it is not from another thread."""
+        self._ready.put((given_up or self._given_up, message))
+        self._wakeup.set()
 
     def _start(self, work: Callable[[_Worker], None], name: str) -> None:
-        worker = _Worker(self._ready, self._given_up)
+        worker = _Worker(self._put, self._given_up)
         name = f"{name}-{self._shard}"
         Thread(target=worker.run, args=(work,), name=name, daemon=True).start()
 
@@ -213,9 +222,9 @@ class _Worker:
     """Passes the messages of one piece of work to the engine, unless it was given up."""
 
     def __init__(
-        self, ready: SimpleQueue[tuple[Event, m.Message | Exception]], given_up: Event
+        self, put: Callable[[m.Message | Exception, Event], None], given_up: Event
     ) -> None:
-        self._ready, self._given_up = ready, given_up
+        self._put, self._given_up = put, given_up
 
     @property
     def is_cancelled(self) -> bool:
@@ -223,14 +232,14 @@ class _Worker:
         return self._given_up.is_set()
 
     def __call__(self, message: m.Message) -> None:
-        self._ready.put((self._given_up, message))
+        self._put(message, self._given_up)
 
     def run(self, work: Callable[[_Worker], None]) -> None:
         """Passes on a bug's exception too, or the engine would wait forever."""
         try:
             work(self)
         except ShardHalted as error:
-            self._ready.put((self._given_up, error))
+            self._put(error, self._given_up)
         except Exception as error:
             log.exception("bug in a snapshot thread")
-            self._ready.put((self._given_up, error))
+            self._put(error, self._given_up)

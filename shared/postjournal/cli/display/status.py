@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from postjournal.cli.display.tables import number_or_dash, plain_table
@@ -89,9 +90,13 @@ def _service_table(status: SystemStatus) -> Table:
 
 
 def _errors(status: SystemStatus) -> list[str]:
-    errors = [(row.name, row.error) for row in status.replicas]
+    errors = [(row.name, row.error or _last_end(row)) for row in status.replicas]
     errors += [(name, row.error) for name, row in status.services.items()]
-    return [f"{name}: {error}" for name, error in errors if error]
+    return [escape(f"{name}: {error}") for name, error in errors if error]
+
+
+def _last_end(row: ReplicaRow) -> str | None:
+    return row.last_end and f"shard {row.shard}: its previous engine ended: {row.last_end}"
 
 
 def _colored(state: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from postjournal.cli.local.status import (
     SystemStatus,
     fetch_states,
     replica_row,
+    running_engine,
 )
 
 OPERATOR = "operator"
@@ -107,6 +109,12 @@ class DockerSystem:
     def resume(self, name: str) -> str:
         """Undo `pause`; return the container's name."""
         return self._do("unpause", name)
+
+    def signal_engine(self, row: ReplicaRow, number: signal.Signals) -> str:
+        """Send a signal to the engine of one shard; return the container's name."""
+        container, pid = self._container(row.name), running_engine(row)
+        engine.run("exec", container.name, "bash", "-c", f"kill -{int(number)} {pid}")
+        return container.name
 
     def stop_replica(self, name: str) -> None:
         """Send SIGTERM; the container stays stopped."""

@@ -7,6 +7,7 @@ has exited. So nothing here can affect another process, even when a process id w
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Callable, Iterable
 
@@ -56,6 +57,18 @@ def is_shell(pid: int) -> bool:
         return bool(psutil.Process(pid).name() == "sh")
     except psutil.Error:
         return False
+
+
+def send_signal(pid: int, number: signal.Signals, token: str) -> bool:
+    """Send a signal to a process of the system; whether there was a running one with this pid."""
+    try:
+        process = psutil.Process(pid)
+        if _environment(process).get(TOKEN) != token:
+            return False
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return False
+    return True
 
 
 def resume(processes: Iterable[psutil.Process]) -> None:

@@ -24,11 +24,20 @@ TIMEOUT_S = 0.5
 NOT_RUNNING = "the system is not running: start it with `./postjournal up`"
 
 
+REPORTED = ("state", "epoch", "seq", "digest", "lag", "leader", "error", "catch_up", "last_end")
+"""The fields of `ReplicaRow` that a replica reports."""
+
+
 class ReplicaRow(msgspec.Struct, kw_only=True):
-    """One shard of one replica. `state`: as the replica reports it, or down, paused, starting."""
+    """One shard of one replica. `state`: as the replica reports it, or down, paused, starting.
+
+    `pid`: of the replica's main process; `engine_pid`: of this shard's engine, as the replica
+    reports it, in a container as seen from within; `last_end`: see `ReplicaStatus`.
+    """
 
     name: str
     pid: int | None
+    engine_pid: int | None = None
     container: str | None = None
     state: str
     shard: int
@@ -41,6 +50,7 @@ class ReplicaRow(msgspec.Struct, kw_only=True):
     tripwire: str
     error: str | None = None
     catch_up: CatchUp | None = None
+    last_end: str | None = None
 
 
 class ServiceRow(msgspec.Struct, kw_only=True):
@@ -158,6 +168,20 @@ def log_tail(layout: Layout, name: str, lines: int) -> str:
     return "\n".join(text.rstrip().splitlines()[-lines:])
 
 
+def running_engine(row: ReplicaRow) -> int:
+    """Return the pid of a row's engine; raise `OperationFailed` when it has reported none."""
+    if row.engine_pid is None:
+        raise no_engine(row)
+    return row.engine_pid
+
+
+def no_engine(row: ReplicaRow) -> OperationFailed:
+    """Return the error for a row whose engine is not running."""
+    return OperationFailed(
+        f"{row.name} has no engine of shard {row.shard} now; see `./postjournal status`"
+    )
+
+
 def replica_row(
     plan: ReplicaAddresses,
     name: str,
@@ -181,7 +205,8 @@ def replica_row(
         error=error,
     )
     if report is not None:
-        for field in ("state", "epoch", "seq", "digest", "lag", "leader", "error", "catch_up"):
+        row.engine_pid = report.pid or None
+        for field in REPORTED:
             setattr(row, field, getattr(report, field))
     return row
 

@@ -46,10 +46,13 @@ from postjournal.cli.local.readiness import (
 from postjournal.cli.local.redis_server import redis_configuration
 from postjournal.cli.local.status import (
     NOT_RUNNING,
+    ReplicaRow,
     StateResponse,
     SystemStatus,
     fetch_states,
     local_status,
+    no_engine,
+    running_engine,
 )
 from postjournal.cli.local.supervisor import ProgramInfo, Supervisor, launch, launch_errors
 from postjournal.config.settings import (
@@ -153,16 +156,26 @@ class LocalSystem:
         return partial(fetch_states, self.plan)
 
     def kill(self, name: str) -> int:
-        """Send SIGKILL to a service; return its pid. It is restarted, a replica after 3 s."""
+        """Send SIGKILL to a whole service; return its pid. It is restarted, a replica after 3 s."""
         return self._signal(name, signal.SIGKILL)
 
     def pause(self, name: str) -> int:
-        """Send SIGSTOP to a service; return its pid."""
+        """Send SIGSTOP to all processes of a service; return its pid."""
         return self._signal(name, signal.SIGSTOP)
 
     def resume(self, name: str) -> int:
-        """Send SIGCONT to a service; return its pid."""
+        """Send SIGCONT to all processes of a service; return its pid."""
         return self._signal(name, signal.SIGCONT)
+
+    def signal_engine(self, row: ReplicaRow, number: signal.Signals) -> int:
+        """Send a signal to the engine of one shard; return its pid.
+
+        Raises `OperationFailed` when the engine is not running.
+        """
+        pid = running_engine(row)
+        if not processes.send_signal(pid, number, self.plan.token):
+            raise no_engine(row)
+        return pid
 
     def stop_replica(self, name: str) -> None:
         """Stop a service with SIGTERM; it stays down."""
@@ -189,7 +202,7 @@ class LocalSystem:
         if program.pid is None or processes.is_shell(program.pid):
             raise OperationFailed(f"{name} is not running now; see `./postjournal status`")
         with contextlib.suppress(ProcessLookupError):
-            os.kill(program.pid, signal_number)
+            os.killpg(program.pid, signal_number)  # supervisord gives each program a group
         return program.pid
 
     @contextlib.contextmanager

@@ -26,15 +26,14 @@ from confluent_kafka import (
 
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.client import (
-    assign,
     discard,
-    make_consumer,
     make_producer,
-    reassign,
     wake,
     warm_up,
 )
-from postjournal.adapters.kafka.sink import RETRY_S, SinkWriter, TailReader
+from postjournal.adapters.kafka.engine.consumer import EngineConsumer
+from postjournal.adapters.kafka.engine.sink import RETRY_S, SinkWriter, TailReader
+from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.cluster.status import Handover, decode_control
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import KafkaAccess
@@ -43,9 +42,6 @@ from postjournal.core.errors import RecordsMissing
 from postjournal.core.state.outbox import Outputs
 
 log = logging.getLogger(__name__)
-
-MAX_MESSAGES = 2_000
-"""Messages consumed at once: a leader decides and reads back in turns of some milliseconds."""
 
 PROBE_TIMEOUT_S = 0.2
 """A broker that does not return the journal's end in this time counts as unavailable."""
@@ -59,6 +55,12 @@ _topic: Callable[[Message], str] = Message.topic  # type: ignore[assignment]
 BOUNDS_TIMEOUT_S = 2.0
 """Answers on one connection come in order: this one waits for a fetch that waits for records."""
 
+REPORTS_MS = 5
+"""How often producers are polled while acknowledgements are missing: those end no wait."""
+
+IDLE_S = 1.0
+"""How often they are polled otherwise, for errors and for the reports of `client.watched`."""
+
 APPEND_REPORTS = (m.AppendAcknowledged, m.AppendFailed)
 
 CONNECTION_LOST = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)
@@ -70,8 +72,8 @@ class KafkaLog:
     `poll` and `close` raise `BrokersLost`: then a new log is needed.
     """
 
-    def __init__(self, kafka: KafkaAccess, topics: Topics, shard: int) -> None:
-        """Connects in the background; the topics must exist."""
+    def __init__(self, kafka: KafkaAccess, topics: Topics, shard: int, wakeup: Wakeup) -> None:
+        """Connects in the background; the topics must exist. `wakeup` ends the wait of `poll`."""
         self._kafka, self._topics, self._shard = kafka, topics, shard
         self._arrived: deque[m.Message] = deque()
         self._generation = 0
@@ -81,13 +83,18 @@ class KafkaLog:
         self._is_assigned = False
         self._sources_open = False
         self._sources_paused = False
-        self._consumer = make_consumer(kafka_settings.engine_consumer(kafka), self._on_client_error)
+        self._wakeup = wakeup
+        self._consumer = EngineConsumer(
+            kafka_settings.engine_consumer(kafka), wakeup, self._on_client_error, f"records-{shard}"
+        )
         self._appender = make_producer(kafka_settings.journal_producer(kafka))
         self._append_failed = False
+        self._is_unacknowledged = False
+        self._serve_due_s = 0.0
         self._claimer = make_producer(kafka_settings.claim_producer(kafka))
         warm_up(self._appender, topics.journal)
         warm_up(self._claimer, topics.journal)
-        self._tails = TailReader(kafka, topics.sink_topics, shard)
+        self._tails = TailReader(kafka, topics.sink_topics, shard, wakeup)
         self._writers = {
             sink: SinkWriter(kafka, sink, topic, shard)
             for sink, topic in topics.sink_topics.items()
@@ -101,10 +108,10 @@ class KafkaLog:
         self._serve_producers()
         if self._arrived:
             timeout_ms = 0
-        first = self._consumer.poll(timeout_ms / 1000)
-        arrived: list[m.Message] = []
-        if first is not None:
-            arrived = self._sort([first, *self._consumer.consume(MAX_MESSAGES, 0)])
+        elif self._is_unacknowledged:
+            timeout_ms = min(timeout_ms, REPORTS_MS)
+        messages = self._consumer.poll(timeout_ms / 1000)
+        arrived = self._sort(messages) if messages else []
         self._serve_producers()
         if self._arrived:
             arrived += self._arrived
@@ -112,10 +119,16 @@ class KafkaLog:
         return arrived
 
     def _serve_producers(self) -> None:
-        self._appender.poll(0)
-        self._claimer.poll(0)
-        for writer in self._writers.values():
-            writer.collect(self._arrived)
+        now_s = monotonic()
+        if self._is_unacknowledged or now_s >= self._serve_due_s:
+            self._serve_due_s = now_s + IDLE_S
+            self._appender.poll(0)
+            self._claimer.poll(0)
+            for writer in self._writers.values():
+                writer.collect(self._arrived)
+            self._is_unacknowledged = len(self._appender) > 0 or any(
+                writer.is_unacknowledged for writer in self._writers.values()
+            )
         if self._open_at_s:
             self._open_due()
         self._tails.collect(self._arrived)
@@ -180,7 +193,7 @@ class KafkaLog:
             "%s/%d: records were deleted before they were read (%s); continuing at the end",
             *(self._topics.control, self._shard, error.str()),
         )
-        reassign(self._consumer, self._control_at_end())
+        self._consumer.reassign(self._control_at_end())
 
     def _control_at_end(self) -> TopicPartition:
         """The end as of now: OFFSET_END means the end some time later."""
@@ -195,7 +208,7 @@ class KafkaLog:
         When Kafka does not answer, the recovery finds out which of the two it is.
         """
         with suppress(KafkaException):
-            begin, _ = self._consumer.get_watermark_offsets(
+            begin, _ = self._consumer.client.get_watermark_offsets(
                 self._journal, timeout=BOUNDS_TIMEOUT_S, cached=False
             )
             if begin <= (self._next_offset or 0):
@@ -220,8 +233,8 @@ class KafkaLog:
             return
         self._is_assigned = True
         partitions = [journal, *self._sources, self._control_at_end()]
-        assign(self._consumer, partitions, paused=self._sources)
-        wake(self._consumer, [self._journal], PROBE_TIMEOUT_S)
+        self._consumer.assign(partitions, paused=self._sources)
+        wake(self._consumer.client, [self._journal], PROBE_TIMEOUT_S)
 
     def rewind(self) -> None:
         """The journal stays assigned, and what it still delivers is dropped."""
@@ -240,7 +253,9 @@ class KafkaLog:
 
     def known_end(self) -> int | None:
         """The journal's end as of the last fetch, from the cache; None when unknown."""
-        _, end = self._consumer.get_watermark_offsets(self._journal, cached=True)
+        if self._consumer.is_waiting:  # for want of a record
+            return self._next_offset
+        _, end = self._consumer.client.get_watermark_offsets(self._journal, cached=True)
         return end if end >= 0 else None
 
     # --- sources ----------------------------------------------------------------------------
@@ -275,6 +290,7 @@ class KafkaLog:
     def append(self, value: bytes) -> None:
         """One record, one delivery report."""
         report = partial(self._on_append, self._generation)
+        self._is_unacknowledged = True
         try:
             self._appender.produce(
                 self._topics.journal, value, partition=self._shard, on_delivery=report
@@ -332,6 +348,7 @@ class KafkaLog:
 
     def publish(self, sink: str, outputs: Outputs) -> None:
         """In order, with one report for all."""
+        self._is_unacknowledged = True
         self._writers[sink].write(outputs)
 
     def close_sinks(self) -> None:
@@ -356,6 +373,7 @@ class KafkaLog:
         """After a lost connection, silence is no sign of a dead leader."""
         if error.code() in CONNECTION_LOST:
             self._arrived.append(m.JournalEnd(None))
+            self._wakeup.set()
 
 
 def _source_records(topic: str, run: list[Message]) -> m.SourceRecords:

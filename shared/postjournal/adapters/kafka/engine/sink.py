@@ -23,6 +23,7 @@ from postjournal.adapters.kafka.client import (
     wake,
     warm_up,
 )
+from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.config.settings import KafkaAccess
 from postjournal.core import messages as m
 from postjournal.core.errors import BrokersLost
@@ -111,6 +112,11 @@ class SinkWriter:
             into.extend(self._arrived)
             self._arrived.clear()
 
+    @property
+    def is_unacknowledged(self) -> bool:
+        """Whether acknowledgements are missing, for which `collect` is to be called again soon."""
+        return len(self._producer) > 0
+
     def close(self) -> None:
         """Wait 0.5 s for queued outputs; the next leader publishes what is left."""
         try:
@@ -143,8 +149,14 @@ class SinkWriter:
 class TailReader:
     """Reads the sequence of the last record of sinks, in a thread of its own."""
 
-    def __init__(self, kafka: KafkaAccess, sink_topics: dict[str, str], shard: int) -> None:
-        """Assigns the sinks' partitions, paused, so that only a seek is left to do."""
+    def __init__(
+        self, kafka: KafkaAccess, sink_topics: dict[str, str], shard: int, wakeup: Wakeup
+    ) -> None:
+        """Assigns the sinks' partitions, paused, so that only a seek is left to do.
+
+        `wakeup` is set when `collect` has something.
+        """
+        self._wakeup = wakeup
         self._sinks = {topic: sink for sink, topic in sink_topics.items()}
         self._topics = sink_topics
         self._shard = shard
@@ -205,6 +217,7 @@ class TailReader:
             self._consumer.close()
         except BrokersLost as error:
             self._lost = error
+            self._wakeup.set()
 
     def _next_request(self) -> dict[str, int] | None:
         while True:
@@ -226,6 +239,7 @@ class TailReader:
                     sink = self._sinks[topic]
                     if sink in wanted:  # a late record may repeat what was found before
                         self._found.put((sink, wanted.pop(sink), next_seq))
+                        self._wakeup.set()
                 if wanted:
                     self._consumer.poll(0)  # as above: no other call serves the reports
                     sleep(RETRY_S)
