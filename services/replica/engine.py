@@ -88,15 +88,12 @@ class Connection:
         self._channel.send_soon(m.Report(shard, record))
 
     def watch(self, address: str, incarnation: str, epoch: int) -> None:
-        """Part of `Tripwire`."""
         self._channel.send_soon(m.Watch(address, incarnation, epoch))
 
     def unwatch(self) -> None:
-        """Part of `Tripwire`."""
         self._channel.send_soon(m.Unwatch())
 
     def poll(self) -> list[core.Message]:
-        """Part of `Tripwire`."""
         fired: list[core.Message] = []
         while not self._fired.empty():
             fired.append(self._fired.get())

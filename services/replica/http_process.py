@@ -161,7 +161,15 @@ class HttpProcess:
             channel_timeout=IDLE_S,
             asyncore_use_poll=True,  # select() takes no descriptor above 1,023
         )
-        threading.Thread(target=server.run, daemon=True, name="http").start()
+        loop = asyncio.get_running_loop()
+
+        def serve() -> None:
+            try:
+                server.run()
+            finally:  # without HTTP this process is of no use: its parent starts another one
+                loop.call_soon_threadsafe(self._end, 1)
+
+        threading.Thread(target=serve, daemon=True, name="http").start()
 
 
 def _run(given: Inherited, listener: int) -> int:

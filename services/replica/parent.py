@@ -34,7 +34,7 @@ STOP_S = 6.0
 
 
 class Engine:
-    """The engine of one shard."""
+    """The engine of one shard; the `Owner` of its process."""
 
     def __init__(self, shard: int, tripwire_port: int, parent: Parent) -> None:
         command = ("services.replica.engine", str(shard), str(tripwire_port))
@@ -42,17 +42,15 @@ class Engine:
         self.process = Supervised(f"shard {shard}", command, m.FromEngine, self)
 
     def on_started(self) -> None:
-        """Part of `Owner`."""
         if self._parent.may_run:
             self.run()
         self._parent.link(self)
 
     def run(self) -> None:
-        """The topics exist."""
+        """Start the loop: the topics exist."""
         self.process.send(m.Start(self.process.last_end))
 
     def on_message(self, message: m.FromEngine) -> None:
-        """Part of `Owner`."""
         parent = self._parent
         if isinstance(message, m.Report):
             self.process.reported()
@@ -68,12 +66,10 @@ class Engine:
             parent.watcher.unwatch(self.shard)
 
     def on_dead(self) -> None:
-        """Part of `Owner`."""
         self._parent.server.end(self.shard)
         self._parent.watcher.unwatch(self.shard)
 
     def on_ended(self, end: End) -> None:
-        """Part of `Owner`."""
         self._parent.on_ended(end)
 
     @property
@@ -89,7 +85,7 @@ class Engine:
 
 
 class Http:
-    """The process that serves HTTP, writes the status records, and creates the topics."""
+    """The process for HTTP, status records and topics; its `Owner`."""
 
     def __init__(self, listener: socket.socket, tripwire_port: int, parent: Parent) -> None:
         command = ("services.replica.http_process", str(listener.fileno()), str(tripwire_port))
@@ -99,12 +95,10 @@ class Http:
         )
 
     def on_started(self) -> None:
-        """Part of `Owner`."""
         self._parent.show_engines()
         self._parent.link_all()
 
     def on_message(self, message: m.FromHttp) -> None:
-        """Part of `Owner`."""
         self.process.reported()
         if isinstance(message, m.Crash):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -112,10 +106,9 @@ class Http:
             self._parent.run_engines()
 
     def on_dead(self) -> None:
-        """Part of `Owner`."""
+        """No peer depends on it."""
 
     def on_ended(self, end: End) -> None:
-        """Part of `Owner`."""
         self._parent.on_ended(end)
 
 
@@ -175,7 +168,7 @@ class Parent:
     # --- the processes ----------------------------------------------------------------------
 
     def run_engines(self) -> None:
-        """The topics exist."""
+        """Start all engines: the topics exist."""
         if not self.may_run:
             self.may_run = True
             for engine in self.engines:
