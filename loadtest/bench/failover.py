@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 
@@ -30,12 +30,19 @@ QUIET_S = 1.0
 WATCH_S = 2.0
 """For this long after a fault (after its end, if it lasts) silences are attributed to it."""
 
-FAULTS = (Fault.KILL, Fault.PAUSE, Fault.HANDOVER, Fault.DISCONNECT)
+FAULTS = (
+    *(Fault.KILL, Fault.PAUSE, Fault.HANDOVER, Fault.DISCONNECT),
+    *(Fault.ENGINE_KILL, Fault.ENGINE_ABORT, Fault.ENGINE_PAUSE),
+)
+
+LEDGERS_PER_SHARD = 8
+"""So that with several shards each of them gets commands."""
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
     """One fault; durations in ms. `at`: ms since the Unix epoch.
 
+    `at_ns`: by the monotonic clock.
     `unavailable_ms`: the longest silence between two results as they were seen; `by_kafka_ms`:
     the same by Kafka's timestamps; `usual_ms`: the longest silence in the second before.
     `takeovers`: as reported by the new leaders; there should be one.
@@ -43,6 +50,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     at: int
+    at_ns: int
     previous: str
     leader: str
     unavailable_ms: float
@@ -61,19 +69,32 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.previous} → {self.leader}  {self.unavailable_ms:7.1f} ms  ({phases})"
 
 
+class OtherShards(msgspec.Struct, frozen=True, kw_only=True):
+    """Latencies of the commands of the shards without a fault, in ms, as in `bench latency`.
+
+    `before`: sent in the last `QUIET_S` seconds before a fault; `after`: in the `WATCH_S` seconds
+    that follow it.
+    """
+
+    before: Distribution
+    after: Distribution
+
+
 class FailoverReport(CheckedReport, frozen=True, kw_only=True, tag="failover"):
     """Distributions in ms; `phases` as the new leaders measured them.
 
-    Results are at best 1/rate apart, which is not subtracted.
+    Results are at best 1/rate apart, which is not subtracted. `others`: None with one shard.
     """
 
     how: Fault
     replicas: int
+    shards: int
     rate: float
     rounds: list[Round]
     unavailable: Distribution
     by_kafka: Distribution
     usual: Distribution
+    others: OtherShards | None
     phases: dict[str, Distribution]
     causes: dict[str, int]
     rounds_with_further_takeovers: int
@@ -89,9 +110,13 @@ class FailoverReport(CheckedReport, frozen=True, kw_only=True, tag="failover"):
             "longest silence just before": self.usual,
             **{f"new leader: {name}": phase for name, phase in self.phases.items()},
         }
+        if self.others is not None:
+            rows["other shards' latency before"] = self.others.before
+            rows[f"  in the {WATCH_S:g} s after the fault"] = self.others.after
         title = (
             f"{len(self.rounds)} × {self.how} of the leader at {self.rate:g} commands/s "
-            f"(results are {1000 / self.rate:g} ms apart at best), {self.replicas} replicas"
+            f"(results are {1000 / self.rate:g} ms apart at best), {self.replicas} replicas, "
+            f"{self.shards} shard(s)"
         )
         causes = ", ".join(f"{cause} {count}" for cause, count in self.causes.items())
         further = self.rounds_with_further_takeovers
@@ -107,26 +132,32 @@ class FailoverReport(CheckedReport, frozen=True, kw_only=True, tag="failover"):
     default=Fault.KILL.value,
     show_default=True,
     help="SIGKILL; SIGSTOP and after some time SIGCONT; a request to the leader to resign; or a "
-    "container is disconnected from its networks for some time (with --attach to `up --docker`).",
+    "container is disconnected from its networks for some time (with --attach to `up --docker`). "
+    "engine-kill, engine-abort (SIGSEGV), engine-pause: of the engine of one shard alone.",
 )
 @number_option(
-    "--rate", Range(1, 5_000), 200, "Commands per second; results are at best 1/rate apart."
+    "--rate", Range(1, 5_000), 200, "Commands per second of a shard; results are 1/rate apart."
 )
 @number_option("--pause", Range(0.1, 60), 3, "Seconds of each pause or disconnection.")
+@number_option(
+    "--shards", click.IntRange(1, 64), 1, "Of the system, unless attached. One of them fails."
+)
 @bench_frame(attachable=True)
 def bench_failover(
-    run: BenchRun, *, kills: int, how: str, rate: float, pause: float
+    run: BenchRun, *, kills: int, how: str, rate: float, pause: float, shards: int
 ) -> FailoverReport:
     """Inject a fault in the leader repeatedly, and measure how long no results are published.
 
     Each round waits until one replica leads and all others are standby and in sync. Measured is
     the longest silence between consecutive results around the fault, as a follower of the
-    results topic sees them; it includes the usual distance of 1/rate.
+    results topic sees them; it includes the usual distance of 1/rate. With several shards the
+    latency of the others is measured, too, before and after each fault.
     """
     fault = Fault(how)
-    system = run.start()
-    load = run.open_load(system)
-    load.start(rate)
+    system = run.start(shards)
+    shards = system.plan.shards
+    load = run.open_load(system, 1 if shards == 1 else shards * LEDGERS_PER_SHARD)
+    load.start(rate * shards)
     rounds = _Rounds(system, load, fault, pause).run(kills)
     load.stop()
     first = [done.takeovers[0] for done in rounds if done.takeovers]
@@ -136,11 +167,13 @@ def bench_failover(
         check=run.check(system, load),
         how=fault,
         replicas=system.plan.replicas,
+        shards=shards,
         rate=rate,
         rounds=rounds,
         unavailable=distribution([done.unavailable_ms for done in rounds]),
         by_kafka=distribution([done.by_kafka_ms for done in rounds]),
         usual=distribution([done.usual_ms for done in rounds]),
+        others=_others(load, rounds) if shards > 1 else None,
         phases=_phases(first),
         causes=dict(Counter(takeover.cause for takeover in first)),
         rounds_with_further_takeovers=sum(len(done.takeovers) > 1 for done in rounds),
@@ -182,6 +215,7 @@ class _Rounds:
         return Round(
             number=number,
             at=at_ms,
+            at_ns=at_ns,
             previous=leader,
             leader=takeovers[-1].leader if takeovers else leader,
             unavailable_ms=longest_gap_ms(seen_ns, at_ns, end_ns, digits=3),
@@ -189,6 +223,24 @@ class _Rounds:
             usual_ms=longest_gap_ms(before_ns, at_ns - int(QUIET_S * 1e9), before_ns[-1], digits=3),
             takeovers=takeovers,
         )
+
+
+def _others(load: Load, rounds: list[Round]) -> OtherShards:
+    intended_ns, shard = load.sender.intended_ns, shard_of(DEFAULT_KEY, len(load.seen_ns))
+    latencies = load.latency_ms(range(len(load.sent)))
+    own = {at for at, seen in load.outcomes.items() if seen.partition == shard}
+
+    def sent(from_s: float, to_s: float) -> Distribution:
+        """Relative to each fault; the schedule of sending is ascending."""
+        found: list[float] = []
+        for done in rounds:
+            first = bisect_left(intended_ns, done.at_ns + int(from_s * 1e9))
+            end = bisect_right(intended_ns, done.at_ns + int(to_s * 1e9))
+            positions = (at for at in range(first, end) if at in latencies and at not in own)
+            found += (latencies[at] for at in positions)
+        return distribution(found)
+
+    return OtherShards(before=sent(-QUIET_S, 0), after=sent(0, WATCH_S))
 
 
 def _phases(takeovers: list[Failover]) -> dict[str, Distribution]:

@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 
+from postjournal.adapters.process.thread_priority import ThreadPriority
 from postjournal.adapters.process.tripwire import Row, TripwireServer, TripwireWatcher
 from postjournal.config.settings import Settings
 from services.process import EXIT_CONFIGURATION
@@ -22,8 +23,8 @@ from services.replica.supervised import Supervised
 
 log = logging.getLogger("replica")
 
-TICK_S = 0.5
-PAUSED_S = 2.0
+TICK_S = 1.0
+PAUSED_S = 3.0
 """Between two ticks; then this process was stopped, and the others with it."""
 
 LIVE_WITHIN_S = 5.0
@@ -134,6 +135,7 @@ class Parent:
 
         0: all shards stopped cleanly; 78: a configuration error; otherwise 1.
         """
+        ThreadPriority().switch(on=True)  # it has little to do, and peers wait for it
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)

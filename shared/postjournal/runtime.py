@@ -14,8 +14,10 @@ from postjournal.core.reader import Reader
 from postjournal.core.replica import Replica
 from postjournal.ports import Clock, Inbox, Observer, ShardLog, Snapshots, Tripwire
 
-MAX_WAIT_MS = 100
-"""Also the longest delay of what the ports do on a clock of their own, such as retries."""
+MAX_WAIT_MS = 500
+"""More than the time between two heartbeats, so that these find the engine asleep.
+
+Also the longest delay of what the ports do on a clock of their own."""
 
 FOREVER_MS = 86_400_000
 

@@ -137,7 +137,6 @@ def test_a_trimmed_journal_is_reported_when_kafka_does_not_return_its_bounds(
     under_test.trim(2)
     under_test.log.rewind()
     log = under_test.kafka_log
-    consumer = log._consumer
-    monkeypatch.setattr(consumer, "_consumer", WithoutWatermarks(consumer.client))
+    monkeypatch.setattr(log, "_consumer", WithoutWatermarks(log._consumer))
     under_test.log.open_journal(1)
     listener.until(lambda received: received.trimmed == 1)

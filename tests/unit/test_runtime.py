@@ -15,7 +15,7 @@ from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
 from postjournal.core.sharding import ShardPlace
 from postjournal.ledger import Ledger
-from postjournal.runtime import Runtime, ShardPorts
+from postjournal.runtime import MAX_WAIT_MS, Runtime, ShardPorts
 
 FEED = "ledger.feed"
 
@@ -78,4 +78,4 @@ def test_an_entry_is_appended_before_the_next_is_decided_without_a_wait() -> Non
     for appended in (1, 2, 2):
         runtime.turn()
         assert len(log.appended) == appended
-    assert log.waited_ms == [100, 0, 100]
+    assert log.waited_ms == [100, 0, MAX_WAIT_MS]

@@ -71,8 +71,8 @@ class QueueInbox:
     def poll(self) -> list[m.Message]:
         """The requests since the last call. Never waits."""
         messages: list[m.Message] = []
-        with suppress(Empty):
-            while True:
+        while not self._queue.empty():
+            with suppress(Empty):  # another thread may refuse them at the same time
                 messages.append(self._queue.get_nowait())
         return messages
 

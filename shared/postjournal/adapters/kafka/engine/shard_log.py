@@ -26,13 +26,16 @@ from confluent_kafka import (
 
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.client import (
+    assign,
     discard,
+    make_consumer,
     make_producer,
+    reassign,
     wake,
     warm_up,
 )
-from postjournal.adapters.kafka.engine.consumer import EngineConsumer
 from postjournal.adapters.kafka.engine.sink import RETRY_S, SinkWriter, TailReader
+from postjournal.adapters.kafka.notifications import notify
 from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.cluster.status import Handover, decode_control
 from postjournal.cluster.topics import Topics
@@ -42,6 +45,12 @@ from postjournal.core.errors import RecordsMissing
 from postjournal.core.state.outbox import Outputs
 
 log = logging.getLogger(__name__)
+
+MAX_MESSAGES = 2_000
+"""Messages consumed at once: a leader decides and reads back in turns of some milliseconds."""
+
+UNNOTIFIED_S = 0.002
+"""The longest wait where nothing tells of a record; see `notify`."""
 
 PROBE_TIMEOUT_S = 0.2
 """A broker that does not return the journal's end in this time counts as unavailable."""
@@ -55,8 +64,9 @@ _topic: Callable[[Message], str] = Message.topic  # type: ignore[assignment]
 BOUNDS_TIMEOUT_S = 2.0
 """Answers on one connection come in order: this one waits for a fetch that waits for records."""
 
-REPORTS_MS = 5
-"""How often producers are polled while acknowledgements are missing: those end no wait."""
+REPORTS_S = 0.005
+"""How often sinks are polled while acknowledgements are missing, after which more is published:
+they end no wait. Those of the journal wait for the next turn: nothing urgent follows from them."""
 
 IDLE_S = 1.0
 """How often they are polled otherwise, for errors and for the reports of `client.watched`."""
@@ -84,12 +94,12 @@ class KafkaLog:
         self._sources_open = False
         self._sources_paused = False
         self._wakeup = wakeup
-        self._consumer = EngineConsumer(
-            kafka_settings.engine_consumer(kafka), wakeup, self._on_client_error, f"records-{shard}"
-        )
+        self._consumer = make_consumer(kafka_settings.engine_consumer(kafka), self._on_client_error)
+        self._is_notified = notify(self._consumer, wakeup.descriptor)
+        self._is_full = True
         self._appender = make_producer(kafka_settings.journal_producer(kafka))
         self._append_failed = False
-        self._is_unacknowledged = False
+        self._is_appending = self._is_publishing = False  # acknowledgements are missing
         self._serve_due_s = 0.0
         self._claimer = make_producer(kafka_settings.claim_producer(kafka))
         warm_up(self._appender, topics.journal)
@@ -105,33 +115,45 @@ class KafkaLog:
 
     def poll(self, timeout_ms: int) -> list[m.Message]:
         """The records in as few messages as possible: journal first, then each source."""
-        self._serve_producers()
-        if self._arrived:
-            timeout_ms = 0
-        elif self._is_unacknowledged:
-            timeout_ms = min(timeout_ms, REPORTS_MS)
-        messages = self._consumer.poll(timeout_ms / 1000)
+        if self._is_publishing:
+            self._serve_producers()
+        # A full batch may have left records, of which there is no further notice.
+        if timeout_ms > 0 and not self._arrived and not self._is_full:
+            self._wakeup.wait(self._wait_s(timeout_ms))
+        messages = self._consumer.consume(MAX_MESSAGES, 0)
+        self._is_full = len(messages) == MAX_MESSAGES
         arrived = self._sort(messages) if messages else []
         self._serve_producers()
+        if self._open_at_s:
+            self._open_due()
+        self._tails.collect(self._arrived)
         if self._arrived:
             arrived += self._arrived
             self._arrived.clear()
         return arrived
 
+    def _wait_s(self, timeout_ms: int) -> float:
+        wait_s = timeout_ms / 1000
+        if self._is_publishing:
+            wait_s = min(wait_s, REPORTS_S)
+        if self._open_at_s:
+            wait_s = min(wait_s, max(min(self._open_at_s.values()) - monotonic(), 0))
+        return wait_s if self._is_notified else min(wait_s, UNNOTIFIED_S)
+
     def _serve_producers(self) -> None:
+        """Those with something outstanding; now and then all, for errors and watched brokers."""
         now_s = monotonic()
-        if self._is_unacknowledged or now_s >= self._serve_due_s:
+        is_due = now_s >= self._serve_due_s
+        if is_due:
             self._serve_due_s = now_s + IDLE_S
-            self._appender.poll(0)
             self._claimer.poll(0)
+        if is_due or self._is_appending:
+            self._appender.poll(0)
+            self._is_appending = len(self._appender) > 0
+        if is_due or self._is_publishing:
             for writer in self._writers.values():
                 writer.collect(self._arrived)
-            self._is_unacknowledged = len(self._appender) > 0 or any(
-                writer.is_unacknowledged for writer in self._writers.values()
-            )
-        if self._open_at_s:
-            self._open_due()
-        self._tails.collect(self._arrived)
+            self._is_publishing = any(writer.is_unacknowledged for writer in self._writers.values())
 
     def _open_due(self) -> None:
         now = monotonic()
@@ -193,7 +215,7 @@ class KafkaLog:
             "%s/%d: records were deleted before they were read (%s); continuing at the end",
             *(self._topics.control, self._shard, error.str()),
         )
-        self._consumer.reassign(self._control_at_end())
+        reassign(self._consumer, self._control_at_end())
 
     def _control_at_end(self) -> TopicPartition:
         """The end as of now: OFFSET_END means the end some time later."""
@@ -208,7 +230,7 @@ class KafkaLog:
         When Kafka does not answer, the recovery finds out which of the two it is.
         """
         with suppress(KafkaException):
-            begin, _ = self._consumer.client.get_watermark_offsets(
+            begin, _ = self._consumer.get_watermark_offsets(
                 self._journal, timeout=BOUNDS_TIMEOUT_S, cached=False
             )
             if begin <= (self._next_offset or 0):
@@ -233,8 +255,8 @@ class KafkaLog:
             return
         self._is_assigned = True
         partitions = [journal, *self._sources, self._control_at_end()]
-        self._consumer.assign(partitions, paused=self._sources)
-        wake(self._consumer.client, [self._journal], PROBE_TIMEOUT_S)
+        assign(self._consumer, partitions, paused=self._sources)
+        wake(self._consumer, [self._journal], PROBE_TIMEOUT_S)
 
     def rewind(self) -> None:
         """The journal stays assigned, and what it still delivers is dropped."""
@@ -253,9 +275,7 @@ class KafkaLog:
 
     def known_end(self) -> int | None:
         """The journal's end as of the last fetch, from the cache; None when unknown."""
-        if self._consumer.is_waiting:  # for want of a record
-            return self._next_offset
-        _, end = self._consumer.client.get_watermark_offsets(self._journal, cached=True)
+        _, end = self._consumer.get_watermark_offsets(self._journal, cached=True)
         return end if end >= 0 else None
 
     # --- sources ----------------------------------------------------------------------------
@@ -290,7 +310,7 @@ class KafkaLog:
     def append(self, value: bytes) -> None:
         """One record, one delivery report."""
         report = partial(self._on_append, self._generation)
-        self._is_unacknowledged = True
+        self._is_appending = True
         try:
             self._appender.produce(
                 self._topics.journal, value, partition=self._shard, on_delivery=report
@@ -348,7 +368,7 @@ class KafkaLog:
 
     def publish(self, sink: str, outputs: Outputs) -> None:
         """In order, with one report for all."""
-        self._is_unacknowledged = True
+        self._is_publishing = True
         self._writers[sink].write(outputs)
 
     def close_sinks(self) -> None:
