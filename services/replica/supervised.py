@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from postjournal.adapters.process.channel import Channel
+from postjournal.adapters.process.thread_priority import ThreadPriority
 from services.process import EXIT_CONFIGURATION
 from services.replica.child import Child, End
 
@@ -122,6 +123,7 @@ class Supervised:
             return
 
         def wait() -> None:
+            ThreadPriority().switch(on=True)
             lock.wait()
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(self._on_dead, child)
