@@ -47,6 +47,9 @@ MAX_CONNECTIONS = 4_000
 IDLE_S = 30
 """A connection on which nothing happens for this long is closed, within a request as well."""
 
+NICE = 5
+"""Engines come first when cores are scarce, also while this process dies with its replica."""
+
 TURNING_S = 1.0
 FLUSH_S = 1.0
 
@@ -174,6 +177,7 @@ class HttpProcess:
 
 def _run(given: Inherited, listener: int) -> int:
     die_with_parent(given.parent)
+    os.nice(NICE)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # for the whole group
     faulthandler.enable(given.words)

@@ -48,6 +48,9 @@ log = logging.getLogger(__name__)
 
 STATUS_EVERY_MS = 1_000
 
+LEADING_MS = 50
+"""A new leader reports so much later: first it decides what has been waiting for it."""
+
 
 class Addresses(msgspec.Struct, frozen=True):
     """The addresses of this process, each as host:port."""
@@ -126,6 +129,7 @@ class ShardRunner:
         self._load = RecentLoad(self._clock.monotonic_ms())
         self._since_ms = self._caught_up_ms = self._clock.wall_ms()
         self._status_due_ms = 0
+        self._unpublished: list[Failover] = []
         self.status = self._make_status(None)
 
     def _new_incarnation(self) -> str:
@@ -223,7 +227,9 @@ class ShardRunner:
         self._state = event.role
         metrics.show_role(self._label, event.role)
         if not is_minor:
-            self._status_due_ms = 0
+            self._status_due_ms = self._clock.monotonic_ms()
+            if event.role is ReplicaState.LEADER:
+                self._status_due_ms += LEADING_MS
 
     def _on_void(self, event: m.RecordVoid) -> None:
         metrics.VOID.labels(self._label, event.kind).inc()
@@ -245,8 +251,7 @@ class ShardRunner:
             total_ms=takeover.total_ms,
             **asdict(takeover),
         )
-        log.info("%s", failover.summary)
-        self._publish(failover)
+        self._unpublished.append(failover)
 
     def _on_snapshot(self, progress: m.SnapshotProgressed) -> None:
         metrics.count_snapshot(self._label, progress)
@@ -281,6 +286,10 @@ class ShardRunner:
         now_ms = self._clock.monotonic_ms()
         self._catch_up = self._progress.measure(replica, self._snapshots.restoring, now_ms)
         self.status = self._make_status(lag)
+        for failover in self._unpublished:
+            log.info("%s", failover.summary)
+            self._publish(failover)
+        self._unpublished.clear()
         self._publish(self.status)
         self._update_gauges(self.status)
 

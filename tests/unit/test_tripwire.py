@@ -79,6 +79,22 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(bounded())
 
 
+def test_a_dead_process_loses_its_port_before_its_connections() -> None:
+    """Linux closes the highest descriptor first."""
+
+    async def test() -> None:
+        leader = Replica(s0="a-1")
+        async with watching(leader):
+            await leader.watched()
+            [listener] = leader._serving.sockets
+            [peer] = leader.server._watched
+            connection = peer.transport.get_extra_info("socket")
+            assert listener.getsockname() == connection.getsockname()
+            assert listener.fileno() > connection.fileno() + 500
+
+    run(test)
+
+
 def test_it_fires_when_the_replica_dies() -> None:
     async def test() -> None:
         leader = Replica(s0="a-1")

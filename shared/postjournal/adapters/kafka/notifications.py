@@ -3,8 +3,8 @@
 librdkafka writes to a descriptor when the queue of a client becomes non-empty
 (`rd_kafka_queue_io_event_enable`). To call it takes the address of the client's `rd_kafka_t`, which
 confluent-kafka keeps as the first field of its Python object (`Handle` in its confluent_kafka.h).
-That is no interface of confluent-kafka: it is used with `KNOWN` releases only, and `notify` tells
-the caller when it must poll instead.
+That is no interface of confluent-kafka: it is used with `KNOWN` releases only, and the caller of
+`notify` must poll where it is not.
 """
 
 from __future__ import annotations

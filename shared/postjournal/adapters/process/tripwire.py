@@ -100,9 +100,7 @@ def _closed_first(listener: socket.socket) -> socket.socket:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     at_least = min(limit - BELOW_LIMIT, HIGH)
     with listener:
-        return socket.socket(
-            fileno=fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD_CLOEXEC, at_least)
-        )
+        return socket.socket(fileno=fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD_CLOEXEC, at_least))
 
 
 class TripwireServer:

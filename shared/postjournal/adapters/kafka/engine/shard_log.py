@@ -50,7 +50,7 @@ MAX_MESSAGES = 2_000
 """Messages consumed at once: a leader decides and reads back in turns of some milliseconds."""
 
 UNNOTIFIED_S = 0.002
-"""The longest wait where nothing tells of a record; see `notify`."""
+"""The longest wait where librdkafka gives no notice of a record; see `notify`."""
 
 PROBE_TIMEOUT_S = 0.2
 """A broker that does not return the journal's end in this time counts as unavailable."""
