@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from postjournal.adapters.kafka.client import TopicRecord
 from postjournal.adapters.kafka.follower import FollowedTopic, Follower
 from services.coordinator.cluster_state import ClusterState
 from services.server import OnFatal
@@ -21,9 +22,16 @@ class ClusterFollower:
         on_fatal: OnFatal,
     ) -> None:
         """Starts the threads. `on_fatal` is called with a configuration error."""
+
+        def on_statuses(records: list[TopicRecord]) -> None:
+            cluster_state.on_statuses(records, is_live=status.is_caught_up)
+
+        def on_controls(records: list[TopicRecord]) -> None:
+            cluster_state.on_controls(records, is_live=control.is_caught_up)
+
         self._followers = (
-            Follower("status", status, cluster_state.on_statuses, needs_history=True),
-            Follower("control", control, cluster_state.on_controls, needs_history=True),
+            Follower("status", status, on_statuses, needs_history=True),
+            Follower("control", control, on_controls, needs_history=True),
         )
         for follower in self._followers:
             follower.start(on_fatal)

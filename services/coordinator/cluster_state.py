@@ -9,13 +9,17 @@ from threading import Condition, RLock
 from typing import TypeVar
 
 from postjournal.adapters.kafka.client import TopicRecord
+from postjournal.adapters.process.clock import steady_ms
+from postjournal.cluster.arrivals import Arrivals
 from postjournal.cluster.status import (
+    ReplicaStatus,
     SnapshotOrder,
     SnapshotProgress,
     decode_control,
     decode_status,
 )
 from postjournal.cluster.view import ClusterView
+from services.coordinator.clocks import ClockWatch
 from services.coordinator.jobs import JobKey, JobTable
 from services.coordinator.load_history import Curves, LoadHistory
 
@@ -33,6 +37,8 @@ class ClusterState:
         self._updated = Condition(self._lock)
         self._view, self._jobs = ClusterView(), JobTable()
         self._loads = LoadHistory()
+        self._arrivals, self._shifted_ms = Arrivals(), 0
+        self._clocks = ClockWatch()
         self.version = 0
 
     def read(self, function: Callable[[ClusterView, JobTable], T]) -> T:
@@ -51,14 +57,30 @@ class ClusterState:
             self._updated.wait_for(lambda: self.version != version, timeout_s)
             return self.version
 
-    def on_statuses(self, records: list[TopicRecord]) -> None:
-        """Apply records of the status topic; [] only removes what has expired."""
-        for record in records:
-            self._on_status(record)
-        self.forget_absent(now_ms())
+    def on_statuses(self, records: list[TopicRecord], *, is_live: bool = False) -> None:
+        """Apply records of the status topic; without any, remove what has expired.
 
-    def _on_status(self, record: TopicRecord) -> None:
-        status, seen = decode_status(record.value), record.time_ms
+        `is_live`: everything that the topic held at the start has been read, with these.
+        """
+        now = steady_ms()
+        for record in records:
+            self._on_status(record, now)
+        if is_live:
+            self._settle(now)
+            self.forget_absent(now)
+
+    def _settle(self, now: int) -> None:
+        by_ms = self._arrivals.settle(now)
+        if by_ms:
+            with self._changing():
+                self._shifted_ms = by_ms
+                self._view.shift(by_ms)
+                self._jobs.shift(by_ms)
+
+    def _on_status(self, record: TopicRecord, now: int) -> None:
+        status, seen = decode_status(record.value), self._arrivals.of(record.time_ms, now)
+        if isinstance(status, ReplicaStatus) and seen == now:
+            self._clocks.add(status.replica, status.time, time.time_ns() // 1_000_000)
         with self._changing():
             if isinstance(status, SnapshotProgress):
                 self._jobs.on_progress(status, seen)
@@ -73,15 +95,17 @@ class ClusterState:
             self.version += 1
             self._updated.notify_all()
 
-    def on_controls(self, records: list[TopicRecord]) -> None:
-        """Apply records of the control topic."""
+    def on_controls(self, records: list[TopicRecord], *, is_live: bool = False) -> None:
+        """Apply records of the control topic. `is_live`: as in `on_statuses`."""
+        now = steady_ms()
         for record in records:
             order = decode_control(record.value)
             if isinstance(order, SnapshotOrder):
-                self.on_order(order, record.time_ms)
+                is_now = is_live and self._arrivals.is_live
+                self.on_order(order, now if is_now else record.time_ms + self._shifted_ms)
 
     def on_order(self, order: SnapshotOrder, seen: int) -> None:
-        """Apply an order. `seen`: its Kafka timestamp.
+        """Apply an order. `seen`: when it arrived.
 
         A handler that has appended an order applies it at once, with its own clock, so that the
         next request finds it; when the order is read from the topic it changes nothing.
@@ -106,5 +130,5 @@ class ClusterState:
 
 
 def now_ms() -> int:
-    """Milliseconds since the Unix epoch."""
-    return time.time_ns() // 1_000_000
+    """Milliseconds since the Unix epoch, by the clock of all arrivals."""
+    return steady_ms()

@@ -47,8 +47,8 @@ JobKey = tuple[str, int]
 class Attempt:
     """An order to one replica.
 
-    `ordered_ms`: the order's Kafka timestamp; `progress`: the last one reported, None: none was;
-    `progress_ms`: its Kafka timestamp, or 0.
+    `ordered_ms`: when the order arrived; `progress`: the last one reported, None: none was;
+    `progress_ms`: when it arrived, or 0. See `Arrivals`.
     """
 
     order: SnapshotOrder
@@ -112,7 +112,7 @@ class JobTable:
     def on_order(self, order: SnapshotOrder, seen: int) -> None:
         """Apply an order; of two orders for one attempt, the first counts.
 
-        `seen`: the order's Kafka timestamp.
+        `seen`: when the order arrived.
         """
         key = order.id, order.shard
         job = self.jobs.setdefault(key, Job(order.id, order.shard))
@@ -124,7 +124,7 @@ class JobTable:
         self._forget_ended()
 
     def on_progress(self, progress: SnapshotProgress, seen: int) -> None:
-        """Apply the progress of an attempt. `seen`: its Kafka timestamp.
+        """Apply the progress of an attempt. `seen`: when it arrived.
 
         A snapshot is done whichever attempt reports it; otherwise only the latest attempt counts.
         Progress that is read before its order, which is in another topic, waits for the order.
@@ -141,6 +141,15 @@ class JobTable:
         latest = job.latest
         if (latest.order.replica, latest.order.attempt) == (progress.replica, progress.attempt):
             latest.progress, latest.progress_ms = progress, seen
+
+    def shift(self, by_ms: int) -> None:
+        """Move all arrivals so far; see `Arrivals.settle`."""
+        for job in self.jobs.values():
+            for attempt in job.attempts:
+                attempt.ordered_ms += by_ms
+                if attempt.progress is not None:
+                    attempt.progress_ms += by_ms
+        self._early = {key: (early, at + by_ms) for key, (early, at) in self._early.items()}
 
     def open_jobs(self, shard: int | None = None) -> list[Job]:
         """The jobs that are neither done nor given up, of one shard or of all."""

@@ -70,11 +70,17 @@ class Maintenance:
         rules: Rules,
         metrics: Metrics,
         clock: Callable[[], int] = now_ms,
+        wall_clock: Callable[[], int] | None = None,
     ) -> None:
-        """Does nothing before `start`. `clock`: ms since the Unix epoch."""
+        """Does nothing before `start`.
+
+        `clock`: of the arrivals of records; `wall_clock`: ms since the Unix epoch, of the ages of
+        snapshots and objects; None: `clock`.
+        """
         self._deps, self._rules, self._metrics, self._clock = deps, rules, metrics, clock
+        self._wall_clock = wall_clock or clock
         self._cluster_state, self._store = deps.cluster_state, deps.store
-        self._started_ms = clock()
+        self._started_ms = self._wall_clock()
         self._retention_due_ms = 0
         self._ended_count = 0  # of the jobs, at the last retention
         self._trimmed: dict[int, str] = {}  # shard → id of the anchor it was trimmed to
@@ -201,19 +207,19 @@ class Maintenance:
 
     def _apply_retention(self, shard: int) -> None:
         snapshots = self._store.catalogue(shard).snapshots
-        self._metrics.set_snapshots(shard, snapshots, self._clock())
+        self._metrics.set_snapshots(shard, snapshots, self._wall_clock())
         self._order_if_due(shard, snapshots[0] if snapshots else None)
         self._delete_surplus(shard, snapshots)
-        for name in self._store.clean(shard, self._clock() - LEFTOVER_MS):
+        for name in self._store.clean(shard, self._wall_clock() - LEFTOVER_MS):
             log.info("shard %d: deleted the leftover of an interrupted snapshot: %s", shard, name)
         if self._rules.trimmer is not None:
             self._trim(self._rules.trimmer, shard, snapshots[: self._rules.keep])
 
     def _order_if_due(self, shard: int, newest: Manifest | None) -> None:
-        now = self._clock()
+        now, wall_ms = self._clock(), self._wall_clock()
         known = self._cluster_state.read(lambda view, _: view.shards.get(shard))
         seq = known.seq if known is not None else 0
-        snapshot_id = self._rules.schedule.due(newest, seq, now, self._started_ms)
+        snapshot_id = self._rules.schedule.due(newest, seq, wall_ms, self._started_ms)
         if snapshot_id is None or self._cluster_state.read(
             lambda _, table: table.open_jobs(shard) or (snapshot_id, shard) in table.jobs
         ):

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from postjournal.adapters.kafka.admin import JournalTrimmer
 from postjournal.adapters.kafka.control_log import ControlLog
 from postjournal.adapters.kafka.topic_reader import TopicReader, back
+from postjournal.adapters.process.clock import SystemClock
 from postjournal.adapters.snapshots.catalogue import SnapshotStore
 from postjournal.adapters.snapshots.object_store import INTERACTIVE_TIMEOUT_S, ObjectStore
 from postjournal.cluster.topics import Topics
@@ -73,6 +74,7 @@ def start(
         MaintenanceDeps(cluster_state, follower, store, control, status, settings.shards),
         Rules(Schedule(own.every_minutes, own.every_commands), own.keep, trimmer),
         metrics,
+        wall_clock=SystemClock().wall_ms,
     )
     maintenance.start()
     coordinator = Coordinator(

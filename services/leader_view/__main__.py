@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 
 from postjournal.adapters.kafka.follower import Follower
 from postjournal.adapters.kafka.topic_reader import TopicReader, beginning
+from postjournal.adapters.process.clock import steady_ms
 from postjournal.adapters.redis.client import connect
 from postjournal.adapters.redis.cluster_view import RedisView
 from postjournal.cluster.topics import Topics
@@ -30,16 +30,12 @@ def main() -> None:
     log.info("following %s at %s; writing to %s", topic, settings.kafka.bootstrap, address)
     registry = monitoring.process_registry()
     takeovers = TakeoverMetrics(registry, settings.shards)
-    updater = ViewUpdater(reader, store, _now_ms, address, takeovers.count)
+    updater = ViewUpdater(reader, store, steady_ms, address, takeovers.count)
     follower = Follower("status", reader, updater.apply, needs_history=True)
     metrics = ViewMetrics(follower, updater)
     registry.register(metrics)
     monitoring.serve(settings, registry, metrics.live, metrics.ready)
     follower.run(stop)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import redis
 from postjournal.adapters.kafka.client import TopicRecord
 from postjournal.adapters.outage import Outage
 from postjournal.adapters.redis.cluster_view import ViewContents
+from postjournal.cluster.arrivals import Arrivals
 from postjournal.cluster.status import Failover, decode_status
 from postjournal.cluster.view import ClusterView
 from services.leader_view.rendering import render
@@ -60,11 +61,11 @@ class ViewUpdater:
         address: str,
         on_failover: Callable[[Failover], object] = lambda _: None,
     ) -> None:
-        """`now_ms`: the clock, ms since the Unix epoch; `address`: the store's name in the log;
+        """`now_ms`: the clock, see `steady_ms`; `address`: the store's name in the log;
         `on_failover` is called with each failover that is published after the start."""
         self._on_failover = on_failover
         self._topic, self._store, self._now_ms = topic, store, now_ms
-        self._view = ClusterView()
+        self._view, self._arrivals = ClusterView(), Arrivals()
         self._started = now_ms()
         self._next_sync = 0
         self._was_caught_up = False
@@ -86,23 +87,26 @@ class ViewUpdater:
     def apply(self, records: list[TopicRecord]) -> None:
         """Apply records, if any; write the view after an important change and every 500 ms."""
         is_urgent = False
+        now = self._now_ms()
         for record in records:
-            is_urgent |= self._apply(record)
+            is_urgent |= self._apply(record, now)
         if not self._topic.is_caught_up:
             return
+        self._view.shift(self._arrivals.settle(now))
         self._note_caught_up()
-        now = self._now_ms()
         if now >= self._next_sync or (is_urgent and not self._outage.is_active):
             self._sync(now)
 
-    def _apply(self, record: TopicRecord) -> bool:
-        value, seen = record.value, record.time_ms
-        if seen < self._started - RECENT_MS and FAILOVER_MARK not in value[:64]:
+    def _apply(self, record: TopicRecord, now: int) -> bool:
+        value, stamp = record.value, record.time_ms
+        is_old = not self._was_caught_up and stamp < self._started - RECENT_MS
+        if is_old and FAILOVER_MARK not in value[:64]:
             return False
         status = decode_status(value)
-        if isinstance(status, Failover) and seen >= self._started:
+        is_new = self._was_caught_up or stamp >= self._started
+        if isinstance(status, Failover) and is_new:
             self._on_failover(status)
-        return status is not None and self._view.apply(status, seen)
+        return status is not None and self._view.apply(status, self._arrivals.of(stamp, now))
 
     def _note_caught_up(self) -> None:
         if not self._was_caught_up:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from threading import Condition
 
 from postjournal.adapters.kafka.client import TopicRecord
 from postjournal.adapters.kafka.follower import FollowedTopic, Follower
+from postjournal.adapters.process.clock import steady_ms
+from postjournal.cluster.arrivals import Arrivals
 from postjournal.cluster.states import NO_LEADER, leads, serves_reads
 from postjournal.cluster.status import ReplicaStatus, decode_status
 from postjournal.cluster.view import ClusterView, ReplicaView, ShardView
@@ -25,7 +26,8 @@ class StatusDirectory:
 
     def __init__(self, topic: FollowedTopic, on_fatal: OnFatal) -> None:
         """Starts its thread, which calls `on_fatal` with a configuration error."""
-        self._view = ClusterView()
+        self._view, self._arrivals = ClusterView(), Arrivals()
+        self._topic = topic
         self._updated = Condition()
         self._turn = 0
         self._follower = Follower("status", topic, self._apply, needs_history=False)
@@ -42,7 +44,7 @@ class StatusDirectory:
             if view is None or view.leader is None:
                 return view
             leader = self._view.replicas.get((view.leader, shard))
-            if leader is None or leader.is_silent(_now_ms()):
+            if leader is None or leader.is_silent(steady_ms()):
                 return replace(view, leader=None, address=None, http=None, state=NO_LEADER)
             return view
 
@@ -51,7 +53,7 @@ class StatusDirectory:
         return [view.http] if view is not None and view.http is not None else []
 
     def reader_addresses(self, shard: int) -> list[str]:
-        now = _now_ms()
+        now = steady_ms()
         with self._updated:
             found = [
                 replica.status
@@ -73,15 +75,17 @@ class StatusDirectory:
         self._follower.close()
 
     def _apply(self, records: list[TopicRecord]) -> None:
-        if not records:
-            return
+        now = steady_ms()
         with self._updated:
             for record in records:
                 status = decode_status(record.value)
                 if status is not None:
-                    self._view.apply(status, record.time_ms)
-            self._view.forget_absent(_now_ms())
-            self._updated.notify_all()
+                    self._view.apply(status, self._arrivals.of(record.time_ms, now))
+            if self._topic.is_caught_up:
+                self._view.shift(self._arrivals.settle(now))
+                self._view.forget_absent(now)
+            if records:
+                self._updated.notify_all()
 
 
 def _is_readable(view: ReplicaView, now: int) -> bool:
@@ -93,7 +97,3 @@ def _rank(status: ReplicaStatus) -> int:
     if status.lag_s > STALE_S:
         return 2
     return 1 if leads(status.state) else 0
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

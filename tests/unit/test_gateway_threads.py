@@ -32,8 +32,10 @@ class FakeTopic:
         self.is_caught_up = False
         self.error: Exception | None = None
 
-    def put(self, value: bytes, shard: int = 0) -> None:
-        self.records.put(TopicRecord(shard, 0, None, value, time.time_ns() // 1_000_000))
+    def put(self, value: bytes, shard: int = 0, clock_ms: int = 0) -> None:
+        """`clock_ms`: how much Kafka's clock is ahead of ours."""
+        stamp_ms = time.time_ns() // 1_000_000 + clock_ms
+        self.records.put(TopicRecord(shard, 0, None, value, stamp_ms))
 
     def open(self) -> bool:
         if isinstance(self.error, ConfigurationError):
@@ -294,6 +296,20 @@ def test_standbys_take_turns_in_answering_reads_and_the_leader_comes_after_them(
     assert sorted(turns) == [["r2:7070", "r4:7070", *last], ["r4:7070", "r2:7070", *last]]
 
 
+@pytest.mark.parametrize("clock_ms", [-3_600_000, 3_600_000])
+def test_a_gateway_whose_clock_is_wrong_knows_who_lives(
+    directory: StatusDirectory, topic: FakeTopic, clock_ms: int
+) -> None:
+    topic.put(status("r0", "standby", 1, "r1"), clock_ms=clock_ms - 7_000)  # ended long ago
+    topic.put(status("r1", "leader", 1, "r1"), clock_ms=clock_ms)
+    eventually(topic.records.empty)
+    topic.is_caught_up = True
+    eventually(lambda: directory.reader_addresses(0) == ["r1:7070"])
+    topic.put(status("r2", "standby", 1, "r1"), clock_ms=clock_ms)
+    eventually(lambda: directory.reader_addresses(0) == ["r2:7070", "r1:7070"])
+    assert directory.leader_addresses(0) == ["r1:7070"]
+
+
 def test_a_shard_without_a_status_is_unknown(directory: StatusDirectory) -> None:
     assert directory.shard(7) is None
     assert directory.leader_addresses(7) == []
@@ -305,7 +321,7 @@ def test_a_leader_that_is_silent_for_long_does_not_count(
     topic.put(status("r1", "leader", 1, "r1"))
     eventually(lambda: directory.leader_addresses(0))
     later = time.time_ns() // 1_000_000 + 6_000
-    monkeypatch.setattr("services.producer.directory._now_ms", lambda: later)
+    monkeypatch.setattr("services.producer.directory.steady_ms", lambda: later)
     view = directory.shard(0)
     assert view is not None
     assert (view.leader, view.state, view.epoch) == (None, "no_leader", 1)

@@ -43,8 +43,8 @@ class ShardView:
 class ReplicaView:
     """One replica name in one shard.
 
-    `seen`: the Kafka timestamp of its latest status; `former`: incarnations that used the name
-    before, in the order in which they were replaced; `clash_seen`: when a replaced incarnation
+    `seen`: when its latest status arrived, see `Arrivals`; `former`: incarnations that used the
+    name before, in the order in which they were replaced; `clash_seen`: when a replaced incarnation
     last wrote a status again.
     """
 
@@ -71,7 +71,7 @@ class ClusterView:
         self._failovers: dict[tuple[int, int], Failover] = {}
 
     def apply(self, record: StatusRecord, seen: int) -> bool:
-        """Apply a record; `seen`: its Kafka timestamp.
+        """Apply a record; `seen`: when it arrived, see `Arrivals`.
 
         Returns whether a leader, an epoch, a state, an incarnation or an error has changed, or a
         failover was added; False when only counters have changed.
@@ -88,6 +88,13 @@ class ClusterView:
         """The last 1,000 failovers, each once, in the order of their times."""
         ordered = sorted(self._failovers.values(), key=lambda f: (f.time, f.epoch, f.shard))
         return ordered[-MAX_FAILOVERS:]
+
+    def shift(self, by_ms: int) -> None:
+        """Move all arrivals so far; see `Arrivals.settle`."""
+        for view in self.replicas.values():
+            view.seen += by_ms
+            if view.clash_seen is not None:
+                view.clash_seen += by_ms
 
     def forget_absent(self, now: int) -> None:
         """Drop replicas that were silent for FORGET_MS, and failovers before the last 1,000."""
