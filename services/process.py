@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from threading import Event
@@ -71,6 +73,25 @@ def _utc(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
+def exit_when_a_thread_fails() -> None:
+    """End this process with code 1 when any thread ends by an exception.
+
+    Whatever the thread was there for would never be done again, while the process seems to work.
+    Its process manager starts another one. Not for the main process of a replica, which must not
+    fail, and whose threads only report sooner what it learns anyway.
+    """
+    threading.excepthook = _exit
+
+
+def _exit(failed: threading.ExceptHookArgs) -> None:
+    if issubclass(failed.exc_type, SystemExit):
+        return  # a thread may end itself
+    name = failed.thread.name if failed.thread is not None else "unknown"
+    log.critical("the thread %s has failed; the process exits", name, exc_info=failed.exc_value)
+    logging.shutdown()
+    os._exit(1)
+
+
 def stop_on_signal() -> Event:
     """Return an event that SIGTERM and SIGINT set. Call it in the main thread."""
     stop = Event()
@@ -89,6 +110,7 @@ def run(main: Callable[[], None]) -> None:
     """Configure logging and call `main`; logs a `ConfigurationError` and exits with code 78."""
     try:
         configure_logging()
+        exit_when_a_thread_fails()
         main()
     except ConfigurationError as error:
         log.critical("configuration: %s", error)

@@ -28,7 +28,7 @@ from postjournal.cluster.topics import Topics
 from postjournal.config.settings import Settings, StoreSettings
 from postjournal.core import messages as core
 from postjournal.core.errors import ConfigurationError
-from services.process import EXIT_CONFIGURATION, configure_logging
+from services.process import EXIT_CONFIGURATION, configure_logging, exit_when_a_thread_fails
 from services.replica import messages as m
 from services.replica.child import Inherited, inherited
 from services.replica.metrics import collect
@@ -200,6 +200,7 @@ def main(arguments: Sequence[str]) -> int:
     _prepare(given)
     try:
         configure_logging()
+        exit_when_a_thread_fails()
         return _run(given, int(shard), int(tripwire_port))
     except ConfigurationError as error:
         log.critical("configuration: %s", error)

@@ -29,7 +29,7 @@ from postjournal.cluster.status import StatusRecord
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import API_TOKEN, Settings, StoreSettings
 from postjournal.core.errors import BrokersLost, ConfigurationError, JournalUnavailable
-from services.process import EXIT_CONFIGURATION, configure_logging
+from services.process import EXIT_CONFIGURATION, configure_logging, exit_when_a_thread_fails
 from services.replica import messages as m
 from services.replica.child import Inherited, inherited
 from services.replica.engines import Engines
@@ -192,6 +192,7 @@ def main(arguments: Sequence[str]) -> int:
     given, (listener, _) = inherited(arguments)
     try:
         configure_logging()
+        exit_when_a_thread_fails()
         return _run(given, int(listener))
     except ConfigurationError as error:
         log.critical("configuration: %s", error)
