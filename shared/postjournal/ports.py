@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 from postjournal.core.messages import (
+    CommandFailed,
     EntryStable,
     Message,
     RecordVoid,
@@ -17,7 +18,9 @@ from postjournal.core.messages import (
 from postjournal.core.snapshot.image import Image
 from postjournal.core.state.outbox import Outputs
 
-Observation: TypeAlias = RoleChanged | TookOver | EntryStable | RecordVoid | SnapshotProgressed
+Observation: TypeAlias = (
+    RoleChanged | TookOver | EntryStable | CommandFailed | RecordVoid | SnapshotProgressed
+)
 """What an observer receives."""
 
 

@@ -125,6 +125,7 @@ class Runtime:
             m.RoleChanged: observe,
             m.TookOver: observe,
             m.EntryStable: observe,
+            m.CommandFailed: observe,
             m.RecordVoid: observe,
             m.SnapshotProgressed: observe,
         }

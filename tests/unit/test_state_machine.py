@@ -144,6 +144,10 @@ def test_a_decision_that_raises_rejects_only_its_command() -> None:
     bad = {**DEPOSIT, "amount": 13}
     batch = decided.decide([(FEED, records(OPEN, bad, {**DEPOSIT, "id": "3"}))], 0)
     assert [item.rejected for item in batch] == [None, "failed", None]
+    [failure] = decided.take_failures()
+    assert (failure.id, failure.topic, failure.offset) == (batch[1].id, FEED, 1)
+    assert failure.error.__traceback__ is not None
+    assert decided.take_failures() == []
     assert outputs(decided, DEADLETTER)[0]["error"] == "RuntimeError: thirteen"
     assert decided.state == {"a": 5}
 

@@ -148,6 +148,7 @@ class Leadership(Generic[S, C, E]):
         effects: list[m.Effect] = []
         if self.may_decide():
             effects.append(self._decide(now_ms, wall_ms))
+            effects += [m.CommandFailed(*failure) for failure in self._machine.take_failures()]
         if self._sources_paused and not self._exceeds(RESUME_AT):
             self._sources_paused = False
             effects.append(m.ResumeSources())

@@ -371,6 +371,16 @@ class EntryStable:
 
 
 @dataclass(slots=True)
+class CommandFailed:
+    """For logs: this leader's application raised at a command; it is rejected as `failed`."""
+
+    id: str
+    topic: str
+    offset: int
+    error: Exception
+
+
+@dataclass(slots=True)
 class RecordVoid:
     """For metrics: a void record was read. `alarm`: only its running hash does not match."""
 
@@ -403,6 +413,7 @@ Effect: TypeAlias = (
     | RoleChanged
     | TookOver
     | EntryStable
+    | CommandFailed
     | RecordVoid
     | SnapshotProgressed
 )

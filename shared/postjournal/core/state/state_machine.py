@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -49,6 +49,10 @@ OUTCOME_BYTES, DEAD_LETTER_BYTES = 1_200, 14_000
 """The most that an outcome takes besides its events: id, type, reason; with a dead letter."""
 
 
+MAX_FAILURES = 10
+"""Kept between two calls of `StateMachine.take_failures`: more are of no use in a log."""
+
+
 class DeadLetterOutput(Output, gc=False, kw_only=True):
     """A record of the dead-letter topic: the position of the command, and what was wrong."""
 
@@ -67,6 +71,15 @@ class _Envelope(msgspec.Struct):
 
     id: str = ""
     type: str | None = None
+
+
+class FailedDecision(NamedTuple):
+    """`decide` raised at the command `id`, the record of `topic` at `offset`."""
+
+    id: str
+    topic: str
+    offset: int
+    error: Exception
 
 
 class StateMachine(Generic[S, C, E]):
@@ -96,6 +109,7 @@ class StateMachine(Generic[S, C, E]):
         self._types: dict[type, str] = {}
         self._own_keys: dict[bytes | None, bool] = {}
         self._evolve, self._decide = application.evolve, application.decide
+        self._failures: list[FailedDecision] = []
 
     # --- the leader -------------------------------------------------------------------------
 
@@ -118,6 +132,13 @@ class StateMachine(Generic[S, C, E]):
         for sink, outbox in self.outboxes.items():
             outbox.add(self._make(sink, outcomes, time, outbox.next_seq))
         return tuple([_as_item(one) if one.replayed else one for one in outcomes])
+
+    def take_failures(self) -> list[FailedDecision]:
+        """The first ones of `decide` since the last call."""
+        if not self._failures:
+            return []
+        failures, self._failures = self._failures, []
+        return failures
 
     def _decide_run(
         self,
@@ -164,6 +185,8 @@ class StateMachine(Generic[S, C, E]):
                     left_bytes -= size
             except Exception as error:  # noqa: BLE001 - whatever user code raises rejects
                 failure = f"{type(error).__name__}: {error}"
+                if len(self._failures) < MAX_FAILURES:
+                    self._failures.append(FailedDecision(command_id, topic, record[0], error))
                 into.append(self._poison(topic, record, FAILED, failure))
                 left_bytes -= DEAD_LETTER_BYTES
                 continue
