@@ -19,7 +19,7 @@ from postjournal.adapters.process.inbox import QueueInbox
 from postjournal.adapters.process.thread_priority import ThreadPriority
 from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.adapters.snapshots.manager import Stores
-from postjournal.cluster.states import ReplicaState, SnapshotState, leads
+from postjournal.cluster.states import ReplicaState, SnapshotState, is_in_sync, leads
 from postjournal.cluster.status import (
     CatchUp,
     Failover,
@@ -41,6 +41,7 @@ from postjournal.ports import Observation
 from postjournal.runtime import Engine, Runtime, ShardPorts
 from services.replica import metrics
 from services.replica.load import RecentLoad
+from services.replica.log_limits import ElectionMeter, LogLimit
 from services.replica.progress import ProgressMeter
 from services.replica.snapshots import bound_of, make_snapshots
 
@@ -48,8 +49,8 @@ log = logging.getLogger(__name__)
 
 STATUS_EVERY_MS = 1_000
 
-LEADING_MS = 50
-"""A new leader reports so much later: first it decides what has been waiting for it."""
+ROLE_REPORT_MS = 50
+"""A new role is reported so much later: at a takeover, deciding comes first on all replicas."""
 
 
 class Addresses(msgspec.Struct, frozen=True):
@@ -126,6 +127,7 @@ class ShardRunner:
         self._state: str = ReplicaState.RESTORING
         self._error: str | None = None
         self._catch_up: CatchUp | None = None
+        self._failed_commands, self._elections = LogLimit(), ElectionMeter()
         self._load = RecentLoad(self._clock.monotonic_ms())
         self._since_ms = self._caught_up_ms = self._clock.wall_ms()
         self._status_due_ms = 0
@@ -151,8 +153,8 @@ class ShardRunner:
     def run(self) -> bool:
         """Run the engine until it is requested to stop; whether it stopped as requested.
 
-        A halted shard waits for that request too, since no restart would help it. MemoryError is
-        raised: there a restart does help.
+        A halted shard waits for that request too, since no restart would help it. Whatever else
+        is raised ends the process, and its parent starts another one.
         """
         priority = ThreadPriority()
         if not priority.is_allowed:
@@ -164,13 +166,8 @@ class ShardRunner:
         except BrokersLost as error:
             log.critical("shard %d: %s; the engine exits to be restarted", self.shard, error)
             return False
-        except MemoryError:
-            raise
         except ShardHalted as error:
             self._halt(str(error))
-        except Exception as error:
-            log.exception("shard %d: unexpected error; halting the shard", self.shard)
-            self._halt(f"bug: {type(error).__name__}: {error}")
         self._inbox.close()
         self._report()
         if self._state == ReplicaState.HALTED:
@@ -212,6 +209,8 @@ class ShardRunner:
             self._on_role(event)
         elif type(event) is m.TookOver:
             self._on_takeover(event)
+        elif type(event) is m.CommandFailed:
+            self._on_failed_command(event)
         elif type(event) is m.RecordVoid:
             self._on_void(event)
         elif type(event) is m.SnapshotProgressed:
@@ -221,15 +220,28 @@ class ShardRunner:
         is_attempt = event.role is ReplicaState.CLAIMING or event.reason.startswith("claim")
         is_minor = is_attempt and event.role is not ReplicaState.LEADER
         level = logging.DEBUG if is_minor else logging.INFO
+        has_failed = self._state == ReplicaState.LEADER and event.role is ReplicaState.STANDBY
+        if event.role is ReplicaState.REBUILDING or has_failed:
+            level = logging.WARNING
         log.log(
             level, "shard %d: %s (epoch %d, %s)", self.shard, event.role, event.epoch, event.reason
         )
         self._state = event.role
         metrics.show_role(self._label, event.role)
         if not is_minor:
-            self._status_due_ms = self._clock.monotonic_ms()
-            if event.role is ReplicaState.LEADER:
-                self._status_due_ms += LEADING_MS
+            due_ms = self._clock.monotonic_ms() + ROLE_REPORT_MS
+            self._status_due_ms = min(self._status_due_ms, due_ms)
+
+    def _on_failed_command(self, event: m.CommandFailed) -> None:
+        unlogged = self._failed_commands.admit(self._clock.monotonic_ms())
+        if unlogged is not None:
+            log.error(
+                "shard %d: the application raised at command %s (%s at offset %d), which is "
+                "rejected%s",
+                *(self.shard, event.id, event.topic, event.offset),
+                f"; {unlogged} more were not logged" if unlogged else "",
+                exc_info=event.error,
+            )
 
     def _on_void(self, event: m.RecordVoid) -> None:
         metrics.VOID.labels(self._label, event.kind).inc()
@@ -284,6 +296,8 @@ class ShardRunner:
         if lag == 0:
             self._caught_up_ms = self._clock.wall_ms()
         now_ms = self._clock.monotonic_ms()
+        if is_in_sync(self._state):
+            self._warn_of_elections(replica.journal.epoch, now_ms)
         self._catch_up = self._progress.measure(replica, self._snapshots.restoring, now_ms)
         self.status = self._make_status(lag)
         for failover in self._unpublished:
@@ -292,6 +306,16 @@ class ShardRunner:
         self._unpublished.clear()
         self._publish(self.status)
         self._update_gauges(self.status)
+
+    def _warn_of_elections(self, epoch: int, now_ms: int) -> None:
+        count = self._elections.add(epoch, now_ms)
+        if count is not None:
+            claim = self._runtime.replica.journal.claim
+            log.warning(
+                "shard %d: %d elections within a minute; the latest leader is %s (epoch %d); the "
+                "replicas' logs have the cause of each",
+                *(self.shard, count, claim.replica if claim else None, epoch),
+            )
 
     def _make_status(self, lag: int | None) -> ReplicaStatus:
         replica, wall_ms = self._runtime.replica, self._clock.wall_ms()
@@ -314,7 +338,7 @@ class ShardRunner:
             http=self._addresses.http,
             tripwire=self._addresses.tripwire,
             time=wall_ms,
-            error=self._error,
+            error=self._error or self._log.unavailable_reason,
             last_end=self._parent.last_end,
             snapshot=restoring.snapshot_id if restoring else None,
             catch_up=self._catch_up,

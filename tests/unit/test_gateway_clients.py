@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from postjournal.adapters.kafka import client as kafka_client
 from postjournal.adapters.kafka import metadata
@@ -55,6 +55,9 @@ class LostProducer:
     def purge(self) -> None:
         pass
 
+    def __len__(self) -> int:
+        return 0
+
 
 def test_a_client_that_no_broker_answers_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     """It stayed unavailable forever after a restart of the broker, although Kafka was available."""
@@ -69,6 +72,33 @@ def test_a_client_that_no_broker_answers_is_renewed(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(kafka_commands, "RENEW_S", 0.05)
     with available_log(monkeypatch, LostProducer):
         assert LostProducer.instances == 2
+
+
+class EndedProducer(LostProducer):
+    """The first instance is ended by a fatal error, which confluent-kafka raises once."""
+
+    has_raised = False
+
+    def poll(self, timeout_s: float) -> None:
+        if self.number == 1 and not self.has_raised:
+            self.has_raised = True
+            raise KafkaException(KafkaError(KafkaError._FATAL))
+        super().poll(timeout_s)
+
+    def produce(self, *_: object, on_delivery: Any, **__: object) -> None:
+        if self.number == 1:
+            raise KafkaException(KafkaError(KafkaError._FATAL))
+        on_delivery(None, Message(topic="t", partition=0, offset=7))
+
+
+def test_a_client_that_has_ended_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EndedProducer, "instances", 0)
+    monkeypatch.setattr(metadata, "partition_count", lambda *_: 1)
+    with available_log(monkeypatch, EndedProducer) as log:
+        deadline = time.monotonic() + 20
+        while log.append([Record(b"a", 0, b"1")]) != [Appended(7)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 class AcknowledgingProducer(LostProducer):
@@ -108,7 +138,7 @@ class RefusingProducer(LostProducer):
     ("error", "outcome"),
     [
         (KafkaError.MSG_SIZE_TOO_LARGE, NotAppended),
-        (KafkaError._PURGE_QUEUE, NotAppended),
+        (KafkaError._PURGE_QUEUE, Unknown),
         (KafkaError._MSG_TIMED_OUT, Unknown),
         (KafkaError._PURGE_INFLIGHT, Unknown),
     ],

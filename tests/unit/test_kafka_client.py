@@ -22,8 +22,8 @@ from postjournal.adapters.kafka.client import (
     watched,
 )
 from postjournal.adapters.kafka.control_log import ControlLog
-from postjournal.adapters.kafka.engine import sink as kafka_sink
-from postjournal.adapters.kafka.engine.sink import TailReader
+from postjournal.adapters.kafka.engine import tails as kafka_tails
+from postjournal.adapters.kafka.engine.tails import TailReader
 from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.cluster.status import Handover
 from postjournal.cluster.topics import Topics
@@ -100,7 +100,7 @@ def test_the_reader_of_tails_raises_whether_it_reads_or_waits(
         return watched(config | own, REPORT_MS)
 
     monkeypatch.setattr(kafka_client, "watched", quickly)
-    monkeypatch.setattr(kafka_sink, "REPORT_MS", REPORT_MS)
+    monkeypatch.setattr(kafka_tails, "REPORT_MS", REPORT_MS)
     tails = TailReader(KafkaAccess(broker.address), {"results": TOPIC}, 0, Wakeup())
     with closing(tails._consumer) as consumer:
         consumer.list_topics(TOPIC, timeout=20)

@@ -78,6 +78,9 @@ class KafkaLogUnderTest:
     def empty_sink(self) -> None:
         self.empty(self.topics.sink_topics[SINK])
 
+    def trim_sink(self, before: int) -> None:
+        JournalTrimmer(self._kafka, self.topics.sink_topics[SINK]).trim(0, before)
+
     def empty(self, topic: str) -> None:
         """Delete all records of any topic."""
         JournalTrimmer(self._kafka, topic).trim(0, OFFSET_END)

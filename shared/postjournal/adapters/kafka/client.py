@@ -4,6 +4,7 @@
   replaced with the help of `discard`.
 - The thread that fetches records sleeps for up to a second: see `wake`.
 - A partition whose fetch failed cannot be sought in: see `assign` and `reassign`.
+- A producer may be unusable after a fatal error: see `serve`.
 - Errors are librdkafka's own: see `translated`.
 """
 
@@ -154,6 +155,20 @@ def warm_up(producer: Producer, topic: str) -> None:
         log.warning("%s: no answer from Kafka yet: %s; continuing", topic, reason(error))
 
 
+def serve(producer: Producer) -> KafkaError | None:
+    """Serve a producer's callbacks; never waits.
+
+    Returns the fatal error, if there is one, after which only a new producer helps:
+    confluent-kafka raises it instead of calling `error_cb`. Raises `BrokersLost`.
+    """
+    try:
+        producer.poll(0)
+    except KafkaException as raised:
+        error: KafkaError = raised.args[0]
+        return error
+    return None
+
+
 def discard(producer: Producer, user: threading.Thread | None = None) -> None:
     """Drop what `producer` holds and close it in the background, once its `user` has ended.
 
@@ -190,6 +205,15 @@ def reassign(consumer: Consumer, partition: TopicPartition) -> None:
     """As `assign`, for one partition that failed; the others go on."""
     consumer.incremental_unassign([partition])
     consumer.incremental_assign([partition])
+
+
+def seek(consumer: Consumer, partition: TopicPartition) -> None:
+    """Continue from the offset of `partition`, which may have failed; it is then not paused."""
+    try:
+        consumer.seek(partition)
+    except KafkaException as error:
+        log.info("%s/%d: %s; assigning it", partition.topic, partition.partition, reason(error))
+        reassign(consumer, partition)
 
 
 def wake(consumer: Consumer, partitions: Sequence[TopicPartition], timeout_s: float) -> None:

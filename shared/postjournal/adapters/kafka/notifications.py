@@ -14,7 +14,7 @@ import logging
 import sys
 
 import confluent_kafka
-from confluent_kafka import Consumer, cimpl
+from confluent_kafka import Consumer, Producer, cimpl
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +38,23 @@ def notify(consumer: Consumer, descriptor: int) -> bool:
             *(version, "*, ".join(KNOWN)),
         )
         return False
-    librdkafka = ctypes.CDLL(cimpl.__file__)  # what that module is linked to
-    get, enable = librdkafka.rd_kafka_queue_get_consumer, librdkafka.rd_kafka_queue_io_event_enable
-    destroy = librdkafka.rd_kafka_queue_destroy
+    library = librdkafka()
+    get, enable = library.rd_kafka_queue_get_consumer, library.rd_kafka_queue_io_event_enable
+    destroy = library.rd_kafka_queue_destroy
     get.argtypes, get.restype = [ctypes.c_void_p], ctypes.c_void_p
     enable.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t]
     destroy.argtypes = [ctypes.c_void_p]
-    queue = get(ctypes.c_void_p.from_address(id(consumer) + object.__basicsize__))
+    queue = get(handle(consumer))
     enable(queue, descriptor, PAYLOAD, len(PAYLOAD))
     destroy(queue)  # only our reference to it
     return True
+
+
+def librdkafka() -> ctypes.CDLL:
+    """The library that confluent-kafka is linked to."""
+    return ctypes.CDLL(cimpl.__file__)
+
+
+def handle(client: Consumer | Producer) -> ctypes.c_void_p:
+    """The address of the client's `rd_kafka_t`, with a `KNOWN` release."""
+    return ctypes.c_void_p.from_address(id(client) + object.__basicsize__)

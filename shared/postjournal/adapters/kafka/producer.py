@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -10,13 +11,14 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from postjournal.adapters.kafka import metadata
-from postjournal.adapters.kafka.client import REPORT_MS, make_producer, warm_up
+from postjournal.adapters.kafka.client import REPORT_MS, make_producer, reason, warm_up
 from postjournal.adapters.kafka.settings import Config
 from postjournal.core.errors import JournalUnavailable
 
+log = logging.getLogger(__name__)
+
 NEVER_SENT = frozenset(
     {
-        KafkaError._PURGE_QUEUE,
         KafkaError._QUEUE_FULL,
         KafkaError._UNKNOWN_TOPIC,
         KafkaError._UNKNOWN_PARTITION,
@@ -25,7 +27,9 @@ NEVER_SENT = frozenset(
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
     }
 )
-"""Errors after which the record is certainly not in the log. After any other one it may be."""
+"""Errors after which the record is certainly not in the log. After any other one it may be: also
+one that was dropped from the queue, where it may have waited to be sent again.
+"""
 
 
 class DeliveryFailed(NamedTuple):
@@ -43,7 +47,7 @@ class RecordProducer:
     """Sends records and reports what becomes of them. Safe to use from many threads.
 
     Reports are delivered by `poll` and `flush`. `on_error` is called with a text, and whether the
-    producer is broken and must be renewed.
+    producer is broken and must be renewed; without `on_error`, it is renewed at once.
     """
 
     def __init__(
@@ -68,8 +72,8 @@ class RecordProducer:
 
     def _forward(self, error: KafkaError) -> None:
         assert self._on_error is not None
-        if error.fatal() or error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._on_error(error.str(), error.fatal())
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._on_error(error.str(), False)
 
     def connect(self, topic: str) -> None:
         """Connect and learn the topic's leaders now, rather than at the first record."""
@@ -118,11 +122,23 @@ class RecordProducer:
 
     def poll(self, timeout_s: float) -> None:
         """Deliver reports; waits up to `timeout_s` seconds for the first."""
-        self._producer.poll(timeout_s)
+        self._serve(self._producer.poll, timeout_s)
 
     def flush(self, timeout_s: float) -> int:
         """Wait up to `timeout_s` seconds for acknowledgements; how many are missing then."""
-        return int(self._producer.flush(timeout_s))
+        return self._serve(self._producer.flush, timeout_s)
+
+    def _serve(self, call: Callable[[float], int], timeout_s: float) -> int:
+        """confluent-kafka raises a fatal error there, and once, instead of passing it on."""
+        try:
+            return call(timeout_s)
+        except KafkaException as error:
+            if self._on_error is not None:
+                self._on_error(reason(error), True)
+            else:
+                log.error("a Kafka producer has failed and is renewed: %s", reason(error))
+                self.renew()
+            return len(self._producer)
 
     def renew(self) -> None:
         """Go on with a new client; records that the old one holds are dropped and reported.
@@ -131,14 +147,16 @@ class RecordProducer:
         """
         old, self._producer = self._producer, self._make()
         old.purge()
-        old.flush(1.0)
+        with suppress(KafkaException):
+            old.flush(1.0)
 
     def drain(self, timeout_s: float = 0.0) -> None:
         """Wait up to `timeout_s` seconds for acknowledgements, then drop what is still queued."""
-        if timeout_s:
+        with suppress(KafkaException):
             self._producer.flush(timeout_s)
         self._producer.purge()
-        self._producer.flush(0.1)
+        with suppress(KafkaException):
+            self._producer.flush(0.1)
 
     def close(self) -> None:
         """Drop what is queued and end the client; no other thread may be using it."""

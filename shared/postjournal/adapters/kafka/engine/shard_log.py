@@ -31,10 +31,15 @@ from postjournal.adapters.kafka.client import (
     make_consumer,
     make_producer,
     reassign,
+    seek,
+    serve,
     wake,
     warm_up,
 )
-from postjournal.adapters.kafka.engine.sink import RETRY_S, SinkWriter, TailReader
+from postjournal.adapters.kafka.engine.claims import ClaimWriter
+from postjournal.adapters.kafka.engine.read_errors import ReadErrors
+from postjournal.adapters.kafka.engine.sink import SinkWriter
+from postjournal.adapters.kafka.engine.tails import TailReader
 from postjournal.adapters.kafka.notifications import notify
 from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.cluster.status import Handover, decode_control
@@ -77,13 +82,16 @@ CONNECTION_LOST = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)
 
 
 class KafkaLog:
-    """The `ShardLog` port on Kafka. `shard` is the partition of all topics.
+    """The `ShardLog` port on Kafka.
 
     `poll` and `close` raise `BrokersLost`: then a new log is needed.
     """
 
     def __init__(self, kafka: KafkaAccess, topics: Topics, shard: int, wakeup: Wakeup) -> None:
-        """Connects in the background; the topics must exist. `wakeup` ends the wait of `poll`."""
+        """Connects in the background; the topics must exist.
+
+        `shard`: the partition of all topics; `wakeup` ends the wait of `poll`.
+        """
         self._kafka, self._topics, self._shard = kafka, topics, shard
         self._arrived: deque[m.Message] = deque()
         self._generation = 0
@@ -93,6 +101,7 @@ class KafkaLog:
         self._is_assigned = False
         self._sources_open = False
         self._sources_paused = False
+        self._source_offsets: dict[str, int] = {}  # with which they were opened
         self._wakeup = wakeup
         self._consumer = make_consumer(kafka_settings.engine_consumer(kafka), self._on_client_error)
         self._is_notified = notify(self._consumer, wakeup.descriptor)
@@ -100,16 +109,24 @@ class KafkaLog:
         self._appender = make_producer(kafka_settings.journal_producer(kafka))
         self._append_failed = False
         self._is_appending = self._is_publishing = False  # acknowledgements are missing
+        self._unreported = 0  # appends of this generation
         self._serve_due_s = 0.0
-        self._claimer = make_producer(kafka_settings.claim_producer(kafka))
+        self._claims = ClaimWriter(kafka, topics.journal, shard)
         warm_up(self._appender, topics.journal)
-        warm_up(self._claimer, topics.journal)
+        self._read_errors = ReadErrors(shard)
         self._tails = TailReader(kafka, topics.sink_topics, shard, wakeup)
         self._writers = {
             sink: SinkWriter(kafka, sink, topic, shard)
             for sink, topic in topics.sink_topics.items()
         }
         self._open_at_s: dict[str, float] = {}  # sink → when to open it, monotonic clock
+
+    @property
+    def unavailable_reason(self) -> str | None:
+        """What Kafka refuses at present, for operators; None when it refuses nothing."""
+        refused = self._claims.refused
+        found = [f"a claim was refused: {refused}"] if refused else []
+        return "; ".join([*found, *self._read_errors.lasting]) or None
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -146,14 +163,23 @@ class KafkaLog:
         is_due = now_s >= self._serve_due_s
         if is_due:
             self._serve_due_s = now_s + IDLE_S
-            self._claimer.poll(0)
+        if is_due or self._claims.is_unacknowledged:
+            self._claims.serve()
         if is_due or self._is_appending:
-            self._appender.poll(0)
-            self._is_appending = len(self._appender) > 0
+            self._serve_appender()
         if is_due or self._is_publishing:
             for writer in self._writers.values():
                 writer.collect(self._arrived)
             self._is_publishing = any(writer.is_unacknowledged for writer in self._writers.values())
+
+    def _serve_appender(self) -> None:
+        error = serve(self._appender)
+        self._is_appending = len(self._appender) > 0
+        if error is not None and self._unreported > 0:
+            self._fail(error.str())
+        elif error is not None:
+            log.warning("shard %d: a new journal producer after: %s", self._shard, error.str())
+            self._renew_appender()
 
     def _open_due(self) -> None:
         now = monotonic()
@@ -202,12 +228,24 @@ class KafkaLog:
             if message.topic() == self._topics.control:
                 self._skip_control(error)
             elif message.topic() != self._topics.journal:
-                raise self._missing(message, error)
+                self._on_source_missing(message, error)
             elif self._next_offset is not None:
                 self._on_journal_missing(message, error)
         else:
-            log.warning("shard %d: error while reading: %s", self._shard, error.str())
+            self._read_errors.add(message.topic(), error.str())
         return True
+
+    def _on_source_missing(self, message: Message, error: KafkaError) -> None:
+        """What a standby fetched before its pause took effect may be missing: it is not needed."""
+        topic = str(message.topic())
+        needed = self._source_offsets[topic] if self._sources_open else OFFSET_END
+        if self._sources_open and (message.offset() or 0) >= needed:
+            raise self._missing(message, error)
+        log.info("%s/%d: retention has deleted its beginning", topic, self._shard)
+        partition = TopicPartition(topic, self._shard, needed)
+        reassign(self._consumer, partition)
+        if self._sources_paused or not self._sources_open:
+            self._consumer.pause([partition])
 
     def _skip_control(self, error: KafkaError) -> None:
         """Its records are kept for minutes; a replica that was stopped for longer needs none."""
@@ -227,8 +265,13 @@ class KafkaLog:
     def _on_journal_missing(self, message: Message, error: KafkaError) -> None:
         """Trimmed, or recreated: then what was read here is not what other replicas will read.
 
-        When Kafka does not answer, the recovery finds out which of the two it is.
+        When Kafka does not answer, the recovery finds out which of the two it is. An error of an
+        earlier position, which librdkafka does not drop, ends only the fetching.
         """
+        needed = self._next_offset or 0
+        if (message.offset() or 0) < needed:
+            reassign(self._consumer, TopicPartition(self._topics.journal, self._shard, needed))
+            return
         with suppress(KafkaException):
             begin, _ = self._consumer.get_watermark_offsets(
                 self._journal, timeout=BOUNDS_TIMEOUT_S, cached=False
@@ -251,7 +294,7 @@ class KafkaLog:
         self._next_offset = offset
         journal = TopicPartition(self._topics.journal, self._shard, offset)
         if self._is_assigned:
-            self._consumer.seek(journal)
+            seek(self._consumer, journal)
             return
         self._is_assigned = True
         partitions = [journal, *self._sources, self._control_at_end()]
@@ -261,6 +304,7 @@ class KafkaLog:
     def rewind(self) -> None:
         """The journal stays assigned, and what it still delivers is dropped."""
         self._generation += 1
+        self._unreported = 0
         self._arrived.clear()
         self.close_sources()
         self.close_sinks()
@@ -283,8 +327,8 @@ class KafkaLog:
     def open_sources(self, offsets: dict[str, int]) -> None:
         """Seek, then resume: the partitions are assigned already."""
         for partition in self._sources:
-            position = offsets.get(partition.topic, 0)
-            self._consumer.seek(TopicPartition(partition.topic, self._shard, position))
+            position = self._source_offsets[partition.topic] = offsets.get(partition.topic, 0)
+            seek(self._consumer, TopicPartition(partition.topic, self._shard, position))
         self._sources_open, self._sources_paused = True, False
         self._consumer.resume(self._sources)
 
@@ -311,6 +355,7 @@ class KafkaLog:
         """One record, one delivery report."""
         report = partial(self._on_append, self._generation)
         self._is_appending = True
+        self._unreported += 1
         try:
             self._appender.produce(
                 self._topics.journal, value, partition=self._shard, on_delivery=report
@@ -322,6 +367,7 @@ class KafkaLog:
         del message
         if generation != self._generation:
             return
+        self._unreported -= 1
         if error is None:
             self._arrived.append(m.AppendAcknowledged(1))
         else:
@@ -334,6 +380,7 @@ class KafkaLog:
     def forget_appends(self) -> None:
         """After a fatal error librdkafka accepts no record: then a new producer is made."""
         self._generation += 1
+        self._unreported = 0
         kept = [event for event in self._arrived if not isinstance(event, APPEND_REPORTS)]
         self._arrived = deque(kept)
         if self._append_failed:
@@ -346,24 +393,20 @@ class KafkaLog:
 
     def append_claim(self, value: bytes) -> None:
         """A claim that cannot be queued is dropped: the replica repeats it."""
-        try:
-            self._claimer.produce(self._topics.journal, value, partition=self._shard)
-        except (BufferError, KafkaException) as error:
-            log.warning("shard %d: claim not sent: %s", self._shard, error)
+        self._claims.append(value)
 
     def purge_claims(self) -> None:
         """In the queue only: what is in flight may still be appended."""
-        self._claimer.purge(in_queue=True, in_flight=False)
+        self._claims.purge()
 
     # --- sinks ------------------------------------------------------------------------------
 
     def open_sink(self, sink: str) -> None:
         """The tails of all sinks opened in one turn are read together, by another thread.
 
-        After a failure with a delay: what Kafka refuses now it may refuse again.
+        After a failure with a delay, see `SinkWriter.renew_if_used`.
         """
-        had_failed = self._writers[sink].renew_if_used()
-        self._open_at_s[sink] = monotonic() + (RETRY_S if had_failed else 0.0)
+        self._open_at_s[sink] = monotonic() + self._writers[sink].renew_if_used()
         self._tails.forget(sink)
 
     def publish(self, sink: str, outputs: Outputs) -> None:
@@ -382,12 +425,13 @@ class KafkaLog:
         """Send what is queued (a resignation), then close all clients."""
         with ExitStack() as clients:  # also when one of them has lost its brokers
             clients.callback(self._consumer.close)
-            clients.callback(discard, self._claimer)
+            clients.callback(self._claims.close)
             clients.callback(discard, self._appender)
             for writer in self._writers.values():
                 clients.callback(writer.close)
             clients.callback(self._tails.close)
-            self._appender.flush(1.0)
+            with suppress(KafkaException):  # fatal: nothing is left to wait for
+                self._appender.flush(1.0)
 
     def _on_client_error(self, error: KafkaError) -> None:
         """After a lost connection, silence is no sign of a dead leader."""
