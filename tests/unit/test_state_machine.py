@@ -152,6 +152,24 @@ def test_a_decision_that_raises_rejects_only_its_command() -> None:
     assert decided.state == {"a": 5}
 
 
+@pytest.mark.parametrize("name", ["evolve", "sink"])
+def test_a_lack_of_memory_does_not_halt_the_shard(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends the engine, and the next one may have the memory."""
+
+    def exhaust(*_: object) -> None:
+        raise MemoryError
+
+    decided = machine()
+    if name == "evolve":
+        monkeypatch.setattr(decided, "_evolve", exhaust)
+    else:
+        monkeypatch.setitem(decided._sinks, "results", exhaust)
+    with pytest.raises(MemoryError):
+        decided.decide([(FEED, records(OPEN))], 0)
+
+
 def test_an_evolve_that_raises_halts_the_shard() -> None:
     decided = machine(application=Faulty())
     with pytest.raises(ApplicationFaulty, match="evolve"):

@@ -195,6 +195,8 @@ class StateMachine(Generic[S, C, E]):
             try:
                 for event in events or ():
                     evolve(state, event)
+            except MemoryError:
+                raise  # no fault of the application: a restart helps
             except Exception as error:
                 raise _evolve_failed(outcome) from error
             remember(outcome)
@@ -272,6 +274,8 @@ class StateMachine(Generic[S, C, E]):
             try:
                 for event in item.events or ():
                     evolve(state, event)
+            except MemoryError:
+                raise
             except Exception as error:
                 raise _evolve_failed(item) from error
             if item.replayed:
@@ -327,6 +331,8 @@ class StateMachine(Generic[S, C, E]):
             for seq, output in enumerate(made, first):
                 output.seq = seq
             return Outputs(first, self._encode_all(made))
+        except MemoryError:
+            raise
         except Exception as error:
             raise ApplicationFaulty(
                 f"sink {sink} failed: {type(error).__name__}: {error}"
