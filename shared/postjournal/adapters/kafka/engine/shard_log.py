@@ -69,9 +69,10 @@ _topic: Callable[[Message], str] = Message.topic  # type: ignore[assignment]
 BOUNDS_TIMEOUT_S = 2.0
 """Answers on one connection come in order: this one waits for a fetch that waits for records."""
 
-REPORTS_S = 0.005
-"""How often sinks are polled while acknowledgements are missing, after which more is published:
-they end no wait. Those of the journal wait for the next turn: nothing urgent follows from them."""
+REPORTS_S = 0.001
+"""How often sinks are polled while acknowledgements are missing: they end no wait. A new leader's
+first publish is alone in flight, and everything else waits for its acknowledgement. Those of the
+journal wait for the next turn: nothing urgent follows from them."""
 
 IDLE_S = 1.0
 """How often they are polled otherwise, for errors and for the reports of `client.watched`."""
