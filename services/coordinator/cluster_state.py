@@ -79,7 +79,7 @@ class ClusterState:
 
     def _on_status(self, record: TopicRecord, now: int) -> None:
         status, seen = decode_status(record.value), self._arrivals.of(record.time_ms, now)
-        if isinstance(status, ReplicaStatus) and seen == now:
+        if isinstance(status, ReplicaStatus) and self._arrivals.is_live:
             self._clocks.add(status.replica, status.time, time.time_ns() // 1_000_000)
         with self._changing():
             if isinstance(status, SnapshotProgress):

@@ -143,7 +143,7 @@ class Engines:
 
     @property
     def silent_s(self) -> float:
-        """How long nothing was heard of the parent, which speaks twice a second."""
+        """How long nothing was heard of the parent, which speaks once a second."""
         return time.monotonic() - self._heard_s
 
     def find(self, number: str) -> ShardEngine | None:

@@ -30,7 +30,7 @@ ERROR_STATUS: dict[str, int] = {
 """Read error → status; every other error is the application's and gets 500."""
 
 PARENT_SILENT_S = 5.0
-"""The replica's main process, which speaks twice a second, is stuck when it was not heard for
+"""The replica's main process, which speaks once a second, is stuck when it was not heard for
 this long."""
 
 

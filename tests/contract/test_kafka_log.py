@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -17,23 +16,13 @@ from postjournal.core.state.outbox import Outputs
 from tests.support.contract.kafka_log import KafkaLogUnderTest
 from tests.support.contract.shard_log import SINK, Listener
 
-pytestmark = pytest.mark.kafka
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.parametrize("under_test", ["kafka"], indirect=True),
+]
 
 NESTED = b'{"x":' + b"[" * 100_000
 """A record for which msgspec raises RecursionError."""
-
-
-@pytest.fixture
-def under_test(kafka: str) -> Iterator[KafkaLogUnderTest]:
-    log = KafkaLogUnderTest(kafka)
-    yield log
-    log.close()
-
-
-@pytest.fixture
-def listener(under_test: KafkaLogUnderTest) -> Listener:
-    return Listener(under_test)
-
 
 # --- sinks -------------------------------------------------------------------------------------
 

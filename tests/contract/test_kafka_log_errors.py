@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
@@ -23,19 +23,10 @@ from postjournal.core import messages as m
 from tests.support.contract.kafka_log import KafkaLogUnderTest
 from tests.support.contract.shard_log import SINK, Listener, outputs
 
-pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture
-def under_test(kafka: str) -> Iterator[KafkaLogUnderTest]:
-    log = KafkaLogUnderTest(kafka)
-    yield log
-    log.close()
-
-
-@pytest.fixture
-def listener(under_test: KafkaLogUnderTest) -> Listener:
-    return Listener(under_test)
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.parametrize("under_test", ["kafka"], indirect=True),
+]
 
 
 def end_client(producer: Producer) -> None:

@@ -184,10 +184,7 @@ class StateMachine(Generic[S, C, E]):
                     events, size = round_trip(tuple(decided))  # type: ignore[arg-type]
                     left_bytes -= size
             except Exception as error:  # noqa: BLE001 - whatever user code raises rejects
-                failure = f"{type(error).__name__}: {error}"
-                if len(self._failures) < MAX_FAILURES:
-                    self._failures.append(FailedDecision(command_id, topic, record[0], error))
-                into.append(self._poison(topic, record, FAILED, failure))
+                into.append(self._failed(topic, record, command_id, error))
                 left_bytes -= DEAD_LETTER_BYTES
                 continue
             kind = type(command)
@@ -195,13 +192,18 @@ class StateMachine(Generic[S, C, E]):
             try:
                 for event in events or ():
                     evolve(state, event)
-            except MemoryError:
-                raise  # no fault of the application: a restart helps
             except Exception as error:
-                raise _evolve_failed(outcome) from error
+                raise _evolve_failed(outcome, error) from error
             remember(outcome)
             into.append(outcome)
         return left_bytes
+
+    def _failed(
+        self, topic: str, record: SourceRecord, command_id: str, error: Exception
+    ) -> Outcome[E]:
+        if len(self._failures) < MAX_FAILURES:
+            self._failures.append(FailedDecision(command_id, topic, record[0], error))
+        return self._poison(topic, record, FAILED, f"{type(error).__name__}: {error}")
 
     def _poison(self, topic: str, record: SourceRecord, reason: str, error: str) -> Outcome[E]:
         """Reject what cannot be decided; without a usable id, its source position is its id."""
@@ -274,10 +276,8 @@ class StateMachine(Generic[S, C, E]):
             try:
                 for event in item.events or ():
                     evolve(state, event)
-            except MemoryError:
-                raise
             except Exception as error:
-                raise _evolve_failed(item) from error
+                raise _evolve_failed(item, error) from error
             if item.replayed:
                 window.add_all(batch[added:position])
                 added = position + 1
@@ -382,7 +382,10 @@ def _excerpt(text: bytes | None) -> str:
     return (text or b"").decode("utf-8", "replace")[:EXCERPT_CHARACTERS]
 
 
-def _evolve_failed(outcome: Outcome[E]) -> ApplicationFaulty:
+def _evolve_failed(outcome: Outcome[E], error: Exception) -> ApplicationFaulty:
+    """What halts the shard. A MemoryError is raised again: a restart of the engine helps."""
+    if isinstance(error, MemoryError):
+        raise error
     return ApplicationFaulty(f"evolve failed at command {outcome.id}")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from time import monotonic
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.client import discard, make_producer, serve, warm_up
+from postjournal.adapters.kafka.engine.lasting_errors import LastingErrors
 from postjournal.config.settings import KafkaAccess
 
 log = logging.getLogger(__name__)
@@ -22,24 +22,22 @@ DROPPED = frozenset(
 )
 """Dropped by the client, or lost with a connection: Kafka has refused nothing."""
 
-SHOWN_S = 5.0
-"""A refusal that has not recurred for this long is over: claims are repeated while they fail."""
+
+CLAIM = "a claim was refused"
 
 
 class ClaimWriter:
     """A producer that loses claims rather than append them late."""
 
-    def __init__(self, kafka: KafkaAccess, topic: str, shard: int) -> None:
-        """Waits for the connection, up to 1 s, so that a claim finds it."""
+    def __init__(self, kafka: KafkaAccess, topic: str, shard: int, errors: LastingErrors) -> None:
+        """Waits for the connection, up to 1 s, so that a claim finds it.
+
+        `errors`: gets what Kafka answers when it refuses a claim.
+        """
         self._kafka, self._topic, self._shard = kafka, topic, shard
-        self._refusal, self._refused_s = "", -SHOWN_S
+        self._errors = errors
         self._producer = make_producer(kafka_settings.claim_producer(kafka))
         warm_up(self._producer, topic)
-
-    @property
-    def refused(self) -> str | None:
-        """Why Kafka refuses claims at present; None when it does not."""
-        return self._refusal if monotonic() - self._refused_s < SHOWN_S else None
 
     def append(self, value: bytes) -> None:
         """Append it now or never."""
@@ -74,15 +72,13 @@ class ClaimWriter:
         if producer is not self._producer:
             return
         if error is None:
-            self._refused_s = -SHOWN_S
+            self._errors.end(CLAIM)
         elif not error.retriable() and error.code() not in DROPPED:
             self._refuse(error.str())
 
     def _refuse(self, error: str) -> None:
-        """The replica repeats its claim; the same refusal is logged once."""
-        is_known = error == self.refused
-        self._refusal, self._refused_s = error, monotonic()
-        if not is_known:
+        """The replica repeats its claim."""
+        if self._errors.add(CLAIM, error):
             log.warning(
                 "%s/%d: Kafka has refused a claim: %s; until it accepts one, this replica cannot "
                 "lead",

@@ -37,7 +37,7 @@ from postjournal.adapters.kafka.client import (
     warm_up,
 )
 from postjournal.adapters.kafka.engine.claims import ClaimWriter
-from postjournal.adapters.kafka.engine.read_errors import ReadErrors
+from postjournal.adapters.kafka.engine.lasting_errors import LastingErrors
 from postjournal.adapters.kafka.engine.sink import SinkWriter
 from postjournal.adapters.kafka.engine.tails import TailReader
 from postjournal.adapters.kafka.notifications import notify
@@ -112,9 +112,9 @@ class KafkaLog:
         self._is_appending = self._is_publishing = False  # acknowledgements are missing
         self._unreported = 0  # appends of this generation
         self._serve_due_s = 0.0
-        self._claims = ClaimWriter(kafka, topics.journal, shard)
+        self._errors, self._client_errors = LastingErrors(), LastingErrors()
+        self._claims = ClaimWriter(kafka, topics.journal, shard, self._errors)
         warm_up(self._appender, topics.journal)
-        self._read_errors = ReadErrors(shard)
         self._tails = TailReader(kafka, topics.sink_topics, shard, wakeup)
         self._writers = {
             sink: SinkWriter(kafka, sink, topic, shard)
@@ -125,9 +125,7 @@ class KafkaLog:
     @property
     def unavailable_reason(self) -> str | None:
         """What Kafka refuses at present, for operators; None when it refuses nothing."""
-        refused = self._claims.refused
-        found = [f"a claim was refused: {refused}"] if refused else []
-        return "; ".join([*found, *self._read_errors.lasting]) or None
+        return "; ".join(self._errors.texts) or None
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -233,8 +231,15 @@ class KafkaLog:
             elif self._next_offset is not None:
                 self._on_journal_missing(message, error)
         else:
-            self._read_errors.add(message.topic(), error.str())
+            self._on_read_error(message.topic(), error.str())
         return True
+
+    def _on_read_error(self, topic: str | None, error: str) -> None:
+        """librdkafka repeats both the attempt and the error. `topic`: None, if it concerns none."""
+        what = f"{topic or 'Kafka'} cannot be read"
+        errors = self._client_errors if topic is None else self._errors
+        if errors.add(what, error):
+            log.warning("shard %d: %s: %s; trying again", self._shard, what, error)
 
     def _on_source_missing(self, message: Message, error: KafkaError) -> None:
         """What a standby fetched before its pause took effect may be missing: it is not needed."""

@@ -1,0 +1,32 @@
+"""Errors of Kafka that last: each is logged once, and shown to operators until it is over."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+OVER_S = 5.0
+"""An error that has not recurred for this long is over: whatever fails is repeated more often."""
+
+
+class LastingErrors:
+    """The latest error of each of several activities."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, tuple[str, float]] = {}  # error, when it was seen
+
+    def add(self, what: str, error: str) -> bool:
+        """Returns whether it is new, or had been over, and is to be logged."""
+        now_s = monotonic()
+        known, at_s = self._latest.get(what, ("", 0.0))
+        self._latest[what] = error, now_s
+        return known != error or now_s - at_s > OVER_S
+
+    def end(self, what: str) -> None:
+        """`what` has succeeded."""
+        self._latest.pop(what, None)
+
+    @property
+    def texts(self) -> list[str]:
+        """Those that are not over."""
+        since_s = monotonic() - OVER_S
+        return [f"{what}: {error}" for what, (error, at) in self._latest.items() if at >= since_s]
