@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 from postjournal.adapters.process import death_lock
 from postjournal.adapters.process.death_lock import DeathLock
+from postjournal.core.apply_guard import NONE
 
 LAST_WORDS_BYTES = 2_000
+
+MARK = struct.Struct("q")
+"""At the beginning of the file for the last words: see `ApplyGuard`."""
 
 
 class Inherited(NamedTuple):
@@ -37,12 +43,21 @@ def inherited(arguments: Sequence[str]) -> tuple[Inherited, list[str]]:
     return Inherited(*map(int, arguments[:count])), list(arguments[count:])
 
 
+def mark_in(words: int) -> MutableSequence[int]:
+    """The mark for `ApplyGuard` in the file of the last words, which outlives the process."""
+    return memoryview(mmap.mmap(words, MARK.size)).cast(MARK.format)  # type: ignore[return-value]
+
+
 class End(NamedTuple):
-    """How a process ended. `cause`: a signal's name or exit_N; `text`: with all that is known."""
+    """How a process ended. `cause`: a signal's name or exit_N; `text`: with all that is known.
+
+    `applying`: the offset of the journal's record that it was applying, -1: none.
+    """
 
     cause: str
     code: int
     text: str
+    applying: int = NONE
 
 
 class Child:
@@ -60,6 +75,7 @@ class Child:
         module, *arguments = command
         self.connected, theirs = socket.socketpair()
         self._words: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115
+        os.write(self._words.fileno(), MARK.pack(NONE))  # the child writes behind it
         self._lock = DeathLock() if death_lock.is_supported else None
         passed = Inherited(
             theirs.fileno(),
@@ -101,13 +117,17 @@ class Child:
         cause = signal.Signals(-code).name if code < 0 else f"exit_{code}"
         how = f"killed by {cause}" if code < 0 else f"exit code {code}"
         memory = usage.ru_maxrss // (1024 if sys.platform == "linux" else 1024**2)
+        self._words.seek(0)
+        (applying,) = MARK.unpack(self._words.read(MARK.size))
         words = self._last_words()
         text = f"{how}, at most {memory} MiB" + (f": {words}" if words else "")
-        return End(cause, code, text)
+        if applying != NONE:
+            text += f"; it was applying the journal's record at offset {applying}"
+        return End(cause, code, text, applying)
 
     def _last_words(self) -> str:
         size = self._words.seek(0, os.SEEK_END)
-        self._words.seek(max(size - LAST_WORDS_BYTES, 0))
+        self._words.seek(max(size - LAST_WORDS_BYTES, MARK.size))
         lines = self._words.read().decode(errors="replace").splitlines()
         self._words.close()
         return " | ".join(line.strip() for line in lines if line.strip())

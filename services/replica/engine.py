@@ -27,10 +27,11 @@ from postjournal.app import load_application
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import Settings, StoreSettings
 from postjournal.core import messages as core
+from postjournal.core.apply_guard import NONE, ApplyGuard
 from postjournal.core.errors import ConfigurationError
 from services.process import EXIT_CONFIGURATION, configure_logging, exit_when_a_thread_fails
 from services.replica import messages as m
-from services.replica.child import Inherited, inherited
+from services.replica.child import Inherited, inherited, mark_in
 from services.replica.metrics import collect
 from services.replica.shard import Addresses, ShardRunner, Shared
 from services.replica.snapshots import open_stores
@@ -43,8 +44,8 @@ LAST_MESSAGES_S = 1.0
 class Connection:
     """The engine's side of its channels, in a thread of their own; also the `Tripwire` port.
 
-    `inbox`, `wakeup`: of the engine; `last_end`: how the shard's previous engine ended, valid
-    after `wait_for_start`.
+    `inbox`, `wakeup`: of the engine; `last_end`, `fatal_offset`: of `Start`, valid after
+    `wait_for_start`.
     """
 
     def __init__(self, channel: int) -> None:
@@ -52,6 +53,7 @@ class Connection:
         self.wakeup = Wakeup()
         self.inbox = QueueInbox(self.wakeup)
         self.last_end: str | None = None
+        self.fatal_offset = NONE
         self._fired: SimpleQueue[core.Message] = SimpleQueue()
         self._known: SimpleQueue[str] = SimpleQueue()
         self._has_started = threading.Event()
@@ -117,7 +119,7 @@ class Connection:
         elif isinstance(message, m.Known):
             self._known.put(message.incarnation)
         elif isinstance(message, m.Start):
-            self.last_end = message.last_end
+            self.last_end, self.fatal_offset = message.last_end, message.fatal_offset
             self._has_started.set()
         else:
             self.inbox.ask_to_stop()
@@ -184,7 +186,8 @@ def _run(given: Inherited, shard: int, tripwire_port: int) -> int:
     if connection.inbox.is_asked_to_stop:
         return 0
     shared = Shared(settings, topics, application, addresses, stores)
-    runner = ShardRunner(shared, shard, connection)
+    guard = ApplyGuard(mark_in(given.words), connection.fatal_offset)
+    runner = ShardRunner(shared, shard, connection, guard)
     reduce_gc_frequency()
     is_clean = runner.run()
     connection.drain()

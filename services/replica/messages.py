@@ -70,9 +70,13 @@ class Known(_Message, frozen=True):
 
 
 class Start(_Message, frozen=True):
-    """The topics exist: connect and run. `last_end`: see `EngineState`."""
+    """The topics exist: connect and run. `last_end`: see `EngineState`.
+
+    `fatal_offset`: see `ApplyGuard`.
+    """
 
     last_end: str | None
+    fatal_offset: int
 
 
 class Fired(_Message, frozen=True):

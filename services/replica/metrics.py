@@ -85,6 +85,11 @@ ALARMS = Counter(
     "Entries that are void only because of their running hash",
     ["shard"],
 )
+IMPAIRMENTS = Counter(
+    "postjournal_impairments",
+    "Leaderships that were left because a source or a sink made no progress",
+    ["shard"],
+)
 SINK_LAG = Gauge(
     "postjournal_sink_lag_records",
     "Outputs that are not yet known to be in the topic",
@@ -155,7 +160,7 @@ def initialize(shard: str) -> None:
         TAKEOVERS.labels(shard, cause)
     for kind in KINDS:
         VOID.labels(shard, kind)
-    for family in (ENTRIES, APPEND_TO_STABLE, END_TO_END, ALARMS, *SNAPSHOTS):
+    for family in (ENTRIES, APPEND_TO_STABLE, END_TO_END, ALARMS, IMPAIRMENTS, *SNAPSHOTS):
         family.labels(shard)
 
 

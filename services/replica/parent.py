@@ -16,6 +16,7 @@ import time
 from postjournal.adapters.process.thread_priority import ThreadPriority
 from postjournal.adapters.process.tripwire import Row, TripwireServer, TripwireWatcher
 from postjournal.config.settings import Settings
+from postjournal.core.apply_guard import NONE
 from services.process import EXIT_CONFIGURATION
 from services.replica import messages as m
 from services.replica.child import End
@@ -30,6 +31,9 @@ PAUSED_S = 3.0
 LIVE_WITHIN_S = 5.0
 """An engine whose loop has not turned for this long is not live (`/livez`)."""
 
+FATAL_DEATHS = 3
+"""After so many deaths of an engine while it applied one record, it does not apply it again."""
+
 STOP_S = 6.0
 """The time for all shards together to resign and stop."""
 
@@ -41,6 +45,8 @@ class Engine:
         command = ("services.replica.engine", str(shard), str(tripwire_port))
         self.shard, self._parent = shard, parent
         self.process = Supervised(f"shard {shard}", command, m.FromEngine, self)
+        self._applying = NONE  # when it died last in doing so
+        self._deaths = 0  # at that record, in a row
 
     def on_started(self) -> None:
         if self._parent.may_run:
@@ -49,7 +55,8 @@ class Engine:
 
     def run(self) -> None:
         """Start the loop: the topics exist."""
-        self.process.send(m.Start(self.process.last_end))
+        fatal_offset = self._applying if self._deaths >= FATAL_DEATHS else NONE
+        self.process.send(m.Start(self.process.last_end, fatal_offset))
 
     def on_message(self, message: m.FromEngine) -> None:
         parent = self._parent
@@ -71,6 +78,9 @@ class Engine:
         self._parent.watcher.unwatch(self.shard)
 
     def on_ended(self, end: End) -> None:
+        if end.applying != NONE:
+            self._deaths = self._deaths + 1 if end.applying == self._applying else 1
+            self._applying = end.applying
         self._parent.on_ended(end)
 
     @property

@@ -31,7 +31,9 @@ from postjournal.cluster.topics import Topics
 from postjournal.config.settings import Settings
 from postjournal.core import messages as m
 from postjournal.core.application import Application
+from postjournal.core.apply_guard import ApplyGuard
 from postjournal.core.errors import BrokersLost, ShardHalted
+from postjournal.core.impairment import Impairment
 from postjournal.core.limits import Limits
 from postjournal.core.reader import Reader
 from postjournal.core.replica import Replica
@@ -106,9 +108,9 @@ class ShardRunner:
     `status`: the latest status record.
     """
 
-    def __init__(self, shared: Shared, shard: int, parent: Parent) -> None:
+    def __init__(self, shared: Shared, shard: int, parent: Parent, guard: ApplyGuard) -> None:
         """Creates the clients. Raises `ConfigurationError`."""
-        self.shard, self._parent = shard, parent
+        self.shard, self._parent, self._guard = shard, parent, guard
         self._inbox, wakeup = parent.inbox, parent.wakeup
         settings, topics, application = shared.settings, shared.topics, shared.application
         self._settings, self._addresses = settings, shared.addresses
@@ -122,6 +124,7 @@ class ShardRunner:
             settings, topics, application, shard, stores=shared.stores, wakeup=wakeup
         )
         self._progress = ProgressMeter(shard)
+        self._impairment = Impairment()
         ports = ShardPorts(self._log, parent, self._inbox, self._snapshots, self._clock, self)
         self._runtime = Runtime(self._make_replica, self._new_incarnation, ports)
         self._state: str = ReplicaState.RESTORING
@@ -145,8 +148,8 @@ class ShardRunner:
         identity = Identity(name, incarnation, self._addresses.tripwire, place)
         limits = Limits(dedupe_window=self._settings.dedupe_window)
         if self._settings.reader:
-            return Reader(identity, self._application, limits, self._bound)
-        return Replica(identity, self._application, limits)
+            return Reader(identity, self._application, limits, self._bound, self._guard)
+        return Replica(identity, self._application, limits, self._guard, self._impairment)
 
     # --- the loop ---------------------------------------------------------------------------
 
@@ -167,7 +170,7 @@ class ShardRunner:
             log.critical("shard %d: %s; the engine exits to be restarted", self.shard, error)
             return False
         except ShardHalted as error:
-            self._halt(str(error))
+            self._halt(error)
         self._inbox.close()
         self._report()
         if self._state == ReplicaState.HALTED:
@@ -192,9 +195,13 @@ class ShardRunner:
             self._report()
             self._parent.wakeup.wait(STATUS_EVERY_MS / 1000)
 
-    def _halt(self, error: str) -> None:
-        log.critical("shard %d halted: %s", self.shard, error)
-        self._state, self._error = ReplicaState.HALTED, error
+    def _halt(self, error: ShardHalted) -> None:
+        """With the traceback of what the application raised, if it did."""
+        position, end = self._runtime.replica.position, self._log.known_end()
+        behind = "" if end is None else f"; {max(end - position, 0)} follow it"
+        self._error = f"{error} [last journal record read: offset {position - 1}{behind}]"
+        log.critical("shard %d halted: %s", self.shard, self._error, exc_info=error.__cause__)
+        self._state = ReplicaState.HALTED
         metrics.show_role(self._label, ReplicaState.HALTED)
 
     # --- the Observer port ------------------------------------------------------------------
@@ -211,6 +218,8 @@ class ShardRunner:
             self._on_takeover(event)
         elif type(event) is m.CommandFailed:
             self._on_failed_command(event)
+        elif type(event) is m.Impaired:
+            self._on_impaired(event)
         elif type(event) is m.RecordVoid:
             self._on_void(event)
         elif type(event) is m.SnapshotProgressed:
@@ -231,6 +240,14 @@ class ShardRunner:
         if not is_minor:
             due_ms = self._clock.monotonic_ms() + ROLE_REPORT_MS
             self._status_due_ms = min(self._status_due_ms, due_ms)
+
+    def _on_impaired(self, event: m.Impaired) -> None:
+        metrics.IMPAIRMENTS.labels(self._label).inc()
+        log.warning(
+            "shard %d: %s, while the journal makes progress: leaving the leadership to another "
+            "replica; this one will be the last to claim it",
+            *(self.shard, event.reason),
+        )
 
     def _on_failed_command(self, event: m.CommandFailed) -> None:
         unlogged = self._failed_commands.admit(self._clock.monotonic_ms())
@@ -338,7 +355,7 @@ class ShardRunner:
             http=self._addresses.http,
             tripwire=self._addresses.tripwire,
             time=wall_ms,
-            error=self._error or self._log.unavailable_reason,
+            error=self._error or self._log.unavailable_reason or self._impairment.reason,
             last_end=self._parent.last_end,
             snapshot=restoring.snapshot_id if restoring else None,
             catch_up=self._catch_up,

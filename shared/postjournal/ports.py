@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 from postjournal.core.messages import (
     CommandFailed,
     EntryStable,
+    Impaired,
     Message,
     RecordVoid,
     RoleChanged,
@@ -19,7 +20,13 @@ from postjournal.core.snapshot.image import Image
 from postjournal.core.state.outbox import Outputs
 
 Observation: TypeAlias = (
-    RoleChanged | TookOver | EntryStable | CommandFailed | RecordVoid | SnapshotProgressed
+    RoleChanged
+    | TookOver
+    | EntryStable
+    | CommandFailed
+    | Impaired
+    | RecordVoid
+    | SnapshotProgressed
 )
 """What an observer receives."""
 
@@ -58,7 +65,10 @@ class ShardLog(Protocol):
         """Ask the broker for the journal's end; JournalEnd follows, with the token."""
 
     def open_sources(self, offsets: dict[str, int]) -> None:
-        """Deliver SourceRecords from `offsets` (topic → next offset; absent: the beginning)."""
+        """Deliver SourceRecords from `offsets` (topic → next offset; absent: the beginning).
+
+        SourceStalled tells of one that has records and delivers none.
+        """
 
     def pause_sources(self) -> None:
         """Deliver no source record until `resume_sources`; none is skipped."""

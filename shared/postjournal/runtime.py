@@ -126,6 +126,7 @@ class Runtime:
             m.TookOver: observe,
             m.EntryStable: observe,
             m.CommandFailed: observe,
+            m.Impaired: observe,
             m.RecordVoid: observe,
             m.SnapshotProgressed: observe,
         }

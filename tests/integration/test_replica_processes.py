@@ -29,9 +29,13 @@ Json = dict[str, Any]
 SHARDS = 2
 
 FAULTY = '''
-"""A ledger whose engine has a fault when it receives a signal: in its main thread, as `decide`."""
+"""A ledger whose engine has a fault when it receives a signal: in its main thread, as `decide`.
+
+On replica b it crashes when an account `poison` is opened.
+"""
 
 import ctypes
+import os
 import signal
 
 from postjournal.ledger import Ledger
@@ -57,6 +61,11 @@ class Faulty(Ledger):
         signal.signal(signal.SIGUSR1, hang)
         signal.signal(signal.SIGUSR2, crash)
         signal.signal(signal.SIGALRM, leak)
+
+    def evolve(self, state, event):
+        if os.environ["POSTJOURNAL_REPLICA"] == "b" and getattr(event, "account", "") == "poison":
+            os.abort()
+        super().evolve(state, event)
 '''
 
 KEYS = [
@@ -174,6 +183,23 @@ def test_a_fault_of_one_engine_concerns_only_its_shard(pair: Pair, fault: str) -
         pair.send(shard, type="open", id=f"{shard}", account="x")
         (result,) = read_json(pair.kafka, f"{pair.namespace}.results", 1, shard)[:1]
         assert result["status"] == "accepted"
+
+
+def test_an_engine_that_dies_three_times_at_one_record_halts_before_it(pair: Pair) -> None:
+    """The kernel would kill one that needs too much memory in the same way."""
+    leader, standby = pair.leader, pair.standby
+    pair.send(0, type="open", id="1", account="x")
+    pair.send(0, type="open", id="2", account="poison")
+    eventually(lambda: standby.shard(0)["state"] == "halted")
+    assert standby.service.log.count("ended: killed by SIGABRT") == 3
+    status = standby.shard(0)
+    offset = status["last_end"].rsplit(maxsplit=1)[1]
+    assert f"each time that it applied the entry at offset {offset} " in status["error"]
+    assert status["seq"] in (0, 1)  # the first command may be in the same entry
+    assert standby.shard(1)["state"] == "standby"
+    assert leader.leads(0)
+    pair.send(0, type="open", id="3", account="y")
+    eventually(lambda: leader.get("/query/0?account=y").status_code == 200)
 
 
 def test_the_other_processes_die_with_the_main_one(pair: Pair) -> None:

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 import requests
+from click.testing import CliRunner, Result
 
+from postjournal.cli.main import main
 from tests.support.replicas import ATTEMPTS, Cluster, running_cluster
+from tests.support.services import without_repeats
+from tests.support.topics import read_json
 
 pytestmark = pytest.mark.kafka
 
+LEDGER = "postjournal.ledger:Ledger"
 NEXT = "tests.support.next_ledger:NextLedger"
 
 
@@ -85,3 +90,36 @@ def test_what_only_the_newer_can_read_halts_the_older_until_it_is_upgraded(
             cluster.services[name].kill()
         start_next(cluster, *older)
         assert cluster.are_at(before + 6, cluster.replicas)
+
+
+def update(cluster: Cluster, name: str, release: str) -> None:
+    """Stop the replica, which hands over if it leads, and start it from a snapshot."""
+    assert cluster.services[name].terminate() == 0
+    before = len(cluster.log(name))
+    cluster.start(name, POSTJOURNAL_APP=release)
+    cluster.wait_until_in_sync()
+    assert "restored snapshot" in cluster.log(name)[before:]
+
+
+def verify(cluster: Cluster, kafka: str, release: str) -> Result:
+    options = ["verify", "--bootstrap", kafka, "--namespace", cluster.namespace]
+    environment = cluster.environment | {"POSTJOURNAL_APP": release}
+    return CliRunner().invoke(main, options, env=environment)
+
+
+def test_a_sink_is_added_and_removed_while_snapshots_are_taken(kafka: str, tmp_path: Path) -> None:
+    """Each release restores snapshots of the other, and the auditor of each finds all sound."""
+    with running_cluster(kafka, tmp_path, 2) as cluster:
+        names = cluster.replicas
+        cluster.apply(10)
+        for release in (NEXT, LEDGER, NEXT):
+            cluster.snapshot()
+            for name in names:
+                update(cluster, name, release)
+            cluster.apply(10)
+        trail = without_repeats(read_json(kafka, f"{cluster.namespace}.trail"))
+        decided = [f"c{number}" for number in (*range(11, 21), *range(31, 41))]
+        assert [output["id"] for output in trail] == decided
+        for release in (NEXT, LEDGER):
+            result = verify(cluster, kafka, release)
+            assert result.exit_code == 0, result.output

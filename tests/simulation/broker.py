@@ -57,8 +57,8 @@ class Reader(Generic[T]):
     It has fetched the records before `visible` and returned those before `position`.
     """
 
-    __slots__ = ("_fetching", "_held", "_host", "_on_trimmed", "_partition", "_ticket", "_wake",
-                 "position", "visible")  # fmt: skip
+    __slots__ = ("_fetching", "_held", "_host", "_on_trimmed", "_partition", "_ticket", "_topic",
+                 "_wake", "position", "visible")  # fmt: skip
 
     def __init__(
         self,
@@ -66,9 +66,11 @@ class Reader(Generic[T]):
         partition: Partition[T],
         wake: Callable[[], None],
         on_trimmed: Callable[[], None] | None = None,
+        topic: str = "",
     ) -> None:
         """Create a closed reader. `wake` is called when records can be taken, `on_trimmed` when the
-        next record to fetch was deleted."""
+        next record to fetch was deleted; `topic`: by which the host may be cut off from it."""
+        self._topic = topic
         self._on_trimmed = on_trimmed
         self._host, self._partition, self._wake = host, partition, wake
         self._ticket = 0
@@ -126,7 +128,7 @@ class Reader(Generic[T]):
         if self._held:
             self._fetching = True
             return
-        if not host.reachable:
+        if not host.reaches(self._topic):
             host.when_reachable(self._fetched, ticket)
             return
         until_us = max(host.stalled_until_us, self._partition.stalled_until_us)

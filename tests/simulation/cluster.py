@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.simulation.audit import Audit
-from tests.simulation.broker import ShardTopics
+from tests.simulation.broker import SOURCES, ShardTopics
 from tests.simulation.coverage import Coverage
 from tests.simulation.event_loop import MS, EventLoop
 from tests.simulation.host import Host
@@ -114,6 +114,18 @@ class SimulatedCluster:
         host.muted = muted
         self._resume_producers()
 
+    def set_blocked(self, host: Host, topic: str, *, blocked: bool) -> None:
+        """Block or unblock a source or a sink of all shards for one host."""
+        if not blocked:
+            host.blocked.discard(topic)
+            host.on_reachable()
+            self._resume_producers()
+            return
+        if topic not in host.blocked:
+            self.coverage.hit("sources blocked" if topic in SOURCES else "sinks blocked")
+            self.loop.trace(host.name, "does not reach %s", topic)
+        host.blocked.add(topic)
+
     def set_refusing(self, topics: str, *, refusing: bool) -> None:
         """Reject or accept appends to some topics, as with too few in-sync replicas."""
         if refusing:
@@ -216,26 +228,33 @@ class SimulatedCluster:
                 return host
         return None
 
+    def works(self) -> bool:
+        """Whether each shard has a leader, and everything is decided and published."""
+        return all(
+            not audit.fold.resigned
+            and audit.everything_is_decided()
+            and audit.everything_is_published()
+            and self.leader(audit.shard) is not None
+            for audit in self.audit.shards
+        )
+
     def is_healthy(self) -> bool:
-        """Whether each shard has a leader, everything is decided and published, and all replicas
-        have read the whole journal and answered all queries."""
+        """Whether it works, and all replicas have read the whole journal and answered all
+        queries."""
+        if not self.works():
+            return False
         shards = range(self.profile.shards)
         return all(map(self._is_shard_healthy, shards)) and not self.audit.unanswered()
 
     def _is_shard_healthy(self, shard: int) -> bool:
-        audit = self.audit.shards[shard]
-        if audit.fold.resigned or not (
-            audit.everything_is_decided() and audit.everything_is_published()
-        ):
-            return False
-        end = len(audit.points) - 1
+        end = len(self.audit.shards[shard].points) - 1
         for host in self.hosts:
             if not host.alive or host.stopping or host.paused_until_us is not None:
                 return False
             process = host.processes[shard]
             if process.ended or process.replica.position != end:
                 return False
-        return self.leader(shard) is not None
+        return True
 
     def why_unhealthy(self) -> str:
         lines = [f"unanswered: {self.audit.unanswered()}"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from postjournal.core import messages as m
-from tests.simulation.broker import Partition
+from tests.simulation.broker import SINKS, SOURCES, Partition
 from tests.simulation.event_loop import MS
 from tests.simulation.forger import forge
 from tests.simulation.host import ScheduledFault
@@ -174,6 +174,17 @@ class FaultInjector:
             self._cluster.set_muted(host, muted=True)
             self._at_end_of_fault(
                 self._duration(20, 2_500), partial(self._cluster.set_muted, host, muted=False)
+            )
+
+    def block(self) -> None:
+        """Cut one host off from one source or sink; all else works."""
+        host = self._target()
+        if host is not None:
+            topic = self._random.choice((*SOURCES, *SINKS))
+            self._cluster.set_blocked(host, topic, blocked=True)
+            self._at_end_of_fault(
+                self._duration(50, 2_500),
+                partial(self._cluster.set_blocked, host, topic, blocked=False),
             )
 
     def refuse(self) -> None:

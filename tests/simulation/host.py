@@ -64,6 +64,7 @@ class Host:
         self.alive = self.stopping = False
         self.cut = False  # no packet to or from the broker
         self.muted = False  # no packet to the broker
+        self.blocked: set[str] = set()  # topics that it does not reach, although it does others
         self.paused_until_us: int | None = None
         self.paused_at_us = 0
         self.resumed_ms = 0  # the end of the last pause, by the host's own clock
@@ -285,6 +286,10 @@ class Host:
         """Whether packets reach the broker and come back."""
         return not (self.cut or self.cluster.broker_unavailable)
 
+    def reaches(self, topic: str) -> bool:
+        """Whether packets of this topic reach the broker and come back."""
+        return self.reachable and topic not in self.blocked
+
     def on_unreachable(self) -> None:
         for process in self.processes if self.alive else ():
             process.log.on_connection_lost()
@@ -294,7 +299,10 @@ class Host:
         self._when_reachable.append((action, args))
 
     def on_reachable(self) -> None:
-        """Schedule the waiting actions, in order, if the broker is reachable again."""
+        """Schedule the waiting actions, in order, if the broker is reachable again.
+
+        Those that wait for a topic out of reach wait again.
+        """
         if not self.reachable:
             return
         waiting, self._when_reachable = self._when_reachable, []

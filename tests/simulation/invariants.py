@@ -332,7 +332,10 @@ class ShardAudit:
     # --- outputs and answers ----------------------------------------------------------------
 
     def no_heartbeat_while_a_record_is_not_read_back(self, inflight: Sized) -> None:
-        """Otherwise a leader whose entries cannot land would lead forever."""
+        """Otherwise a leader whose entries cannot land would lead forever.
+
+        `inflight`: without a resignation, which ends the leadership, and may follow at once.
+        """
         name = "no_heartbeat_while_a_record_is_not_read_back"
         must(len(inflight) <= 1, name, "%s", inflight)
 

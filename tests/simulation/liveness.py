@@ -6,15 +6,20 @@ make a system useless, and errors in the state of a replica show here first.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from postjournal.core import messages as m
+from postjournal.core.leadership import Leadership
+from postjournal.core.records import Entry, Resign
 from tests.simulation.invariants import ENDED, must
 from tests.simulation.reference import parsed
 
 if TYPE_CHECKING:
     from tests.simulation.invariants import ShardAudit
     from tests.simulation.shard_process import ObservedRuntime, ShardProcess
+
+JOURNAL_GAP_MS = 1_000
+"""Without a record that is read back for so long, Kafka itself is unavailable."""
 
 LEADING_ROLES = ("leader", "resigning")
 
@@ -29,6 +34,11 @@ class LivenessInvariants:
         self._fired: list[tuple[int, int]] = []  # (epoch, when its leader's tripwire fired)
         self._role = ""
         self._unread: tuple[tuple[int, int], int] | None = None  # ((epoch, read back), since ms)
+        self._own_read_ms: list[int] = []  # when own records of this leadership were read back
+        self._stalled: dict[str, int] = {}  # source → when it was last reported to stand still
+        self._moved_ms: dict[str, int] = {}  # sink → when it made progress
+        self._read_back = (0, 0)  # of the leadership: epoch, own records
+        self._impaired_ms: int | None = None  # when the last impairment began
         self.led_epoch = 0
         self.opened_offset = 0  # where this incarnation began to read the journal
 
@@ -65,6 +75,66 @@ class LivenessInvariants:
         """When the record at `offset` was delivered."""
         return next(ms for end, ms in self._read if end > offset)
 
+    # --- impairments ------------------------------------------------------------------------
+
+    def _on_stalled(self, message: m.SourceStalled) -> None:
+        if message.reason is None:
+            self._stalled.pop(message.topic, None)
+        else:
+            self._stalled[message.topic] = self._now_ms
+
+    def on_impaired(self, event: m.Impaired) -> None:
+        """The leader gives up because of a source or a sink."""
+        now_ms, limits = self._now_ms, self._process.host.cluster.profile.limits
+        self._note_read_back()
+        self.an_impaired_leader_stays(now_ms - limits.impaired_ms)
+        self._impaired_ms = now_ms
+        kind, topic = event.reason.split(":")[0].split(" ", 1)
+        since_ms = self._journal_progresses_since_ms()
+        if kind == "source":
+            holds = self._stalled.get(topic, -1) >= since_ms
+        else:
+            moved_ms = max(self._moved_ms.get(topic, 0), since_ms)
+            holds = now_ms - moved_ms >= limits.stall_ms
+        must(holds, "an_impairment_has_a_reason", "%s, since %d", event.reason, since_ms)
+
+    def an_impaired_leader_stays(self, since_ms: int) -> None:
+        """It does not resign a second time so soon: all others have tried."""
+        must(
+            self._impaired_ms is None or self._impaired_ms <= since_ms,
+            "an_impaired_leader_stays",
+            "%s",
+            self._process.replica.incarnation,
+        )
+
+    def _journal_progresses_since_ms(self) -> int:
+        """Since when own records are read back without a gap of a second."""
+        now_ms, since_ms = self._now_ms, self._now_ms
+        for read_ms in reversed(self._own_read_ms):
+            if since_ms - read_ms >= JOURNAL_GAP_MS:
+                break
+            since_ms = read_ms
+        return since_ms if since_ms < now_ms else now_ms + 1
+
+    def an_impaired_replica_claims_last(self, alive_at: int) -> None:
+        """Unless the leader has named it, others have had time to claim."""
+        replica, limits = self._process.replica, self._process.host.cluster.profile.limits
+        began_ms, now_ms = self._impaired_ms, self._now_ms
+        journal = replica.journal
+        is_named = journal.resigned and journal.successor == replica.identity.replica
+        is_over = replica.impaired_reason is None or began_ms is None
+        if is_over or now_ms - (began_ms or 0) >= limits.impaired_ms or is_named:
+            return
+        self._audit.cluster.coverage.hit("claims of an impaired replica")
+        vacant_ms = [self._read_ms(alive_at)]
+        vacant_ms += [ms for epoch, ms in self._fired if epoch == journal.epoch]
+        must(
+            now_ms - min(vacant_ms) >= limits.impaired_grace_ms,
+            "an_impaired_replica_claims_last",
+            "%s",
+            replica.incarnation,
+        )
+
     # --- claims -----------------------------------------------------------------------------
 
     def on_claim(self, value: bytes) -> None:
@@ -72,6 +142,8 @@ class LivenessInvariants:
         replica, audit = self._process.replica, self._audit
         audit.a_claim_carries_the_last_offset_read(replica.position, value)
         _, leader, alive_at, resigned, *_ = audit.points[replica.position]
+        if alive_at >= 0:
+            self.an_impaired_replica_claims_last(alive_at)
         if leader is not None and not resigned:
             self.no_claim_against_a_live_leader(parsed(value)["epoch"] - 1, alive_at)
 
@@ -107,6 +179,9 @@ class LivenessInvariants:
         before, self._role = self._role, event.role
         if event.role == "leader":
             self.led_epoch = event.epoch
+            self._own_read_ms = [self._now_ms]
+            self._moved_ms.clear()
+            self._stalled.clear()
         elif before in LEADING_ROLES and event.role not in LEADING_ROLES:
             self.a_leadership_ends_for_a_reason(event.reason)
 
@@ -141,6 +216,41 @@ class LivenessInvariants:
         """The process has consumed everything that was delivered."""
         self.a_turn_consumes_all_pending_messages()
         self.a_leader_with_stalled_readback_resigns()
+
+    def before_step(self, message: m.Message) -> None:
+        """Notes what sources and sinks do."""
+        if type(message) is m.SourceStalled:
+            self._on_stalled(message)
+        elif type(message) is m.Published:
+            self._moved_ms[message.sink] = self._now_ms
+
+    def after_step(self) -> None:
+        """Notes own records that were read back, and sinks that have nothing to publish."""
+        replica = self._process.replica
+        leadership = None if replica.role in ENDED else replica.leadership
+        if leadership is None:
+            return
+        now_ms = self._now_ms
+        if replica.impaired_reason is None:
+            self._impaired_ms = None
+        self._note_read_back()
+        for sink, publication in leadership._publications.items():
+            if publication.complete:
+                self._moved_ms[sink] = now_ms
+        if self._impairment_lasts(now_ms):
+            self._audit.cluster.coverage.hit("impaired leaders that stay")
+
+    def _note_read_back(self) -> None:
+        leadership = self._process.replica.leadership
+        assert leadership is not None
+        if self._read_back != (leadership.epoch, leadership._read_back):
+            self._read_back = (leadership.epoch, leadership._read_back)
+            self._own_read_ms.append(self._now_ms)
+
+    def _impairment_lasts(self, now_ms: int) -> bool:
+        limits = self._process.host.cluster.profile.limits
+        began_ms = self._impaired_ms
+        return began_ms is not None and limits.stall_ms < now_ms - began_ms < limits.impaired_ms
 
     def an_engine_announces_what_it_does(self, turn: ObservedRuntime) -> None:
         """A turn before the announced time and without a message has no effect: in production
@@ -186,9 +296,24 @@ class LivenessInvariants:
         if leadership is None:
             return
         if value.startswith(b'{"kind":"heartbeat"'):
-            self._audit.no_heartbeat_while_a_record_is_not_read_back(leadership.inflight)
+            before = [own for own in leadership.inflight if type(own.record) is not Resign]
+            self._audit.no_heartbeat_while_a_record_is_not_read_back(before)
+        elif value.startswith(b'{"kind":"resign"'):
+            self.a_resignation_leaves_the_marks(leadership)
         elif value.startswith(b'{"kind":"entry"'):
             self.the_pipeline_is_bounded(len(leadership.inflight))
+
+    def a_resignation_leaves_the_marks(self, leadership: Leadership[Any, Any, Any]) -> None:
+        """Unless it is forced: a release that lacks a sink must know that all of it is published."""
+        if any(type(own.record) is Entry for own in leadership.inflight):
+            return
+        must(
+            leadership._published() == leadership._marks,
+            "a_resignation_leaves_the_marks",
+            "%s, last record with %s",
+            leadership._published(),
+            leadership._marks,
+        )
 
     def the_pipeline_is_bounded(self, entries: int) -> None:
         """At most `pipeline_entries` own records are not read back yet."""

@@ -83,6 +83,9 @@ class SimObserver:
         elif isinstance(event, m.SnapshotProgressed) and event.state == "failed":
             if event.error != "injected fault":
                 cluster.coverage.hit("snapshot requests refused")
+        elif isinstance(event, m.Impaired):
+            cluster.coverage.hit("impairments")
+            self._host.processes[self._shard].liveness.on_impaired(event)
         elif isinstance(event, m.RecordVoid):
             cluster.audit.shards[self._shard].every_replica_agrees_that_a_record_is_void(event)
         cluster.loop.trace(self._host.name, "observes %s", event)

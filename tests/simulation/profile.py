@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from postjournal.core.limits import Limits
+from tests.simulation.broker import SINKS, SOURCES
 from tests.simulation.event_loop import MS
 
 FAULTS = (
@@ -31,12 +32,18 @@ FAULTS = (
     "suspend",
     "mute",
     "refuse",
+    "block",
     "stall_topic",
     "foreign_record",
     "corrupt_entry",
     "forged_record",
 )
 """Faults that `FaultInjector` injects; each is a method of it."""
+
+OUT_OF_REACH = "a topic out of reach"
+PERSISTING = ("kill", "cut", "mute", *SOURCES, *SINKS, OUT_OF_REACH)
+"""Faults that last. All but the last are one host's, and the others must go on; names of topics:
+it does not reach that one. The last: no host reaches some topic."""
 
 WEIGHTS = {
     "kill": 3,
@@ -127,6 +134,7 @@ class Profile:
     duplicate: float = 0.0
     poison: float = 0.0
     queries: int = 0
+    persisting: str | None = None  # a fault of one host that lasts after all others have ended
     accounts: int = 4
     limits: Limits = field(default_factory=Limits)
     snapshots: SnapshotFaults = field(default_factory=SnapshotFaults)
@@ -165,6 +173,7 @@ def draw_profile(random: Random) -> Profile:
         duplicate=random.choice((0.0, 0.05, 0.2)),
         poison=random.choice((0.0, 0.05)),
         queries=random.choice((0, 15, 30)),
+        persisting=random.choice((None, None, *PERSISTING)) if replicas > 1 else None,
         accounts=random.choice((2, 4, 8)),
         limits=_draw_limits(random),
         snapshots=draw_snapshot_faults(random),
@@ -207,5 +216,8 @@ def _draw_limits(random: Random) -> Limits:
         dedupe_window=random.choice((5, 40, 100_000)),
         silence_ms=random.choice((150, 400, 400)),
         readback_ms=random.choice((600, 2_000)),
+        stall_ms=random.choice((1_100, 1_100, 2_000, 10_000)),
+        impaired_ms=random.choice((500, 2_000, 60_000)),
+        impaired_grace_ms=random.choice((60, 200)),
         entry_bytes=random.choice((4_000_000, 4_000_000, 3_000)),
     )

@@ -8,15 +8,17 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
+from postjournal.core.impairment import OVER
+from tests.simulation.broker import SINKS, SOURCES
 from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.coverage import Coverage, merged
 from tests.simulation.event_loop import MS, EventLoop, TooManyEvents
 from tests.simulation.fault_injector import FaultInjector
-from tests.simulation.invariants import Violation
+from tests.simulation.invariants import Violation, must
 from tests.simulation.load import Load
 from tests.simulation.maintenance import Maintenance
 from tests.simulation.producers import JOURNAL, SINK
-from tests.simulation.profile import Profile, draw_profile
+from tests.simulation.profile import OUT_OF_REACH, Profile, draw_profile
 
 TRACE_LINES = 60
 """How many lines of the trace a failure shows."""
@@ -77,6 +79,57 @@ class Simulation:
         self.load.finish()
         cluster.run_for(250 * MS)
         self.run_until_healthy()
+        persisting = cluster.profile.persisting
+        if persisting == OUT_OF_REACH:
+            self._wait_without_a_topic()
+        elif persisting is not None:
+            self._go_on_despite(persisting)
+
+    def _wait_without_a_topic(self) -> None:
+        """Each host in turn tries to lead; nothing more than that happens."""
+        cluster, limits = self.cluster, self.cluster.profile.limits
+        cluster.coverage.hit("faults that persist")
+        topic = self.loop.random.choice((*SOURCES, *SINKS))
+        for host in cluster.hosts:
+            cluster.set_blocked(host, topic, blocked=True)
+        self.load.finish()
+        turn_ms = 2 * limits.stall_ms + limits.resign_ms + limits.silence_ms
+        cluster.run_for((cluster.profile.replicas + 1) * turn_ms * MS)
+        self.end_faults()
+        self.run_until_healthy()
+        epochs = [audit.fold.epoch for audit in cluster.audit.shards]
+        cluster.run_for((OVER + 3) * limits.stall_ms * MS)
+        for process in (process for host in cluster.hosts for process in host.processes):
+            replica, epoch = process.replica, epochs[process.topics.shard]
+            leads = replica.leadership is not None and replica.leadership.epoch == epoch
+            reason = replica.impaired_reason if leads else None
+            must(reason is None, "an_impairment_ends", "%s: %s", process.host.name, reason)
+
+    def _go_on_despite(self, fault: str) -> None:
+        """One host has a fault that lasts: the others decide and publish all commands."""
+        cluster = self.cluster
+        host = cluster.leader(self.loop.random.randrange(cluster.profile.shards))
+        if host is None or any(process.replica.impaired_reason for process in host.processes):
+            return  # an impaired leader may stay
+        cluster.coverage.hit("faults that persist")
+        if fault == "kill":
+            host.kill()
+        elif fault == "cut":
+            cluster.set_cut(host, cut=True)
+        elif fault == "mute":
+            cluster.set_muted(host, muted=True)
+        else:
+            cluster.set_blocked(host, fault, blocked=True)
+        self.load.finish()
+        cluster.run_for(250 * MS)
+        bound_us = cluster.profile.bound_us + 3 * cluster.profile.limits.stall_ms * MS
+        end_us = self.loop.now_us + bound_us
+        while not cluster.works():
+            if self.loop.now_us > end_us:
+                raise Violation("liveness_while_a_fault_persists", cluster.why_unhealthy())
+            cluster.run_for(CHECK_INTERVAL_US)
+        self.end_faults()
+        self.run_until_healthy()
 
     def _count(self, profile: Profile) -> None:
         hit = self.cluster.coverage.hit
@@ -102,6 +155,8 @@ class Simulation:
             cluster.set_refusing(topics, refusing=False)
         for host in cluster.hosts:
             cluster.set_muted(host, muted=False)
+            for topic in tuple(host.blocked):
+                cluster.set_blocked(host, topic, blocked=False)
             host.reset_speed()
             host.scheduled_fault = None
             host.stalled_until_us = min(host.stalled_until_us, self.loop.now_us)

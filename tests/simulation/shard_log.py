@@ -63,8 +63,10 @@ class SimShardLog:
         self.failed_epoch = 0  # of the leadership whose failed append was reported last
         self.journal: Reader[bytes] = Reader(host, topics.journal, wake, self._on_trimmed)
         self.sources = {
-            name: Reader(host, partition, wake) for name, partition in topics.sources.items()
+            name: Reader(host, partition, wake, topic=name)
+            for name, partition in topics.sources.items()
         }
+        self._stalled: set[str] = set()  # sources of which this was reported
         self.appends = JournalProducer(host, topics, self._make_deliver())
         self.claims = ClaimProducer(host, topics, self._make_deliver())
         self.sink_producers: dict[str, SinkProducer] = {}
@@ -225,6 +227,27 @@ class SimShardLog:
         self._close_sources()
         for name, reader in self.sources.items():
             reader.open(offsets.get(name, 0))
+            self._watch(name, self._make_deliver())
+
+    def _watch(self, name: str, deliver: Deliver) -> None:
+        """Look again after the time in which a source that it does not reach is noticed."""
+        position = self.sources[name].position
+        delay_us = self._host.cluster.profile.limits.stall_ms * MS
+        self._loop.after(delay_us, self._look, name, position, deliver)
+
+    def _look(self, name: str, position: int, deliver: Deliver) -> None:
+        reader, host = self.sources[name], self._host
+        if not reader.is_open or host.life_of(self._topics.shard) is None:
+            self._stalled.discard(name)
+            return
+        is_stalled = reader.position == position and not self._sources_paused
+        if is_stalled and not host.reaches(name) and host.paused_until_us is None:
+            self._stalled.add(name)
+            deliver(m.SourceStalled(name, "no record arrives"))
+        elif name in self._stalled:
+            self._stalled.discard(name)
+            deliver(m.SourceStalled(name, None))
+        self._watch(name, deliver)
 
     def pause_sources(self) -> None:
         self._host.cluster.coverage.hit("sources paused")
@@ -264,7 +287,7 @@ class SimShardLog:
     def _read_tail(self, sink: str, producer: SinkProducer, deliver: Deliver) -> None:
         if producer.sender_exited or producer.abandoned:
             return
-        if not self._host.reachable:
+        if not self._host.reaches(sink):
             self._host.when_reachable(self._read_tail, sink, producer, deliver)
             return
         tail = m.SinkTail(sink, self._topics.sinks[sink].tail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from postjournal.core import messages as m
+from postjournal.core.impairment import Impairment
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
 from postjournal.core.sharding import ShardPlace
@@ -28,13 +29,16 @@ class ObservedRuntime(Runtime):
     """Counts what happens in a turn: `messages` other than ticks, and their `effects`."""
 
     messages = effects = 0
+    liveness: LivenessInvariants
 
     def begin_turn(self) -> None:
         self.messages = self.effects = 0
 
     def _step(self, message: m.Message) -> None:
         self.messages += type(message) is not m.Tick
+        self.liveness.before_step(message)
         super()._step(message)
+        self.liveness.after_step()
 
     def _perform(self, effects: list[m.Effect]) -> None:
         self.effects += len(effects)
@@ -52,6 +56,7 @@ class ShardProcess:
         self._loop = host.cluster.loop
         self._due_us = self._ticket = self._incarnations = 0
         self.ended = False
+        self._impairment = Impairment()
         self.liveness = LivenessInvariants(self)
         self.log = SimShardLog(
             host, topics, self.wake, ProcessLogObserver(host.cluster.audit, self)
@@ -67,6 +72,7 @@ class ShardProcess:
             self.log, self.tripwire, self.inbox, self.snapshots, SimClock(host), observer
         )
         self.runtime = ObservedRuntime(self._make_replica, self._new_incarnation, ports)
+        self.runtime.liveness = self.liveness
         self._announced_ms: int | None = None  # the next duty, by the host's clock
 
     @property
@@ -152,4 +158,6 @@ class ShardProcess:
         place = ShardPlace(self.topics.shard, cluster.profile.shards)
         self.audited = -1
         identity = Identity(self.host.replica_name, incarnation, self.host.address, place)
-        return Replica(identity, _APPLICATION, cluster.profile.limits)
+        return Replica(
+            identity, _APPLICATION, cluster.profile.limits, impairment=self._impairment
+        )

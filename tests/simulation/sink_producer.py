@@ -41,6 +41,9 @@ class SinkProducer(SimProducer[Outputs]):
     def _mean_us(self) -> int:
         return self._host.publish_us
 
+    def _is_refused(self) -> bool:
+        return super()._is_refused() or not self._host.reaches(self._sink)
+
     def _land(self, request: Request[Outputs]) -> None:
         outputs = request.value
         if self._broken:

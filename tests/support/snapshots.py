@@ -12,7 +12,7 @@ import msgspec
 from postjournal.core.application import Application
 from postjournal.core.errors import SnapshotDamaged
 from postjournal.core.fold import JournalState
-from postjournal.core.records import Claim, Codec, Entry, SourceRecord
+from postjournal.core.records import Claim, Codec, Entry, Heartbeat, SourceRecord
 from postjournal.core.sharding import ShardPlace
 from postjournal.core.snapshot.image import Image, record_digest
 from postjournal.core.snapshot.manifest import FORMAT_VERSION, Manifest
@@ -66,6 +66,10 @@ class Journal:
         state = JournalState(digest=self._digest, epoch=1, leader="x", next_seq=entry.seq)
         state.fold(0, entry, value)
         self._digest = state.digest
+
+    def heartbeat(self) -> bytes:
+        """Of the leader, with the marks as they are now."""
+        return self._codec.encode(Heartbeat(1, self._seq, dict(self.published), 1_000))
 
     def fold(self, image: AnyImage | None = None, end: int | None = None) -> AnyImage:
         """The state after all records before `end`, from the beginning or from `image`."""

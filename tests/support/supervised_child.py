@@ -13,7 +13,7 @@ import msgspec
 from postjournal.adapters.process.channel import LENGTH
 from postjournal.adapters.process.child import die_with_parent
 from postjournal.adapters.process.death_lock import DeathLock
-from services.replica.child import inherited
+from services.replica.child import inherited, mark_in
 from services.replica.messages import Begun
 
 
@@ -26,6 +26,10 @@ def main() -> None:
     body = msgspec.msgpack.encode(Begun(str(os.getpid())))
     for _ in range(2):  # a rebuild begins another incarnation in the same process
         channel.sendall(LENGTH.pack(len(body)) + body)
+    if behavior == "dies at a record":
+        mark_in(given.words)[0] = 17
+        os.write(given.words, b"overflow\n")
+        os.abort()
     if behavior == "fails":
         os.write(given.words, b"no disk\n")
         sys.exit(3)

@@ -28,6 +28,7 @@ from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.cluster.status import Handover
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import KafkaAccess, Settings
+from postjournal.core.apply_guard import ApplyGuard
 from postjournal.core.errors import BrokersLost, JournalUnavailable
 from postjournal.ledger import Ledger
 from services.replica import shard as shard_module
@@ -217,7 +218,7 @@ def test_an_engine_that_has_lost_the_brokers_ends_to_be_restarted(
     addresses = Addresses(http="h:1", tripwire="h:2")
     configuration = Settings.from_environment({"POSTJOURNAL_BOOTSTRAP": "127.0.0.1:1"})
     shared = Shared(configuration, topics, application, addresses, None)
-    runner = ShardRunner(shared, 0, StubParent())
+    runner = ShardRunner(shared, 0, StubParent(), ApplyGuard())
     assert not runner.run()  # not as requested, which the exit code shows
     runner._snapshots.cancel()  # a thread probes the journal until then
 

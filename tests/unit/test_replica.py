@@ -394,7 +394,9 @@ def test_a_handover_completes_what_is_in_flight_before_it_resigns() -> None:
     replica.step(m.Published("results", 1))
     assert not replica.of(m.Append)
     replica.step(m.Published("balances", 1))
-    resignation = replica.only(m.Append)
+    marks, resignation = replica.of(m.Append)
+    published = {"results": 1, "balances": 1, "deadletter": 0}
+    assert msgspec.json.decode(marks.value)["published"] == published
     assert CODEC.decode(resignation.value) == Resign(1, "c")
     replica.deliver(resignation.value)
     assert replica.core.role is Role.STANDBY

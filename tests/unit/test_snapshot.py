@@ -22,8 +22,10 @@ from postjournal.core.snapshot import manifest as manifests
 from postjournal.core.snapshot.frames import FrameReader, frame
 from postjournal.ledger import Ledger
 from postjournal.samples.seats import Seats
+from tests.support.next_ledger import NextLedger
 from tests.support.snapshots import (
     CODEC,
+    AnyImage,
     Journal,
     busy_journal,
     content_of,
@@ -278,6 +280,63 @@ def test_a_snapshot_of_a_newer_format_is_refused(journal: Journal) -> None:
     newer = manifests.encode(msgspec.structs.replace(manifest, format=2))
     with pytest.raises(SnapshotTooNew, match="upgrade this replica"):
         manifests.decode(manifest.name, newer)
+
+
+# --- sinks that one release has and another has not ----------------------------------------------
+
+
+def trail_journal(published: int) -> Journal:
+    """Two commands decided by a release with the sink `trail`."""
+    journal = Journal(NextLedger())
+    journal.entry({"type": "open", "id": "o1", "account": "a"})
+    journal.published = {"trail": published}
+    journal.entry({"type": "open", "id": "o2", "account": "b"})
+    journal.published = {"results": 2, "balances": 2, "trail": published}
+    journal.append(journal.heartbeat())
+    return journal
+
+
+def trail_of(image: AnyImage) -> tuple[int, list[bytes]]:
+    outbox = image.machine.outboxes["trail"]
+    runs = outbox.unpublished(image.journal.published.get("trail", 0))
+    return outbox.next_seq, [value for run in runs for value in run.values]
+
+
+def test_a_new_sink_begins_with_the_first_entry_of_a_leader_that_has_it() -> None:
+    before = Journal()
+    before.entry({"type": "open", "id": "o0", "account": "z"})
+    assert trail_of(restore(*stored(before.fold()), NextLedger())) == (0, [])
+
+
+def test_a_release_without_a_sink_restores_what_one_with_it_has_stored() -> None:
+    journal = trail_journal(published=1)
+    restored = restore(*stored(journal.fold()))
+    assert "trail" not in restored.machine.outboxes
+    assert restored.machine.other_sinks == {"trail": 2}
+    journal.application = Ledger()
+    assert content_of(restored) == content_of(journal.fold())
+
+
+def test_a_sink_continues_behind_a_snapshot_of_a_release_without_it() -> None:
+    without = trail_journal(published=2)
+    without.application = Ledger()
+    snapshot = stored(without.fold())
+    journal = trail_journal(published=2)
+    restored = restore(*snapshot, NextLedger())
+    assert trail_of(restored) == (2, [])
+    assert content_of(restored) == content_of(journal.fold())
+
+
+@pytest.mark.parametrize("release", ["0.1", "0.2"])
+def test_a_snapshot_that_lacks_outputs_of_a_sink_is_not_used(release: str) -> None:
+    """An older one, or the journal, is: outputs that are not published must not be lost."""
+    without = trail_journal(published=1)
+    without.application = Ledger()
+    image = without.fold()
+    if release == "0.1":
+        image.machine.other_sinks = {}
+    with pytest.raises(SnapshotUnusable, match="release without the sink trail"):
+        restore(*stored(image), NextLedger())
 
 
 class NoUpgrade(Ledger):

@@ -86,6 +86,16 @@ def test_the_last_words_and_the_exit_code_explain_an_end() -> None:
     run("fails", test)
 
 
+def test_the_record_that_a_process_was_applying_outlives_it() -> None:
+    async def test(owner: Owner) -> None:
+        await owner.until(lambda: owner.ends)
+        assert owner.ends[0].applying == 17
+        assert "MiB: overflow" in owner.ends[0].text
+        assert owner.ends[0].text.endswith("it was applying the journal's record at offset 17")
+
+    run("dies at a record", test)
+
+
 def test_a_configuration_error_is_left_to_the_owner() -> None:
     async def test(owner: Owner) -> None:
         await owner.until(lambda: owner.ends)

@@ -162,6 +162,11 @@ class FailureDetector:
         return self._probe_due_ms
 
     @property
+    def suspicion(self) -> Suspicion | None:
+        """The one that `check` returned last, unless a sign of life has ended it."""
+        return self._suspicion
+
+    @property
     def probe_due_ms(self) -> int:
         """When the journal's end may be asked for again."""
         return self._probe_due_ms

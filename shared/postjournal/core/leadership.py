@@ -14,6 +14,7 @@ from postjournal.core import messages as m
 from postjournal.core.application import Command
 from postjournal.core.errors import SinkAhead
 from postjournal.core.fold import JournalState, next_digest
+from postjournal.core.impairment import Impairment, Stalls
 from postjournal.core.limits import Limits
 from postjournal.core.records import (
     Codec,
@@ -76,7 +77,7 @@ class Leadership(Generic[S, C, E]):
     """The leader's side of a replica. Methods return effects, in order; times are in ms.
 
     It begins where the accepted journal ends. `decisions_paused`: set by the replica while a
-    snapshot waits for a moment with nothing in flight.
+    snapshot waits for a moment with nothing in flight. `stalls`: to be given SourceStalled.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Leadership(Generic[S, C, E]):
         codec: Codec[E],
         journal: JournalState,
         limits: Limits,
+        impairment: Impairment,
         now_ms: int,
     ) -> None:
         self.epoch = journal.epoch
@@ -98,6 +100,7 @@ class Leadership(Generic[S, C, E]):
             sink: Publication(outbox, journal.published.get(sink, 0))
             for sink, outbox in machine.outboxes.items()
         }
+        self.stalls = Stalls(limits, impairment, now_ms)
         self._pending: deque[m.SourceRecords] = deque()
         self._pending_commands = self._pending_bytes = 0
         self._next_offsets = dict(machine.sources)
@@ -108,6 +111,7 @@ class Leadership(Generic[S, C, E]):
         # the sources, which were resumed while a fetch without them was waiting at the broker.
         self._heartbeat_due_ms = now_ms
         self._heartbeat_time = 0  # of the last one
+        self._marks: dict[str, int] = {}  # in the last record: the next release may lack a sink
         self._unread_since_ms: int | None = None
         self._ahead: dict[str, int] = {}  # sink → tail, ahead of what was read back
         self._ahead_probe = 0  # number of the probe sent after that
@@ -153,6 +157,8 @@ class Leadership(Generic[S, C, E]):
             self._sources_paused = False
             effects.append(m.ResumeSources())
         if self.closing is not None and not self.resigned and self._may_resign(now_ms):
+            if not self.inflight and self._published() != self._marks:
+                effects.append(self._heartbeat(now_ms, wall_ms))
             effects.append(self._resign(self.closing.successor, now_ms))
         elif self._is_heartbeat_due(now_ms):
             effects.append(self._heartbeat(now_ms, wall_ms))
@@ -187,7 +193,7 @@ class Leadership(Generic[S, C, E]):
             batch=batch,
             sources=dict(machine.sources),
             sinks=machine.sink_ends(),
-            published=self._published(),
+            published=self._take_marks(),
             time=wall_ms,
             digest_before=self._digest,
         )
@@ -249,11 +255,15 @@ class Leadership(Generic[S, C, E]):
         """Times rise strictly, so that no two heartbeats are equal: else one that was appended
         twice would pass for the read-back of a later one, and release stale answers."""
         self._heartbeat_time = max(wall_ms, self._heartbeat_time + 1)
-        record = Heartbeat(self.epoch, self._next_seq, self._published(), self._heartbeat_time)
+        record = Heartbeat(self.epoch, self._next_seq, self._take_marks(), self._heartbeat_time)
         return self._append(InFlight(record, self._codec.encode(record), now_ms))
 
     def _published(self) -> dict[str, int]:
         return {sink: publication.acknowledged for sink, publication in self._publications.items()}
+
+    def _take_marks(self) -> dict[str, int]:
+        self._marks = self._published()
+        return self._marks
 
     def next_due_ms(self, now_ms: int) -> int | None:
         """When something is to be done although nothing arrives; None: never."""
@@ -264,6 +274,8 @@ class Leadership(Generic[S, C, E]):
             due_ms.append(now_ms if self._pending_answers else self._heartbeat_due_ms)
         if self._unread_since_ms is not None:
             due_ms.append(self._unread_since_ms + self._limits.readback_ms)
+        if self.stalls.due_ms is not None:
+            due_ms.append(self.stalls.due_ms)
         return min(due_ms, default=None)
 
     # --- read-back --------------------------------------------------------------------------
@@ -279,6 +291,7 @@ class Leadership(Generic[S, C, E]):
         """An own record was read back accepted: its outputs and the answers behind it may go."""
         effects: list[m.Effect] = []
         self._settle(own)
+        self.stalls.on_read_back(now_ms)
         for sink, end in own.sink_ends.items():
             chunks = self._publications[sink].advance(end)
             effects += [m.Publish(sink, outputs) for outputs in chunks]
@@ -361,8 +374,9 @@ class Leadership(Generic[S, C, E]):
             "sink's topic away, or restore the journal"
         )
 
-    def on_published(self, published: m.Published) -> list[m.Effect]:
+    def on_published(self, published: m.Published, now_ms: int) -> list[m.Effect]:
         """The contiguous acknowledged prefix of a sink has grown: publish what follows."""
+        self.stalls.on_published(published.sink, now_ms)
         chunks = self._publications[published.sink].on_acknowledged(published.next_seq)
         return [m.Publish(published.sink, outputs) for outputs in chunks]
 
@@ -371,6 +385,10 @@ class Leadership(Generic[S, C, E]):
         self._publications[sink].reopen()
         self._ahead.pop(sink, None)
         return [m.OpenSink(sink)]
+
+    def check_progress(self, now_ms: int) -> str | None:
+        """Why another replica should lead: a source or a sink makes no progress; or None."""
+        return self.stalls.check(self._publications, now_ms)
 
     # --- reads ------------------------------------------------------------------------------
 

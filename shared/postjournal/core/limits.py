@@ -27,6 +27,9 @@ class Limits:
     probe_retry_ms: int = 100  # the journal's end is asked for again after this long
     successor_grace_ms: int = 50  # others leave a resigned leader's successor this long
     readback_ms: int = 2_000  # acknowledged and not read back for this long: resign
+    stall_ms: int = 10_000  # a sink without progress for this long, while the journal has some
+    impaired_ms: int = 60_000  # a leader that resigned because of that is the last to claim
+    impaired_grace_ms: int = 500  # it leaves a vacant leadership to the others this long
     resign_ms: int = 1_000  # finish what is in flight for at most this long, then resign
     snapshot_wait_ms: int = 2_000  # a leader waits this long for a moment with nothing in flight
     stop_ms: int = 3_000  # a stop takes at most this long

@@ -95,6 +95,17 @@ class PublishFailed:
 
 
 @dataclass(slots=True)
+class SourceStalled:
+    """A source has records, or cannot be reached, and none has arrived for a bounded time.
+
+    `reason`: for operators; None: that is over.
+    """
+
+    topic: str
+    reason: str | None
+
+
+@dataclass(slots=True)
 class HandoverRequested:
     """The leader is asked to resign; `successor`: the replica to follow, None: any."""
 
@@ -180,6 +191,7 @@ Message: TypeAlias = (
     | SinkTail
     | Published
     | PublishFailed
+    | SourceStalled
     | HandoverRequested
     | StopRequested
     | QueryRequested
@@ -381,6 +393,13 @@ class CommandFailed:
 
 
 @dataclass(slots=True)
+class Impaired:
+    """For logs and metrics: this leader resigns, because a source or a sink makes no progress."""
+
+    reason: str
+
+
+@dataclass(slots=True)
 class RecordVoid:
     """For metrics: a void record was read. `alarm`: only its running hash does not match."""
 
@@ -414,6 +433,7 @@ Effect: TypeAlias = (
     | TookOver
     | EntryStable
     | CommandFailed
+    | Impaired
     | RecordVoid
     | SnapshotProgressed
 )

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from postjournal.core import messages as m
 from postjournal.core.application import Application, Command
+from postjournal.core.apply_guard import ApplyGuard
 from postjournal.core.fold import JournalState, Verdict, check_readable
 from postjournal.core.limits import Limits
 from postjournal.core.reads import Reads
@@ -63,6 +64,7 @@ class Reader(Generic[S, C, E]):
         application: Application[S, C, E],
         limits: Limits,
         bound: Bound | None = None,
+        guard: ApplyGuard | None = None,
     ) -> None:
         self.identity, self.bound = identity, bound or Bound()
         self.role = Role.RESTORING
@@ -75,6 +77,7 @@ class Reader(Generic[S, C, E]):
         self._stopped_at_bound = False  # in the middle of an entry, or before a later one
         self.is_within_entry = False
         self._limits = limits
+        self._guard = guard or ApplyGuard()
         self._codec: Codec[E] = Codec(application.event_type)
         self._effects: list[m.Effect] = []
         self._now_ms = self._probe_due_ms = 0
@@ -175,7 +178,7 @@ class Reader(Generic[S, C, E]):
         self.position = offset + 1
         if verdict is Verdict.ACCEPTED:
             if isinstance(record, Entry):
-                self.machine.apply(record)
+                self._guard.apply(self.machine, offset, record)
             self.machine.forget(self.journal.published)
         else:
             self._effects.append(

@@ -28,8 +28,10 @@ from typing import Any, Generic, TypeVar
 
 from postjournal.core import messages as m
 from postjournal.core.application import Application, Command
+from postjournal.core.apply_guard import ApplyGuard
 from postjournal.core.failure_detector import FailureDetector, Suspicion
 from postjournal.core.fold import JournalState, Verdict, check_readable
+from postjournal.core.impairment import Impairment
 from postjournal.core.leadership import InFlight, Leadership
 from postjournal.core.limits import Limits
 from postjournal.core.reads import Reads
@@ -52,8 +54,14 @@ class Replica(Generic[S, C, E]):
     """
 
     def __init__(
-        self, identity: Identity, application: Application[S, C, E], limits: Limits
+        self,
+        identity: Identity,
+        application: Application[S, C, E],
+        limits: Limits,
+        guard: ApplyGuard | None = None,
+        impairment: Impairment | None = None,
     ) -> None:
+        """`guard`, `impairment`: the same for all incarnations; None: new ones."""
         self.identity = identity
         self.role = Role.RESTORING
         self.journal = JournalState()
@@ -63,9 +71,11 @@ class Replica(Generic[S, C, E]):
         self.target: int | None = None
         self.leadership: Leadership[S, C, E] | None = None
         self._limits = limits
+        self._guard = guard or ApplyGuard()
         self._codec: Codec[E] = Codec(application.event_type)
         self._effects: list[m.Effect] = []
         self._now_ms = self._wall_ms = 0
+        self._impairment = impairment or Impairment()
         self._detector = FailureDetector(identity, limits)
         self._takeover: tuple[Suspicion, int] | None = None  # and when leadership began
         self._stop_deadline_ms: int | None = None
@@ -84,6 +94,7 @@ class Replica(Generic[S, C, E]):
             m.SinkTail: self._on_sink_tail,
             m.Published: self._on_published,
             m.PublishFailed: self._on_publish_failed,
+            m.SourceStalled: self._on_source_stalled,
             m.HandoverRequested: self._on_handover,
             m.StopRequested: self._on_stop,
             m.QueryRequested: self._on_query,
@@ -97,6 +108,11 @@ class Replica(Generic[S, C, E]):
     @property
     def incarnation(self) -> str:
         return self.identity.incarnation
+
+    @property
+    def impaired_reason(self) -> str | None:
+        """Why a leadership of this replica made no progress; None when none did, or it does."""
+        return self._impairment.reason
 
     @property
     def is_busy(self) -> bool:
@@ -119,6 +135,9 @@ class Replica(Generic[S, C, E]):
         elif self.role in (Role.STANDBY, Role.CLAIMING):
             is_claiming = self.role is Role.CLAIMING
             due_ms.append(self._detector.next_due_ms(self.journal, now_ms, is_claiming=is_claiming))
+            suspicion = self._detector.suspicion
+            if suspicion is not None and (from_ms := self._may_claim_from_ms(suspicion)) > now_ms:
+                due_ms.append(from_ms)
         elif self.role is Role.RESTORING and self._journal_is_open:
             due_ms.append(self._detector.probe_due_ms)
         return min([due for due in due_ms if due is not None], default=None)
@@ -224,7 +243,7 @@ class Replica(Generic[S, C, E]):
                 self._end_leadership("an entry that this leader has not written was accepted")
                 if self.role is not Role.STANDBY:
                     return
-            self.machine.apply(record)
+            self._guard.apply(self.machine, self.position - 1, record)
         self.machine.forget(self.journal.published)
 
     def _on_void(
@@ -290,6 +309,10 @@ class Replica(Generic[S, C, E]):
             self._effects.append(leadership.resign_at_once(self._now_ms))
             self._end_leadership("own records are acknowledged and not read back")
             return
+        stall = leadership.check_progress(self._now_ms)
+        if stall is not None:
+            self._effects.append(m.Impaired(stall))
+            self._resign_when_done(None, f"no progress: {stall}")
         if self._snapshot_taker.is_waiting:
             effects = self._snapshot_taker.advance(self._now_ms, is_quiet=not leadership.inflight)
             leadership.decisions_paused = self._snapshot_taker.is_waiting
@@ -314,10 +337,19 @@ class Replica(Generic[S, C, E]):
             if not self._detector.is_claim_lost(self._now_ms):
                 return
             self._become(Role.STANDBY, "claim lost")
-        if self._detector.may_claim(suspicion):
+        waits = self._now_ms < self._may_claim_from_ms(suspicion)
+        if self._detector.may_claim(suspicion) and not waits:
             self._claim(suspicion)
         else:
             self._probe_if_due()
+
+    def _may_claim_from_ms(self, suspicion: Suspicion) -> int:
+        """An impaired replica is the last to claim, unless the leader has named it."""
+        is_named = self.journal.resigned and self.journal.successor == self.identity.replica
+        if is_named or self._impairment.reason is None:
+            return suspicion.since_ms
+        grace_ends_ms = suspicion.since_ms + self._limits.impaired_grace_ms
+        return min(grace_ends_ms, self._impairment.until_ms)
 
     def _claim(self, suspicion: Suspicion) -> None:
         self._detector.on_claimed(self._now_ms)
@@ -334,7 +366,12 @@ class Replica(Generic[S, C, E]):
 
     def _lead(self, suspicion: Suspicion | None) -> None:
         self.leadership = Leadership(
-            self.machine, self._codec, self.journal, self._limits, self._now_ms
+            self.machine,
+            self._codec,
+            self.journal,
+            self._limits,
+            self._impairment,
+            self._now_ms,
         )
         self._takeover = (suspicion, self._now_ms) if suspicion else None
         # Sources first, then the heartbeat: its read-back makes librdkafka's next fetch include
@@ -422,11 +459,15 @@ class Replica(Generic[S, C, E]):
 
     def _on_published(self, message: m.Published) -> None:
         if self.leadership is not None:
-            self._effects += self.leadership.on_published(message)
+            self._effects += self.leadership.on_published(message, self._now_ms)
 
     def _on_publish_failed(self, message: m.PublishFailed) -> None:
         if self.leadership is not None:
             self._effects += self.leadership.on_publish_failed(message.sink)
+
+    def _on_source_stalled(self, message: m.SourceStalled) -> None:
+        if self.leadership is not None:
+            self.leadership.stalls.on_source(message.topic, message.reason)
 
     def _on_handover(self, message: m.HandoverRequested) -> None:
         if self.leadership is not None and message.successor != self.identity.replica:

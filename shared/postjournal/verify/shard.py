@@ -113,13 +113,15 @@ class _ShardAudit:
         self._tally = _Tally()
         self._start_snapshot: StoredSnapshot | None = None
         first = self._resume() if audit_input.journal.first else None
-        starts = first.header.published if first else {}
-        self._marks = {name: Mark(starts.get(name, 0)) for name in audit_input.sinks}
+        marks = first.header.published if first else {}
+        # Of a sink that the snapshot's release had not, the snapshot has no outputs.
+        starts = marks | (first.header.other_sinks or {}) if first else {}
+        self._marks = {name: Mark(mark) for name, mark in marks.items()}
         self._sinks = {
             name: SinkCheck(sink.partition, findings, starts.get(name, 0))
             for name, sink in audit_input.sinks.items()
         }
-        self._active_sinks = set(first.header.sinks) if first else set[str]()
+        self._ends = dict(first.header.all_sinks) if first else dict[str, int]()
         self._unpublished = {name: Unpublished(starts.get(name, 0)) for name in audit_input.sinks}
         self._decisions = Decisions(
             self._topic,
@@ -132,7 +134,8 @@ class _ShardAudit:
             audit_input.status_topic, audit_input.reported, findings, self._fold.next_seq
         )
         for name, outputs in first.outputs.items() if first else ():
-            self._expect(name, outputs)
+            if name in self._sinks:
+                self._expect(name, outputs)
 
     def _resume(self) -> Content:
         """Start behind a snapshot, because the journal before it is deleted."""
@@ -181,18 +184,23 @@ class _ShardAudit:
         context = Context(time=entry.time, shard=self._input.shard)
         outcomes = self._decisions.check_entry(offset, entry, context)
         self._tally.count(entry.batch)
-        self._active_sinks |= entry.sinks.keys()  # a sink added by an upgrade starts here
-        for name in self._active_sinks & self._sinks.keys():
-            next_seq = self._sinks[name].next_seq
-            self._expect(name, self._replay.outputs(name, outcomes, entry.time, next_seq))
-        ends = self._sink_ends()
-        if entry.sinks != ends:
-            text = f"`sinks` is {entry.sinks}, but the outputs end at {ends}"
-            self._findings.add(Rule.SINK_ENDS, self._topic, offset, text)
+        for name, end in entry.sinks.items():
+            self._check_sink(name, end, outcomes, entry.time, offset)
 
-    def _sink_ends(self) -> dict[str, int]:
-        active = self._active_sinks & self._sinks.keys()
-        return {name: self._sinks[name].next_seq for name in active}
+    def _check_sink(
+        self, name: str, end: int, outcomes: Sequence[Any], time: int, offset: int
+    ) -> None:
+        """Leaders of other releases may lack a sink, which then has no outputs of the entry, or
+        have one that the application here has not, whose outputs cannot be computed."""
+        self._ends[name] = end
+        if name not in self._sinks:
+            return
+        next_seq = self._sinks[name].next_seq
+        self._expect(name, self._replay.outputs(name, outcomes, time, next_seq))
+        self._ends[name] = stable = self._sinks[name].next_seq
+        if end != stable:
+            text = f"`sinks` has {name} at {end}, but its outputs end at {stable}"
+            self._findings.add(Rule.SINK_ENDS, self._topic, offset, text)
 
     def _expect(self, sink: str, outputs: list[bytes]) -> None:
         self._sinks[sink].expect(outputs)
@@ -207,12 +215,16 @@ class _ShardAudit:
                     f"{name} is published up to {next_seq}, but stable up to {self._stable(name)}"
                 )
                 self._findings.add(Rule.MARK_STABLE, self._topic, offset, text)
-            elif next_seq > self._marks[name].next_seq:
+            elif next_seq > self._mark(name).next_seq:
                 self._marks[name] = Mark(next_seq, offset)
-                self._unpublished[name].forget(next_seq)
+                if name in self._unpublished:
+                    self._unpublished[name].forget(next_seq)
+
+    def _mark(self, sink: str) -> Mark:
+        return self._marks.get(sink, Mark())
 
     def _stable(self, sink: str) -> int:
-        return self._sinks[sink].next_seq if sink in self._sinks else 0
+        return self._sinks[sink].next_seq if sink in self._sinks else self._ends.get(sink, 0)
 
     def _seek_gap_proof(self, record: Record[Any]) -> None:
         """A void record behind a gap may prove outputs that only the missing entries produce."""
@@ -242,7 +254,7 @@ class _ShardAudit:
                 digest=fold.digest,
                 published={name: m.next_seq for name, m in marks.items() if m.next_seq},
                 sources={topic: end for topic, end in self._decisions.positions.items() if end},
-                sinks=self._sink_ends(),
+                sinks=dict(self._ends),
             ),
             outcomes=self._replay.window.values(),
             outputs={name: outputs.values for name, outputs in self._unpublished.items()},
@@ -252,7 +264,7 @@ class _ShardAudit:
     def _finish(self) -> None:
         for name, check in self._sinks.items():
             check.finish(self._input.sinks[name].settled_end)
-            mark = self._marks[name]
+            mark = self._mark(name)
             if mark.next_seq > max(check.present, check.unchecked):
                 text = f"{name} is published up to {mark.next_seq}, but its topic ends before that"
                 self._findings.add(Rule.MARK_IN_SINK, self._topic, mark.offset, text)
@@ -309,7 +321,7 @@ class _ShardAudit:
             outputs=check.next_seq,
             present=check.present,
             unpublished=check.next_seq - max(check.present, check.unchecked),
-            published=self._marks[name].next_seq,
+            published=self._mark(name).next_seq,
             repeats=check.repeats,
             unchecked=check.unchecked,
         )

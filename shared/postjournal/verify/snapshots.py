@@ -70,6 +70,12 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     published: dict[str, int]
     sources: dict[str, int]
     sinks: dict[str, int]
+    other_sinks: dict[str, int] | None = None
+
+    @property
+    def all_sinks(self) -> dict[str, int]:
+        """Those of the release that took it, and those that it knew from the journal."""
+        return (self.other_sinks or {}) | self.sinks
 
 
 class OutputRun(msgspec.Struct, frozen=True):
@@ -113,12 +119,12 @@ def compare(
     content = open_content(snapshot, application)
     differences = [
         *_header_differences(content.header, expected.header),
-        *_manifest_differences(snapshot.manifest, expected.header),
+        *_manifest_differences(snapshot.manifest, content.header, expected.header),
     ]
     if content.outcomes != list(expected.outcomes):
         differences.append("the dedupe window")
-    for sink, outputs in expected.outputs.items():
-        if content.outputs.get(sink, []) != outputs:
+    for sink in content.header.sinks.keys() & expected.outputs.keys():
+        if content.outputs.get(sink, []) != expected.outputs[sink]:
             differences.append(f"the unpublished outputs of {sink}")
     if not _is_same_state(application, content, expected.state):
         differences.append("the application's state")
@@ -127,19 +133,34 @@ def compare(
 
 def _header_differences(header: Header, expected: Header) -> Iterator[str]:
     for name in Header.__struct_fields__:
+        if name in ("schema_version", "sinks", "other_sinks"):
+            continue
         actual, wanted = _nonzero(getattr(header, name)), _nonzero(getattr(expected, name))
-        if actual != wanted and name != "schema_version":
+        if actual != wanted:
             yield f"{name} {actual} instead of {wanted}"
+    actual, wanted = _nonzero(header.all_sinks), _expected_sinks(header, expected)
+    if actual != wanted:
+        yield f"sinks {actual} instead of {wanted}"
 
 
-def _manifest_differences(manifest: Manifest, expected: Header) -> Iterator[str]:
+def _expected_sinks(header: Header, expected: Header) -> dict[str, int]:
+    """Releases before 0.2 do not list the sinks that only leaders of other releases have."""
+    sinks = _nonzero(expected.all_sinks)
+    if header.other_sinks is None:
+        sinks = {sink: end for sink, end in sinks.items() if sink in header.sinks}
+    return sinks
+
+
+def _manifest_differences(manifest: Manifest, header: Header, expected: Header) -> Iterator[str]:
+    """`header`: of the content, which lists the sinks of the release that took the snapshot."""
+    sinks = _nonzero(expected.all_sinks)
     for name, wanted in (
         ("epoch", expected.epoch),
         ("seq", expected.next_seq),
         ("digest", expected.digest),
         ("record_digest", expected.record_digest),
         ("sources", expected.sources),
-        ("sinks", _nonzero(expected.sinks)),
+        ("sinks", {sink: end for sink, end in sinks.items() if sink in header.sinks}),
         ("published", expected.published),
     ):
         actual = _nonzero(getattr(manifest, name))

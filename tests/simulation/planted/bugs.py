@@ -5,7 +5,7 @@ All are in core, runtime and recovery: code that production runs as well.
 
 from __future__ import annotations
 
-from tests.simulation.planted import leader_bugs, replica_bugs, state_bugs
+from tests.simulation.planted import leader_bugs, progress_bugs, replica_bugs, state_bugs
 from tests.simulation.planted.planting import Bug
 
 BUGS: dict[str, Bug] = {
@@ -15,6 +15,9 @@ BUGS: dict[str, Bug] = {
         ("core.replica", replica_bugs.REPLICA),
         ("core.failure_detector", replica_bugs.DETECTOR),
         ("core.leadership", leader_bugs.LEADERSHIP),
+        ("core.leadership", progress_bugs.LEADERSHIP),
+        ("core.impairment", progress_bugs.IMPAIRMENT),
+        ("core.replica", progress_bugs.REPLICA),
         ("core.state.outbox", leader_bugs.OUTBOX),
         ("core.reads", leader_bugs.READS),
         ("core.state.state_machine", state_bugs.STATE_MACHINE),

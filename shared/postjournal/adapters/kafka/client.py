@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 OnError = Callable[[KafkaError], None]
 """Called while the client is polled, with errors that concern the client and no single record."""
 
+OnPositions = Callable[[dict[str, int]], None]
+"""Called while a consumer is polled: topic → offset of its next fetch."""
+
 REPORT_MS = 5_000
 """How often a watched client reports its brokers."""
 
@@ -74,10 +77,13 @@ def to_record(message: Message, *, headers: bool = False) -> TopicRecord:
 
 
 def make_consumer(
-    config: Config, on_error: OnError | None = None, report_ms: int | None = REPORT_MS
+    config: Config,
+    on_error: OnError | None = None,
+    report_ms: int | None = REPORT_MS,
+    on_positions: OnPositions | None = None,
 ) -> Consumer:
     """A consumer; `report_ms`: see `watched`, None: not watched."""
-    return Consumer(_complete(config, on_error, report_ms))
+    return Consumer(_complete(config, on_error, report_ms, on_positions))
 
 
 def make_producer(
@@ -92,9 +98,14 @@ def make_admin(config: Config, on_error: OnError | None = None) -> AdminClient:
     return AdminClient(_complete(config, on_error, None))
 
 
-def _complete(config: Config, on_error: OnError | None, report_ms: int | None) -> Config:
+def _complete(
+    config: Config,
+    on_error: OnError | None,
+    report_ms: int | None,
+    on_positions: OnPositions | None = None,
+) -> Config:
     config = config | ({"error_cb": on_error} if on_error is not None else {})
-    return config if report_ms is None else watched(config, report_ms)
+    return config if report_ms is None else watched(config, report_ms, on_positions)
 
 
 def versions() -> tuple[str, str]:
@@ -109,19 +120,32 @@ class _Broker(msgspec.Struct):
     source: str
 
 
+class _Partition(msgspec.Struct):
+    next_offset: int
+
+
+class _Topic(msgspec.Struct):
+    partitions: dict[str, _Partition]
+
+
 class _Report(msgspec.Struct):
     brokers: dict[str, _Broker]
+    topics: dict[str, _Topic]
 
 
 _decode = msgspec.json.Decoder(_Report).decode
 
 
 class _BrokerWatch:
-    def __init__(self) -> None:
+    def __init__(self, on_positions: OnPositions | None) -> None:
         self._without = 0
+        self._on_positions = on_positions
 
-    def look(self, report: str) -> None:
-        brokers = _decode(report).brokers.values()
+    def look(self, text: str) -> None:
+        report = _decode(text)
+        if self._on_positions is not None:
+            self._on_positions(_positions(report))
+        brokers = report.brokers.values()
         if any(broker.source in ADDRESSED for broker in brokers):
             self._without = 0
             return
@@ -133,7 +157,17 @@ class _BrokerWatch:
             )
 
 
-def watched(config: Config, report_ms: int) -> Config:
+def _positions(report: _Report) -> dict[str, int]:
+    """Of topics of which one partition is fetched; "-1" is librdkafka's own."""
+    return {
+        name: partition.next_offset
+        for name, topic in report.topics.items()
+        for number, partition in topic.partitions.items()
+        if number != "-1" and partition.next_offset >= 0
+    }
+
+
+def watched(config: Config, report_ms: int, on_positions: OnPositions | None = None) -> Config:
     """`config` of a client whose `poll`, `consume`, `flush` and `close` raise `BrokersLost`.
 
     A broker that has just started may answer a metadata request before it knows of any broker.
@@ -144,7 +178,8 @@ def watched(config: Config, report_ms: int) -> Config:
 
     Only for clients that are polled at least now and then: unread reports pile up.
     """
-    return config | {"statistics.interval.ms": report_ms, "stats_cb": _BrokerWatch().look}
+    look = _BrokerWatch(on_positions).look
+    return config | {"statistics.interval.ms": report_ms, "stats_cb": look}
 
 
 def warm_up(producer: Producer, topic: str) -> None:

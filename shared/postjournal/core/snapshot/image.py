@@ -6,6 +6,7 @@ the whole journal, to the byte: `Image.content` of both is the same.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -27,7 +28,7 @@ from postjournal.core.sharding import ShardPlace
 from postjournal.core.snapshot.frames import END, FrameReader, Part, frame
 from postjournal.core.snapshot.manifest import FORMAT_VERSION, Manifest
 from postjournal.core.state.outbox import Outputs
-from postjournal.core.state.state_machine import DEADLETTER, StateMachine
+from postjournal.core.state.state_machine import StateMachine
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
@@ -41,7 +42,7 @@ ITEMS_PER_PART = 1_000
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """Everything but the bulk. The fold's fields are `JournalState`'s, the machine's those of a
     journal entry; `offset`: of the last record read; `record_digest`: BLAKE2b-128 of that record's
-    value, which reveals a journal that was recreated."""
+    value, which reveals a journal that was recreated; `other_sinks`: see `StateMachine`."""
 
     format: int
     application: str
@@ -63,6 +64,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     published: dict[str, int]
     sources: dict[str, int]
     sinks: dict[str, int]
+    other_sinks: dict[str, int] = {}  # added in 0.2
 
     def manifest(
         self,
@@ -152,6 +154,7 @@ class Image(Generic[S, C, E]):
             published=dict(sorted(journal.published.items())),
             sources=dict(sorted(machine.sources.items())),
             sinks=machine.sink_ends(),
+            other_sinks=dict(sorted(machine.other_sinks.items())),
         )
 
     def content(self) -> Iterator[bytes]:
@@ -201,6 +204,8 @@ def load(
     _load_outcomes(machine, frames, application.event_type)
     _load_outputs(machine, frames, header)
     machine.sources = dict(header.sources)
+    ends = header.other_sinks | header.sinks
+    machine.other_sinks = {sink: ends[sink] for sink in ends.keys() - machine.outboxes.keys()}
     machine.state = _load_state(application, header.schema_version, frames)
     frames.expect(END)
     journal = JournalState(
@@ -245,7 +250,6 @@ def _check_configuration(
         ("POSTJOURNAL_SHARDS", header.shards, place.shards),
         ("POSTJOURNAL_DEDUPE_WINDOW", header.dedupe_window, dedupe_window),
         ("shard", header.shard, place.shard),
-        ("set of sinks", sorted(header.sinks), sorted((*application.sinks, DEADLETTER))),
     ):
         if theirs != ours:
             raise SnapshotMismatch(
@@ -261,15 +265,28 @@ def _load_outcomes(machine: StateMachine[S, C, E], frames: FrameReader, event_ty
 
 
 def _load_outputs(machine: StateMachine[S, C, E], frames: FrameReader, header: Header) -> None:
-    values: dict[str, list[bytes]] = {sink: [] for sink in machine.outboxes}
+    """Those of a sink that this release no longer has are dropped."""
+    values: dict[str, list[bytes]] = defaultdict(list)
     for body in frames.take(OUTPUTS):
         part = _decode(body, _Outputs)
         values[part.sink] += [bytes(value) for value in part.values]
     for sink, outbox in machine.outboxes.items():
         first = header.published.get(sink, 0)
-        if first + len(values[sink]) != header.sinks[sink]:
+        if sink not in header.sinks:
+            _check_complete(header, sink)
+        elif first + len(values[sink]) != header.sinks[sink]:
             raise SnapshotDamaged(f"the snapshot lacks outputs of sink {sink}")
         outbox.resume(Outputs(first, values[sink]))
+
+
+def _check_complete(header: Header, sink: str) -> None:
+    """A release without `sink` took the snapshot: leaders of another may have had it before."""
+    published, end = header.published.get(sink, 0), header.other_sinks.get(sink, 0)
+    if published != end:
+        raise SnapshotUnusable(
+            f"a release without the sink {sink} took it, at a time when its outputs from seq "
+            f"{published} on were not known to be published: it does not have them"
+        )
 
 
 def _load_state(application: Application[S, C, E], version: int, frames: FrameReader) -> S:

@@ -86,7 +86,8 @@ class StateMachine(Generic[S, C, E]):
     """All that a snapshot contains besides the fold's state.
 
     A new one has the application's initial state. `sources`: topic → next offset;
-    `outboxes`: sink → its outputs that are not known to be published.
+    `outboxes`: sink → its outputs that are not known to be published. `other_sinks`: next
+    sequences of sinks that leaders of other releases have, and this application has not.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class StateMachine(Generic[S, C, E]):
         self.window: DedupeWindow[E] = DedupeWindow(dedupe_window)
         self.sources: dict[str, int] = {}
         self.outboxes = {sink: Outbox(sink) for sink in (*application.sinks, DEADLETTER)}
+        self.other_sinks: dict[str, int] = {}
         self.application = application
         self._sinks: dict[str, Callable[[Sequence[Outcome[E]], Context], list[Output]]]
         self._sinks = {sink: partial(_each, make) for sink, make in application.sinks.items()}
@@ -262,6 +264,9 @@ class StateMachine(Generic[S, C, E]):
                     "replicas run the same version?"
                 )
             outbox.add_later(end, partial(self._make, sink, outcomes, entry.time))
+        if entry.sinks.keys() != self.outboxes.keys():
+            others = entry.sinks.keys() - self.outboxes.keys()
+            self.other_sinks.update({sink: entry.sinks[sink] for sink in others})
 
     def apply_first(self, entry: Entry[E], count: int) -> None:
         """Apply only the first `count` commands of an entry, for the state in its middle."""
@@ -386,7 +391,9 @@ def _evolve_failed(outcome: Outcome[E], error: Exception) -> ApplicationFaulty:
     """What halts the shard. A MemoryError is raised again: a restart of the engine helps."""
     if isinstance(error, MemoryError):
         raise error
-    return ApplicationFaulty(f"evolve failed at command {outcome.id}")
+    return ApplicationFaulty(
+        f"evolve failed at command {outcome.id}: {type(error).__name__}: {error}"
+    )
 
 
 def _as_replayed(first: Outcome[E]) -> Outcome[E]:

@@ -37,6 +37,7 @@ from postjournal.adapters.kafka.client import (
     warm_up,
 )
 from postjournal.adapters.kafka.engine.claims import ClaimWriter
+from postjournal.adapters.kafka.engine.fetch_watch import FetchWatch
 from postjournal.adapters.kafka.engine.lasting_errors import LastingErrors
 from postjournal.adapters.kafka.engine.sink import SinkWriter
 from postjournal.adapters.kafka.engine.tails import TailReader
@@ -46,7 +47,7 @@ from postjournal.cluster.status import Handover, decode_control
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import KafkaAccess
 from postjournal.core import messages as m
-from postjournal.core.errors import RecordsMissing
+from postjournal.core.errors import BrokersLost, RecordsMissing
 from postjournal.core.state.outbox import Outputs
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,13 @@ class KafkaLog:
         self._sources_paused = False
         self._source_offsets: dict[str, int] = {}  # with which they were opened
         self._wakeup = wakeup
-        self._consumer = make_consumer(kafka_settings.engine_consumer(kafka), self._on_client_error)
+        self._tails = TailReader(kafka, topics.sink_topics, shard, wakeup)
+        self._fetches = FetchWatch(self._tails.end_of, wakeup.set)
+        self._consumer = make_consumer(
+            kafka_settings.engine_consumer(kafka),
+            self._on_client_error,
+            on_positions=self._fetches.on_positions,
+        )
         self._is_notified = notify(self._consumer, wakeup.descriptor)
         self._is_full = True
         self._appender = make_producer(kafka_settings.journal_producer(kafka))
@@ -115,7 +122,6 @@ class KafkaLog:
         self._errors, self._client_errors = LastingErrors(), LastingErrors()
         self._claims = ClaimWriter(kafka, topics.journal, shard, self._errors)
         warm_up(self._appender, topics.journal)
-        self._tails = TailReader(kafka, topics.sink_topics, shard, wakeup)
         self._writers = {
             sink: SinkWriter(kafka, sink, topic, shard)
             for sink, topic in topics.sink_topics.items()
@@ -143,6 +149,7 @@ class KafkaLog:
         if self._open_at_s:
             self._open_due()
         self._tails.collect(self._arrived)
+        self._collect_stalls()
         if self._arrived:
             arrived += self._arrived
             self._arrived.clear()
@@ -162,6 +169,7 @@ class KafkaLog:
         is_due = now_s >= self._serve_due_s
         if is_due:
             self._serve_due_s = now_s + IDLE_S
+            self._fetches.check_if_due(self._fetched)
         if is_due or self._claims.is_unacknowledged:
             self._claims.serve()
         if is_due or self._is_appending:
@@ -170,6 +178,26 @@ class KafkaLog:
             for writer in self._writers.values():
                 writer.collect(self._arrived)
             self._is_publishing = any(writer.is_unacknowledged for writer in self._writers.values())
+
+    @property
+    def _fetched(self) -> list[TopicPartition]:
+        """The partitions that are to deliver whatever they have."""
+        journal = [self._journal] if self._next_offset is not None else []
+        is_reading = self._sources_open and not self._sources_paused
+        return journal + (self._sources if is_reading else [])
+
+    def _collect_stalls(self) -> None:
+        """A client that does not receive the journal, while another one does, is replaced."""
+        for stall in self._fetches.collect():
+            if isinstance(stall, str):
+                self._arrived.append(m.SourceStalled(stall, None))
+            elif stall.topic != self._topics.journal:
+                self._arrived.append(m.SourceStalled(stall.topic, stall.reason))
+            elif stall.is_proven:
+                raise BrokersLost(
+                    f"{stall.topic}/{self._shard}: {stall.reason}, although Kafka answers: the "
+                    "client is replaced"
+                )
 
     def _serve_appender(self) -> None:
         error = serve(self._appender)
@@ -191,10 +219,12 @@ class KafkaLog:
     def _sort(self, messages: list[Message]) -> list[m.Message]:
         if any(map(Message.error, messages)):
             messages = [message for message in messages if not self._is_error(message)]
+        delivered = self._fetches.delivered
         journal: list[tuple[int, bytes]] = []
         others: list[m.Message] = []
         for topic, group in groupby(messages, _topic):
             run = list(group)
+            delivered[topic] = _offset(run[-1])
             if topic == self._topics.journal:
                 if self._next_offset is not None:
                     journal += zip(map(_offset, run), map(_value, run), strict=True)
