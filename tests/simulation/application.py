@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from postjournal.app import Command, Context, Outcome, Output, Rejected
@@ -19,6 +20,7 @@ from postjournal.ledger import (
     Ledger,
     LedgerCommand,
     LedgerEvent,
+    Opened,
     Result,
     Transferred,
     balances_after,
@@ -35,8 +37,28 @@ class Boom(Command, tag="boom", frozen=True, gc=False, kw_only=True):
     """Raises an exception when it is decided."""
 
 
+@dataclass(frozen=True)
+class Release:
+    """What differs between releases of the application.
+
+    `has_balances`: the sink; `dies_at`: the account whose opening ends its process.
+    """
+
+    has_balances: bool = True
+    dies_at: str | None = None
+
+
+LATEST = Release()
+
+
 class SimLedger(Ledger):
-    """The sample ledger with `sweep` and `boom`."""
+    """The sample ledger with `sweep` and `boom`.
+
+    `die()`: ends the process, by an exception that no code catches.
+    """
+
+    def __init__(self, release: Release = LATEST, die: Callable[[], None] | None = None) -> None:
+        self.release, self._die = release, die
 
     command_type: ClassVar[Any] = LedgerCommand | Sweep | Boom
 
@@ -49,11 +71,19 @@ class SimLedger(Ledger):
             return _sweep(state, command.to)
         return super().decide(state, command, context)
 
+    def evolve(self, state: Accounts, event: LedgerEvent) -> None:
+        if type(event) is Opened and event.account == self.release.dies_at:
+            assert self._die is not None
+            self._die()
+        super().evolve(state, event)
+
     @property
     def sinks(
         self,
     ) -> Mapping[str, Callable[[Outcome[LedgerEvent], Context], Iterable[Output]]]:
         """As the ledger's, for any number of events per command."""
+        if not self.release.has_balances:
+            return {"results": _results}
         return {"results": _results, "balances": _balances}
 
 

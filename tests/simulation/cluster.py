@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.simulation.application import LATEST, Release
 from tests.simulation.audit import Audit
-from tests.simulation.broker import SOURCES, ShardTopics
+from tests.simulation.broker import SINKS, SOURCES, ShardTopics
 from tests.simulation.coverage import Coverage
 from tests.simulation.event_loop import MS, EventLoop
 from tests.simulation.host import Host
@@ -53,6 +54,17 @@ class SimulatedCluster:
 
     def make_process(self, host: Host, topics: ShardTopics) -> ShardProcess:
         return ShardProcess(host, topics)
+
+    def draw_release(self, host: Host) -> Release:
+        """Of the application, for a host that starts; the latest when the faults are over."""
+        profile = self.profile
+        if self.faults_over:
+            return LATEST
+        has_balances = not profile.releases or self.loop.random.random() < 0.5
+        if not has_balances:
+            self.coverage.hit("hosts without a sink")
+        is_faulty = profile.fatal and host is self.hosts[-1]
+        return Release(has_balances, "a1" if is_faulty else None)
 
     def start(self) -> None:
         """Start all hosts within 20 ms."""
@@ -181,6 +193,7 @@ class SimulatedCluster:
         before, hit = audit.reference.sources, self.coverage.hit
         if sum(end > before.get(topic, 0) for topic, end in entry["sources"].items()) > 1:
             hit("two sources in an entry")
+        hit("entries of a leader without a sink", len(SINKS) - len(entry["sinks"]))
         for item in entry["batch"]:
             key = (audit.shard, item["id"])
             if item.get("replayed") and self.first_epochs[key] != entry["epoch"]:

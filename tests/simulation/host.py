@@ -6,12 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from postjournal.core.apply_guard import NONE, ApplyGuard
+from postjournal.core.errors import ApplicationFaulty
+from tests.simulation.application import SimLedger
 from tests.simulation.event_loop import MS
+from tests.simulation.invariants import must
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimulatedCluster
     from tests.simulation.producers import SimProducer
     from tests.simulation.shard_process import ShardProcess
+
+FATAL_DEATHS = 3
+"""As in production, `services.replica.parent`."""
 
 Deferred = tuple[str, Callable[..., None], tuple[Any, ...]]
 
@@ -50,6 +57,38 @@ class ScheduledFault:
         return self.skip < 0
 
 
+class DeathsAtRecord:
+    """How often engines of one shard have died in a row while they applied one journal record.
+
+    `mark`: see `ApplyGuard`; it survives the engine.
+    """
+
+    def __init__(self) -> None:
+        self.mark = [NONE]
+        self.offset, self.count = NONE, 0
+
+    def on_death(self) -> None:
+        """An engine has died; by the application's fault, or at any other moment."""
+        offset, self.mark[0] = self.mark[0], NONE
+        if offset != NONE:
+            self.count = self.count + 1 if offset == self.offset else 1
+            self.offset = offset
+
+    def on_crash(self, offset: int) -> None:
+        """The application has crashed at the record at `offset`, which is accepted."""
+        must(self.mark[0] == offset, "a_fatal_record_is_marked", "%d, not %s", offset, self.mark)
+        must(
+            offset != self.offset or self.count < FATAL_DEATHS,
+            "an_engine_dies_at_most_three_times_at_one_record",
+            "%d",
+            offset,
+        )
+
+    def an_engine_halts_after_its_third_death(self, fault: ApplicationFaulty) -> None:
+        name = "an_engine_halts_after_its_third_death"
+        must(self.count >= FATAL_DEATHS, name, "after %d: %s", self.count, fault)
+
+
 class Host:
     """One host of the system under test, with one `ShardProcess` per shard.
 
@@ -61,6 +100,9 @@ class Host:
         self.address = f"{name}:7071"
         self.start_count = 0
         self._engine_starts = [0] * cluster.profile.shards
+        self.application = SimLedger()
+        self.stepping: ShardProcess | None = None  # the process that takes its turn
+        self.deaths = [DeathsAtRecord() for _ in range(cluster.profile.shards)]
         self.alive = self.stopping = False
         self.cut = False  # no packet to or from the broker
         self.muted = False  # no packet to the broker
@@ -95,6 +137,8 @@ class Host:
         self.start_count += 1
         self.alive, self.stopping = True, False
         profile = cluster.profile
+        self.application = SimLedger(cluster.draw_release(self), self._die)
+        self.deaths = [DeathsAtRecord() for _ in self.deaths]
         self.drift = (cluster.loop.random.random() * 2 - 1) * profile.drift
         if self.start_count > 1:
             cluster.coverage.hit("restarts")
@@ -124,6 +168,7 @@ class Host:
         cluster.loop.trace(self.name, "loses its engine of shard %d", shard)
         cluster.on_engine_end(process)
         process.end()
+        self.deaths[shard].on_death()
         self._engine_starts[shard] += 1
         for producer in self.producers:
             if producer.shard == shard:
@@ -170,6 +215,32 @@ class Host:
         self.producers = [producer for producer in self.producers if producer.queue]
         self.cluster.tripwires.on_end(self)
 
+    def _die(self) -> None:
+        """The application crashes: while it decides, or at an accepted record."""
+        if self.paused_until_us is not None:
+            return  # not now: its effects wait for the end of the pause
+        process = self.stepping
+        assert process is not None
+        if process.replica.leadership is None:
+            self.deaths[process.topics.shard].on_crash(process.replica.position - 1)
+        raise Killed(engine_only=True)
+
+    def guard_of(self, shard: int) -> ApplyGuard:
+        """For an engine that starts: with the deaths of those before it."""
+        deaths = self.deaths[shard]
+        fatal_offset = deaths.offset if deaths.count >= FATAL_DEATHS else NONE
+        return ApplyGuard(deaths.mark, fatal_offset)
+
+    def halt_engine(self, shard: int) -> None:
+        """It does not go on, and is not restarted before the host is."""
+        self.cluster.coverage.hit("engines halted at a fatal record")
+        self.cluster.loop.trace(self.name, "halts its engine of shard %d", shard)
+        process = self.processes[shard]
+        self.cluster.on_engine_end(process)
+        process.end()
+        self.cluster.tripwires.on_engine_end(process)
+        self._end_if_stopped()
+
     def guard(self, code: Callable[[], None], shard: int | None = None) -> None:
         """Run engine code, during which a scheduled fault may kill the host or the engine.
 
@@ -182,6 +253,11 @@ class Host:
                 self.kill_engine(shard)
             else:
                 self.kill()
+            return
+        except ApplicationFaulty as fault:
+            assert shard is not None
+            self.deaths[shard].an_engine_halts_after_its_third_death(fault)
+            self.halt_engine(shard)
             return
         self._end_if_stopped()
 

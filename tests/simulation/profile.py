@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from postjournal.core.limits import Limits
@@ -134,6 +134,8 @@ class Profile:
     duplicate: float = 0.0
     poison: float = 0.0
     queries: int = 0
+    releases: bool = False  # some hosts run an application with a sink less
+    fatal: bool = False  # the last host's application crashes at some record
     persisting: str | None = None  # a fault of one host that lasts after all others have ended
     accounts: int = 4
     limits: Limits = field(default_factory=Limits)
@@ -174,10 +176,18 @@ def draw_profile(random: Random) -> Profile:
         poison=random.choice((0.0, 0.05)),
         queries=random.choice((0, 15, 30)),
         persisting=random.choice((None, None, *PERSISTING)) if replicas > 1 else None,
+        releases=random.random() < 0.2,
+        fatal=replicas > 1 and random.random() < 0.1,
         accounts=random.choice((2, 4, 8)),
         limits=_draw_limits(random),
         snapshots=draw_snapshot_faults(random),
     )
+    if profile.persisting in (*SOURCES, *SINKS, OUT_OF_REACH):
+        stall_ms = min(profile.limits.stall_ms, 1_100)  # the run would be too long
+        profile.limits = replace(profile.limits, stall_ms=stall_ms)
+    if profile.releases:
+        # An older snapshot or the journal may be needed: see `image._check_complete`.
+        profile.snapshots.trims = 0.0
     for name, highest in _RATES.items():
         if random.random() < often:
             setattr(profile, name, random.random() * highest)

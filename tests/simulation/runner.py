@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 from postjournal.core.impairment import OVER
+from tests.simulation.application import LATEST
 from tests.simulation.broker import SINKS, SOURCES
 from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.coverage import Coverage, merged
@@ -161,6 +162,8 @@ class Simulation:
             host.scheduled_fault = None
             host.stalled_until_us = min(host.stalled_until_us, self.loop.now_us)
             cluster.set_cut(host, cut=False)
+            if host.alive and host.application.release != LATEST:
+                host.kill()  # it is updated
             if not host.alive:
                 host.start()
 

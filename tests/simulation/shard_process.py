@@ -10,7 +10,6 @@ from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
 from postjournal.core.sharding import ShardPlace
 from postjournal.runtime import FOREVER_MS, Runtime, ShardPorts
-from tests.simulation.application import SimLedger
 from tests.simulation.audit import ProcessLogObserver
 from tests.simulation.broker import ShardTopics
 from tests.simulation.event_loop import MS
@@ -21,8 +20,6 @@ from tests.simulation.snapshots import SimSnapshots
 
 if TYPE_CHECKING:
     from tests.simulation.host import Host
-
-_APPLICATION = SimLedger()
 
 
 class ObservedRuntime(Runtime):
@@ -127,6 +124,7 @@ class ShardProcess:
         announced_ms = self._announced_ms
         is_early = announced_ms is not None and host.monotonic_ms() < announced_ms
         self.runtime.begin_turn()
+        host.stepping = self
         host.guard(self.runtime.turn, self.topics.shard)
         if not self.ended:
             if is_early:
@@ -159,5 +157,9 @@ class ShardProcess:
         self.audited = -1
         identity = Identity(self.host.replica_name, incarnation, self.host.address, place)
         return Replica(
-            identity, _APPLICATION, cluster.profile.limits, impairment=self._impairment
+            identity,
+            self.host.application,
+            cluster.profile.limits,
+            self.host.guard_of(self.topics.shard),
+            self._impairment,
         )

@@ -12,7 +12,6 @@ from postjournal.core.sharding import ShardPlace
 from postjournal.core.snapshot.image import Header, Image
 from postjournal.recovery import codec as snapshot_codec
 from postjournal.recovery.choice import AnyImage, Loader, recover
-from tests.simulation.application import SimLedger
 from tests.simulation.event_loop import MS
 from tests.simulation.snapshot_store import (
     SimRecoveryJournal,
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from tests.simulation.snapshot_invariants import SnapshotInvariants
 
 SLOW_US = 100 * MS
-_LEDGER = SimLedger()
 
 
 class SimSnapshots:
@@ -44,7 +42,7 @@ class SimSnapshots:
         place = ShardPlace(topics.shard, self._cluster.profile.shards)
         window = self._cluster.profile.limits.dedupe_window
         self._load: Loader = partial(
-            snapshot_codec.restore, application=_LEDGER, place=place, dedupe_window=window
+            snapshot_codec.restore, application=host.application, place=place, dedupe_window=window
         )
 
     @property
@@ -107,6 +105,8 @@ class SimSnapshots:
         found = recover(StoreView(seen), SimRecoveryJournal(self._topics), self._load)
         hit, image = self._cluster.coverage.hit, found.image
         hit("damaged snapshots skipped", sum(1 for stored in seen if not stored.is_sound))
+        lacking = [why for why in found.skipped.values() if "release without the sink" in why]
+        hit("snapshots that lack outputs skipped", len(lacking))
         if image is None:
             hit("restores without a snapshot", 1 if store.snapshots else 0)
         elif image.snapshot_id == store.snapshots[0].manifest.id:

@@ -5,7 +5,7 @@ All are in core, runtime and recovery: code that production runs as well.
 
 from __future__ import annotations
 
-from tests.simulation.planted import leader_bugs, progress_bugs, replica_bugs, state_bugs
+from tests.simulation.planted import leader_bugs, progress_bugs, release_bugs, replica_bugs, state_bugs
 from tests.simulation.planted.planting import Bug
 
 BUGS: dict[str, Bug] = {
@@ -21,6 +21,10 @@ BUGS: dict[str, Bug] = {
         ("core.state.outbox", leader_bugs.OUTBOX),
         ("core.reads", leader_bugs.READS),
         ("core.state.state_machine", state_bugs.STATE_MACHINE),
+        ("core.state.state_machine", release_bugs.STATE_MACHINE),
+        ("core.snapshot.image", release_bugs.IMAGE),
+        ("core.apply_guard", release_bugs.GUARD),
+        ("core.replica", release_bugs.REPLICA),
         ("core.state.dedupe", state_bugs.DEDUPE),
         ("core.snapshot.image", state_bugs.SNAPSHOT),
         ("core.snapshotting", state_bugs.SNAPSHOT_TAKER),

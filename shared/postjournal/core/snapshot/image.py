@@ -154,7 +154,7 @@ class Image(Generic[S, C, E]):
             published=dict(sorted(journal.published.items())),
             sources=dict(sorted(machine.sources.items())),
             sinks=machine.sink_ends(),
-            other_sinks=dict(sorted(machine.other_sinks.items())),
+            other_sinks={sink: end for sink, end in sorted(machine.other_sinks.items()) if end},
         )
 
     def content(self) -> Iterator[bytes]:
