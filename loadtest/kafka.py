@@ -19,9 +19,10 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ign
 from loadtest.waiting import wait_for
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.admin import ensure_topics, wait_for_kafka
+from postjournal.adapters.kafka.topic_settings import TopicPlan
 from postjournal.cli.errors import OperationFailed
 from postjournal.cluster.topics import Topics
-from postjournal.config.settings import KafkaAccess
+from postjournal.config.settings import FSYNC, KafkaAccess
 
 REQUEST_TIMEOUT_S = 10.0
 POLL_TIMEOUT_S = 0.2
@@ -53,7 +54,8 @@ def command_producer(
 
 def create_topics(kafka: KafkaAccess, topics: Topics, shards: int) -> None:
     """Create the topics of a system whose replicas have not been started, without replication."""
-    ensure_topics(wait_for_kafka(kafka), topics, shards, 1)
+    plan = TopicPlan(shards, replication=1, fsync=FSYNC.read() is not False)
+    ensure_topics(wait_for_kafka(kafka), topics, plan)
 
 
 def follower(kafka: KafkaAccess) -> Consumer:

@@ -13,7 +13,7 @@ from services.monitoring import process_registry
 class Metrics:
     """The metrics of one coordinator, in a registry of their own, so that tests do not share them.
 
-    `store_up`, `attempts_failed`, `failed`: set by `Maintenance`.
+    `store_up`, `attempts_failed`, `failed`: set by `Maintenance`; `topic_problem`: by `TopicWatch`.
     """
 
     def __init__(self) -> None:
@@ -32,6 +32,12 @@ class Metrics:
             "attempts_failed_total", "Attempts that were followed by another.", "shard"
         )
         self.failed = self._counter("failed_total", "Snapshots given up.", "shard")
+        self.topic_problem = Gauge(
+            "postjournal_topic_problem",
+            "1 while a topic's setting is not as it must be, 0 when it is again.",
+            ("topic", "setting"),
+            registry=self.registry,
+        )
 
     def set_snapshots(self, shard: int, snapshots: Sequence[Manifest], now: int) -> None:
         """Set the gauges of a shard from its snapshots, newest first.

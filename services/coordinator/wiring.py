@@ -24,6 +24,7 @@ from services.coordinator.metrics import Metrics
 from services.coordinator.page.routes import LivePage
 from services.coordinator.policy import Schedule
 from services.coordinator.snapshots import Snapshots
+from services.coordinator.topic_watch import TopicWatch, topic_check
 from services.server import Closable, OnFatal, close_all
 
 
@@ -77,6 +78,8 @@ def start(
         wall_clock=SystemClock().wall_ms,
     )
     maintenance.start()
+    topic_watch = TopicWatch(topic_check(settings), metrics)
+    topic_watch.start()
     coordinator = Coordinator(
         cluster_state=cluster_state,
         follower=follower,
@@ -89,7 +92,8 @@ def start(
         allow_crash=settings.allow_crash,
     )
     live = LivePage(coordinator)
-    return Running(coordinator, live, (live, maintenance, follower, control, status))
+    parts = (live, topic_watch, maintenance, follower, control, status)
+    return Running(coordinator, live, parts)
 
 
 def _follower(

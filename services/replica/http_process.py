@@ -22,6 +22,7 @@ import waitress
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.admin import ensure_topics, wait_for_kafka
 from postjournal.adapters.kafka.producer import RecordProducer
+from postjournal.adapters.kafka.topic_settings import TopicPlan
 from postjournal.adapters.process.channel import Channel
 from postjournal.adapters.process.child import die_with_parent
 from postjournal.app import load_application
@@ -99,8 +100,7 @@ class HttpProcess:
         ensure_topics(
             kafka,
             self._topics,
-            settings.shards,
-            settings.replication,
+            TopicPlan.of(settings),
             is_stopping=self._exit_code.done,
         )
         return RecordProducer(kafka_settings.control_producer(settings.kafka), is_watched=True)

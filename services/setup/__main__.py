@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from postjournal.adapters.kafka.admin import ensure_topics, wait_for_kafka
+from postjournal.adapters.kafka.topic_settings import TopicPlan
 from postjournal.adapters.kafka.users import set_acls, set_passwords
 from postjournal.app import load_application
 from postjournal.cluster.topics import Topics
@@ -37,7 +38,7 @@ def prepare_kafka() -> None:
     application = load_application(settings.app)
     topics = Topics.of(settings.namespace, application.sources, application.sinks)
     admin = wait_for_kafka(settings.kafka, TIMEOUT_S)
-    ensure_topics(admin, topics, settings.shards, settings.replication, timeout_s=TIMEOUT_S)
+    ensure_topics(admin, topics, TopicPlan.of(settings), timeout_s=TIMEOUT_S)
     if settings.kafka.username:
         wanted = acls(topics)
         set_passwords(admin, {user: (OWN / user).read_text() for user in wanted})

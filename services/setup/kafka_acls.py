@@ -32,8 +32,8 @@ def acls(topics: Topics) -> dict[str, set[Acl]]:
             *_topics("READ", (*topics.source_topics, topics.control)),
             *_topics("READ", (topics.journal, *sinks.values())),
             *_topics("WRITE", (topics.journal, *sinks.values(), topics.status)),
-            # The journal's retention is checked at each start.
-            *_topics("DESCRIBE_CONFIGS", [topics.journal]),
+            # The topics' settings are checked at each start.
+            *_topics("DESCRIBE_CONFIGS", (*topics.source_topics, topics.journal, *sinks.values())),
             _no_group(),
         },
         GATEWAY: {
@@ -46,7 +46,9 @@ def acls(topics: Topics) -> dict[str, set[Acl]]:
         COORDINATOR: {
             *_topics("WRITE", (topics.control, topics.status)),
             *_topics("READ", (topics.status, topics.control, topics.journal)),
-            *_topics("DESCRIBE", sinks.values()),
+            # It checks the settings of all topics.
+            Acl("topic", everything, "DESCRIBE", prefixed=True),
+            Acl("topic", everything, "DESCRIBE_CONFIGS", prefixed=True),
             *_topics("DELETE", [topics.journal]),
             _no_group(),
         },

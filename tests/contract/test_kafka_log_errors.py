@@ -9,19 +9,13 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
 
 from postjournal.adapters.kafka.client import wake
 from postjournal.adapters.kafka.notifications import handle, librdkafka
 from postjournal.core import messages as m
 from tests.support.contract.kafka_log import KafkaLogUnderTest
 from tests.support.contract.shard_log import SINK, Listener, outputs
+from tests.support.topics import set_config
 
 pytestmark = [
     pytest.mark.kafka,
@@ -34,16 +28,6 @@ def end_client(producer: Producer) -> None:
     fail = librdkafka().rd_kafka_test_fatal_error
     fail.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p]
     assert fail(handle(producer), KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, b"planted") == 0
-
-
-def set_config(kafka: str, topic: str, name: str, value: str | None) -> None:
-    """`value`: None for the broker's default."""
-    operation = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
-    entry = ConfigEntry(name, value, incremental_operation=operation)
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    admin = AdminClient({"bootstrap.servers": kafka})
-    for changed in admin.incremental_alter_configs([resource]).values():
-        changed.result(60)
 
 
 def open_sink(under_test: KafkaLogUnderTest, listener: Listener) -> int:

@@ -20,6 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from postjournal.adapters.kafka.admin import ensure_topics
+from postjournal.adapters.kafka.topic_settings import TopicPlan
 from postjournal.cli.local.ports import choose_ports
 from postjournal.cluster.topics import Topics
 from tests.support.services import Service, eventually
@@ -189,7 +190,7 @@ def test_a_replica_with_another_number_of_shards_is_refused(start: Start) -> Non
 def test_the_journals_topic_is_created_without_retention(kafka: str, namespace: str) -> None:
     admin = AdminClient({"bootstrap.servers": kafka})
     topics = Topics.of(namespace, (), ())
-    ensure_topics(admin, topics, shards=1, replication=1)
+    ensure_topics(admin, topics, TopicPlan(shards=1, replication=1))
     resource = ConfigResource(ResourceType.TOPIC, topics.journal)
     found = admin.describe_configs([resource])[resource].result(timeout=60)
     assert {name: found[name].value for name in KEEP_ALL} == KEEP_ALL

@@ -9,10 +9,18 @@ from typing import Any
 
 import msgspec
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from postjournal.adapters.kafka import metadata
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.admin import ensure_topics, wait_for_kafka
+from postjournal.adapters.kafka.topic_settings import TopicPlan
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import KafkaAccess
 from postjournal.ledger import Ledger
@@ -26,7 +34,7 @@ def make_topics(kafka: str, namespace: str, shards: int = 1) -> None:
     """All topics of the ledger, as the services create them."""
     application = Ledger()
     topics = Topics.of(namespace, application.sources, application.sinks)
-    ensure_topics(wait_for_kafka(KafkaAccess(kafka), ANSWER_S), topics, shards, 1)
+    ensure_topics(wait_for_kafka(KafkaAccess(kafka), ANSWER_S), topics, TopicPlan(shards, 1))
 
 
 def retrying_producer(kafka: str) -> Producer:
@@ -79,3 +87,13 @@ def read_json(kafka: str, topic: str, count: int = 0, partition: int = 0) -> lis
     """The values of `read`, decoded."""
     messages = read(kafka, topic, count, partition)
     return [msgspec.json.decode(message.value() or b"") for message in messages]
+
+
+def set_config(kafka: str, topic: str, name: str, value: str | None) -> None:
+    """`value`: None for the broker's default."""
+    operation = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
+    entry = ConfigEntry(name, value, incremental_operation=operation)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for changed in admin.incremental_alter_configs([resource]).values():
+        changed.result(60)

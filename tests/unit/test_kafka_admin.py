@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from postjournal.adapters.kafka import admin as kafka_admin
+from postjournal.adapters.kafka.topic_settings import TopicPlan, problems_of, requirements
 from postjournal.cluster.topics import Topics
 from postjournal.core.errors import JournalUnavailable, TopicMismatch
 
@@ -48,9 +49,8 @@ class Admin:
         return answers
 
     def describe_configs(self, resources: list[Any]) -> dict[Any, Future[dict[str, Attributes]]]:
-        found: Future[dict[str, Attributes]] = Future()
-        found.set_result({k: Attributes(value=v) for k, v in kafka_admin.KEEP_FOREVER.items()})
-        return dict.fromkeys(resources, found)
+        del resources
+        return {}
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ensure(admin: Any, **how: Any) -> None:
-    kafka_admin.ensure_topics(admin, TOPICS, 1, 3, **how)
+    kafka_admin.ensure_topics(admin, TOPICS, TopicPlan(1, 3), **how)
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,44 @@ def test_waiting_ends_with_the_timeout_and_when_the_process_stops() -> None:
     for how in ({"timeout_s": 0.0}, {"is_stopping": lambda: True}):
         with pytest.raises(JournalUnavailable, match=r"cannot create ledger\.journal"):
             ensure(Admin(*[KafkaError._TIMED_OUT] * 9), **how)
+
+
+# --- settings that are not as they must be -------------------------------------------------------
+
+WRONG = [
+    ("commands", "cleanup.policy", "compact", "commands that are not decided yet", True),
+    ("commands", "retention.ms", "3600000", "not decided within this time", False),
+    ("journal", "retention.ms", "604800000", "records of the journal", True),
+    ("journal", "max.message.bytes", "1048588", "entries would be refused", False),
+    ("journal", "flush.messages", "9223372036854775807", "a power cut", False),
+    ("journal", "min.insync.replicas", "1", "lost together", False),
+    ("journal", "min.insync.replicas", "4", "do not exist", False),
+    ("journal", "unclean.leader.election.enable", "true", "would be lost", False),
+    ("journal", "message.timestamp.after.max.ms", "1000", "whose clock differs", False),
+    ("results", "cleanup.policy", "compact", "refuses outputs", False),
+    ("results", "max.message.bytes", "1000", "outputs would be refused", False),
+    ("control", "retention.ms", "1000", "miss requests", False),
+]
+
+
+@pytest.mark.parametrize(("topic", "setting", "value", "why", "is_fatal"), WRONG)
+def test_a_wrong_setting_is_found_with_its_reason_and_the_command_that_sets_it(
+    topic: str, setting: str, value: str, why: str, is_fatal: bool
+) -> None:
+    name = f"ledger.{topic}"
+    required = requirements(TOPICS, TopicPlan(1, 3, fsync=True))[name]
+    right = {one.setting: one.value for one in required if one.value is not None}
+    assert list(problems_of(name, required, right)) == []
+    (problem,) = problems_of(name, required, right | {setting: value})
+    assert why in str(problem)
+    assert problem.is_fatal == is_fatal
+    wanted = problem.fix.rpartition("=")[2]
+    assert f"--entity-name {name} --add-config {setting}=" in problem.fix
+    assert list(problems_of(name, required, right | {setting: wanted})) == []
+
+
+def test_what_is_created_has_no_problem() -> None:
+    for plan in (TopicPlan(1, 1), TopicPlan(2, 3), TopicPlan(1, 3, fsync=True)):
+        for topic, required in requirements(TOPICS, plan).items():
+            created = {one.setting: one.value for one in required if one.value is not None}
+            assert list(problems_of(topic, required, created)) == []

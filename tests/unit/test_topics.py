@@ -4,7 +4,7 @@ import ctypes
 
 import pytest
 
-from postjournal.adapters.kafka.admin import topic_settings
+from postjournal.adapters.kafka.topic_settings import TopicPlan, created_with, requirements
 from postjournal.cluster.topics import Topics
 from postjournal.core.sharding import _murmur2, shard_of
 
@@ -38,9 +38,32 @@ def test_topic_names_are_those_of_the_contract() -> None:
     }
 
 
+def created(topics: Topics, plan: TopicPlan | None = None) -> dict[str, dict[str, str]]:
+    """Topic → the settings with which it is created."""
+    required = requirements(topics, plan or TopicPlan(1, 1))
+    return {topic: created_with(settings) for topic, settings in required.items()}
+
+
+def test_with_fsync_records_are_on_the_disk_before_they_are_acknowledged() -> None:
+    topics = Topics.of("t", ("commands",), ("results",))
+    flushed = {"t.commands", "t.results", "t.deadletter", "t.journal"}
+    for fsync in (False, True):
+        settings = created(topics, TopicPlan(1, 1, fsync))
+        found = {topic for topic, one in settings.items() if one.get("flush.messages") == "1"}
+        assert found == (flushed if fsync else set())
+
+
+def test_all_copies_but_one_must_have_a_record() -> None:
+    topics = Topics.of("t", ("commands",), ())
+    for replication, least in ((1, "1"), (2, "1"), (3, "2"), (5, "4")):
+        settings = created(topics, TopicPlan(1, replication))
+        assert settings["t.journal"]["min.insync.replicas"] == least
+        assert settings["t.commands"]["min.insync.replicas"] == least
+
+
 def test_commands_outputs_and_journal_are_kept_forever() -> None:
     topics = Topics.of("t", ("commands",), ("results",))
-    settings = topic_settings(topics)
+    settings = created(topics)
     forever = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
     for topic in ("t.commands", "t.results", "t.deadletter", "t.journal"):
         assert settings[topic].items() >= forever.items()
@@ -48,5 +71,5 @@ def test_commands_outputs_and_journal_are_kept_forever() -> None:
 
 def test_control_records_are_deleted_within_twice_their_retention() -> None:
     """An open segment is never deleted, whatever the retention."""
-    settings = topic_settings(Topics.of("t", (), ()))["t.control"]
+    settings = created(Topics.of("t", (), ()))["t.control"]
     assert int(settings["segment.ms"]) <= int(settings["retention.ms"])

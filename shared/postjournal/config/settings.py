@@ -16,6 +16,7 @@ from postjournal.config.variables import (
     flag,
     number,
     optional,
+    optional_flag,
     text,
 )
 from postjournal.core.errors import ConfigurationError
@@ -35,6 +36,11 @@ REPLICATION = number(
     1,
     100,
     "Replication factor of the topics that Postjournal creates.",
+)
+FSYNC = optional_flag(
+    "POSTJOURNAL_FSYNC",
+    "`1`: topics are created so that Kafka writes records to the disk before it acknowledges them.",
+    "1 with replication factor 1, otherwise 0",
 )
 APP = text(
     "POSTJOURNAL_APP", "postjournal.ledger:Ledger", "The application: `package.module:Class`."
@@ -142,7 +148,7 @@ AnyVariable = Variable[str] | Variable[str | None] | Variable[int] | Variable[bo
 
 GROUPS: Mapping[str, tuple[AnyVariable, ...]] = {
     "All services": (
-        *(BOOTSTRAP, NAMESPACE, SHARDS, REPLICATION, APP, BIND, METRICS_PORT, LOG_FORMAT),
+        *(BOOTSTRAP, NAMESPACE, SHARDS, REPLICATION, FSYNC, APP, BIND, METRICS_PORT, LOG_FORMAT),
         *(KAFKA_USERNAME, KAFKA_PASSWORD, KAFKA_MECHANISM, KAFKA_PROTOCOL, KAFKA_CA_FILE),
     ),
     "Replica": (
@@ -230,12 +236,16 @@ class RedisAccess:
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings that services share. Each field is the variable of its name."""
+    """The settings that services share. Each field is the variable of its name.
+
+    `fsync`: see `TopicPlan`.
+    """
 
     kafka: KafkaAccess
     namespace: str
     shards: int
     replication: int
+    fsync: bool
     app: str
     replica: str
     advertise: str
@@ -255,11 +265,13 @@ class Settings:
         Raises `ConfigurationError`, which names the variable whose value is invalid.
         """
         host = socket.gethostname()
+        replication, fsync = REPLICATION.read(environment), FSYNC.read(environment)
         return cls(
             kafka=KafkaAccess.from_environment(environment),
             namespace=_name(NAMESPACE, NAMESPACE.read(environment)),
             shards=SHARDS.read(environment),
-            replication=REPLICATION.read(environment),
+            replication=replication,
+            fsync=replication == 1 if fsync is None else fsync,
             app=APP.read(environment),
             replica=_name(REPLICA, REPLICA.read(environment) or host),
             advertise=ADVERTISE.read(environment) or host,

@@ -105,11 +105,16 @@ def number(name: str, default: int, lowest: int, highest: int, about: str) -> Va
 
 def flag(name: str, about: str) -> Variable[bool]:
     """Declare a variable that is 1 or 0, by default 0."""
+    return Variable(name, about, "1 or 0", False, "`0`", _is_one)
 
-    def parse(given: str) -> bool:
-        return bool(("0", "1").index(given))
 
-    return Variable(name, about, "1 or 0", False, "`0`", parse)
+def optional_flag(name: str, about: str, without: str) -> Variable[bool | None]:
+    """Declare a variable that is 1, 0 or None. `without`: what happens when it is None."""
+    return Variable(name, about, "1 or 0", None, without, _is_one)
+
+
+def _is_one(given: str) -> bool:
+    return bool(("0", "1").index(given))
 
 
 def choice(name: str, choices: tuple[str, ...], about: str) -> Variable[str]:

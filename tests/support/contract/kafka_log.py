@@ -12,6 +12,7 @@ from postjournal.adapters.kafka import admin as kafka_admin
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.admin import JournalTrimmer
 from postjournal.adapters.kafka.engine.shard_log import KafkaLog
+from postjournal.adapters.kafka.topic_settings import TopicPlan
 from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import KafkaAccess
@@ -42,7 +43,7 @@ class KafkaLogUnderTest:
         namespace = f"contract-{uuid4().hex[:8]}-{next(_numbers)}"
         topics = Topics.of(namespace, SOURCES, (SINK, "balances"))
         admin = kafka_admin.wait_for_kafka(self._kafka, 60.0)
-        kafka_admin.ensure_topics(admin, topics, shards=1, replication=1)
+        kafka_admin.ensure_topics(admin, topics, TopicPlan(shards=1, replication=1))
         return topics
 
     def topic(self, source: str) -> str:

@@ -18,19 +18,18 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.client import make_admin, translated
+from postjournal.adapters.kafka.topic_settings import (
+    TopicPlan,
+    TopicProblem,
+    created_with,
+    problems_of,
+    requirements,
+)
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import KafkaAccess
 from postjournal.core.errors import JournalUnavailable, ShardCountMismatch, TopicMismatch
 
 log = logging.getLogger(__name__)
-
-KEEP_FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
-
-BIG = {"max.message.bytes": "8388608"}
-"""For the 8 MB of settings.journal_producer and settings.sink_producer."""
-
-MINUTES_10 = str(10 * 60 * 1000)
-WEEK = str(7 * 24 * 3600 * 1000)
 
 ANSWER_S = 10.0
 """How long one request to Kafka may take."""
@@ -49,22 +48,6 @@ TRANSIENT = frozenset(
     }
 )
 """Why topics may be created later though not now; `KafkaError.retriable()` is false for all."""
-
-
-def topic_settings(topics: Topics) -> dict[str, dict[str, str]]:
-    """Topic → settings. Only the journal's are checked afterwards; the rest is the operator's."""
-    return {
-        **dict.fromkeys(topics.source_topics, KEEP_FOREVER),
-        **dict.fromkeys(topics.sink_topics.values(), KEEP_FOREVER | BIG),
-        topics.journal: KEEP_FOREVER | BIG,
-        # Only closed segments are deleted, and by default a segment is closed after a week.
-        topics.control: {
-            "cleanup.policy": "delete",
-            "retention.ms": MINUTES_10,
-            "segment.ms": MINUTES_10,
-        },
-        topics.status: {"cleanup.policy": "delete", "retention.ms": WEEK},
-    }
 
 
 class KafkaProbe:
@@ -107,8 +90,7 @@ def wait_for_kafka(
 def ensure_topics(
     admin: AdminClient,
     topics: Topics,
-    shards: int,
-    replication: int,
+    plan: TopicPlan,
     *,
     timeout_s: float | None = None,
     is_stopping: Callable[[], bool] = lambda: False,
@@ -121,24 +103,27 @@ def ensure_topics(
     """
     with translated("topics cannot be listed"):
         existing = admin.list_topics(timeout=ANSWER_S).topics
-    settings = topic_settings(topics)
+    required = requirements(topics, plan)
     missing = [
         NewTopic(
-            topic, num_partitions=shards, replication_factor=replication, config=settings[topic]
+            topic,
+            num_partitions=plan.shards,
+            replication_factor=plan.replication,
+            config=created_with(required[topic]),
         )
         for topic in topics.all
         if topic not in existing
     ]
     _create(admin, missing, _Retry("Kafka to create topics", timeout_s, is_stopping))
     counts = _partition_counts(admin, topics.all)
-    wrong = {topic: count for topic, count in counts.items() if count != shards}
+    wrong = {topic: count for topic, count in counts.items() if count != plan.shards}
     if wrong:
         raise ShardCountMismatch(
-            f"POSTJOURNAL_SHARDS is {shards}, but these topics have another number of "
+            f"POSTJOURNAL_SHARDS is {plan.shards}, but these topics have another number of "
             f"partitions: {wrong}. Set POSTJOURNAL_SHARDS to it; a running system's number of "
             "shards cannot be changed, since the key picks the shard"
         )
-    _check_journal(admin, topics.journal)
+    _check_settings(admin, topics, plan)
 
 
 class _Retry:
@@ -208,18 +193,70 @@ def _partition_counts(admin: AdminClient, wanted: Iterable[str]) -> dict[str, in
         sleep(0.05)
 
 
-def _check_journal(admin: AdminClient, topic: str) -> None:
-    resource = ConfigResource(ResourceType.TOPIC, topic)
-    with translated(f"the settings of {topic} cannot be read"):
-        found = admin.describe_configs([resource])[resource].result(timeout=ANSWER_S)
-    for name, wanted in KEEP_FOREVER.items():
-        actual = found[name].value
-        if actual != wanted:
-            raise TopicMismatch(
-                f"{topic} has {name}={actual}, but a journal needs {name}={wanted}: records would "
-                f"be lost. Fix it with: kafka-configs.sh --alter --entity-type topics "
-                f"--entity-name {topic} --add-config {name}={wanted}"
+def check_topics(admin: AdminClient, topics: Topics, plan: TopicPlan) -> list[TopicProblem]:
+    """What is wrong with the topics of a running system.
+
+    Raises `JournalUnavailable` when Kafka does not answer, or does not allow it.
+    """
+    with translated("topics cannot be listed"):
+        known = admin.list_topics(timeout=ANSWER_S).topics
+    found: list[TopicProblem] = []
+    existing: list[str] = []
+    for topic in topics.all:
+        if topic not in known or known[topic].error is not None:
+            found.append(_layout_problem(topic, "topic", "missing", "one", RESTART))
+            continue
+        existing.append(topic)
+        partitions = known[topic].partitions.values()
+        if len(partitions) != plan.shards:
+            found.append(
+                _layout_problem(
+                    topic, "partitions", len(partitions), plan.shards, "set POSTJOURNAL_SHARDS"
+                )
             )
+        copies = min((len(partition.replicas) for partition in partitions), default=0)
+        if copies < plan.replication:
+            found.append(
+                _layout_problem(topic, "replicas", copies, plan.replication, REASSIGN)
+            )
+    return found + _setting_problems(admin, topics, plan, existing)
+
+
+RESTART = "restart a replica, which creates it"
+REASSIGN = "kafka-reassign-partitions.sh, or set POSTJOURNAL_REPLICATION"
+
+
+def _layout_problem(
+    topic: str, what: str, found: object, wanted: object, fix: str
+) -> TopicProblem:
+    why = "the system's settings say so" if what != "topic" else "the system uses it"
+    return TopicProblem(topic, what, str(found), str(wanted), why, fix)
+
+
+def _setting_problems(
+    admin: AdminClient, topics: Topics, plan: TopicPlan, of: Iterable[str]
+) -> list[TopicProblem]:
+    required = requirements(topics, plan)
+    resources = {ConfigResource(ResourceType.TOPIC, topic): topic for topic in of}
+    if not resources:
+        return []
+    found: list[TopicProblem] = []
+    for resource, answer in admin.describe_configs(list(resources)).items():
+        topic = resources[resource]
+        with translated(f"the settings of {topic} cannot be read"):
+            entries = answer.result(timeout=ANSWER_S)
+        values = {name: entry.value for name, entry in entries.items() if entry.value is not None}
+        found += problems_of(topic, required[topic], values)
+    return found
+
+
+def _check_settings(admin: AdminClient, topics: Topics, plan: TopicPlan) -> None:
+    """Raises `TopicMismatch` for what would lose data; other problems are logged."""
+    of = (*topics.source_topics, topics.journal, *topics.sink_topics.values())
+    for problem in _setting_problems(admin, topics, plan, of):
+        if problem.is_fatal:
+            raise TopicMismatch(str(problem))
+        log.warning("%s", problem)
 
 
 def create_topic(admin: AdminClient, topic: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 import click
 from rich.console import Console
@@ -11,8 +12,11 @@ from rich.table import Table
 
 from postjournal.cli.doctor.diagnosis import Finding, State, diagnose
 from postjournal.cli.doctor.machine import inspect_machine
-from postjournal.cli.options import json_option
+from postjournal.cli.doctor.topics import diagnose_topics
+from postjournal.cli.errors import OperationFailed
+from postjournal.cli.options import bootstrap_option, json_option
 from postjournal.cli.output import print_json
+from postjournal.cli.target import target_environment
 
 MARKS = {
     State.GOOD: "[green]✔[/]",
@@ -22,13 +26,17 @@ MARKS = {
 
 
 @click.command()
+@bootstrap_option
 @json_option
-def doctor(as_json: bool) -> None:
+def doctor(bootstrap: str | None, as_json: bool) -> None:
     """Check whether Postjournal can run on this machine.
 
-    Exit code 0: no problem (there may be warnings); 1: a problem.
+    Also checks the settings of the topics of the running system, or of the one that --bootstrap or
+    POSTJOURNAL_BOOTSTRAP names. Exit code 0: no problem (there may be warnings); 1: a problem.
     """
     findings = diagnose(inspect_machine())
+    with suppress(OperationFailed):  # no system is running
+        findings += diagnose_topics(target_environment(bootstrap), bootstrap)
     if as_json:
         print_json(findings)
     else:

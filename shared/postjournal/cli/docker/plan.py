@@ -62,7 +62,7 @@ class DockerPlan:
     @property
     def settings(self) -> dict[str, str]:
         """The replicas' settings, with Kafka's address on this machine."""
-        names = ("NAMESPACE", "SHARDS", "APP", "DEDUPE_WINDOW")
+        names = ("NAMESPACE", "SHARDS", "REPLICATION", "FSYNC", "APP", "DEDUPE_WINDOW")
         found = {f"POSTJOURNAL_{name}": self._setting(f"POSTJOURNAL_{name}", "") for name in names}
         return found | {"POSTJOURNAL_BOOTSTRAP": self.address("kafka")}
 

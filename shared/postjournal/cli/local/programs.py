@@ -14,7 +14,7 @@ from postjournal.cli.local.layout import PROJECT_ROOT, Layout
 from postjournal.cli.local.plan import Plan
 from postjournal.cli.local.ports import HOST
 from postjournal.cli.local.redis_server import redis_server
-from postjournal.config.settings import ALLOW_CRASH, API_TOKEN, APP, DEDUPE_WINDOW
+from postjournal.config.settings import ALLOW_CRASH, API_TOKEN, APP, DEDUPE_WINDOW, FSYNC
 
 STORAGE, SERVICES = "storage", "services"
 """The two groups, in the order in which they start; they stop in reverse order."""
@@ -74,10 +74,17 @@ def service_environment(plan: Plan) -> dict[str, str]:
         "POSTJOURNAL_REDIS_URL": plan.redis_url,
         "POSTJOURNAL_SNAPSHOT_URL": plan.snapshot_url,
         "PYTHONUNBUFFERED": "1",
+        **_fsync(),
         **_application(plan),
         **(_interactive(plan) if plan.is_interactive else {}),
         **plan.environment,
     }
+
+
+def _fsync() -> dict[str, str]:
+    """As this process has it, or not at all."""
+    fsync = FSYNC.read()
+    return {} if fsync is None else {FSYNC.name: str(int(fsync))}
 
 
 def _application(plan: Plan) -> dict[str, str]:
