@@ -10,13 +10,13 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 from postjournal.adapters.process import death_lock
 from postjournal.adapters.process.death_lock import DeathLock
-from postjournal.core.apply_guard import NONE
+from postjournal.core.state.apply_guard import NONE
 
 LAST_WORDS_BYTES = 2_000
 
@@ -43,9 +43,9 @@ def inherited(arguments: Sequence[str]) -> tuple[Inherited, list[str]]:
     return Inherited(*map(int, arguments[:count])), list(arguments[count:])
 
 
-def mark_in(words: int) -> MutableSequence[int]:
+def mark_in(words: int) -> memoryview[int]:
     """The mark for `ApplyGuard` in the file of the last words, which outlives the process."""
-    return memoryview(mmap.mmap(words, MARK.size)).cast(MARK.format)  # type: ignore[return-value]
+    return memoryview(mmap.mmap(words, MARK.size)).cast("q")
 
 
 class End(NamedTuple):

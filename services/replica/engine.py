@@ -27,8 +27,8 @@ from postjournal.app import load_application
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import Settings, StoreSettings
 from postjournal.core import messages as core
-from postjournal.core.apply_guard import NONE, ApplyGuard
 from postjournal.core.errors import ConfigurationError
+from postjournal.core.state.apply_guard import NONE, ApplyGuard
 from services.process import EXIT_CONFIGURATION, configure_logging, exit_when_a_thread_fails
 from services.replica import messages as m
 from services.replica.child import Inherited, inherited, mark_in

@@ -16,7 +16,7 @@ import time
 from postjournal.adapters.process.thread_priority import ThreadPriority
 from postjournal.adapters.process.tripwire import Row, TripwireServer, TripwireWatcher
 from postjournal.config.settings import Settings
-from postjournal.core.apply_guard import NONE
+from postjournal.core.state.apply_guard import NONE
 from services.process import EXIT_CONFIGURATION
 from services.replica import messages as m
 from services.replica.child import End

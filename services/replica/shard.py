@@ -31,14 +31,14 @@ from postjournal.cluster.topics import Topics
 from postjournal.config.settings import Settings
 from postjournal.core import messages as m
 from postjournal.core.application import Application
-from postjournal.core.apply_guard import ApplyGuard
 from postjournal.core.errors import BrokersLost, ShardHalted
-from postjournal.core.impairment import Impairment
 from postjournal.core.limits import Limits
+from postjournal.core.liveness.impairment import Impairment
 from postjournal.core.reader import Reader
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
 from postjournal.core.sharding import ShardPlace
+from postjournal.core.state.apply_guard import ApplyGuard
 from postjournal.ports import Observation
 from postjournal.runtime import Engine, Runtime, ShardPorts
 from services.replica import metrics

@@ -67,7 +67,7 @@ class ShardLog(Protocol):
     def open_sources(self, offsets: dict[str, int]) -> None:
         """Deliver SourceRecords from `offsets` (topic → next offset; absent: the beginning).
 
-        SourceStalled tells of one that has records and delivers none.
+        SourceStalled follows for one that has records and delivers none.
         """
 
     def pause_sources(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,31 @@ def test_the_coordinator_shows_a_setting_that_would_lose_commands(
         set_config(kafka, commands, "cleanup.policy", "compact")
         cluster.services["coordinator"].kill()
         cluster.start("coordinator")
-        cluster.wait_for(lambda: f"{commands} has cleanup.policy=compact" in cluster.log("coordinator"))
+        cluster.wait_for(
+            lambda: f"{commands} has cleanup.policy=compact" in cluster.log("coordinator")
+        )
         assert "commands that are not decided yet would be lost" in cluster.log("coordinator")
         assert requests.get(f"{cluster.url('coordinator')}/livez", timeout=20).ok
+
+
+def test_a_journal_that_refuses_entries_causes_few_elections_and_is_reported(
+    kafka: str, tmp_path: Path
+) -> None:
+    """Claims and heartbeats fit, entries do not: each leader fails at its first entry."""
+    with running_cluster(kafka, tmp_path, 2) as cluster:
+        journal = f"{cluster.namespace}.journal"
+        cluster.apply(5)
+        set_config(kafka, journal, "max.message.bytes", "1000")
+        names = [uuid.uuid4().hex for _ in range(100)]
+        cluster.send(*({"type": "open", "account": name} for name in names))
+        refused = "the journal refuses a record"
+        cluster.wait_for(
+            lambda: all(refused in str(cluster.state(name)["error"]) for name in cluster.replicas)
+        )
+        _, before = cluster.leadership()
+        time.sleep(20)  # in which there were 50 elections
+        epochs = [cluster.state(name)["epoch"] for name in cluster.replicas]
+        assert max(epochs) - before <= 20
+        assert any(refused in line for line in cluster.log("r0").splitlines() if "WARNING" in line)
+        set_config(kafka, journal, "max.message.bytes", "8388608")
+        cluster.wait_for(lambda: cluster.are_at(cluster.sent, cluster.replicas))

@@ -30,6 +30,7 @@ class SimulatedCluster:
         self.faults_end_us: int | None = None
         self.broker_unavailable = False
         self.refusing: set[str] = set()  # topics whose appends the broker rejects
+        self.refuses_entries = False  # as with a small `max.message.bytes`
         self.audit = Audit(self)
         self.tripwires = Tripwires(self)
         self.topics = [self._make_topics(shard) for shard in range(profile.shards)]

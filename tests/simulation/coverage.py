@@ -74,6 +74,7 @@ COUNTERS = (
     "claims of an impaired replica",
     "impaired leaders that stay",
     "faults that persist",
+    "entries refused",
     "hosts without a sink",
     "entries of a leader without a sink",
     "engines halted at a fatal record",

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from postjournal.core.apply_guard import NONE, ApplyGuard
 from postjournal.core.errors import ApplicationFaulty
+from postjournal.core.state.apply_guard import NONE, ApplyGuard
 from tests.simulation.application import SimLedger
 from tests.simulation.event_loop import MS
 from tests.simulation.invariants import must

@@ -284,7 +284,7 @@ class ShardAudit:
         """Application state, positions in the sources, ends of the sinks."""
         version = self.versions[self.version_at[replica.position]]
         machine = replica.machine
-        ends = {sink: 0 for sink in version.sinks} | machine.other_sinks | machine.sink_ends()
+        ends = dict.fromkeys(version.sinks, 0) | machine.other_sinks | machine.sink_ends()
         mine = (machine.state, machine.sources, ends)
         right = (version.accounts, version.sources, version.sinks)
         must(

@@ -47,6 +47,9 @@ class JournalProducer(SimProducer[bytes]):
             self.is_broken = self._loop.random.random() < 0.5
             self._refuse(value)
             return
+        if self._host.cluster.refuses_entries and value.startswith(b'{"kind":"entry"'):
+            self._refuse(value, is_final=True)
+            return
         if self.is_broken or len(value) > MOST_BYTES:
             self._refuse(value)
             return
@@ -56,10 +59,12 @@ class JournalProducer(SimProducer[bytes]):
             queue[-1].value, queue[-2].value = queue[-2].value, queue[-1].value
             self._coverage.hit("appends out of order")
 
-    def _refuse(self, value: bytes) -> None:
-        self._coverage.hit("appends rejected by the producer")
+    def _refuse(self, value: bytes, *, is_final: bool = False) -> None:
+        self._coverage.hit("entries refused" if is_final else "appends rejected by the producer")
         self.has_failed = True
-        self._loop.after(0, self._deliver_report, self.generation, _failure("not taken", value))
+        failure = _failure("not taken", value)
+        failure.is_refused = is_final
+        self._loop.after(0, self._deliver_report, self.generation, failure)
 
     def _mean_us(self) -> int:
         return self._host.append_us

@@ -86,9 +86,11 @@ class LivenessInvariants:
     def on_impaired(self, event: m.Impaired) -> None:
         """The leader gives up because of a source or a sink."""
         now_ms, limits = self._now_ms, self._process.host.cluster.profile.limits
+        before_ms, self._impaired_ms = self._impaired_ms, now_ms
+        if event.reason.startswith("the journal refuses"):
+            return
         self._note_read_back()
-        self.an_impaired_leader_stays(now_ms - limits.impaired_ms)
-        self._impaired_ms = now_ms
+        self.an_impaired_leader_stays(before_ms, now_ms - limits.impaired_ms)
         kind, topic = event.reason.split(":")[0].split(" ", 1)
         since_ms = self._journal_progresses_since_ms()
         if kind == "source":
@@ -98,10 +100,10 @@ class LivenessInvariants:
             holds = now_ms - moved_ms >= limits.stall_ms
         must(holds, "an_impairment_has_a_reason", "%s, since %d", event.reason, since_ms)
 
-    def an_impaired_leader_stays(self, since_ms: int) -> None:
+    def an_impaired_leader_stays(self, before_ms: int | None, since_ms: int) -> None:
         """It does not resign a second time so soon: all others have tried."""
         must(
-            self._impaired_ms is None or self._impaired_ms <= since_ms,
+            before_ms is None or before_ms <= since_ms,
             "an_impaired_leader_stays",
             "%s",
             self._process.replica.incarnation,
@@ -304,7 +306,7 @@ class LivenessInvariants:
             self.the_pipeline_is_bounded(len(leadership.inflight))
 
     def a_resignation_leaves_the_marks(self, leadership: Leadership[Any, Any, Any]) -> None:
-        """Unless it is forced: a release that lacks a sink must know that all of it is published."""
+        """Unless it is forced: a release without a sink must know that all of it is published."""
         if any(own.appended_ms < self._now_ms for own in leadership.inflight):
             return  # forced
         must(

@@ -40,10 +40,11 @@ FAULTS = (
 )
 """Faults that `FaultInjector` injects; each is a method of it."""
 
-OUT_OF_REACH = "a topic out of reach"
-PERSISTING = ("kill", "cut", "mute", *SOURCES, *SINKS, OUT_OF_REACH)
-"""Faults that last. All but the last are one host's, and the others must go on; names of topics:
-it does not reach that one. The last: no host reaches some topic."""
+OUT_OF_REACH, REFUSED = "a topic out of reach", "entries refused"
+PERSISTING = ("kill", "cut", "mute", *SOURCES, *SINKS, OUT_OF_REACH, REFUSED)
+"""Faults that last. All but the last two are one host's, and the others must go on; names of
+topics: it does not reach that one. The last two: no host reaches some topic, or the journal takes
+claims and heartbeats, but no entry."""
 
 WEIGHTS = {
     "kill": 3,

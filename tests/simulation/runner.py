@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-from postjournal.core.impairment import OVER
+from postjournal.core.liveness.impairment import LONGEST, OVER
 from tests.simulation.application import LATEST
 from tests.simulation.broker import SINKS, SOURCES
 from tests.simulation.cluster import SimulatedCluster
@@ -19,7 +19,7 @@ from tests.simulation.invariants import Violation, must
 from tests.simulation.load import Load
 from tests.simulation.maintenance import Maintenance
 from tests.simulation.producers import JOURNAL, SINK
-from tests.simulation.profile import OUT_OF_REACH, Profile, draw_profile
+from tests.simulation.profile import OUT_OF_REACH, REFUSED, Profile, draw_profile
 
 TRACE_LINES = 60
 """How many lines of the trace a failure shows."""
@@ -83,8 +83,28 @@ class Simulation:
         persisting = cluster.profile.persisting
         if persisting == OUT_OF_REACH:
             self._wait_without_a_topic()
+        elif persisting == REFUSED:
+            self._wait_without_entries()
         elif persisting is not None:
             self._go_on_despite(persisting)
+
+    def _wait_without_entries(self) -> None:
+        """Elections lead to nothing, and become rare."""
+        cluster, limits = self.cluster, self.cluster.profile.limits
+        cluster.coverage.hit("faults that persist")
+        cluster.refuses_entries = True
+        self.load.finish()
+        cluster.run_for(2 * sum(2**n for n in range(4)) * limits.impaired_grace_ms * MS)
+        epochs = [audit.fold.epoch for audit in cluster.audit.shards]
+        waits = 5
+        cluster.run_for(waits * LONGEST * limits.impaired_grace_ms * MS)
+        for audit, before in zip(cluster.audit.shards, epochs, strict=True):
+            most = 2 * (waits + 1) * cluster.profile.replicas
+            elections = audit.fold.epoch - before
+            must(elections <= most, "elections_that_lead_to_nothing_are_rare", "%d", elections)
+        cluster.refuses_entries = False
+        self.end_faults()
+        self.run_until_healthy()
 
     def _wait_without_a_topic(self) -> None:
         """Each host in turn tries to lead; nothing more than that happens."""

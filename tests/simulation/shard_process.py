@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from postjournal.core import messages as m
-from postjournal.core.impairment import Impairment
+from postjournal.core.liveness.impairment import Impairment
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
 from postjournal.core.sharding import ShardPlace

@@ -8,6 +8,7 @@ import msgspec
 
 from postjournal.core import messages as m
 from postjournal.core.limits import Limits
+from postjournal.core.liveness.impairment import Impairment
 from postjournal.core.records import Claim, Codec, Heartbeat, SourceRecord
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity, Role
@@ -28,12 +29,19 @@ class SteppedReplica:
     `effects`: those of the last step.
     """
 
-    def __init__(self, name: str = "b", restored: Image[Any, Any, Any] | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "b",
+        restored: Image[Any, Any, Any] | None = None,
+        impairment: Impairment | None = None,
+        now: int = 1000,
+    ) -> None:
         place = ShardPlace(0, 1)
         self.limits = Limits()
         identity = Identity(name, f"{name}-1", f"host-{name}:1", place)
-        self.core: Replica[Any, Any, Any] = Replica(identity, Ledger(), self.limits)
-        self.now = 1000
+        self.core: Replica[Any, Any, Any]
+        self.core = Replica(identity, Ledger(), self.limits, impairment=impairment)
+        self.now = now
         self.journal: list[bytes] = []
         self.effects: list[m.Effect] = self.core.start(self.now, self.now)
         self.step(m.Restored(restored))

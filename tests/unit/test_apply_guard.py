@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from postjournal.core.apply_guard import NONE, ApplyGuard
 from postjournal.core.errors import ApplicationFaulty
 from postjournal.core.records import Entry
+from postjournal.core.state.apply_guard import NONE, ApplyGuard
 from postjournal.core.state.state_machine import StateMachine
 from postjournal.ledger import Ledger
 from tests.support.snapshots import CODEC, PLACE, WINDOW, busy_journal

@@ -1,12 +1,12 @@
-"""When a standby suspects its leader: `core.failure_detector`, without a replica."""
+"""When a standby suspects its leader: `core.liveness.failure_detector`, without a replica."""
 
 from __future__ import annotations
 
 import pytest
 
-from postjournal.core.failure_detector import FailureDetector, LifeSign, Suspicion
 from postjournal.core.fold import JournalState
 from postjournal.core.limits import Limits
+from postjournal.core.liveness.failure_detector import FailureDetector, LifeSign, Suspicion
 from postjournal.core.records import Claim
 from postjournal.core.roles import Cause, Identity
 from postjournal.core.sharding import ShardPlace

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from postjournal.core import messages as m
-from postjournal.core.impairment import LONGEST, OVER
 from postjournal.core.limits import Limits
+from postjournal.core.liveness.impairment import LONGEST, OVER
 from postjournal.core.records import Resign
 from postjournal.core.roles import Role
 from tests.support.stepped_replica import CODEC, FEED, OPEN, SteppedReplica, claim_of, leader
@@ -108,10 +108,14 @@ def impaired() -> SteppedReplica:
 
 
 def claims_after_ms(replica: SteppedReplica) -> int:
-    for waited in range(0, 5_000, 50):
+    began_ms = replica.now
+    while replica.now - began_ms < 10_000:
         if replica.of(m.AppendClaim):
-            return waited
-        replica.tick(50)
+            return replica.now - began_ms
+        if replica.of(m.ProbeEnd):
+            replica.step(m.JournalEnd(len(replica.journal)))
+        else:
+            replica.tick(50)
     raise AssertionError("no claim")
 
 
@@ -164,3 +168,33 @@ def test_it_is_no_longer_impaired_when_it_leads_and_nothing_stalls(
     lead_again(impaired)
     beat(impaired, (OVER + 1) * LIMITS.stall_ms)
     assert impaired.core.impaired_reason is None
+
+
+def test_a_replica_whose_entries_are_refused_claims_later_each_time() -> None:
+    replica = leader()
+    waited = []
+    for number in range(6):
+        replica.feed(OPEN | {"id": f"{number}", "account": f"a{number}"}, offset=number)
+        replica.step(m.AppendFailed("too large", is_refused=True))
+        assert replica.core.role is Role.REBUILDING
+        assert replica.core.impaired_reason == "the journal refuses a record: too large"
+        replica = again(replica)
+        waited.append(claims_after_ms(replica) - LIMITS.silence_ms)
+        lead_again(replica)
+    grace_ms = LIMITS.impaired_grace_ms
+    assert [ms // grace_ms for ms in waited] == [1, 2, 4, 8, 10, 10]
+
+
+def test_an_append_that_only_failed_impairs_nobody() -> None:
+    replica = leader()
+    replica.step(m.AppendFailed("timed out"))
+    assert replica.core.impaired_reason is None
+
+
+def again(before: SteppedReplica) -> SteppedReplica:
+    """The next incarnation of a replica that rebuilds, with the same journal, in sync."""
+    name = before.core.identity.replica + "b"  # and so is the incarnation's
+    replica = SteppedReplica(name, impairment=before.core._impairment, now=before.now)
+    replica.step(m.JournalEnd(len(before.journal)))
+    replica.deliver(*before.journal)
+    return replica

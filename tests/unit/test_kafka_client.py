@@ -28,8 +28,8 @@ from postjournal.adapters.process.wakeup import Wakeup
 from postjournal.cluster.status import Handover
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import KafkaAccess, Settings
-from postjournal.core.apply_guard import ApplyGuard
 from postjournal.core.errors import BrokersLost, JournalUnavailable
+from postjournal.core.state.apply_guard import ApplyGuard
 from postjournal.ledger import Ledger
 from services.replica import shard as shard_module
 from services.replica.shard import Addresses, ShardRunner, Shared
@@ -96,7 +96,7 @@ def test_the_reader_of_tails_raises_whether_it_reads_or_waits(
 ) -> None:
     own = settings(broker)
 
-    def quickly(config: dict[str, Any], report_ms: int) -> dict[str, Any]:
+    def quickly(config: dict[str, Any], report_ms: int, *_: object) -> dict[str, Any]:
         assert report_ms
         return watched(config | own, REPORT_MS)
 

@@ -99,6 +99,7 @@ READ_BY = {
     "POSTJOURNAL_APP": OURS,
     "POSTJOURNAL_NAMESPACE": OURS,
     "POSTJOURNAL_SHARDS": OURS,
+    "POSTJOURNAL_FSYNC": OURS,
     "POSTJOURNAL_LOG_FORMAT": OURS,
     # Of the coordinator a query of the past, which reads the replicas' snapshots.
     "POSTJOURNAL_DEDUPE_WINDOW": {"replica", "coordinator"},

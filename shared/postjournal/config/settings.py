@@ -144,7 +144,14 @@ SINK = choice(
     "The sink that a consumer follows; `balances` writes them to Redis.",
 )
 
-AnyVariable = Variable[str] | Variable[str | None] | Variable[int] | Variable[bool] | Secret
+AnyVariable = (
+    Variable[str]
+    | Variable[str | None]
+    | Variable[int]
+    | Variable[bool]
+    | Variable[bool | None]
+    | Secret
+)
 
 GROUPS: Mapping[str, tuple[AnyVariable, ...]] = {
     "All services": (

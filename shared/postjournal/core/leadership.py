@@ -14,8 +14,8 @@ from postjournal.core import messages as m
 from postjournal.core.application import Command
 from postjournal.core.errors import SinkAhead
 from postjournal.core.fold import JournalState, next_digest
-from postjournal.core.impairment import Impairment, Stalls
 from postjournal.core.limits import Limits
+from postjournal.core.liveness.impairment import Impairment, Stalls
 from postjournal.core.records import (
     Codec,
     Entry,
@@ -86,6 +86,7 @@ class Leadership(Generic[S, C, E]):
         codec: Codec[E],
         journal: JournalState,
         limits: Limits,
+        *,
         impairment: Impairment,
         now_ms: int,
     ) -> None:

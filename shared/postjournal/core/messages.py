@@ -47,9 +47,13 @@ class AppendAcknowledged:
 
 @dataclass(slots=True)
 class AppendFailed:
-    """An append (not a claim) of this incarnation was given up; it may be in the journal anyway."""
+    """An append (not a claim) of this incarnation was given up; it may be in the journal anyway.
+
+    `is_refused`: Kafka does not take this record, and would not take it from another replica.
+    """
 
     error: str
+    is_refused: bool = False
 
 
 @dataclass(slots=True)

@@ -11,13 +11,13 @@ from typing import Any, Generic, TypeVar
 
 from postjournal.core import messages as m
 from postjournal.core.application import Application, Command
-from postjournal.core.apply_guard import ApplyGuard
 from postjournal.core.fold import JournalState, Verdict, check_readable
 from postjournal.core.limits import Limits
 from postjournal.core.reads import Reads
 from postjournal.core.records import Codec, Entry, kind_of
 from postjournal.core.roles import Identity, Role, SnapshotState, check_transition
 from postjournal.core.snapshot.manifest import Manifest
+from postjournal.core.state.apply_guard import ApplyGuard
 from postjournal.core.state.state_machine import StateMachine
 
 S = TypeVar("S")

@@ -28,17 +28,17 @@ from typing import Any, Generic, TypeVar
 
 from postjournal.core import messages as m
 from postjournal.core.application import Application, Command
-from postjournal.core.apply_guard import ApplyGuard
-from postjournal.core.failure_detector import FailureDetector, Suspicion
 from postjournal.core.fold import JournalState, Verdict, check_readable
-from postjournal.core.impairment import Impairment
 from postjournal.core.leadership import InFlight, Leadership
 from postjournal.core.limits import Limits
+from postjournal.core.liveness.failure_detector import FailureDetector, Suspicion
+from postjournal.core.liveness.impairment import Impairment
 from postjournal.core.reads import Reads
 from postjournal.core.records import Claim, Codec, Entry, Record, Resign, kind_of
 from postjournal.core.roles import Identity, Role, check_transition
 from postjournal.core.snapshot.image import Image, record_digest
 from postjournal.core.snapshotting import SnapshotTaker
+from postjournal.core.state.apply_guard import ApplyGuard
 from postjournal.core.state.state_machine import StateMachine
 
 S = TypeVar("S")
@@ -348,7 +348,8 @@ class Replica(Generic[S, C, E]):
         is_named = self.journal.resigned and self.journal.successor == self.identity.replica
         if is_named or self._impairment.reason is None:
             return suspicion.since_ms
-        grace_ends_ms = suspicion.since_ms + self._limits.impaired_grace_ms
+        grace_ms = self._limits.impaired_grace_ms * self._impairment.weight
+        grace_ends_ms = suspicion.since_ms + grace_ms
         return min(grace_ends_ms, self._impairment.until_ms)
 
     def _claim(self, suspicion: Suspicion) -> None:
@@ -370,8 +371,8 @@ class Replica(Generic[S, C, E]):
             self._codec,
             self.journal,
             self._limits,
-            self._impairment,
-            self._now_ms,
+            impairment=self._impairment,
+            now_ms=self._now_ms,
         )
         self._takeover = (suspicion, self._now_ms) if suspicion else None
         # Sources first, then the heartbeat: its read-back makes librdkafka's next fetch include
@@ -450,8 +451,13 @@ class Replica(Generic[S, C, E]):
             self.leadership.on_acknowledged(message.count)
 
     def _on_append_failed(self, message: m.AppendFailed) -> None:
-        if self.leadership is not None:
-            self._end_leadership(f"an append failed: {message.error}")
+        if self.leadership is None:
+            return
+        if message.is_refused:
+            reason = f"the journal refuses a record: {message.error}"
+            self._impairment.begin(reason, self._now_ms, self._limits.impaired_ms)
+            self._effects.append(m.Impaired(reason))
+        self._end_leadership(f"an append failed: {message.error}")
 
     def _on_sink_tail(self, message: m.SinkTail) -> None:
         if self.leadership is not None:

@@ -145,10 +145,9 @@ def _header_differences(header: Header, expected: Header) -> Iterator[str]:
 
 def _expected_sinks(header: Header, expected: Header) -> dict[str, int]:
     """Releases before 0.2 do not list the sinks that only leaders of other releases have."""
-    sinks = _nonzero(expected.all_sinks)
-    if header.other_sinks is None:
-        sinks = {sink: end for sink, end in sinks.items() if sink in header.sinks}
-    return sinks
+    is_known = header.other_sinks is not None
+    ends = expected.all_sinks.items()
+    return {sink: end for sink, end in ends if end and (is_known or sink in header.sinks)}
 
 
 def _manifest_differences(manifest: Manifest, header: Header, expected: Header) -> Iterator[str]:

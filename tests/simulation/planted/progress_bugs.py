@@ -67,8 +67,16 @@ REPLICA: dict[str, Change] = {
         "waits = False",
     ),
     "an impaired replica is excluded": (
-        "grace_ends_ms = suspicion.since_ms + self._limits.impaired_grace_ms",
+        "grace_ends_ms = suspicion.since_ms + grace_ms",
         "grace_ends_ms = suspicion.since_ms + 1_000_000",
+    ),
+    "elections in which every entry is refused go on at full speed": (
+        "grace_ms = self._limits.impaired_grace_ms * self._impairment.weight",
+        "grace_ms = self._limits.impaired_grace_ms",
+    ),
+    "a leader whose entry is refused is not impaired": (
+        "self._impairment.begin(reason, self._now_ms, self._limits.impaired_ms)",
+        "pass",
     ),
     "the claim of an impaired replica is not announced": (
         "due_ms.append(from_ms)",

@@ -216,9 +216,7 @@ def check_topics(admin: AdminClient, topics: Topics, plan: TopicPlan) -> list[To
             )
         copies = min((len(partition.replicas) for partition in partitions), default=0)
         if copies < plan.replication:
-            found.append(
-                _layout_problem(topic, "replicas", copies, plan.replication, REASSIGN)
-            )
+            found.append(_layout_problem(topic, "replicas", copies, plan.replication, REASSIGN))
     return found + _setting_problems(admin, topics, plan, existing)
 
 
@@ -226,10 +224,8 @@ RESTART = "restart a replica, which creates it"
 REASSIGN = "kafka-reassign-partitions.sh, or set POSTJOURNAL_REPLICATION"
 
 
-def _layout_problem(
-    topic: str, what: str, found: object, wanted: object, fix: str
-) -> TopicProblem:
-    why = "the system's settings say so" if what != "topic" else "the system uses it"
+def _layout_problem(topic: str, what: str, found: object, wanted: object, fix: str) -> TopicProblem:
+    why = "the services are set so" if what != "topic" else "the system uses it"
     return TopicProblem(topic, what, str(found), str(wanted), why, fix)
 
 

@@ -82,7 +82,6 @@ def _exactly(setting: str, value: str, why: str, *, is_fatal: bool = False) -> R
 def _at_least(setting: str, lowest: int, why: str, value: str | None = None) -> Requirement:
     """-1 is no limit."""
 
-
     def is_met(found: str) -> bool:
         return int(found) == -1 or int(found) >= lowest
 
@@ -135,7 +134,7 @@ def _of_sinks(plan: TopicPlan) -> Iterator[Requirement]:
     refused = "Kafka refuses outputs, which have no key, and nothing is published"
     yield Requirement("cleanup.policy", "delete", "delete".__eq__, "delete", refused)
     yield _at_least("max.message.bytes", BIG_BYTES, "outputs would be refused", str(BIG_BYTES))
-    unread = "consumers that are away for longer miss outputs"
+    unread = "consumers that do not run for longer miss outputs"
     yield _at_least("retention.ms", DAY_MS, unread, value="-1")
     yield Requirement("retention.bytes", "-1", lambda _: True, "-1", unread)
     yield from (*_of_all(plan), *_on_disk(plan))
@@ -177,7 +176,7 @@ def created_with(required: tuple[Requirement, ...]) -> dict[str, str]:
 def problems_of(
     topic: str, required: tuple[Requirement, ...], found: Mapping[str, str]
 ) -> Iterator[TopicProblem]:
-    """Compare one topic. `found`: setting → value; a setting that Kafka does not have is ignored."""
+    """Compare one topic. `found`: setting → value; what Kafka does not have is ignored."""
     for one in required:
         value = found.get(one.setting)
         if value is not None and not one.is_met(value):

@@ -9,19 +9,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.client import discard, make_producer, serve, warm_up
-from postjournal.adapters.kafka.engine.lasting_errors import LastingErrors
+from postjournal.adapters.kafka.engine.lasting_errors import LastingErrors, is_refusal
 from postjournal.config.settings import KafkaAccess
 
 log = logging.getLogger(__name__)
-
-DROPPED = frozenset(
-    {
-        *(KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._MSG_TIMED_OUT),
-        *(KafkaError._TIMED_OUT, KafkaError._TRANSPORT),
-    }
-)
-"""Dropped by the client, or lost with a connection: Kafka has refused nothing."""
-
 
 CLAIM = "a claim was refused"
 
@@ -73,7 +64,7 @@ class ClaimWriter:
             return
         if error is None:
             self._errors.end(CLAIM)
-        elif not error.retriable() and error.code() not in DROPPED:
+        elif is_refusal(error):
             self._refuse(error.str())
 
     def _refuse(self, error: str) -> None:

@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from time import monotonic
 
+from confluent_kafka import KafkaError
+
 OVER_S = 5.0
 """An error that has not recurred for this long is over: whatever fails is repeated more often."""
+
+
+DROPPED = frozenset(
+    {
+        *(KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._MSG_TIMED_OUT),
+        *(KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN),
+    }
+)
+"""Dropped by the client, or lost with a connection: Kafka has refused nothing."""
+
+
+def is_refusal(error: KafkaError) -> bool:
+    """Whether Kafka does not take a record now, and would not take it from another client."""
+    return not error.retriable() and error.code() not in DROPPED
 
 
 class LastingErrors:

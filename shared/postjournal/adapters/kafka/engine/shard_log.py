@@ -38,7 +38,7 @@ from postjournal.adapters.kafka.client import (
 )
 from postjournal.adapters.kafka.engine.claims import ClaimWriter
 from postjournal.adapters.kafka.engine.fetch_watch import FetchWatch
-from postjournal.adapters.kafka.engine.lasting_errors import LastingErrors
+from postjournal.adapters.kafka.engine.lasting_errors import LastingErrors, is_refusal
 from postjournal.adapters.kafka.engine.sink import SinkWriter
 from postjournal.adapters.kafka.engine.tails import TailReader
 from postjournal.adapters.kafka.notifications import notify
@@ -203,7 +203,7 @@ class KafkaLog:
         error = serve(self._appender)
         self._is_appending = len(self._appender) > 0
         if error is not None and self._unreported > 0:
-            self._fail(error.str())
+            self._fail(error.str(), is_refused=is_refusal(error))
         elif error is not None:
             log.warning("shard %d: a new journal producer after: %s", self._shard, error.str())
             self._renew_appender()
@@ -407,11 +407,11 @@ class KafkaLog:
         if error is None:
             self._arrived.append(m.AppendAcknowledged(1))
         else:
-            self._fail(error.str())
+            self._fail(error.str(), is_refused=is_refusal(error))
 
-    def _fail(self, error: str) -> None:
+    def _fail(self, error: str, *, is_refused: bool = False) -> None:
         self._append_failed = True
-        self._arrived.append(m.AppendFailed(error))
+        self._arrived.append(m.AppendFailed(error, is_refused))
 
     def forget_appends(self) -> None:
         """After a fatal error librdkafka accepts no record: then a new producer is made."""

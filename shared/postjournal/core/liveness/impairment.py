@@ -1,7 +1,7 @@
 """What a leader does about a source or a sink that makes no progress while the journal does.
 
-Then the journal's order works and keeps the leader in office, and standbys see a healthy leader; but
-nothing is decided, or nothing published. Another replica may do better: it has other connections,
+Then its heartbeats keep the leader in office, and standbys see a healthy leader; but nothing is
+decided, or nothing published. Another replica may do better: it has other connections,
 and perhaps another network. Whether it does is known only when it leads, since only a leader uses
 sources and sinks. Nothing here is needed for safety.
 """
@@ -26,15 +26,17 @@ OVER = 3
 class Impairment:
     """Whether this replica should lead only when no other one does, and why.
 
-    It outlives incarnations. `until_ms`: its end; `reason`: None unless a leadership of this replica made no progress.
+    It outlives incarnations. `until_ms`: its end; `weight`: its length, as a multiple of the first
+    one's: so many times as long a claim waits, so that elections that lead to nothing become rare;
+    `reason`: None unless a leadership of this replica made no progress.
     A leader that is impaired stays: all others have tried, or will not do better so soon. It
     resigns again when its impairment has ended, each time later, as long as it makes no progress.
     """
 
-    __slots__ = ("_length_ms", "reason", "until_ms")
+    __slots__ = ("reason", "until_ms", "weight")
 
     def __init__(self) -> None:
-        self._length_ms = self.until_ms = 0
+        self.until_ms = self.weight = 0
         self.reason: str | None = None
 
     def is_present(self, now_ms: int) -> bool:
@@ -43,12 +45,12 @@ class Impairment:
 
     def begin(self, reason: str, now_ms: int, first_ms: int) -> None:
         """A leadership made no progress. `first_ms`: the length of a first impairment."""
-        self._length_ms = min(2 * self._length_ms or first_ms, LONGEST * first_ms)
-        self.reason, self.until_ms = reason, now_ms + self._length_ms
+        self.weight = min(2 * self.weight or 1, LONGEST)
+        self.reason, self.until_ms = reason, now_ms + self.weight * first_ms
 
     def end(self) -> None:
         """A leadership makes progress."""
-        self.reason, self._length_ms, self.until_ms = None, 0, 0
+        self.reason, self.weight, self.until_ms = None, 0, 0
 
 
 class Stalls:

@@ -1,0 +1,1 @@
+"""Who should lead: when a leader is suspected, and which replica should not lead."""
