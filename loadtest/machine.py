@@ -9,6 +9,7 @@ import time
 import msgspec
 
 from loadtest.kafka import client_versions
+from postjournal.config.settings import FSYNC
 
 CALIBRATION_ROUNDS = 2_000_000
 
@@ -17,7 +18,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """`load`: the 1-minute load average before the run.
 
     `python_step_ns`: CPU time of one round of an empty Python loop before the run, so that
-    figures from different moments of a shared machine can be compared.
+    figures from different moments of a shared machine can be compared. `fsync`: whether the Kafka of
+    a bench's own system writes to the disk before it acknowledges (POSTJOURNAL_FSYNC).
     """
 
     cpus: int
@@ -28,6 +30,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     confluent_kafka: str
     librdkafka: str
     started: str
+    fsync: bool = True
 
 
 def this_machine() -> Machine:
@@ -44,6 +47,7 @@ def this_machine() -> Machine:
         confluent_kafka=confluent_kafka,
         librdkafka=librdkafka,
         started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        fsync=FSYNC.read() is not False,
     )
 
 

@@ -19,8 +19,10 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from postjournal.adapters.process.pulse import hung_threads
 from postjournal.config.settings import Settings
 from postjournal.core.errors import ConfigurationError
+from services.process import exit_when_a_thread_hangs
 
 Check = Callable[[], str | None]
 """The reason why the service is not live or not ready; None when it is."""
@@ -50,13 +52,14 @@ def serve(
 ) -> None:
     """Serve at POSTJOURNAL_METRICS_PORT in daemon threads; 0: serve nothing.
 
-    `live` and `ready` are called by these threads for each request. Raises `ConfigurationError`
+    Also watches the process's threads from now on. `live` and `ready` are called by these threads for each request. Raises `ConfigurationError`
     when the port is still in use after `timeout_s` seconds.
     """
+    exit_when_a_thread_hangs()
     port = settings.metrics_port
     if not port:
         return
-    app = make_app(registry, live, ready)
+    app = make_app(registry, lambda: live() or hung_threads(), ready)
     server = _listen(app, settings.bind, port, monotonic() + timeout_s)
     threading.Thread(target=server.run, daemon=True, name="monitoring").start()
     log.info("metrics on %s:%d", settings.bind, port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ from types import FrameType
 
 import msgspec
 
+from postjournal.adapters.process import pulse
 from postjournal.config.settings import LOG_FORMAT
 from postjournal.config.variables import Environment
 from postjournal.core.errors import ConfigurationError
@@ -90,6 +92,33 @@ def _exit(failed: threading.ExceptHookArgs) -> None:
     log.critical("the thread %s has failed; the process exits", name, exc_info=failed.exc_value)
     logging.shutdown()
     os._exit(1)
+
+
+WATCH_S = 1.0
+PAUSED_S = 3.0
+"""Between two looks; then the whole process was stopped."""
+
+
+def exit_when_a_thread_hangs() -> None:
+    """End this process with code 1 when a loop of it does not turn; see `Pulse`.
+
+    The stack traces of all threads are in its output. Call it in the process that has the threads.
+    """
+    threading.Thread(target=_watch_pulses, name="watchdog", daemon=True).start()
+
+
+def _watch_pulses() -> None:
+    while True:
+        before_s = time.monotonic()
+        time.sleep(WATCH_S)
+        if time.monotonic() - before_s > PAUSED_S:
+            pulse.forgive()
+        hung = pulse.hung_threads()
+        if hung is not None:
+            log.critical("%s; the process exits", hung)
+            logging.shutdown()
+            faulthandler.dump_traceback(all_threads=True)
+            os._exit(1)
 
 
 def stop_on_signal() -> Event:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event, Thread
 
+from postjournal.adapters.process.pulse import Pulse
 from postjournal.adapters.snapshots.catalogue import SnapshotStore
 from postjournal.cluster.states import SnapshotState
 from postjournal.cluster.status import SnapshotProgress
@@ -26,6 +27,9 @@ INTERVAL_S = 0.5
 
 RETENTION_INTERVAL_MS = 10_000
 """Between two runs of schedule, retention and trimming; the end of a snapshot starts another."""
+
+LONGEST_S = 3_600.0
+"""For one round: before the journal is trimmed, a whole snapshot is read."""
 
 LEFTOVER_MS = 3_600_000
 """An object without a manifest that has not changed for an hour is not an upload in progress."""
@@ -98,11 +102,13 @@ class Maintenance:
         self._thread.join(2.0)
 
     def _run(self) -> None:
-        while not self._closing.wait(INTERVAL_S):
-            try:
-                self.run_once()
-            except Exception:
-                log.exception("maintenance failed; next attempt in %.1f s", INTERVAL_S)
+        with Pulse("maintenance", LONGEST_S) as pulse:
+            while not self._closing.wait(INTERVAL_S):
+                try:
+                    self.run_once()
+                except Exception:
+                    log.exception("maintenance failed; next attempt in %.1f s", INTERVAL_S)
+                pulse.beat()
 
     def run_once(self) -> None:
         """Advance all jobs and, when it is due, apply schedule, retention and trimming."""

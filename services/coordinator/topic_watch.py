@@ -10,6 +10,7 @@ from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.admin import check_topics
 from postjournal.adapters.kafka.client import make_admin
 from postjournal.adapters.kafka.topic_settings import TopicPlan, TopicProblem
+from postjournal.adapters.process.pulse import LIMIT_S, Pulse
 from postjournal.app import load_application
 from postjournal.cluster.topics import Topics
 from postjournal.config.settings import Settings
@@ -47,9 +48,11 @@ class TopicWatch:
         self._closing.set()
 
     def _run(self) -> None:
-        while not self._closing.is_set():
-            self.run_once()
-            self._closing.wait(self._interval_s)
+        with Pulse("topics", self._interval_s + LIMIT_S) as pulse:
+            while not self._closing.is_set():
+                self.run_once()
+                pulse.beat()
+                self._closing.wait(self._interval_s)
 
     def run_once(self) -> None:
         """Check all topics; log what has changed since the last time."""

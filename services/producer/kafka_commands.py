@@ -13,6 +13,7 @@ from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.metadata import check_partition_count
 from postjournal.adapters.kafka.producer import DeliveryFailed, RecordProducer
 from postjournal.adapters.outage import Outage
+from postjournal.adapters.process.pulse import Pulse
 from postjournal.config.settings import KafkaAccess
 from postjournal.core.errors import JournalUnavailable, ShardCountMismatch
 from services.producer.metrics import Metrics
@@ -164,11 +165,13 @@ class KafkaCommandLog:
 
     def _deliver(self) -> None:
         """Serve the delivery reports, whatever the threads of the requests are doing."""
-        while not self._closing.is_set():
-            self._producer.poll(0.1)
-            if self._broken.is_set():
-                self._broken.clear()
-                self._producer.renew()
+        with Pulse("commands_deliver") as pulse:
+            while not self._closing.is_set():
+                self._producer.poll(0.1)
+                if self._broken.is_set():
+                    self._broken.clear()
+                    self._producer.renew()
+                pulse.beat()
 
     # --- whether Kafka is available ---------------------------------------------------------
 
@@ -182,15 +185,17 @@ class KafkaCommandLog:
             self._probe_now.set()
 
     def _watch(self) -> None:
-        while not self._closing.is_set():
-            try:
-                self._probe()
-            except ShardCountMismatch as error:
-                self._on_fatal(error)
-                return
-            is_available = self._unavailable_reason is None
-            self._probe_now.wait(PROBE_EVERY_S if is_available else RETRY_EVERY_S)
-            self._probe_now.clear()
+        with Pulse("commands_watch") as pulse:
+            while not self._closing.is_set():
+                try:
+                    self._probe()
+                except ShardCountMismatch as error:
+                    self._on_fatal(error)
+                    return
+                is_available = self._unavailable_reason is None
+                self._probe_now.wait(PROBE_EVERY_S if is_available else RETRY_EVERY_S)
+                self._probe_now.clear()
+                pulse.beat()
 
     def _probe(self) -> None:
         try:

@@ -170,6 +170,7 @@ class ShardRunner:
             log.critical("shard %d: %s; the engine exits to be restarted", self.shard, error)
             return False
         except ShardHalted as error:
+            self._runtime.resign()
             self._halt(error)
         self._inbox.close()
         self._report()

@@ -37,6 +37,10 @@ def test_a_sink_that_refuses_outputs_for_a_while_halts_nothing_and_has_no_gap(
         cluster.wait_for(
             lambda: any("publishing failed" in cluster.log(name) for name in cluster.replicas)
         )
+        # After ten seconds another replica tries.
+        cluster.wait_for(
+            lambda: any("leaving the leadership" in cluster.log(name) for name in cluster.replicas)
+        )
         (advice,) = wrong_topics(cluster).values()
         assert f"--entity-name {results} --add-config cleanup.policy=delete" in advice
         set_config(kafka, results, "cleanup.policy", "delete")

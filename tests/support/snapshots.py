@@ -43,12 +43,13 @@ class Journal:
     def append(self, value: bytes) -> None:
         self.values.append(value)
 
-    def entry(self, *commands: dict[str, Any]) -> None:
+    def entry(self, *commands: dict[str, Any], time: int | None = None) -> None:
+        """`time`: of the leader's clock; by default each entry's is later than the one before."""
         rows: list[SourceRecord] = []
         for command in commands:
             rows.append((self._offset, b"main", msgspec.json.encode(command)))
             self._offset += 1
-        time = 1_000 + len(self.values)
+        time = 1_000 + len(self.values) if time is None else time
         batch = self._leader.decide([("ledger.commands", rows)], time)
         entry = Entry(
             epoch=1,

@@ -104,6 +104,17 @@ def test_a_time_includes_all_entries_that_are_not_later(journal: Journal) -> Non
         assert read(journal, Bound(time=time)).machine.state == independent(journal, time=time)
 
 
+def test_times_that_run_backwards_are_noticed() -> None:
+    """The clock of the second leader was 400 ms behind."""
+    journal = Journal()
+    for number, time in enumerate((1_000, 1_500, 1_100, 1_600, 1_550)):
+        command = {"type": "open", "id": f"{number}", "account": f"a{number}"}
+        journal.entry(command, time=time)
+    reader = read(journal, Bound(time=1_500))
+    assert (reader.journal.next_seq, reader.set_back_ms) == (3, 400)
+    assert read(journal, Bound(time=1_000)).set_back_ms == 0
+
+
 def test_void_entries_do_not_count_for_a_time(journal: Journal) -> None:
     forged = msgspec.json.decode(journal.values[5]) | {"digest_before": "forged", "time": 1}
     values = [*journal.values[:5], msgspec.json.encode(forged), *journal.values[5:]]

@@ -79,3 +79,23 @@ def test_an_entry_is_appended_before_the_next_is_decided_without_a_wait() -> Non
         runtime.turn()
         assert len(log.appended) == appended
     assert log.waited_ms == [100, 0, MAX_WAIT_MS]
+
+
+def test_a_leader_that_must_not_go_on_resigns_once() -> None:
+    log = Log()
+    runtime = leading(log)
+    log.appended.clear()
+    for _ in range(2):
+        runtime.resign()
+    assert [msgspec.json.decode(value)["kind"] for value in log.appended] == ["resign"]
+
+
+def test_a_standby_that_must_not_go_on_appends_nothing() -> None:
+    log = Log()
+    runtime = leading(log)
+    resignation = msgspec.json.encode({"kind": "resign", "epoch": 1, "successor": None})
+    log.ready.append([m.JournalRecords([(2, resignation)])])
+    runtime.turn()
+    log.appended.clear()
+    runtime.resign()
+    assert log.appended == []

@@ -55,7 +55,8 @@ class Bound:
 class Reader(Generic[S, C, E]):
     """A read-only counterpart of `replica.Replica`, with the same interface for the runtime.
 
-    Without a bound it follows forever. `is_within_entry`: the bound is in the middle of an entry.
+    Without a bound it follows forever. `is_within_entry`: the bound is in the middle of an entry;
+    `set_back_ms`: the most by which an entry's time is before that of an earlier entry.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Reader(Generic[S, C, E]):
         self.is_busy = self.is_behind = False
         self._stopped_at_bound = False  # in the middle of an entry, or before a later one
         self.is_within_entry = False
+        self.set_back_ms = 0
         self._limits = limits
         self._guard = guard or ApplyGuard()
         self._codec: Codec[E] = Codec(application.event_type)
@@ -178,6 +180,7 @@ class Reader(Generic[S, C, E]):
         self.position = offset + 1
         if verdict is Verdict.ACCEPTED:
             if isinstance(record, Entry):
+                self.set_back_ms = max(self.set_back_ms, self.journal.time - record.time)
                 self._guard.apply(self.machine, offset, record)
             self.machine.forget(self.journal.published)
         else:

@@ -42,7 +42,8 @@ class ReplayResult(msgspec.Struct, kw_only=True):
     `offset`, `seq`: the last record and command that the state includes; `within_entry`: the
     entry of that command has further commands; `time`: of the last entry, ms since the Unix epoch;
     `digest`: after the last whole entry; `snapshot`: the id of the one that the replay started
-    from; `skipped`: snapshot → why it was not used; `answer`: the application's answer to a query.
+    from; `skipped`: snapshot → why it was not used; `answer`: the application's answer to a query;
+    `set_back_ms`: the most by which an entry's time is before that of an earlier one.
     """
 
     shard: int
@@ -57,6 +58,7 @@ class ReplayResult(msgspec.Struct, kw_only=True):
     skipped: dict[str, str]
     seconds: float
     answer: Any = None
+    set_back_ms: int = 0
 
 
 class RestoreDryRun(msgspec.Struct, kw_only=True):
@@ -187,6 +189,7 @@ class PointInTime:
             offset=reader.position - 1,
             seq=journal.next_seq - 1,
             within_entry=reader.is_within_entry,
+            set_back_ms=reader.set_back_ms,
             epoch=journal.epoch,
             time=journal.time,
             digest=journal.digest,

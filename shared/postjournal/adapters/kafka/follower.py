@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Protocol
 
 from postjournal.adapters.kafka.client import TopicRecord
+from postjournal.adapters.process.pulse import Pulse
 from postjournal.core.errors import ShardCountMismatch
 
 POLL_S = 0.2
@@ -89,8 +90,10 @@ class Follower:
     def run(self, stopping: Event) -> None:
         """Follow in this thread until `stopping` is set. Raises `ShardCountMismatch`."""
         try:
-            while not stopping.is_set():
-                self.step(POLL_S)
+            with Pulse(f"follow-{self._name}") as pulse:
+                while not stopping.is_set():
+                    self.step(POLL_S)
+                    pulse.beat()
         finally:
             self._topic.close()
 

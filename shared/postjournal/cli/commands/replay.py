@@ -201,6 +201,12 @@ def _table(result: ReplayResult) -> Table:
         "from": f"snapshot {result.snapshot}" if result.snapshot else "the journal's beginning",
         "took": f"{result.seconds:.2f} s",
     }
+    if result.set_back_ms:
+        back_s = result.set_back_ms / 1_000
+        rows["times"] = (
+            f"run backwards by up to {back_s:.1f} s, where a leader followed whose clock was "
+            "behind: a time may lie at several points, and the first is meant"
+        )
     if result.answer is not None:
         rows["answer"] = msgspec.json.encode(result.answer).decode()
     for name, value in rows.items():
