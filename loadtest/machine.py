@@ -18,8 +18,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """`load`: the 1-minute load average before the run.
 
     `python_step_ns`: CPU time of one round of an empty Python loop before the run, so that
-    figures from different moments of a shared machine can be compared. `fsync`: whether the Kafka of
-    a bench's own system writes to the disk before it acknowledges (POSTJOURNAL_FSYNC).
+    figures from different moments of a shared machine can be compared. `fsync`: whether the Kafka
+    of a bench's own system writes to the disk before it acknowledges (POSTJOURNAL_FSYNC).
     """
 
     cpus: int

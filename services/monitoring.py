@@ -52,8 +52,9 @@ def serve(
 ) -> None:
     """Serve at POSTJOURNAL_METRICS_PORT in daemon threads; 0: serve nothing.
 
-    Also watches the process's threads from now on. `live` and `ready` are called by these threads for each request. Raises `ConfigurationError`
-    when the port is still in use after `timeout_s` seconds.
+    Also watches the process's threads from now on. `live` and `ready` are called by the server's
+    threads for each request. Raises `ConfigurationError` when the port is still in use after
+    `timeout_s` seconds.
     """
     exit_when_a_thread_hangs()
     port = settings.metrics_port
