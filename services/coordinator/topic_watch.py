@@ -20,6 +20,8 @@ from services.coordinator.metrics import Metrics
 log = logging.getLogger(__name__)
 
 INTERVAL_S = 60.0
+FIRST_S = 10.0
+"""Before the first check: in a new system the replicas create the topics meanwhile."""
 
 UNREADABLE = "unreadable"
 """In place of a setting: the check itself has failed."""
@@ -49,6 +51,7 @@ class TopicWatch:
 
     def _run(self) -> None:
         with Pulse("topics", self._interval_s + LIMIT_S) as pulse:
+            self._closing.wait(FIRST_S)
             while not self._closing.is_set():
                 self.run_once()
                 pulse.beat()

@@ -67,6 +67,16 @@ class StatusDirectory:
         others = sorted((status for status in found if _rank(status)), key=_rank)
         return standbys[first:] + standbys[:first] + [status.http for status in others]
 
+    def error(self, shard: int) -> str | None:
+        now = steady_ms()
+        with self._updated:
+            errors = [
+                f"{replica.status.replica}: {replica.status.error}"
+                for (_, of_shard), replica in sorted(self._view.replicas.items())
+                if of_shard == shard and replica.status.error and not replica.is_silent(now)
+            ]
+        return "; ".join(errors) or None
+
     def wait_for_update(self, timeout_s: float) -> None:
         with self._updated:
             self._updated.wait(timeout_s)

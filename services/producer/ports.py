@@ -111,6 +111,9 @@ class ReplicaDirectory(Protocol):
         that are not in sync come last.
         """
 
+    def error(self, shard: int) -> str | None:
+        """What replicas of the shard report: why one has halted, or makes no progress."""
+
     def wait_for_update(self, timeout_s: float) -> None:
         """Return when a status record has arrived, or after `timeout_s` seconds."""
 

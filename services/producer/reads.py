@@ -57,6 +57,9 @@ class Reader:
                 except ReplicaUnavailable as error:
                     refusal = _more_informative(refusal, error)
             self._directory.wait_for_update(min(UPDATE_TIMEOUT_S, left_s))
+        cause = self._directory.error(shard)
+        if cause is not None and not isinstance(refusal, ReplicaBehind):
+            raise ReplicaUnavailable(f"{refusal}; {cause}") from refusal
         raise refusal
 
     def _addresses(self, shard: int, consistency: Consistency) -> list[str]:

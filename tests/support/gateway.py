@@ -76,6 +76,10 @@ class FakeReplicas:
     unavailable_reason: str | None = None
     views: dict[int, ShardView] = field(default_factory=dict)
     queries: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
+    errors: dict[int, str] = field(default_factory=dict)
+
+    def error(self, shard: int) -> str | None:
+        return self.errors.get(shard)
 
     def shard(self, shard: int) -> ShardView | None:
         return self.views.get(shard)

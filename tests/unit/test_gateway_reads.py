@@ -60,6 +60,16 @@ def test_a_query_that_fails_is_repeated(gateway: GatewayUnderTest) -> None:
     assert gateway.http.get("/api/v1/accounts/alice").status_code == 200
 
 
+def test_a_read_that_no_replica_answers_names_what_replicas_report(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.producer.reads.BUDGET_S", 0.05)
+    gateway.replicas.errors[0] = "r1: evolve failed at command o1"
+    response = gateway.http.get("/api/v1/accounts/alice")
+    assert response.status_code == 503
+    assert "no replica; r1: evolve failed at command o1" in response.get_data(as_text=True)
+
+
 def test_min_seq_is_passed_to_the_replica(gateway: GatewayUnderTest) -> None:
     gateway.replicas.answers = [answer({"account": "alice", "balance": 5})]
     gateway.http.get("/api/v1/accounts/alice?consistency=any&min_seq=9")
