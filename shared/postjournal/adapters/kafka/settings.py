@@ -126,6 +126,9 @@ def gateway_producer(access: KafkaAccess) -> Config:
         "enable.idempotence": True,
         # A client waits; after this time it gets the answer that the outcome is unknown.
         "message.timeout.ms": 5_000,
+        # While one request is in flight the next one fills. A broker that writes each request to
+        # the disk would otherwise do so for each command (decision 22).
+        "max.in.flight.requests.per.connection": 1,
         "compression.type": "lz4",
         "queue.buffering.max.messages": 200_000,
     }
