@@ -356,12 +356,18 @@ class ShardRunner:
             http=self._addresses.http,
             tripwire=self._addresses.tripwire,
             time=wall_ms,
-            error=self._error or self._log.unavailable_reason or self._impairment.reason,
+            error=self._error or self._log.unavailable_reason or self._impaired_reason,
             last_end=self._parent.last_end,
             snapshot=restoring.snapshot_id if restoring else None,
             catch_up=self._catch_up,
             load=self._load.latest(self._clock.monotonic_ms(), leads=leads(self._state)),
         )
+
+    @property
+    def _impaired_reason(self) -> str | None:
+        impairment = self._impairment
+        is_present = impairment.is_present(self._clock.monotonic_ms())
+        return impairment.reason if is_present else None
 
     def _publish(self, record: StatusRecord) -> None:
         self._parent.report(self.shard, msgspec.json.encode(record))

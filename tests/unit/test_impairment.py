@@ -6,7 +6,7 @@ import pytest
 
 from postjournal.core import messages as m
 from postjournal.core.limits import Limits
-from postjournal.core.liveness.impairment import LONGEST, OVER
+from postjournal.core.liveness.impairment import LONGEST, OVER, Impairment
 from postjournal.core.records import Resign
 from postjournal.core.roles import Role
 from tests.support.stepped_replica import CODEC, FEED, OPEN, SteppedReplica, claim_of, leader
@@ -198,3 +198,12 @@ def again(before: SteppedReplica) -> SteppedReplica:
     replica.step(m.JournalEnd(len(before.journal)))
     replica.deliver(*before.journal)
     return replica
+
+
+def test_one_long_after_the_last_is_as_short_as_the_first() -> None:
+    impairment = Impairment()
+    impairment.begin("a", 0, first_ms=100)
+    impairment.begin("b", 100, first_ms=100)
+    assert impairment.until_ms == 300
+    impairment.begin("c", 501, first_ms=100)
+    assert impairment.until_ms == 601

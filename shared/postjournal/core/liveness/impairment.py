@@ -1,9 +1,9 @@
 """What a leader does about a source or a sink that makes no progress while the journal does.
 
 Then its heartbeats keep the leader in office, and standbys see a healthy leader; but nothing is
-decided, or nothing published. Another replica may do better: it has other connections,
-and perhaps another network. Whether it does is known only when it leads, since only a leader uses
-sources and sinks. Nothing here is needed for safety.
+decided, or nothing published. Another replica may do better: it has other connections, and perhaps
+another network. Whether it does is known only when it leads, since only a leader uses sources and
+sinks. Nothing here is needed for safety.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ class Impairment:
 
     It outlives incarnations. `until_ms`: its end; `weight`: its length, as a multiple of the first
     one's: so many times as long a claim waits, so that elections that lead to nothing become rare;
-    `reason`: None unless a leadership of this replica made no progress.
-    A leader that is impaired stays: all others have tried, or will not do better so soon. It
-    resigns again when its impairment has ended, each time later, as long as it makes no progress.
+    `reason`: of the latest one; None when no leadership of this replica lacked progress, or a later
+    one makes it. A leader that is impaired stays: all others have tried, or will not do better so
+    soon. It resigns again when its impairment has ended, each time later, as long as it makes no
+    progress.
     """
 
     __slots__ = ("reason", "until_ms", "weight")
@@ -44,7 +45,10 @@ class Impairment:
         return self.reason is not None and now_ms < self.until_ms
 
     def begin(self, reason: str, now_ms: int, first_ms: int) -> None:
-        """A leadership made no progress. `first_ms`: the length of a first impairment."""
+        """A leadership made no progress. `first_ms`: the length of a first impairment, and of one
+        long after the last."""
+        if now_ms - self.until_ms > self.weight * first_ms:
+            self.weight = 0
         self.weight = min(2 * self.weight or 1, LONGEST)
         self.reason, self.until_ms = reason, now_ms + self.weight * first_ms
 
