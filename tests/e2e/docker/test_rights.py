@@ -44,7 +44,7 @@ WRITE = {
     "coordinator": {"control", "status"},
     "operator": {"commands", "feed", "control"},
 }
-SEE = {"coordinator": SINKS}
+SEE = {"coordinator": TOPICS}
 """May be described, besides what may be read or written."""
 
 DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
