@@ -176,7 +176,7 @@ def draw_profile(random: Random) -> Profile:
         duplicate=random.choice((0.0, 0.05, 0.2)),
         poison=random.choice((0.0, 0.05)),
         queries=random.choice((0, 15, 30)),
-        persisting=random.choice((None, None, *PERSISTING)) if replicas > 1 else None,
+        persisting=random.choice((*[None] * 5, *PERSISTING)) if replicas > 1 else None,
         releases=random.random() < 0.2,
         fatal=replicas > 1 and random.random() < 0.1,
         accounts=random.choice((2, 4, 8)),

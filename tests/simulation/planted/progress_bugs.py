@@ -29,10 +29,6 @@ IMPAIRMENT: dict[str, Change] = {
         "self._since_ms = now_ms",
         "pass",
     ),
-    "what stood still before an outage counts after it": (
-        "self._sources.clear()",
-        "pass",
-    ),
     "a sink with nothing to publish stands still": (
         "self._moved_ms[sink] = now_ms",
         "pass",
