@@ -101,8 +101,12 @@ class Listener:
 
     def listen_briefly(self) -> Received:
         """Poll for a moment, to receive what must not arrive."""
+        return self.listen(self._under_test.quiet_ms)
+
+    def listen(self, time_ms: int) -> Received:
+        """Poll for `time_ms` at most."""
         waited_ms = 0
-        while waited_ms < self._under_test.quiet_ms:
+        while waited_ms < time_ms:
             waited_ms += self._poll()
         return self.received
 
