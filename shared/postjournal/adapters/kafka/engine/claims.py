@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.client import discard, make_producer, serve, warm_up
-from postjournal.adapters.kafka.engine.lasting_errors import LastingErrors, is_refusal
+from postjournal.adapters.kafka.engine.lasting_errors import DROPPED, LastingErrors
 from postjournal.config.settings import KafkaAccess
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,9 @@ class ClaimWriter:
         report = partial(self._on_delivery, self._producer)
         try:
             self._producer.produce(self._topic, value, partition=self._shard, on_delivery=report)
-        except (BufferError, KafkaException) as error:
+        except KafkaException as error:  # the topic's error as of the last refusal
+            self._refuse(KafkaError(error.args[0].code()).str())
+        except BufferError as error:
             self._refuse(str(error))
 
     def purge(self) -> None:
@@ -64,7 +66,7 @@ class ClaimWriter:
             return
         if error is None:
             self._errors.end(CLAIM)
-        elif is_refusal(error):
+        elif error.code() not in DROPPED:
             self._refuse(error.str())
 
     def _refuse(self, error: str) -> None:
