@@ -12,6 +12,7 @@ import msgspec
 from loadtest.kafka import temporary_topic
 from loadtest.system import BenchSystem
 from loadtest.workload.preload import Transfers
+from postjournal.adapters.kafka.engine.lasting_errors import LastingErrors
 from postjournal.adapters.kafka.engine.shard_log import KafkaLog
 from postjournal.adapters.kafka.engine.sink import SinkWriter
 from postjournal.adapters.process.gc_tuning import reduce_gc_frequency
@@ -108,7 +109,7 @@ def _engine(system: BenchSystem) -> Iterator[_Engine]:
         for sink in Ledger().sinks:
             prefix = system.topics.topic(f"bench-{sink}")
             topic = stack.enter_context(temporary_topic(system.kafka, prefix))
-            writers[sink] = SinkWriter(system.kafka, sink, topic, SHARD)
+            writers[sink] = SinkWriter(system.kafka, sink, topic, SHARD, LastingErrors())
             stack.callback(writers[sink].close)
         yield _Engine(system.feed_topic, writers)
 

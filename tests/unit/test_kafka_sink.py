@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from postjournal.adapters.kafka import client as kafka_client
+from postjournal.adapters.kafka.engine.lasting_errors import LastingErrors
 from postjournal.adapters.kafka.engine.sink import SinkWriter
 from postjournal.config.settings import KafkaAccess
 from postjournal.core.state.outbox import Outputs
@@ -40,7 +41,8 @@ def test_a_new_producer_connects_in_the_background_and_is_not_closed_meanwhile(
 ) -> None:
     monkeypatch.setattr(kafka_client, "Producer", SlowProducer)
     SlowProducer.answer.set()
-    writer = SinkWriter(KafkaAccess("kafka:9092"), "results", "ledger.results", 0)
+    kafka = KafkaAccess("kafka:9092")
+    writer = SinkWriter(kafka, "results", "ledger.results", 0, LastingErrors())
     SlowProducer.answer.clear()
     SlowProducer.log.clear()
     for _ in range(2):

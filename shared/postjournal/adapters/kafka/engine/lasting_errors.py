@@ -6,8 +6,9 @@ from time import monotonic
 
 from confluent_kafka import KafkaError
 
-OVER_S = 5.0
-"""An error that has not recurred for this long is over: whatever fails is repeated more often."""
+OVER_S = 10.0
+"""An error that has not recurred for this long is over. What fails is repeated more often: sinks,
+which wait for the longest, after `sink.MAX_RETRY_S` at the latest."""
 
 
 DROPPED = frozenset(
@@ -21,7 +22,7 @@ DROPPED = frozenset(
 
 def is_refusal(error: KafkaError) -> bool:
     """Whether Kafka does not take a record now, and would not take it from another client."""
-    return not error.retriable() and error.code() not in DROPPED
+    return not error.retriable() and not error.fatal() and error.code() not in DROPPED
 
 
 class LastingErrors:

@@ -80,6 +80,8 @@ IDLE_S = 1.0
 
 APPEND_REPORTS = (m.AppendAcknowledged, m.AppendFailed)
 
+WRITING = "the journal cannot be written"
+
 CONNECTION_LOST = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)
 
 
@@ -123,7 +125,7 @@ class KafkaLog:
         self._claims = ClaimWriter(kafka, topics.journal, shard, self._errors)
         warm_up(self._appender, topics.journal)
         self._writers = {
-            sink: SinkWriter(kafka, sink, topic, shard)
+            sink: SinkWriter(kafka, sink, topic, shard, self._errors)
             for sink, topic in topics.sink_topics.items()
         }
         self._open_at_s: dict[str, float] = {}  # sink → when to open it, monotonic clock
@@ -203,9 +205,10 @@ class KafkaLog:
         error = serve(self._appender)
         self._is_appending = len(self._appender) > 0
         if error is not None and self._unreported > 0:
-            self._fail(error.str(), is_refused=is_refusal(error))
+            self._fail(error.str())
         elif error is not None:
-            log.warning("shard %d: a new journal producer after: %s", self._shard, error.str())
+            if self._errors.add(WRITING, error.str()):
+                log.warning("shard %d: a new journal producer after: %s", self._shard, error.str())
             self._renew_appender()
 
     def _open_due(self) -> None:
@@ -405,12 +408,14 @@ class KafkaLog:
             return
         self._unreported -= 1
         if error is None:
+            self._errors.end(WRITING)
             self._arrived.append(m.AppendAcknowledged(1))
         else:
             self._fail(error.str(), is_refused=is_refusal(error))
 
     def _fail(self, error: str, *, is_refused: bool = False) -> None:
         self._append_failed = True
+        self._errors.add(WRITING, error)
         self._arrived.append(m.AppendFailed(error, is_refused))
 
     def forget_appends(self) -> None:

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.client import discard, make_producer, serve, warm_up
+from postjournal.adapters.kafka.engine.lasting_errors import LastingErrors
 from postjournal.config.settings import KafkaAccess
 from postjournal.core import messages as m
 from postjournal.core.state.outbox import Outputs
@@ -36,9 +37,15 @@ class SinkWriter:
     record that cannot be delivered at all is a fatal error of the producer (gapless guarantee).
     """
 
-    def __init__(self, kafka: KafkaAccess, sink: str, topic: str, shard: int) -> None:
-        """Waits for the connection, up to 1 s, so that a takeover finds it."""
+    def __init__(
+        self, kafka: KafkaAccess, sink: str, topic: str, shard: int, errors: LastingErrors
+    ) -> None:
+        """Waits for the connection, up to 1 s, so that a takeover finds it.
+
+        `errors`: gets what Kafka answers when it refuses an output.
+        """
         self._kafka, self._sink, self._topic, self._shard = kafka, sink, topic, shard
+        self._errors, self._writing = errors, f"{topic} cannot be written"
         self._generation = 0
         self._used = False
         self._failed: str | None = None
@@ -130,6 +137,7 @@ class SinkWriter:
             return
         if error is None:
             self._retry_s = RETRY_S
+            self._errors.end(self._writing)
             self._arrived.append(m.Published(self._sink, next_seq))
         else:
             self._fail(error.str())
@@ -138,6 +146,7 @@ class SinkWriter:
         if self._failed is not None:
             return
         self._failed = error
+        self._errors.add(self._writing, error)
         if self._used:
             self._arrived.append(m.PublishFailed(self._sink, error))
         if monotonic() - self._logged_s >= LOG_EVERY_S:
