@@ -206,19 +206,14 @@ class TailReader:
         while (wanted := self._next_request()) is not None:
             self._asked_s = monotonic()
             while wanted and self._is_current(wanted):
-                try:
-                    found = self._read([self._topics[sink] for sink in wanted])
-                except KafkaException as error:
-                    log.warning("sink tails not read: %s; retrying", reason(error))
-                    self._assign()
-                    found = {}
+                found = self._read_if_possible([self._topics[sink] for sink in wanted])
                 for topic, next_seq in found.items():
                     sink = self._sinks[topic]
                     if sink in wanted:  # a late record may repeat what was found before
                         self._found.put((sink, wanted.pop(sink), next_seq))
                         self._wakeup.set()
                 if wanted:
-                    self._log_unread(wanted)
+                    self._log_late(wanted)
                     self._consumer.poll(0)  # as above: no other call serves the reports
                     sleep(RETRY_S)
                     if not self._add_requests(wanted):
@@ -236,25 +231,50 @@ class TailReader:
     def _is_current(self, wanted: dict[str, int]) -> bool:
         return any(self._generations[sink] == number for sink, number in wanted.items())
 
+    def _read_if_possible(self, topics: list[str]) -> dict[str, int]:
+        """As `_read`; without those that cannot be read, which is logged.
+
+        librdkafka fails the request for all of them when one has no leader: then each is read
+        alone, so that one does not hold up the others.
+        """
+        try:
+            return self._read(topics)
+        except KafkaException as error:
+            self._assign()
+            if len(topics) == 1:
+                self._log_unread(topics[0], reason(error))
+                return {}
+        found: dict[str, int] = {}
+        for topic in topics:
+            found |= self._read_if_possible([topic])
+        return found
+
     def _read(self, topics: list[str]) -> dict[str, int]:
         """Topic → next sequence, of those that answered in time. Raises KafkaException."""
         latest = [TopicPartition(topic, self._shard, LATEST) for topic in topics]
+        answered = []
         for partition in self._consumer.offsets_for_times(latest, timeout=READ_S):
             if partition.error is not None:
-                raise KafkaException(partition.error)
-            self._ends[partition.topic] = max(partition.offset, 0)
-        empty = {topic: 0 for topic in topics if self._ends[topic] == 0}
-        last = {topic: self._ends[topic] - 1 for topic in topics if topic not in empty}
+                self._log_unread(partition.topic, partition.error.str())
+            else:
+                self._ends[partition.topic] = max(partition.offset, 0)
+                answered.append(partition.topic)
+        empty = {topic: 0 for topic in answered if self._ends[topic] == 0}
+        last = {topic: self._ends[topic] - 1 for topic in answered if topic not in empty}
         return empty | self._read_last(last)
 
-    def _log_unread(self, wanted: dict[str, int]) -> None:
-        for topic in map(self._topics.__getitem__, wanted):
-            if monotonic() - self._asked_s >= READ_S and self._may_log(topic):
-                log.warning(
-                    "%s/%d: the last record could not be read yet; nothing is published here until "
-                    "it is; trying again",
-                    *(topic, self._shard),
-                )
+    def _log_late(self, wanted: dict[str, int]) -> None:
+        if monotonic() - self._asked_s >= READ_S:
+            for sink in wanted:
+                self._log_unread(self._topics[sink], "no answer in time")
+
+    def _log_unread(self, topic: str, error: str) -> None:
+        if self._may_log(topic):
+            log.warning(
+                "%s/%d: the last record could not be read yet (%s); nothing is published here "
+                "until it is; trying again",
+                *(topic, self._shard, error),
+            )
 
     def _may_log(self, topic: str) -> bool:
         now_s = monotonic()
