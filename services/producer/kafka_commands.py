@@ -46,6 +46,12 @@ It may have lost all its brokers: see `client.watched`. By then every command ha
 request has been answered.
 """
 
+RENEW_PAUSE_S = 1.0
+"""The shortest time between two renewals: Kafka may refuse each new client, too."""
+
+LOG_EVERY_S = 10.0
+"""How often a producer that goes on failing is logged."""
+
 OUTCOME_LABELS = {Appended: "accepted", NotAppended: "not_accepted", Unknown: "unknown"}
 
 
@@ -90,6 +96,7 @@ class KafkaCommandLog:
         self._unacknowledged = 0
         metrics.unacknowledged.set_function(lambda: self._unacknowledged)
         self._delivered_at, self._answered_at = 0.0, monotonic()
+        self._logged_at = -LOG_EVERY_S  # when a failure of the producer was logged
         self._unavailable_reason: str | None = "Kafka has not answered yet"
         self._probe_now, self._closing, self._broken = Event(), Event(), Event()
         self._threads = [
@@ -165,10 +172,12 @@ class KafkaCommandLog:
 
     def _deliver(self) -> None:
         """Serve the delivery reports, whatever the threads of the requests are doing."""
+        renewed_at = -RENEW_PAUSE_S
         with Pulse("commands_deliver") as pulse:
             while not self._closing.is_set():
                 self._producer.poll(0.1)
-                if self._broken.is_set():
+                if self._broken.is_set() and monotonic() - renewed_at >= RENEW_PAUSE_S:
+                    renewed_at = monotonic()
                     self._broken.clear()
                     self._producer.renew()
                 pulse.beat()
@@ -178,8 +187,10 @@ class KafkaCommandLog:
     def _on_error(self, reason: str, is_fatal: bool) -> None:
         """A fatal error means that the idempotent producer accepts no more records."""
         if is_fatal:
-            log.error("the command producer failed and is renewed: %s", reason)
             self._broken.set()
+            if monotonic() - self._logged_at >= LOG_EVERY_S:
+                self._logged_at = monotonic()
+                log.error("the command producer failed and is renewed: %s", reason)
         else:
             self._note_unavailable("Kafka is unavailable")
             self._probe_now.set()
