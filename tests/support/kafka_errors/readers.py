@@ -45,7 +45,7 @@ class Reading:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        scene.patch.setattr(kafka_topic_reader, "FETCH_OVER_S", scene.over_s, raising=False)
+        scene.patch.setattr(kafka_topic_reader, "FETCH_OVER_S", scene.over_s)
         feed(scene, 0, 2)
         topic = scene.topics.sink_topics[SINK]
         self.reader = scene.close_later(TopicReader(scene.access, topic, 1, beginning))
@@ -164,7 +164,7 @@ class Subscriber:
 
     def __init__(self, scene: Scene, group: str | None = None) -> None:
         self._scene = scene
-        scene.patch.setattr(kafka_topic_reader, "FETCH_OVER_S", scene.over_s, raising=False)
+        scene.patch.setattr(kafka_topic_reader, "FETCH_OVER_S", scene.over_s)
         scene.patch.setattr(kafka_subscription, "ANSWER_S", ANSWER_S)
         self.subscription = scene.close_later(
             Subscription(

@@ -5,6 +5,7 @@
 - The thread that fetches records sleeps for up to a second: see `wake`.
 - A partition whose fetch failed cannot be sought in: see `assign` and `reassign`.
 - A producer may be unusable after a fatal error: see `serve`.
+- A lasting error may be reported only once: see `report_again`.
 - Errors are librdkafka's own: see `translated`.
 """
 
@@ -266,6 +267,18 @@ def wake(consumer: Consumer, partitions: Sequence[TopicPartition], timeout_s: fl
 
 
 # --- errors -----------------------------------------------------------------------------------
+
+REPORTED_ONCE = (KafkaError.TOPIC_AUTHORIZATION_FAILED,)
+"""Errors of a fetch that librdkafka repeats without another report: see `report_again`."""
+
+
+def report_again(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    """Have an error of `partitions` reported once more, if it lasts; the position does not change.
+
+    librdkafka reports an error again after a change of the position, as which a pause counts.
+    """
+    consumer.pause(partitions)
+    consumer.resume(partitions)
 
 
 def reason(error: KafkaException) -> str:

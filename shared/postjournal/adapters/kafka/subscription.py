@@ -308,11 +308,11 @@ class Subscription:
     def _is_error(self, message: Message) -> bool:
         error = message.error()
         if error is None:
-            self._outage.end()
+            self._outage.on_records()
             return False
         if error.fatal():
             raise BrokersLost(f"topic {self._topic}: the consumer has failed: {error.str()}")
-        self._outage.start(error.str())
+        self._outage.on_fetch_error(error)
         return True
 
     # --- metrics ----------------------------------------------------------------------------

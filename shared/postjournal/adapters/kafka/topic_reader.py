@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
@@ -13,6 +14,7 @@ from postjournal.adapters.kafka.client import (
     TopicRecord,
     assign,
     make_consumer,
+    report_again,
     to_record,
     translated,
     wake,
@@ -30,6 +32,12 @@ Start = Callable[[int, int], int]
 METADATA_TIMEOUT_S = 1.0
 WAKE_TIMEOUT_S = 0.05
 RETRY_S = 0.1
+
+FETCH_OVER_S = 5.0
+"""A failed fetch that has not failed again for this long works: librdkafka repeats it every 20 ms,
+or every second for want of rights."""
+
+REPORT_AGAIN_S = 1.0
 
 
 def beginning(low: int, high: int) -> int:
@@ -54,27 +62,59 @@ def back(records: int) -> Start:
 
 
 class ConsumerOutage(Outage):
-    """Whether Kafka is unavailable to a consumer of one topic."""
+    """Whether Kafka is unavailable to a consumer of one topic, or refuses to return records.
+
+    That a broker answers, or another partition is read, does not end the second.
+    """
 
     def __init__(self, topic: str, timeout_s: float, log: logging.Logger) -> None:
         """`timeout_s`: how long a broker may take to answer, seconds."""
         super().__init__(f"topic {topic}", log)
         self._topic, self._timeout_s = topic, timeout_s
+        self._fetch_failed_s = -FETCH_OVER_S
+        self._reported_again_s = 0.0
 
     def on_error(self, error: KafkaError) -> None:
         """The client's `error_cb`: librdkafka reports when all brokers are down."""
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self.start("Kafka is unavailable")
 
-    def check(self, consumer: Consumer) -> None:
-        """Ask for metadata during an outage: librdkafka does not report that a broker is back."""
+    def on_fetch_error(self, error: KafkaError) -> None:
+        """A consumer has returned an error instead of a record."""
+        self._fetch_failed_s = monotonic()
+        self.start(error.str())
+
+    def on_records(self) -> None:
+        """A consumer has returned records."""
+        if self.is_active and not self._is_failing:
+            self.end()
+
+    @property
+    def _is_failing(self) -> bool:
+        return monotonic() - self._fetch_failed_s < FETCH_OVER_S
+
+    def check(self, consumer: Consumer, *, is_paused: bool = False) -> None:
+        """During an outage, when there was no record: find out whether it is over.
+
+        librdkafka does not report that a broker is back: ask for metadata. `is_paused`: the
+        consumer fetches nothing.
+        """
         if not self.is_active:
+            return
+        if self._is_failing:
+            if not is_paused:
+                self._report_again(consumer)
             return
         try:
             partition_count(consumer, self._topic, self._timeout_s)
         except JournalUnavailable:
             return
         self.end()
+
+    def _report_again(self, consumer: Consumer) -> None:
+        if monotonic() - self._reported_again_s >= REPORT_AGAIN_S:
+            self._reported_again_s = monotonic()
+            report_again(consumer, consumer.assignment())
 
 
 class TopicReader:
@@ -173,14 +213,14 @@ class TopicReader:
             return []
         records = [to_record(message) for message in messages if not self._is_error(message)]
         if records:
-            self._outage.end()
+            self._outage.on_records()
             self._note_progress(records)
         return records
 
     def _consume(self, timeout_s: float, limit: int) -> list[Message]:
         first = self._consumer.poll(timeout_s)
         if first is None:
-            self._outage.check(self._consumer)
+            self._outage.check(self._consumer, is_paused=self._is_paused)
             return []
         return [first, *self._consumer.consume(limit - 1, 0)]
 
@@ -225,5 +265,5 @@ class TopicReader:
         error = message.error()
         if error is None:
             return False
-        self._outage.start(error.str())
+        self._outage.on_fetch_error(error)
         return True

@@ -16,21 +16,17 @@ from itertools import groupby
 from time import monotonic
 from typing import Any
 
-from confluent_kafka import (
-    OFFSET_END,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import OFFSET_END, KafkaError, KafkaException, Message, TopicPartition
 
 from postjournal.adapters.kafka import settings as kafka_settings
 from postjournal.adapters.kafka.client import (
+    REPORTED_ONCE,
     assign,
     discard,
     make_consumer,
     make_producer,
     reassign,
+    report_again,
     seek,
     serve,
     wake,
@@ -122,6 +118,7 @@ class KafkaLog:
         self._unreported = 0  # appends of this generation
         self._serve_due_s = 0.0
         self._errors, self._client_errors = LastingErrors(), LastingErrors()
+        self._reported_once: set[str] = set()  # topics whose error is to be reported again
         self._claims = ClaimWriter(kafka, topics.journal, shard, self._errors)
         warm_up(self._appender, topics.journal)
         self._writers = {
@@ -172,6 +169,7 @@ class KafkaLog:
         if is_due:
             self._serve_due_s = now_s + IDLE_S
             self._fetches.check_if_due(self._fetched)
+            self._report_again()
         if is_due or self._claims.is_unacknowledged:
             self._claims.serve()
         if is_due or self._is_appending:
@@ -264,15 +262,26 @@ class KafkaLog:
             elif self._next_offset is not None:
                 self._on_journal_missing(message, error)
         else:
-            self._on_read_error(message.topic(), error.str())
+            self._on_read_error(message.topic(), error)
         return True
 
-    def _on_read_error(self, topic: str | None, error: str) -> None:
-        """librdkafka repeats both the attempt and the error. `topic`: None, if it concerns none."""
-        what = f"{topic or 'Kafka'} cannot be read"
+    def _on_read_error(self, topic: str | None, error: KafkaError) -> None:
+        """librdkafka repeats the attempt, and most errors. `topic`: None, if it concerns none."""
+        what, text = f"{topic or 'Kafka'} cannot be read", error.str()
         errors = self._client_errors if topic is None else self._errors
-        if errors.add(what, error):
-            log.warning("shard %d: %s: %s; trying again", self._shard, what, error)
+        if errors.add(what, text):
+            log.warning("shard %d: %s: %s; trying again", self._shard, what, text)
+        if topic is not None and error.code() in REPORTED_ONCE:
+            self._reported_once.add(topic)
+
+    def _report_again(self) -> None:
+        """So that an error is shown as long as it lasts."""
+        if self._reported_once:
+            control = TopicPartition(self._topics.control, self._shard)
+            fetched = [*self._fetched, control]
+            again = [one for one in fetched if one.topic in self._reported_once]
+            self._reported_once.clear()
+            report_again(self._consumer, again)
 
     def _on_source_missing(self, message: Message, error: KafkaError) -> None:
         """What a standby fetched before its pause took effect may be missing: it is not needed."""
