@@ -71,6 +71,7 @@ class TopicWatch:
             if self._known.get(key) != text:
                 log.warning("%s", text)
             self._metrics.topic_problem.labels(*key).set(1)
+        self._metrics.topic_problem.labels("all", UNREADABLE).set(("all", UNREADABLE) in found)
         for key in self._known.keys() - found.keys():
             log.info("%s: %s is as it must be again", *key)
             self._metrics.topic_problem.labels(*key).set(0)

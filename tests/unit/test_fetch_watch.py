@@ -68,6 +68,19 @@ def test_one_that_cannot_be_reached_stands_still_without_proof(clocked: Clocked)
     assert "cannot be reached" in stall.reason
 
 
+def test_an_outage_proves_nothing(clocked: Clocked) -> None:
+    clocked.watch.on_positions({SOURCE.topic: 7})
+    clocked.checks(3 * STALL_S)
+    clocked.end = 9  # Kafka answers again, and the client is about to fetch
+    found = clocked.checks(STALL_S - CHECK_S - CHECK_S)
+    assert not any(isinstance(one, Stall) for one in found)
+
+
+def test_a_position_that_is_not_reported_yet_proves_nothing(clocked: Clocked) -> None:
+    clocked.end = 9
+    assert clocked.checks(3 * STALL_S) == []
+
+
 def test_the_marker_of_a_transaction_at_the_end_is_passed_by_the_fetch(clocked: Clocked) -> None:
     """The last record is at 5, a marker at 6."""
     clocked.watch.delivered[SOURCE.topic] = 5

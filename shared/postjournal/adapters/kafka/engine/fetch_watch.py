@@ -16,7 +16,7 @@ CHECK_S = 5.0
 STALL_S = 10.0
 """A partition that has not moved for this long, and should have, stands still."""
 
-END_TIMEOUT_S = 2.0
+END_TIMEOUT_S = 0.5
 
 
 class Stall(NamedTuple):
@@ -28,12 +28,12 @@ class Stall(NamedTuple):
 
 
 class _Partition:
-    """What is known of one. `at`: the next offset to fetch, and the last one that was delivered;
-    `since_s`: since when it should have moved, None: it need not."""
+    """What is known of one. `at`: the next offset to fetch, the last one that was delivered, and
+    whether the end is known; `since_s`: since when it should have moved, None: it need not."""
 
     __slots__ = ("at", "reason", "since_s")
 
-    def __init__(self, at: tuple[int, int]) -> None:
+    def __init__(self, at: tuple[int, int, bool]) -> None:
         self.at = at
         self.since_s: float | None = None
         self.reason = ""
@@ -90,8 +90,11 @@ class FetchWatch:
         now_s = monotonic()
         while not self._ends.empty():
             topic, end = self._ends.get()
-            position = self._positions.get(topic, -1)
-            at = position, self.delivered.get(topic, -1)
+            position = self._positions.get(topic)
+            if position is None:
+                continue  # librdkafka has not reported it yet
+            # After an outage all time counts from the first known end.
+            at = position, self.delivered.get(topic, -1), end is not None
             watched = self._watched.setdefault(topic, _Partition(at))
             is_behind = end is None or position < end
             if watched.at != at or not is_behind:

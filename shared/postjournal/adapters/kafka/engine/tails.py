@@ -139,6 +139,7 @@ class TailReader:
         # The end of a partition shows that there is no record where one was searched for.
         config = kafka_settings.tail_consumer(kafka) | {"enable.partition.eof": True}
         self._consumer = make_consumer(config)
+        self._asking = threading.Lock()
         self._error: Exception | None = None  # that has ended the thread
         self._asked_s = 0.0  # when the request under way began
         self._logged_s = dict.fromkeys(self._sinks, -UNREAD_LOG_S)  # topic → when it was logged
@@ -169,12 +170,17 @@ class TailReader:
         A broker answers one connection's requests in order: on a connection that fetches, this
         one would wait for records (100 ms of a silent leader's takeover).
         """
+        # Requests of several threads on one client wait for each other beyond their timeouts.
+        if not self._asking.acquire(timeout=timeout_s):
+            return None
         try:
             _, end = self._consumer.get_watermark_offsets(
                 partition, timeout=timeout_s, cached=False
             )
         except KafkaException:
             return None
+        finally:
+            self._asking.release()
         return end
 
     def close(self) -> None:
@@ -253,7 +259,9 @@ class TailReader:
         """Topic → next sequence, of those that answered in time. Raises KafkaException."""
         latest = [TopicPartition(topic, self._shard, LATEST) for topic in topics]
         answered = []
-        for partition in self._consumer.offsets_for_times(latest, timeout=READ_S):
+        with self._asking:
+            found = self._consumer.offsets_for_times(latest, timeout=READ_S)
+        for partition in found:
             if partition.error is not None:
                 self._log_unread(partition.topic, partition.error.str())
             else:
