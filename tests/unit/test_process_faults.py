@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
 
@@ -99,7 +99,9 @@ def test_only_the_http_process_of_a_replica_is_killed_and_only_its_main_process(
     with (
         one_replica(tmp_path) as (injector, system),
         Popen([sys.executable, "-c", PARENT], stdout=PIPE, text=True) as replica,
+        ExitStack() as ends,
     ):
+        ends.callback(replica.kill)  # also when the test fails: its end would be waited for
         assert replica.stdout is not None
         children = [int(pid) for pid in replica.stdout.readline().split()]
         system.replica = replica.pid
