@@ -39,7 +39,10 @@ def _parent(row: ReplicaRow) -> psutil.Process:
 
 
 def _http_process(row: ReplicaRow) -> psutil.Process:
-    for child in _parent(row).children():
-        if HTTP_PROCESS in child.cmdline():
-            return child
+    """Not by `children()`, which compares times that depend on the wall clock."""
+    parent = _parent(row)
+    for process in psutil.process_iter(["ppid", "cmdline"]):
+        found = process.info
+        if found["ppid"] == parent.pid and HTTP_PROCESS in (found["cmdline"] or ()):
+            return process
     raise OperationFailed(f"{row.name} has no HTTP process now")

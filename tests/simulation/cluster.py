@@ -135,7 +135,8 @@ class SimulatedCluster:
             self._resume_producers()
             return
         if topic not in host.blocked:
-            self.coverage.hit("sources blocked" if topic in SOURCES else "sinks blocked")
+            kind = "sources" if topic in SOURCES else "sinks" if topic in SINKS else "journals"
+            self.coverage.hit(f"{kind} blocked")
             self.loop.trace(host.name, "does not reach %s", topic)
         host.blocked.add(topic)
 

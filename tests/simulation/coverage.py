@@ -70,6 +70,7 @@ COUNTERS = (
     "hosts muted",
     "sources blocked",
     "sinks blocked",
+    "journals blocked",
     "impairments",
     "claims of an impaired replica",
     "impaired leaders that stay",

@@ -177,10 +177,11 @@ class FaultInjector:
             )
 
     def block(self) -> None:
-        """Cut one host off from one source or sink; all else works."""
+        """Cut one host off from one source or sink, or from reading the journal, of which it
+        cannot read some record; all else works."""
         host = self._target()
         if host is not None:
-            topic = self._random.choice((*SOURCES, *SINKS))
+            topic = self._random.choice((*SOURCES, *SINKS, JOURNAL))
             self._cluster.set_blocked(host, topic, blocked=True)
             self._at_end_of_fault(
                 self._duration(50, 2_500),

@@ -41,7 +41,7 @@ FAULTS = (
 """Faults that `FaultInjector` injects; each is a method of it."""
 
 OUT_OF_REACH, REFUSED = "a topic out of reach", "entries refused"
-PERSISTING = ("kill", "cut", "mute", *SOURCES, *SINKS, OUT_OF_REACH, REFUSED)
+PERSISTING = ("kill", "cut", "mute", "journal", *SOURCES, *SINKS, OUT_OF_REACH, REFUSED)
 """Faults that last. All but the last two are one host's, and the others must go on; names of
 topics: it does not reach that one. The last two: no host reaches some topic, or the journal takes
 claims and heartbeats, but no entry."""

@@ -10,7 +10,7 @@ from postjournal.core.state.outbox import Outputs
 from tests.simulation.broker import Reader, ShardTopics
 from tests.simulation.event_loop import MS
 from tests.simulation.journal_producers import ClaimProducer, JournalProducer
-from tests.simulation.producers import Deliver
+from tests.simulation.producers import JOURNAL, Deliver
 from tests.simulation.sink_producer import SinkProducer
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class SimShardLog:
         self._sources_paused = False
         self._probes = self._latest_probe = 0
         self.failed_epoch = 0  # of the leadership whose failed append was reported last
-        self.journal: Reader[bytes] = Reader(host, topics.journal, wake, self._on_trimmed)
+        self.journal: Reader[bytes]
+        self.journal = Reader(host, topics.journal, wake, self._on_trimmed, JOURNAL)
         self.sources = {
             name: Reader(host, partition, wake, topic=name)
             for name, partition in topics.sources.items()
