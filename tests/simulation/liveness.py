@@ -38,6 +38,7 @@ class LivenessInvariants:
         self._stalled: dict[str, int] = {}  # source → when it was last reported to stand still
         self._moved_ms: dict[str, int] = {}  # sink → when it made progress
         self._read_back = (0, 0)  # of the leadership: epoch, own records
+        self._step_ms = 0  # when the step under way began
         self._impaired_ms: int | None = None  # when the last impairment began
         self.led_epoch = 0
         self.opened_offset = 0  # where this incarnation began to read the journal
@@ -220,7 +221,8 @@ class LivenessInvariants:
         self.a_leader_with_stalled_readback_resigns()
 
     def before_step(self, message: m.Message) -> None:
-        """Notes what sources and sinks do."""
+        """Notes what sources and sinks do, and the time: a pause may begin within the step."""
+        self._step_ms = self._now_ms
         if type(message) is m.SourceStalled:
             self._on_stalled(message)
         elif type(message) is m.Published:
@@ -247,7 +249,7 @@ class LivenessInvariants:
         assert leadership is not None
         if self._read_back != (leadership.epoch, leadership._read_back):
             self._read_back = (leadership.epoch, leadership._read_back)
-            self._own_read_ms.append(self._now_ms)
+            self._own_read_ms.append(self._step_ms)
 
     def _impairment_lasts(self, now_ms: int) -> bool:
         limits = self._process.host.cluster.profile.limits
