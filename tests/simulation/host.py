@@ -10,7 +10,7 @@ from postjournal.core.errors import ApplicationFaulty
 from postjournal.core.state.apply_guard import NONE, ApplyGuard
 from tests.simulation.application import SimLedger
 from tests.simulation.event_loop import MS
-from tests.simulation.invariants import must
+from tests.simulation.invariants import Violation, must
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimulatedCluster
@@ -66,16 +66,21 @@ class DeathsAtRecord:
     def __init__(self) -> None:
         self.mark = [NONE]
         self.offset, self.count = NONE, 0
+        self._has_crashed = False
 
     def on_death(self) -> None:
         """An engine has died; by the application's fault, or at any other moment."""
         offset, self.mark[0] = self.mark[0], NONE
+        has_crashed, self._has_crashed = self._has_crashed, False
+        name = "a_record_is_marked_only_while_it_is_applied"
+        must(has_crashed or offset == NONE, name, "%d", offset)
         if offset != NONE:
             self.count = self.count + 1 if offset == self.offset else 1
             self.offset = offset
 
     def on_crash(self, offset: int) -> None:
         """The application has crashed at the record at `offset`, which is accepted."""
+        self._has_crashed = True
         must(self.mark[0] == offset, "a_fatal_record_is_marked", "%d, not %s", offset, self.mark)
         must(
             offset != self.offset or self.count < FATAL_DEATHS,
@@ -84,9 +89,11 @@ class DeathsAtRecord:
             offset,
         )
 
-    def an_engine_halts_after_its_third_death(self, fault: ApplicationFaulty) -> None:
-        name = "an_engine_halts_after_its_third_death"
-        must(self.count >= FATAL_DEATHS, name, "after %d: %s", self.count, fault)
+    def an_engine_halts_at_its_third_death(self, fault: ApplicationFaulty, offset: int) -> None:
+        """At the record at which it died, the one at `offset`."""
+        is_third = self.count >= FATAL_DEATHS and offset == self.offset
+        name = "an_engine_halts_at_its_third_death"
+        must(is_third, name, "at %d, after %d at %d: %s", offset, self.count, self.offset, fault)
 
 
 class Host:
@@ -256,7 +263,10 @@ class Host:
             return
         except ApplicationFaulty as fault:
             assert shard is not None
-            self.deaths[shard].an_engine_halts_after_its_third_death(fault)
+            if isinstance(fault.__cause__, Violation):  # raised within `evolve`
+                raise fault.__cause__ from None
+            position = self.processes[shard].replica.position
+            self.deaths[shard].an_engine_halts_at_its_third_death(fault, position - 1)
             self.halt_engine(shard)
             return
         self._end_if_stopped()

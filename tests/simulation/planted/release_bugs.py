@@ -27,10 +27,6 @@ IMAGE: dict[str, Change] = {
         "if published != end:",
         "if published > end:",
     ),
-    "a snapshot without a sink that is published is not restored": (
-        "if published != end:",
-        "if published or end:",
-    ),
     "the sinks of the release that took a snapshot are forgotten": (
         "ends = header.other_sinks | header.sinks",
         "ends = header.other_sinks",
