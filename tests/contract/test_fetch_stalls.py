@@ -6,6 +6,9 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from postjournal.adapters.kafka.engine import fetch_watch
+from postjournal.adapters.kafka.engine.tails import TailReader
+from postjournal.adapters.process.wakeup import Wakeup
+from postjournal.config.settings import KafkaAccess
 from postjournal.core import messages as m
 from postjournal.core.errors import BrokersLost
 from tests.support.contract.kafka_log import KafkaLogUnderTest
@@ -74,3 +77,14 @@ def test_a_client_that_does_not_receive_the_journal_is_replaced(
     under_test.put(journal, values(1, first=2))
     with pytest.raises(BrokersLost, match="ends at 3, and nothing arrived from offset 2 on"):
         listener.until(lambda received: len(received.journal) == 3)
+
+
+def test_the_end_is_unknown_to_a_thread_that_asks_a_closed_client(
+    under_test: KafkaLogUnderTest, kafka: str
+) -> None:
+    """Otherwise the thread would fail, and end a process that is about to stop cleanly."""
+    topics = under_test.topics
+    tails = TailReader(KafkaAccess(kafka), topics.sink_topics, 0, Wakeup())
+    assert tails.end_of(TopicPartition(topics.journal, 0), 60.0) == 0
+    tails.close()
+    assert tails.end_of(TopicPartition(topics.journal, 0), 0.1) is None

@@ -140,6 +140,7 @@ class TailReader:
         config = kafka_settings.tail_consumer(kafka) | {"enable.partition.eof": True}
         self._consumer = make_consumer(config)
         self._asking = threading.Lock()
+        self._is_closed = False
         self._error: Exception | None = None  # that has ended the thread
         self._asked_s = 0.0  # when the request under way began
         self._logged_s = dict.fromkeys(self._sinks, -UNREAD_LOG_S)  # topic → when it was logged
@@ -174,6 +175,8 @@ class TailReader:
         if not self._asking.acquire(timeout=timeout_s):
             return None
         try:
+            if self._is_closed:
+                return None
             _, end = self._consumer.get_watermark_offsets(
                 partition, timeout=timeout_s, cached=False
             )
@@ -196,7 +199,9 @@ class TailReader:
     def _run(self) -> None:
         try:
             self._serve()
-            self._consumer.close()
+            with self._asking:  # no other thread uses a client that is closed
+                self._is_closed = True
+                self._consumer.close()
         except Exception as error:  # noqa: BLE001 - raised again by `collect`
             self._error = error
             self._wakeup.set()
