@@ -111,7 +111,7 @@ WRONG = [
     ("journal", "retention.ms", "604800000", "records of the journal", True),
     ("journal", "max.message.bytes", "1048588", "entries would be refused", False),
     ("journal", "flush.messages", "9223372036854775807", "a power cut", False),
-    ("journal", "min.insync.replicas", "1", "lost together", False),
+    ("journal", "min.insync.replicas", "1", "may be lost", False),
     ("journal", "min.insync.replicas", "4", "do not exist", False),
     ("journal", "unclean.leader.election.enable", "true", "would be lost", False),
     ("journal", "message.timestamp.after.max.ms", "1000", "whose clock differs", False),

@@ -36,6 +36,9 @@ ANSWER_S = 10.0
 
 LOG_EVERY_S = 5.0
 
+RESTART = "restart a replica, which creates it"
+REASSIGN = "kafka-reassign-partitions.sh, or set POSTJOURNAL_REPLICATION"
+
 TRANSIENT = frozenset(
     {
         *(KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError.REQUEST_TIMED_OUT),
@@ -218,10 +221,6 @@ def check_topics(admin: AdminClient, topics: Topics, plan: TopicPlan) -> list[To
         if copies < plan.replication:
             found.append(_layout_problem(topic, "replicas", copies, plan.replication, REASSIGN))
     return found + _setting_problems(admin, topics, plan, existing)
-
-
-RESTART = "restart a replica, which creates it"
-REASSIGN = "kafka-reassign-partitions.sh, or set POSTJOURNAL_REPLICATION"
 
 
 def _layout_problem(topic: str, what: str, found: object, wanted: object, fix: str) -> TopicProblem:

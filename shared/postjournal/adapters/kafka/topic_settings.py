@@ -97,7 +97,7 @@ def _of_all(plan: TopicPlan) -> Iterator[Requirement]:
         str(least),
         lambda found: least <= int(found) <= most,
         str(least),
-        f"fewer copies than {least} are lost together, and more than {most} do not exist",
+        f"what fewer than {least} copies have may be lost, and more than {most} do not exist",
     )
     clocks = "records of a host whose clock differs would be refused"
     yield _at_least("message.timestamp.before.max.ms", DAY_MS, clocks)
@@ -132,7 +132,7 @@ def _of_journal(plan: TopicPlan) -> Iterator[Requirement]:
 
 def _of_sinks(plan: TopicPlan) -> Iterator[Requirement]:
     refused = "Kafka refuses outputs, which have no key, and nothing is published"
-    yield Requirement("cleanup.policy", "delete", "delete".__eq__, "delete", refused)
+    yield _exactly("cleanup.policy", "delete", refused)
     yield _at_least("max.message.bytes", BIG_BYTES, "outputs would be refused", str(BIG_BYTES))
     unread = "consumers that do not run for longer miss outputs"
     yield _at_least("retention.ms", DAY_MS, unread, value="-1")
@@ -142,7 +142,7 @@ def _of_sinks(plan: TopicPlan) -> Iterator[Requirement]:
 
 def _of_control() -> Iterator[Requirement]:
     unread = "replicas would miss requests"
-    yield Requirement("cleanup.policy", "delete", "delete".__eq__, "delete", unread)
+    yield _exactly("cleanup.policy", "delete", unread)
     yield _at_least("retention.ms", 60_000, unread, value=MINUTES_10)
     # Only closed segments are deleted, and by default a segment is closed after a week.
     endless = "old requests would be read at each start"
@@ -153,7 +153,7 @@ def _of_control() -> Iterator[Requirement]:
 
 def _of_status() -> Iterator[Requirement]:
     unread = "the state of the cluster would be unknown"
-    yield Requirement("cleanup.policy", "delete", "delete".__eq__, "delete", unread)
+    yield _exactly("cleanup.policy", "delete", unread)
     yield _at_least("retention.ms", HOUR_MS, unread, value=str(WEEK_MS))
 
 
