@@ -67,7 +67,8 @@ class ShardLog(Protocol):
     def open_sources(self, offsets: dict[str, int]) -> None:
         """Deliver SourceRecords from `offsets` (topic → next offset; absent: the beginning).
 
-        SourceStalled follows for one that has records and delivers none.
+        SourceStalled follows for one that has records and delivers none, SourceMissing for one
+        that no longer has the next record.
         """
 
     def pause_sources(self) -> None:
