@@ -67,8 +67,7 @@ class ShardLog(Protocol):
     def open_sources(self, offsets: dict[str, int]) -> None:
         """Deliver SourceRecords from `offsets` (topic → next offset; absent: the beginning).
 
-        SourceStalled follows for one that has records and delivers none, SourceMissing for one
-        that no longer has the next record.
+        SourceStalled follows for one that has records and delivers none.
         """
 
     def pause_sources(self) -> None:

@@ -21,8 +21,6 @@ Also the longest delay of what the ports do on a clock of their own."""
 
 FOREVER_MS = 86_400_000
 
-FROM_SOURCES = (m.SourceRecords, m.SourceStalled, m.SourceMissing)
-
 Engine = Replica[Any, Any, Any] | Reader[Any, Any, Any]
 
 
@@ -54,7 +52,7 @@ class Runtime:
         self._make_replica = make_replica
         self._new_incarnation = new_incarnation
         self._ports = ports
-        self.stopped = self._has_opened_sources = False
+        self.stopped = False
         self.replica = make_replica(new_incarnation())
         self._carry_out = self._dispatch()
 
@@ -70,12 +68,10 @@ class Runtime:
         """
         ports = self._ports
         from_log = [*ports.log.poll(min(self.wait_ms(), MAX_WAIT_MS)), *ports.snapshots.poll()]
-        incarnation, self._has_opened_sources = self.replica.incarnation, False
+        incarnation = self.replica.incarnation
         for message in from_log:
             if self.replica.incarnation != incarnation:
                 break  # the rest was for the previous incarnation
-            if self._has_opened_sources and isinstance(message, FROM_SOURCES):
-                continue  # of when they were open before, perhaps behind a gap
             self._step(message)
         from_elsewhere = [*ports.tripwire.poll(), *ports.inbox.poll()]
         for message in from_elsewhere:
@@ -123,7 +119,7 @@ class Runtime:
             m.AppendClaim: lambda e: log.append_claim(e.value),
             m.PurgeClaims: lambda _: log.purge_claims(),
             m.ProbeEnd: lambda e: log.probe_end(e.token),
-            m.OpenSources: lambda e: self._open_sources(e.offsets),
+            m.OpenSources: lambda e: log.open_sources(e.offsets),
             m.PauseSources: lambda _: log.pause_sources(),
             m.ResumeSources: lambda _: log.resume_sources(),
             m.CloseSources: lambda _: log.close_sources(),
@@ -143,10 +139,6 @@ class Runtime:
             m.RecordVoid: observe,
             m.SnapshotProgressed: observe,
         }
-
-    def _open_sources(self, offsets: dict[str, int]) -> None:
-        self._has_opened_sources = True
-        self._ports.log.open_sources(offsets)
 
     def _rebuild(self) -> None:
         self.replica = self._make_replica(self._new_incarnation())

@@ -187,22 +187,6 @@ def test_a_source_that_retention_has_emptied_concerns_only_its_reader(
     under_test.log.close_sources()
 
 
-def test_a_source_that_has_lost_the_next_record_is_reported(
-    under_test: KafkaLogUnderTest, listener: Listener
-) -> None:
-    source = under_test.topic("commands")
-    under_test.feed("commands", [b"v0", b"v1"])
-    under_test.empty(source)
-    under_test.log.open_sources({source: 1})
-    (missing,) = listener.until(lambda received: bool(received.failures)).failures
-    assert isinstance(missing, m.SourceMissing)
-    assert missing.reason.startswith(f"{source}/0: Kafka no longer has the records")
-    under_test.log.close_sources()  # the claim was lost
-    under_test.log.open_sources({source: 2})
-    under_test.feed("commands", [b"v2"])
-    listener.until(lambda received: received.sources == {source: [(2, b"v2")]})
-
-
 def test_a_claim_that_is_lost_with_a_connection_was_not_refused(
     under_test: KafkaLogUnderTest,
 ) -> None:

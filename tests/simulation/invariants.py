@@ -247,11 +247,9 @@ class ShardAudit:
         )
 
     def only_a_leader_reads_sources_or_publishes(self, process: ShardProcess) -> None:
-        """A claimant reads sources as well. A paused host may not have closed them yet."""
+        """A paused host may not have closed them yet."""
         log, name = process.log, "only_a_leader_reads_sources_or_publishes"
-        is_reading = any(reader.is_open for reader in log.sources.values())
-        is_claiming = process.replica.role is Role.CLAIMING
-        busy = log.sink_producers or (is_reading and not is_claiming)
+        busy = log.sink_producers or any(reader.is_open for reader in log.sources.values())
         must(not busy or process.host.paused_until_us is not None, name, "%s", process.host.name)
 
     def every_replica_agrees_that_a_record_is_void(self, event: RecordVoid) -> None:

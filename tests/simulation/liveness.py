@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from postjournal.core import messages as m
 from postjournal.core.leadership import Leadership
-from postjournal.core.records import Entry, Resign
+from postjournal.core.records import Resign
 from tests.simulation.invariants import ENDED, must
 from tests.simulation.reference import parsed
 
@@ -305,8 +305,7 @@ class LivenessInvariants:
         elif value.startswith(b'{"kind":"resign"'):
             self.a_resignation_leaves_the_marks(leadership)
         elif value.startswith(b'{"kind":"entry"'):
-            entries = [own for own in leadership.inflight if type(own.record) is Entry]
-            self.the_pipeline_is_bounded(len(entries))
+            self.the_pipeline_is_bounded(len(leadership.inflight))
 
     def a_resignation_leaves_the_marks(self, leadership: Leadership[Any, Any, Any]) -> None:
         """Unless it is forced: a release without a sink must know that all of it is published."""
@@ -321,6 +320,6 @@ class LivenessInvariants:
         )
 
     def the_pipeline_is_bounded(self, entries: int) -> None:
-        """At most `pipeline_entries` own entries are not read back yet."""
+        """At most `pipeline_entries` own records are not read back yet."""
         limit = self._process.host.cluster.profile.limits.pipeline_entries
         must(entries <= limit, "the_pipeline_is_bounded", "%d, at most %d", entries, limit)

@@ -59,7 +59,6 @@ class SimShardLog:
         self._ready: list[m.Message] = []
         self._generation = 0
         self._sources_paused = False
-        self._openings = 0
         self._probes = self._latest_probe = 0
         self.failed_epoch = 0  # of the leadership whose failed append was reported last
         self.journal: Reader[bytes]
@@ -227,8 +226,6 @@ class SimShardLog:
 
     def _open_sources(self, offsets: dict[str, int]) -> None:
         self._close_sources()
-        self._openings += 1
-        self._stalled.clear()
         for name, reader in self.sources.items():
             reader.open(offsets.get(name, 0))
             self._watch(name, self._make_deliver())
@@ -237,14 +234,10 @@ class SimShardLog:
         """Look again after the time in which a source that it does not reach is noticed."""
         position = self.sources[name].position
         delay_us = self._host.cluster.profile.limits.stall_ms * MS
-        at = (self._openings, position)
-        self._loop.after(delay_us, self._look, name, at, deliver)
+        self._loop.after(delay_us, self._look, name, position, deliver)
 
-    def _look(self, name: str, at: tuple[int, int], deliver: Deliver) -> None:
+    def _look(self, name: str, position: int, deliver: Deliver) -> None:
         reader, host = self.sources[name], self._host
-        opening, position = at
-        if opening != self._openings:
-            return
         if not reader.is_open or host.life_of(self._topics.shard) is None:
             self._stalled.discard(name)
             return

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from postjournal.core import messages as m
-from postjournal.core.errors import NewerFormat, RecordsMissing, SinkAhead
-from postjournal.core.records import Resign, kind_of
+from postjournal.core.errors import NewerFormat, SinkAhead
+from postjournal.core.records import Resign
 from postjournal.core.roles import Role
 from tests.support.stepped_replica import (
     CODEC,
@@ -22,13 +22,6 @@ from tests.support.stepped_replica import (
     opened,
     standby_of,
 )
-
-
-
-def kinds(replica: SteppedReplica) -> list[str]:
-    """What the last step has appended to the journal."""
-    return [kind_of(CODEC.decode(append.value)) for append in replica.of(m.Append)]
-
 
 # --- becoming leader ------------------------------------------------------------------------
 
@@ -127,66 +120,7 @@ def test_the_named_successor_claims_at_once_and_others_later() -> None:
         assert bool(replica.of(m.AppendClaim)) is not at_once
 
 
-def test_what_arrives_while_a_claim_is_on_its_way_is_decided_with_its_read_back() -> None:
-    replica = standby_of()
-    replica.step(m.TripwireFired(1))
-    claim = replica.only(m.AppendClaim)
-    assert replica.only(m.OpenSources).offsets == {}
-    replica.feed(OPEN)
-    assert not replica.of(m.Append)
-    replica.deliver(claim.value)
-    assert not replica.of(m.OpenSources)
-    assert kinds(replica) == ["entry"]
-
-
-def test_a_claimant_that_does_not_lead_closes_its_sources() -> None:
-    replica = standby_of()
-    replica.step(m.TripwireFired(1))
-    replica.feed(OPEN)
-    depose(replica)
-    assert replica.core.role is Role.STANDBY
-    assert replica.of(m.CloseSources)
-    replica.step(m.TripwireFired(2))
-    assert replica.of(m.OpenSources)
-    replica.deliver(replica.only(m.AppendClaim).value)
-    assert kinds(replica) == ["heartbeat"], "nothing of the first claim is left"
-
-
-def test_a_claim_that_was_given_up_opens_the_sources_when_it_is_accepted_after_all() -> None:
-    replica = standby_of()
-    replica.tick(400)
-    replica.step(m.JournalEnd(1))
-    claim = replica.only(m.AppendClaim)
-    replica.tick(replica.limits.claim_retry_ms)
-    assert replica.core.role is Role.STANDBY
-    replica.feed(OPEN)
-    replica.deliver(claim.value)
-    assert replica.of(m.OpenSources)
-    assert kinds(replica) == ["heartbeat"]
-
-
-def test_only_a_leader_halts_when_a_source_no_longer_has_its_next_record() -> None:
-    replica = standby_of()
-    missing = m.SourceMissing("commands/0: gone")
-    replica.step(missing)
-    replica.step(m.TripwireFired(1))
-    claim = replica.only(m.AppendClaim)
-    replica.step(missing)
-    replica.deliver(claim.value)
-    assert replica.of(m.OpenSources), "its position may be another one now"
-    with pytest.raises(RecordsMissing, match="commands/0: gone"):
-        replica.step(missing)
-
-
 # --- leading --------------------------------------------------------------------------------
-
-
-def test_a_command_does_not_wait_for_the_read_back_of_a_heartbeat() -> None:
-    replica = leader()
-    replica.tick(100)
-    assert kinds(replica) == ["heartbeat"]
-    replica.feed(OPEN)
-    assert kinds(replica) == ["entry"]
 
 
 def test_nothing_is_published_before_its_entry_is_read_back() -> None:

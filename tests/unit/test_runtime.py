@@ -10,7 +10,7 @@ import msgspec
 
 from postjournal.core import messages as m
 from postjournal.core.limits import Limits
-from postjournal.core.records import Claim, Resign, SourceRecord
+from postjournal.core.records import SourceRecord
 from postjournal.core.replica import Replica
 from postjournal.core.roles import Identity
 from postjournal.core.sharding import ShardPlace
@@ -41,8 +41,8 @@ class Log:
         return lambda *_: None
 
 
-def started(log: Log) -> Runtime:
-    """A runtime whose replica has claimed an empty journal."""
+def leading(log: Log) -> Runtime:
+    """A runtime whose replica leads and has no record in flight."""
     quiet = Mock(poll=list)
     clock = Mock(monotonic_ms=lambda: 1_000, wall_ms=lambda: 1_000)
     runtime = Runtime(
@@ -56,12 +56,6 @@ def started(log: Log) -> Runtime:
     log.ready += [[m.Restored(None)], [m.JournalEnd(0)]]
     for _ in range(2):
         runtime.turn()
-    return runtime
-
-
-def leading(log: Log) -> Runtime:
-    """A runtime whose replica leads and has no record in flight."""
-    runtime = started(log)
     for offset in range(2):  # its claim, its first heartbeat
         log.ready.append([m.JournalRecords([(offset, log.appended[offset])])])
         runtime.turn()
@@ -85,21 +79,6 @@ def test_an_entry_is_appended_before_the_next_is_decided_without_a_wait() -> Non
         runtime.turn()
         assert len(log.appended) == appended
     assert log.waited_ms == [100, 0, MAX_WAIT_MS]
-
-
-def test_what_a_source_delivered_before_it_was_opened_again_is_dropped() -> None:
-    """Else records would be missing: what came first was dropped when the first claim failed."""
-    log = Log()
-    runtime = started(log)
-    other = Claim(1, "c", "c-1", "host-c:1", -1), Resign(1, None)
-    journal = list(enumerate(map(msgspec.json.encode, other)))
-    stale: list[SourceRecord] = [(5, b"main", b"{}")]
-    log.ready.append([m.JournalRecords(journal), m.SourceRecords(FEED, 1_000, stale)])
-    runtime.turn()
-    log.ready.append([m.JournalRecords([(2, log.appended[-1])])])
-    runtime.turn()
-    kinds = [msgspec.json.decode(value)["kind"] for value in log.appended]
-    assert kinds == ["claim", "claim", "heartbeat"]
 
 
 def test_a_leader_that_must_not_go_on_resigns_once() -> None:

@@ -23,15 +23,20 @@ from postjournal.core.records import (
     Outcome,
     Record,
     Resign,
+    SourceRecord,
 )
 from postjournal.core.roles import ReadError
-from postjournal.core.source_queue import SourceQueue
 from postjournal.core.state.outbox import Publication
 from postjournal.core.state.state_machine import StateMachine
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
 E = TypeVar("E")
+
+
+RESUME_AT = 0.1
+"""Paused sources are resumed when this part of the bound is pending. Rare pauses are cheap: each
+makes librdkafka drop what it has fetched, some 10,000 records, and fetch it again."""
 
 
 @dataclass(slots=True)
@@ -72,8 +77,7 @@ class Leadership(Generic[S, C, E]):
     """The leader's side of a replica. Methods return effects, in order; times are in ms.
 
     It begins where the accepted journal ends. `decisions_paused`: set by the replica while a
-    snapshot waits for a moment with nothing in flight. `sources`: to be given SourceRecords;
-    `stalls`: SourceStalled.
+    snapshot waits for a moment with nothing in flight. `stalls`: to be given SourceStalled.
     """
 
     def __init__(
@@ -83,7 +87,6 @@ class Leadership(Generic[S, C, E]):
         journal: JournalState,
         limits: Limits,
         *,
-        sources: SourceQueue,
         impairment: Impairment,
         now_ms: int,
     ) -> None:
@@ -98,12 +101,15 @@ class Leadership(Generic[S, C, E]):
             sink: Publication(outbox, journal.published.get(sink, 0))
             for sink, outbox in machine.outboxes.items()
         }
-        self.sources = sources
         self.stalls = Stalls(limits, impairment, now_ms)
+        self._pending: deque[m.SourceRecords] = deque()
+        self._pending_commands = self._pending_bytes = 0
+        self._next_offsets = dict(machine.sources)
+        self._sources_paused = False
         self._pending_answers: deque[_PendingAnswer] = deque()
         self._appended = self._acknowledged = self._read_back = 0
-        # Due at once: its read-back proves that the journal can be written, and makes librdkafka
-        # fetch sources that were opened while a fetch without them was waiting at the broker.
+        # Due at once: every replica learns of the leader, and its read-back makes librdkafka fetch
+        # the sources, which were resumed while a fetch without them was waiting at the broker.
         self._heartbeat_due_ms = now_ms
         self._heartbeat_time = 0  # of the last one
         self._marks: dict[str, int] = {}  # in the last record: the next release may lack a sink
@@ -112,7 +118,32 @@ class Leadership(Generic[S, C, E]):
         self._ahead_probe = 0  # number of the probe sent after that
         self._ahead_proof: int | None = None  # the end that it returned
 
-    # --- entries ----------------------------------------------------------------------------
+    # --- sources in, entries out ------------------------------------------------------------
+
+    def enqueue(self, arrived: m.SourceRecords) -> list[m.Effect]:
+        """Queue source records; the sources are paused when enough are pending."""
+        topic, records = arrived.topic, arrived.records
+        next_offset = self._next_offsets.get(topic, 0)
+        if records[0][0] < next_offset:  # delivered again
+            records = [record for record in records if record[0] >= next_offset]
+        if not records:
+            return []
+        self._next_offsets[topic] = records[-1][0] + 1
+        self._pending.append(m.SourceRecords(topic, arrived.time_ms, records))
+        self._pending_commands += len(records)
+        self._pending_bytes += _size(records)
+        if self._sources_paused or not self._exceeds(1.0):
+            return []
+        self._sources_paused = True
+        return [m.PauseSources()]
+
+    def _exceeds(self, part: float) -> bool:
+        """Whether at least this part of the bound of pending records is pending."""
+        limits = self._limits
+        return (
+            self._pending_commands >= limits.pending_commands * part
+            or self._pending_bytes >= limits.pending_bytes * part
+        )
 
     def advance(self, now_ms: int, wall_ms: int) -> list[m.Effect]:
         """Decide one entry if possible, append a heartbeat if due, resign when all is done.
@@ -123,7 +154,9 @@ class Leadership(Generic[S, C, E]):
         if self.may_decide():
             effects.append(self._decide(now_ms, wall_ms))
             effects += [m.CommandFailed(*failure) for failure in self._machine.take_failures()]
-        effects += self.sources.resume()
+        if self._sources_paused and not self._exceeds(RESUME_AT):
+            self._sources_paused = False
+            effects.append(m.ResumeSources())
         if self.closing is not None and not self.resigned and self._may_resign(now_ms):
             if not self.inflight and self._published() != self._marks:
                 effects.append(self._heartbeat(now_ms, wall_ms))
@@ -134,8 +167,8 @@ class Leadership(Generic[S, C, E]):
 
     def may_decide(self) -> bool:
         """Whether `advance` would decide an entry."""
-        limits, ahead = self._limits, self._entries_ahead()
-        if not self.sources.commands or self.closing is not None or self.decisions_paused:
+        limits, ahead = self._limits, len(self.inflight)
+        if not self._pending or self.closing is not None or self.decisions_paused:
             return False
         if ahead and (ahead >= limits.pipeline_entries or not self.is_behind):
             return False
@@ -144,24 +177,17 @@ class Leadership(Generic[S, C, E]):
             for publication in self._publications.values()
         )
 
-    def _entries_ahead(self) -> int:
-        """How many records are in flight. A heartbeat alone is none: no command need wait for it."""
-        inflight = self.inflight
-        if len(inflight) == 1 and type(inflight[0].record) is Heartbeat:
-            return 0
-        return len(inflight)
-
     @property
     def is_behind(self) -> bool:
         """Whether enough commands are pending to make a further entry worthwhile."""
-        return self.sources.commands >= self._limits.pipeline_commands
+        return self._pending_commands >= self._limits.pipeline_commands
 
     def _decide(self, now_ms: int, wall_ms: int) -> m.Append:
-        taken = self.sources.take_batch()
+        taken = self._next_batch()
         machine = self._machine
         runs = [(arrived.topic, arrived.records) for arrived in taken]
         batch = machine.decide(runs, wall_ms, self._limits.entry_bytes)
-        self.sources.put_back(taken, len(batch))
+        self._requeue(taken, len(batch))
         entry = Entry(
             epoch=self.epoch,
             seq=self._next_seq,
@@ -177,6 +203,41 @@ class Leadership(Generic[S, C, E]):
         self._digest = next_digest(self._digest, value)
         oldest_ms = min(arrived.time_ms for arrived in taken)
         return self._append(InFlight(entry, value, now_ms, self._digest, entry.sinks, oldest_ms))
+
+    def _next_batch(self) -> list[m.SourceRecords]:
+        """Up to `batch_commands` source records, and up to `batch_bytes` if more than one."""
+        limits = self._limits
+        batch: list[m.SourceRecords] = []
+        left, left_bytes = limits.batch_commands, limits.batch_bytes
+        while self._pending and left > 0:
+            waiting = self._pending.popleft()
+            taken = waiting.records[:left]
+            size = _size(taken)
+            if size > left_bytes:
+                taken = _prefix_within(taken, left_bytes, at_least=0 if batch else 1)
+                left, size = len(taken), _size(taken)  # full
+            if len(taken) < len(waiting.records):
+                waiting.records = waiting.records[len(taken) :]
+                self._pending.appendleft(waiting)
+            if taken:
+                batch.append(m.SourceRecords(waiting.topic, waiting.time_ms, taken))
+            left -= len(taken)
+            left_bytes -= size
+            self._pending_bytes -= size
+        self._pending_commands -= sum(len(arrived.records) for arrived in batch)
+        return batch
+
+    def _requeue(self, taken: list[m.SourceRecords], decided: int) -> None:
+        """Put what the entry did not take back to the front of the queue."""
+        left = sum([len(arrived.records) for arrived in taken]) - decided
+        for arrived in reversed(taken):
+            if left <= 0:
+                return
+            rest = arrived.records[-left:]
+            self._pending.appendleft(m.SourceRecords(arrived.topic, arrived.time_ms, rest))
+            self._pending_commands += len(rest)
+            self._pending_bytes += _size(rest)
+            left -= len(rest)
 
     def _append(self, own: InFlight[E]) -> m.Append:
         self.inflight.append(own)
@@ -378,6 +439,22 @@ class Leadership(Generic[S, C, E]):
         self.resigned = True
         record = Resign(self.epoch, successor)
         return self._append(InFlight(record, self._codec.encode(record), now_ms))
+
+
+def _size(records: list[SourceRecord]) -> int:
+    return sum([len(value or b"") for _, _, value in records])
+
+
+def _prefix_within(
+    records: list[SourceRecord], left_bytes: int, at_least: int
+) -> list[SourceRecord]:
+    taken = 0
+    for record in records:
+        left_bytes -= len(record[2] or b"")
+        if left_bytes < 0 and taken >= at_least:
+            break
+        taken += 1
+    return records[:taken]
 
 
 def _stable_entry(own: InFlight[E], batch: tuple[Outcome[E], ...], now_ms: int) -> m.EntryStable:

@@ -110,13 +110,6 @@ class SourceStalled:
 
 
 @dataclass(slots=True)
-class SourceMissing:
-    """An open source no longer has its next record. `reason`: for operators, with advice."""
-
-    reason: str
-
-
-@dataclass(slots=True)
 class HandoverRequested:
     """The leader is asked to resign; `successor`: the replica to follow, None: any."""
 
@@ -203,7 +196,6 @@ Message: TypeAlias = (
     | Published
     | PublishFailed
     | SourceStalled
-    | SourceMissing
     | HandoverRequested
     | StopRequested
     | QueryRequested

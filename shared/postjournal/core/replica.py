@@ -28,7 +28,6 @@ from typing import Any, Generic, TypeVar
 
 from postjournal.core import messages as m
 from postjournal.core.application import Application, Command
-from postjournal.core.errors import RecordsMissing
 from postjournal.core.fold import JournalState, Verdict, check_readable
 from postjournal.core.leadership import InFlight, Leadership
 from postjournal.core.limits import Limits
@@ -39,7 +38,6 @@ from postjournal.core.records import Claim, Codec, Entry, Record, Resign, kind_o
 from postjournal.core.roles import Identity, Role, check_transition
 from postjournal.core.snapshot.image import Image, record_digest
 from postjournal.core.snapshotting import SnapshotTaker
-from postjournal.core.source_queue import SourceQueue
 from postjournal.core.state.apply_guard import ApplyGuard
 from postjournal.core.state.state_machine import StateMachine
 
@@ -79,7 +77,6 @@ class Replica(Generic[S, C, E]):
         self._now_ms = self._wall_ms = 0
         self._impairment = impairment or Impairment()
         self._detector = FailureDetector(identity, limits)
-        self._claimed: SourceQueue | None = None  # of a claimant: what arrives before it leads
         self._takeover: tuple[Suspicion, int] | None = None  # and when leadership began
         self._stop_deadline_ms: int | None = None
         self._journal_is_open = False
@@ -98,7 +95,6 @@ class Replica(Generic[S, C, E]):
             m.Published: self._on_published,
             m.PublishFailed: self._on_publish_failed,
             m.SourceStalled: self._on_source_stalled,
-            m.SourceMissing: self._on_source_missing,
             m.HandoverRequested: self._on_handover,
             m.StopRequested: self._on_stop,
             m.QueryRequested: self._on_query,
@@ -289,9 +285,6 @@ class Replica(Generic[S, C, E]):
     # --- roles ------------------------------------------------------------------------------
 
     def _become(self, role: Role, reason: str) -> None:
-        if self.role is Role.CLAIMING and role is not Role.LEADER:
-            self._claimed = None
-            self._effects.append(m.CloseSources())
         self.role = check_transition(self.role, role)
         self._effects.append(m.RoleChanged(role, self.journal.epoch, reason))
         if role.is_final:
@@ -353,39 +346,38 @@ class Replica(Generic[S, C, E]):
     def _may_claim_from_ms(self, suspicion: Suspicion) -> int:
         """An impaired replica is the last to claim, unless the leader has named it."""
         is_named = self.journal.resigned and self.journal.successor == self.identity.replica
-        since_ms = suspicion.since_ms
-        return since_ms if is_named else self._impairment.waits_until_ms(since_ms, self._limits)
+        if is_named or self._impairment.reason is None:
+            return suspicion.since_ms
+        grace_ms = self._limits.impaired_grace_ms * self._impairment.weight
+        grace_ends_ms = suspicion.since_ms + grace_ms
+        return min(grace_ends_ms, self._impairment.until_ms)
 
     def _claim(self, suspicion: Suspicion) -> None:
         self._detector.on_claimed(self._now_ms)
         identity = self.identity
         claim = Claim(
-            *(self.journal.epoch + 1, identity.replica, identity.incarnation, identity.address),
+            epoch=self.journal.epoch + 1,
+            replica=identity.replica,
+            incarnation=identity.incarnation,
+            address=identity.address,
             seen=self.position - 1,
         )
         self._become(Role.CLAIMING, suspicion.cause.value)
         self._effects.append(m.AppendClaim(self._codec.encode(claim)))
-        # Meanwhile: the claim's read-back makes librdkafka's next fetch include them.
-        self._claimed = self._open_sources()
-
-    def _open_sources(self) -> SourceQueue:
-        start = dict(self.machine.sources)
-        self._effects.append(m.OpenSources(start))
-        return SourceQueue(start, self._limits)
 
     def _lead(self, suspicion: Suspicion | None) -> None:
-        sources, self._claimed = self._claimed or self._open_sources(), None
-        assert sources.start == self.machine.sources, "its claimant had read all that was accepted"
         self.leadership = Leadership(
             self.machine,
             self._codec,
             self.journal,
             self._limits,
-            sources=sources,
             impairment=self._impairment,
             now_ms=self._now_ms,
         )
         self._takeover = (suspicion, self._now_ms) if suspicion else None
+        # Sources first, then the heartbeat: its read-back makes librdkafka's next fetch include
+        # them. Observers come last.
+        self._effects.append(m.OpenSources(dict(self.machine.sources)))
         self._effects += [m.OpenSink(sink) for sink in self.machine.outboxes]
         self._effects += self.leadership.advance(self._now_ms, self._wall_ms)
         self._effects.append(m.UnwatchLeader())
@@ -414,7 +406,16 @@ class Replica(Generic[S, C, E]):
         if self._takeover is None:
             return
         (suspicion, began_ms), self._takeover = self._takeover, None
-        self._effects.append(suspicion.took_over(self.journal.epoch, began_ms, self._now_ms))
+        self._effects.append(
+            m.TookOver(
+                epoch=self.journal.epoch,
+                previous=suspicion.previous,
+                cause=suspicion.cause,
+                detect_ms=suspicion.since_ms - suspicion.last_sign_of_life_ms,
+                claim_ms=began_ms - suspicion.since_ms,
+                resume_ms=self._now_ms - began_ms,
+            )
+        )
 
     def _watch(self) -> None:
         claim = self.journal.claim
@@ -442,9 +443,8 @@ class Replica(Generic[S, C, E]):
             self._detector.on_tripwire(self._now_ms)
 
     def _on_sources(self, message: m.SourceRecords) -> None:
-        queue = self._claimed if self.leadership is None else self.leadership.sources
-        if queue is not None:
-            self._effects += queue.put(message)
+        if self.leadership is not None:
+            self._effects += self.leadership.enqueue(message)
 
     def _on_acknowledged(self, message: m.AppendAcknowledged) -> None:
         if self.leadership is not None:
@@ -474,12 +474,6 @@ class Replica(Generic[S, C, E]):
     def _on_source_stalled(self, message: m.SourceStalled) -> None:
         if self.leadership is not None:
             self.leadership.stalls.on_source(message.topic, message.reason)
-
-    def _on_source_missing(self, message: m.SourceMissing) -> None:
-        """What a claimant lacks a leader may have decided."""
-        if self.leadership is not None:
-            raise RecordsMissing(message.reason)
-        self._claimed = None
 
     def _on_handover(self, message: m.HandoverRequested) -> None:
         if self.leadership is not None and message.successor != self.identity.replica:

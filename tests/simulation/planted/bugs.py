@@ -21,7 +21,6 @@ BUGS: dict[str, Bug] = {
         ("core.replica", replica_bugs.REPLICA),
         ("core.liveness.failure_detector", replica_bugs.DETECTOR),
         ("core.leadership", leader_bugs.LEADERSHIP),
-        ("core.source_queue", leader_bugs.SOURCE_QUEUE),
         ("core.leadership", progress_bugs.LEADERSHIP),
         ("core.liveness.impairment", progress_bugs.IMPAIRMENT),
         ("core.replica", progress_bugs.REPLICA),

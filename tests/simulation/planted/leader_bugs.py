@@ -7,21 +7,6 @@ from __future__ import annotations
 
 from tests.simulation.planted.planting import Change
 
-SOURCE_QUEUE: dict[str, Change] = {
-    "commands that did not fit into an entry are decided last": (
-        "self._pending.appendleft(m.SourceRecords(arrived.topic, arrived.time_ms, rest))",
-        "self._pending.append(m.SourceRecords(arrived.topic, arrived.time_ms, rest))",
-    ),
-    "paused sources stay paused": (
-        "if not self._is_paused or self._exceeds(RESUME_AT):",
-        "if self.commands >= 0:",
-    ),
-    "the rest of a batch is lost": (
-        "self._pending.appendleft(waiting)",
-        "",
-    ),
-}
-
 LEADERSHIP: dict[str, Change] = {
     "a heartbeat is appended while a record is not read back": (
         "if self.inflight or self.resigned:",
@@ -32,8 +17,12 @@ LEADERSHIP: dict[str, Change] = {
         "for sink, end in self._machine.sink_ends().items():",
     ),
     "commands that did not fit into an entry are lost": (
-        "self.sources.put_back(taken, len(batch))",
+        "self._requeue(taken, len(batch))",
         "",
+    ),
+    "commands that did not fit into an entry are decided last": (
+        "self._pending.appendleft(m.SourceRecords(arrived.topic, arrived.time_ms, rest))",
+        "self._pending.append(m.SourceRecords(arrived.topic, arrived.time_ms, rest))",
     ),
     "the mark is what is stable instead of what is published": (
         "{sink: publication.acknowledged for sink, publication in self._publications.items()}",
@@ -59,9 +48,9 @@ LEADERSHIP: dict[str, Change] = {
         "publication.backlog < limits.unpublished_outputs",
         "publication.backlog <= limits.unpublished_outputs",
     ),
-    "an entry in flight counts as a heartbeat": (
-        "if len(inflight) == 1 and type(inflight[0].record) is Heartbeat:",
-        "if len(inflight) == 1:",
+    "paused sources stay paused": (
+        "if self._sources_paused and not self._exceeds(RESUME_AT):",
+        "if self._sources_paused and self._pending_commands < 0:",
     ),
     "a failed sink stays closed": (
         "return [m.OpenSink(sink)]",
@@ -74,6 +63,10 @@ LEADERSHIP: dict[str, Change] = {
     "a sink that is ahead is not noticed": (
         "if tail.next_seq > publication.stable:",
         "if tail.next_seq < 0:",
+    ),
+    "the rest of a batch is lost": (
+        "self._pending.appendleft(waiting)",
+        "",
     ),
     "a leader with stalled readback continues to lead": (
         "return now_ms - self._unread_since_ms >= self._limits.readback_ms",

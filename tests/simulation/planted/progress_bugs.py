@@ -8,14 +8,6 @@ from __future__ import annotations
 from tests.simulation.planted.planting import Change
 
 IMPAIRMENT: dict[str, Change] = {
-    "an impaired replica is excluded": (
-        "return min(since_ms + limits.impaired_grace_ms * self.weight, self.until_ms)",
-        "return min(since_ms + 1_000_000, self.until_ms)",
-    ),
-    "elections in which every entry is refused go on at full speed": (
-        "since_ms + limits.impaired_grace_ms * self.weight",
-        "since_ms + limits.impaired_grace_ms",
-    ),
     "a sink that stands still is not noticed": (
         "if now_ms >= due_ms:",
         "if now_ms < moved_ms:",
@@ -69,6 +61,14 @@ REPLICA: dict[str, Change] = {
     "an impaired replica claims at once": (
         "waits = self._now_ms < self._may_claim_from_ms(suspicion)",
         "waits = False",
+    ),
+    "an impaired replica is excluded": (
+        "grace_ends_ms = suspicion.since_ms + grace_ms",
+        "grace_ends_ms = suspicion.since_ms + 1_000_000",
+    ),
+    "elections in which every entry is refused go on at full speed": (
+        "grace_ms = self._limits.impaired_grace_ms * self._impairment.weight",
+        "grace_ms = self._limits.impaired_grace_ms",
     ),
     "a leader whose entry is refused is not impaired": (
         "self._impairment.begin(reason, self._now_ms, self._limits.impaired_ms)",

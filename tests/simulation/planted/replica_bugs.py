@@ -127,17 +127,8 @@ REPLICA: dict[str, Change] = {
         "elif False:",
     ),
     "a command is skipped at a takeover": (
-        "self._effects.append(m.OpenSources(start))",
-        "self._effects.append(m.OpenSources({t: o + 1 for t, o in start.items()}))",
-    ),
-    "a claimant that does not lead goes on reading its sources": (
-        "self._effects.append(m.CloseSources())",
-        "",
-        "Replica._become",
-    ),
-    "what arrives while a claim is on its way is lost": (
-        "queue = self._claimed if self.leadership is None else self.leadership.sources",
-        "queue = None if self.leadership is None else self.leadership.sources",
+        "m.OpenSources(dict(self.machine.sources))",
+        "m.OpenSources({t: o + 1 for t, o in self.machine.sources.items()})",
     ),
     "a record is skipped after a restore": (
         "self.position = image.offset + 1",

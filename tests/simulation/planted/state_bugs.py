@@ -127,10 +127,6 @@ RECOVERY: dict[str, Change] = {
 }
 
 RUNTIME: dict[str, Change] = {
-    "what came from a source before it was opened again is decided": (
-        "if self._has_opened_sources and isinstance(message, FROM_SOURCES):",
-        "if False:",
-    ),
     "a new incarnation receives messages for the one before": (
         "if self.replica.incarnation != incarnation:",
         "if not incarnation:",

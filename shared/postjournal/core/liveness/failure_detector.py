@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from postjournal.core.fold import JournalState
 from postjournal.core.limits import Limits
-from postjournal.core.messages import TookOver
 from postjournal.core.roles import Cause, Identity
 
 
@@ -27,17 +26,6 @@ class Suspicion:
     since_ms: int
     last_sign_of_life_ms: int
     previous: str | None
-
-    def took_over(self, epoch: int, began_ms: int, now_ms: int) -> TookOver:
-        """The takeover that answers it. `began_ms`: when the claim was read back accepted."""
-        return TookOver(
-            epoch=epoch,
-            previous=self.previous,
-            cause=self.cause,
-            detect_ms=self.since_ms - self.last_sign_of_life_ms,
-            claim_ms=began_ms - self.since_ms,
-            resume_ms=now_ms - began_ms,
-        )
 
 
 class LifeSign(NamedTuple):

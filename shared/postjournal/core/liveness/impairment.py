@@ -52,12 +52,6 @@ class Impairment:
         self.weight = min(2 * self.weight or 1, LONGEST)
         self.reason, self.until_ms = reason, now_ms + self.weight * first_ms
 
-    def waits_until_ms(self, since_ms: int, limits: Limits) -> int:
-        """When it may claim a leadership that is vacant since `since_ms`."""
-        if self.reason is None:
-            return since_ms
-        return min(since_ms + limits.impaired_grace_ms * self.weight, self.until_ms)
-
     def end(self) -> None:
         """A leadership makes progress."""
         self.reason, self.weight, self.until_ms = None, 0, 0

@@ -288,8 +288,7 @@ class KafkaLog:
         topic = str(message.topic())
         needed = self._source_offsets[topic] if self._sources_open else OFFSET_END
         if self._sources_open and (message.offset() or 0) >= needed:
-            self._arrived.append(m.SourceMissing(_missing(message, error)))
-            return
+            raise self._missing(message, error)
         log.info("%s/%d: retention has deleted its beginning", topic, self._shard)
         partition = TopicPartition(topic, self._shard, needed)
         reassign(self._consumer, partition)
@@ -326,10 +325,16 @@ class KafkaLog:
                 self._journal, timeout=BOUNDS_TIMEOUT_S, cached=False
             )
             if begin <= (self._next_offset or 0):
-                raise RecordsMissing(_missing(message, error))
+                raise self._missing(message, error)
         self._next_offset = None
         self._is_assigned = False  # `open_journal` must assign again, see `client.assign`
         self._arrived.append(m.JournalTrimmed())
+
+    def _missing(self, message: Message, error: KafkaError) -> RecordsMissing:
+        return RecordsMissing(
+            f"{message.topic()}/{self._shard}: Kafka no longer has the records that this "
+            f"shard needs next ({error.str()}); check whether the topic was trimmed or recreated"
+        )
 
     def open_journal(self, offset: int) -> None:
         """The first call assigns all partitions: what is assigned later, or from another offset,
@@ -483,13 +488,6 @@ class KafkaLog:
         if error.code() in CONNECTION_LOST:
             self._arrived.append(m.JournalEnd(None))
             self._wakeup.set()
-
-
-def _missing(message: Message, error: KafkaError) -> str:
-    return (
-        f"{message.topic()}/{message.partition()}: Kafka no longer has the records that this "
-        f"shard needs next ({error.str()}); check whether the topic was trimmed or recreated"
-    )
 
 
 def _source_records(topic: str, run: list[Message]) -> m.SourceRecords:
